@@ -1,0 +1,35 @@
+"""Unpaired image translation: two folders of pictures in, two trained translators out.
+
+>>> from cyclegan import TrainConfig, Translator, train
+>>> run = train(TrainConfig(a="horses", b="zebras"))          # doctest: +SKIP
+>>> zebra = Translator.load(run)(picture_of_a_horse)          # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cyclegan.config import TrainConfig as TrainConfig
+    from cyclegan.training import train as train
+    from cyclegan.translation import Translator as Translator
+
+__version__ = "0.1.0"
+__all__ = ["TrainConfig", "Translator", "__version__", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use (PEP 562), so that the command line answers --help without waiting for torch.
+    if name == "Translator":
+        from cyclegan.translation import Translator
+
+        return Translator
+    if name == "train":
+        from cyclegan.training import train
+
+        return train
+    if name == "TrainConfig":
+        from cyclegan.config import TrainConfig
+
+        return TrainConfig
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
