@@ -1,0 +1,76 @@
+"""Which device computes, and in which precision: one answer for training and for translation."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+from contextlib import AbstractContextManager
+
+import torch
+
+from cyclegan.errors import UsageError
+
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of `--device auto|cpu|cuda[:n]|mps`; `auto` takes a CUDA GPU, then a Mac's, then the processor.
+
+    Raises `UsageError` when the device asked for is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device: unknown device {name!r}; use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: this machine has no Metal device; use auto or cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {name}: not supported; use auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """The compute type of `--precision auto|fp32|bf16|fp16` on `device`.
+
+    `auto` is bf16 where the hardware multiplies in it (where it does not, it is emulated and slower than fp32),
+    else fp32. Raises `UsageError` for a type the device does not have.
+    """
+    if name == "auto":
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
+    if name not in DTYPES:
+        raise UsageError(f"--precision: unknown value {name!r}; use auto, {', '.join(DTYPES)}")
+    if name == "fp16" and device.type == "cpu":
+        raise UsageError(
+            "--precision fp16: processors compute it slowly and imprecisely; use auto, bf16 or fp32 on the CPU"
+        )
+    return DTYPES[name]
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Mixed precision: convolutions in `dtype`, weights and what needs its digits in fp32. fp32 changes nothing."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported()  # no public question for it yet
+    return False
+
+
+def peak_memory(device: torch.device) -> float:
+    """GiB held at most so far: of the GPU's memory where there is one, else by the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on a Mac, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

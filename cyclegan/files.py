@@ -1,0 +1,120 @@
+"""Files that are whole or not there: the one atomic writer, checksums, locks.
+
+Every file that must survive a crash is written by `atomic_write`: a reader sees the old content or the new one,
+never a part, and what was reported as written is still there after a power failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cyclegan.errors import CycleganError, UsageError
+
+TEMPORARY_PREFIX = ".tmp-"  # hidden, so that no listing of pictures takes an unfinished file for one
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
+    """Write `data` to `path` so that the file is either the old one or the whole new one.
+
+    Temporary name in the same folder, write, fsync, rename, fsync of the folder. Raises `OSError` (a full disk,
+    no permission) with the old file intact and the temporary one removed.
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes 0600, which nobody else in a group can read
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """`value` as indented JSON, written atomically."""
+    atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def sha256(data: bytes | memoryview) -> str:
+    """The SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's content, in hexadecimal, read in pieces."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def remove_temporary(folder: str | os.PathLike[str]) -> None:
+    """Delete what a killed `atomic_write` left in `folder`. Only the owner of the folder's lock may call this."""
+    for stray in Path(folder).glob(TEMPORARY_PREFIX + "*"):
+        stray.unlink(missing_ok=True)
+
+
+def make_folder(path: str | os.PathLike[str], option: str) -> Path:
+    """`path` as an existing, writable folder, or a `UsageError` that names `option`."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except FileExistsError:
+        raise UsageError(f"{option}: {path} is a file, not a folder; name another place") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"{option}: cannot write to {path} ({reason}); name a folder you may write to") from None
+    return path
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold `folder` for this process alone; `CycleganError` naming the holder when another has it.
+
+    The lock is the operating system's, so that it ends with the process, however that ends.
+    """
+    path = Path(folder) / ".lock"
+    holder = Path(folder) / ".lock-holder"
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = holder.read_text().strip() if holder.exists() else "another process"
+        raise CycleganError(f"{folder} is in use by {who}; wait for it, or give -o another folder") from None
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows has no handle for a folder; its rename is journalled
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
