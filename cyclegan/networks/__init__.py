@@ -1,0 +1,105 @@
+"""The players: generators that repaint pictures and discriminators that judge them.
+
+A new one is a class and a line in `GENERATORS` or `DISCRIMINATORS`. Their classes take flat keyword arguments;
+`build_generator` and `build_discriminator` add what is done to a finished network of any kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from torch import nn
+
+from cyclegan.errors import choose
+from cyclegan.networks.layers import Generator, bound_lipschitz, initialise
+from cyclegan.networks.patchgan import (
+    Discriminator,
+    MultiscaleDiscriminator,
+    PatchDiscriminator,
+    PixelDiscriminator,
+)
+from cyclegan.networks.resnet import ResNetGenerator
+from cyclegan.networks.unet import UNetGenerator
+
+__all__ = [
+    "DISCRIMINATORS",
+    "GENERATORS",
+    "Discriminator",
+    "Generator",
+    "build_discriminator",
+    "build_generator",
+]
+
+Network = TypeVar("Network", bound=nn.Module)
+
+GENERATORS: dict[str, Callable[..., Generator]] = {
+    "resnet_9blocks": partial(ResNetGenerator, blocks=9),
+    "resnet_6blocks": partial(ResNetGenerator, blocks=6),
+    "unet_256": partial(UNetGenerator, depth=8),
+    "unet_128": partial(UNetGenerator, depth=7),
+}
+
+DISCRIMINATORS: dict[str, Callable[..., Discriminator]] = {
+    "patch": PatchDiscriminator,
+    "pixel": PixelDiscriminator,
+    "multiscale": MultiscaleDiscriminator,
+}
+
+
+def build_generator(
+    name: str,
+    *,
+    in_channels: int = 3,
+    out_channels: int = 3,
+    channels: int = 64,
+    norm: str = "instance",
+    dropout: bool = False,
+    upsampling: str = "transposed",
+    spectral_norm: bool = False,
+    init: str = "normal",
+    init_gain: float = 0.02,
+) -> Generator:
+    """The generator `name` of `GENERATORS` with weights drawn from torch's global generator.
+
+    It maps NCHW in [-1, 1] of any height and width from 1 to the same size. Its `spec` is a JSON-able dict with
+    which this function builds the same architecture again. Unknown names raise `UsageError`.
+    """
+    spec = {
+        "in_channels": in_channels,
+        "out_channels": out_channels,
+        "channels": channels,
+        "norm": norm,
+        "dropout": dropout,
+        "upsampling": upsampling,
+    }
+    network = choose(GENERATORS, name, "--generator")(**spec)
+    network.spec = {"name": name, **spec, "spectral_norm": spectral_norm}
+    return _finish(network, spectral_norm, init, init_gain)
+
+
+def build_discriminator(
+    name: str,
+    *,
+    in_channels: int = 3,
+    channels: int = 64,
+    norm: str = "instance",
+    spectral_norm: bool = False,
+    init: str = "normal",
+    init_gain: float = 0.02,
+) -> Discriminator:
+    """The discriminator `name` of `DISCRIMINATORS` with weights drawn from torch's global generator.
+
+    It maps NCHW in [-1, 1] to raw verdicts (N, 1, h, w), `multiscale` to a list of such. Unknown names, and pictures
+    with a side below its `smallest`, raise `UsageError`.
+    """
+    network = choose(DISCRIMINATORS, name, "--discriminator")(in_channels=in_channels, channels=channels, norm=norm)
+    return _finish(network, spectral_norm, init, init_gain)
+
+
+def _finish(network: Network, spectral_norm: bool, init: str, init_gain: float) -> Network:
+    initialise(network, init, init_gain)
+    if spectral_norm:
+        bound_lipschitz(network)
+    return network

@@ -1,0 +1,235 @@
+"""What the networks are made of: normalisation, enlarging, initial weights, and the padding that lets any size in.
+
+Every choice a user can make here is a table: `NORMS`, `UPSAMPLINGS`, `INITS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from cyclegan.errors import choose
+
+Convolution = nn.Conv2d | nn.ConvTranspose2d
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """`x` in fp32 if it has fewer digits than that, else as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class InstanceNorm(nn.Module):
+    """Every channel of every picture to mean 0 and variance 1 (Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022).
+
+        y = (x − mean_hw(x)) / sqrt(var_hw(x) + ε)
+
+    It takes the contrast and the tint of a picture out of the features, which is what lets one generator repaint
+    pictures of any exposure. No scale, no shift, no running statistics: training and use compute the same, and each
+    picture is independent of the others in its batch.
+
+    The statistics are fp32 in any precision: bf16 has 8 binary digits, and where |mean| is much above the deviation
+    their difference would be rounding. The result has the type of `x`. A constant channel, and so a single pixel,
+    becomes 0 up to rounding and has finite gradients (`nn.InstanceNorm2d` refuses a single pixel in training).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.channels = channels
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:  # NCHW of any range
+        with torch.autocast(x.device.type, enabled=False):
+            if x.device.type == "cpu":
+                # One group per channel is the same thing. On processors this kernel takes half the time of
+                # instance_norm in fp32 and a quarter in bf16, where fp32 weights make it keep fp32 statistics.
+                # It is inexact (5e-3) on channels_last, hence contiguous(), which instance_norm does inside.
+                statistics = torch.promote_types(x.dtype, torch.float32)
+                scale = torch.ones(self.channels, dtype=statistics)
+                shift = torch.zeros(self.channels, dtype=statistics)
+                return torch.group_norm(x.contiguous(), self.channels, scale, shift, self.eps)
+            # CUDA's kernel keeps fp32 statistics of half-precision input by itself and spares the copies.
+            exact = x if x.is_cuda else full_precision(x)
+            return torch.instance_norm(exact, None, None, None, None, True, 0.0, self.eps, False).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """What `print(network)` shows in the brackets."""
+        return f"{self.channels}, eps={self.eps}"
+
+
+class Norm(NamedTuple):
+    """A kind of normalisation: how to make one for so many channels, and whether convolutions before it have a bias."""
+
+    make: Callable[[int], nn.Module]
+    bias: bool
+
+
+# A norm that subtracts the mean makes the bias before it idle. Under batch norm, whose own shift replaces it, it is
+# left out; under instance norm it stays because the published CycleGAN weights have it.
+NORMS: dict[str, Norm] = {
+    "instance": Norm(InstanceNorm, bias=True),
+    "batch": Norm(nn.BatchNorm2d, bias=False),  # Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167
+    "none": Norm(lambda channels: nn.Identity(), bias=True),
+}
+
+
+class ResizeConv2d(nn.Conv2d):
+    """Enlarge two-fold by repeating pixels, then convolve (Odena et al. 2016, https://doi.org/10.23915/distill.00003)."""
+
+    def forward(self, x: Tensor) -> Tensor:  # N,C,h,w -> N,C',2h,2w
+        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def transposed(in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> nn.ConvTranspose2d:
+    """Two-fold enlarging by a transposed convolution, as in the papers.
+
+    With a 3×3 kernel and stride 2 an output pixel is the sum of 1, 2 or 4 products depending on its parity, so the
+    network has to learn not to draw a checkerboard; early in training, and where it is unsure, one can be seen.
+    """
+    padding = kernel % 2  # what an odd kernel lacks to a full two-fold
+    return nn.ConvTranspose2d(in_channels, out_channels, kernel, 2, 1, output_padding=padding, bias=bias)
+
+
+def resize(in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> ResizeConv2d:
+    """Two-fold enlarging in which every output pixel is the sum of equally many products: no checkerboard.
+
+    The convolution is 3×3 whatever `kernel` the transposed one would have had; it runs at the larger size and costs
+    four times the multiplications of a transposed 3×3.
+    """
+    return ResizeConv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
+
+
+UPSAMPLINGS: dict[str, Callable[..., Convolution]] = {"transposed": transposed, "resize": resize}
+
+
+class ConvBlock(nn.Module):
+    """Convolution, normalisation, activation, and dropout if asked for."""
+
+    def __init__(self, conv: Convolution, norm: nn.Module, activation: nn.Module, dropout: bool = False) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = norm
+        self.activation = activation
+        self.dropout = nn.Dropout(0.5) if dropout else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.activation(self.norm(self.conv(x))))
+
+
+class Generator(nn.Module):
+    """A network that turns pictures into pictures of the same height and width.
+
+    A subclass defines `paint` for pictures whose sides are a multiple of `multiple` and at least `smallest`; the
+    class brings every other picture to such a size and the result back. `spec` rebuilds the network without its
+    weights: `build_generator(**generator.spec)`.
+    """
+
+    spec: dict[str, Any]
+
+    def __init__(self, *, multiple: int, smallest: int) -> None:
+        super().__init__()
+        assert smallest % multiple == 0, (smallest, multiple)
+        self.multiple = multiple
+        self.smallest = smallest
+
+    def paint(self, x: Tensor) -> Tensor:
+        """NCHW of a size that fits -> NCHW before the final tanh, of the same size."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """NCHW in [-1, 1], any height and width from 1 -> the same size, in (-1, 1), fp32 or better.
+
+        The last tanh is fp32: bf16 between 0.5 and 1 has steps of 1/256, half a grey level of the 256 there are.
+        """
+        height, width = x.shape[-2:]
+        x = pad_to_fit(x, self.multiple, self.smallest)
+        return full_precision(self.paint(x)).tanh()[..., :height, :width]
+
+
+def pad_to_fit(x: Tensor, multiple: int, smallest: int) -> Tensor:
+    """NCHW grown at the bottom and the right to the next size the network takes; `x` itself if it has one.
+
+    By reflection, since a mirrored edge looks like more of the same picture; where a picture is too small to be
+    mirrored that far, by repeating its last row or column.
+    """
+    for axis in (-1, -2):
+        size = x.shape[axis]
+        missing = max(smallest, -(-size // multiple) * multiple) - size
+        if missing:
+            padding = (0, missing, 0, 0) if axis == -1 else (0, 0, 0, missing)
+            x = F.pad(x, padding, mode="reflect" if missing < size else "replicate")
+    return x
+
+
+def normal(weight: Tensor, gain: float) -> None:
+    """N(0, gain²), the papers' choice with 0.02 (Radford et al. 2015, https://arxiv.org/abs/1511.06434)."""
+    nn.init.normal_(weight, 0.0, gain)
+
+
+def xavier(weight: Tensor, gain: float) -> None:
+    """Variance 2 / (inputs + outputs) (Glorot & Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html)."""
+    nn.init.xavier_normal_(weight)
+
+
+def kaiming(weight: Tensor, gain: float) -> None:
+    """Variance 2 / inputs, which keeps the signal's size through ReLUs (He et al. 2015, https://arxiv.org/abs/1502.01852)."""
+    nn.init.kaiming_normal_(weight)
+
+
+def orthogonal(weight: Tensor, gain: float) -> None:
+    """Orthonormal rows or columns (Saxe et al. 2014, https://arxiv.org/abs/1312.6120)."""
+    nn.init.orthogonal_(weight)
+
+
+INITS: dict[str, Callable[[Tensor, float], None]] = {
+    "normal": normal,
+    "xavier": xavier,
+    "kaiming": kaiming,
+    "orthogonal": orthogonal,
+}
+
+
+def initialise(network: nn.Module, init: str, gain: float) -> None:
+    """Draw the weights of `network` from torch's global generator; biases become 0, batch norm's scales N(1, gain²).
+
+    `gain` is the deviation of `normal`; the other initialisations take theirs from the shape of each weight.
+    """
+    draw = choose(INITS, init, "--init")
+    for module in network.modules():
+        if isinstance(module, Convolution):
+            draw(module.weight, gain)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, gain)
+            nn.init.zeros_(module.bias)
+
+
+class FullPrecision(nn.Module):
+    """Another parametrization, computed outside autocast, which on CUDA would round a power iteration to 8 digits."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            return self.inner(weight)
+
+
+def bound_lipschitz(network: nn.Module) -> None:
+    """Divide the weight of every convolution by its largest singular value (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
+
+    The network then changes by no more than its input does, up to the shape of its convolutions, and cannot become
+    arbitrarily steep between real and fake. The singular value is followed by one power iteration per forward in
+    training; in evaluation it stands still.
+    """
+    for module in network.modules():
+        if isinstance(module, Convolution):
+            parametrizations.spectral_norm(module)
+            applied: Any = module.parametrizations
+            applied.weight[0] = FullPrecision(applied.weight[0])
