@@ -1,0 +1,47 @@
+"""The games that can be played. A new one is a file here, its options dataclass, and one line in `METHODS`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from cyclegan.config import TrainConfig, flatten
+from cyclegan.errors import choose
+from cyclegan.methods.base import Images, Losses, Method
+from cyclegan.methods.cyclegan import CycleGAN
+from cyclegan.networks import build_discriminator, build_generator
+
+__all__ = ["METHODS", "CycleGAN", "Images", "Losses", "Method", "build_method", "options_of"]
+
+METHODS: dict[str, type[Method]] = {
+    "cyclegan": CycleGAN,
+}
+
+
+def options_of(name: str) -> type:
+    """The options dataclass of the method called `name`; `UsageError` when there is none."""
+    return choose(METHODS, name, "--method").Options
+
+
+def build_method(config: TrainConfig) -> Method:
+    """The game of `config` with freshly initialised players, drawn from torch's global generator."""
+    make_generator = partial(
+        build_generator,
+        config.generator,
+        channels=config.channels,
+        norm=config.norm,
+        dropout=config.dropout,
+        upsampling=config.upsampling,
+        init=config.init,
+    )
+    make_discriminator = partial(
+        build_discriminator,
+        config.discriminator,
+        channels=config.channels,
+        norm=config.norm,
+        spectral_norm=config.spectral_norm,
+        init=config.init,
+    )
+    chosen = choose(METHODS, config.method, "--method")
+    values = flatten(config, chosen.Options)
+    options = {name: values[name] for name in chosen.Options.__dataclass_fields__}
+    return chosen(make_generator, make_discriminator, **options)

@@ -1,0 +1,127 @@
+"""The losses of CycleGAN against the formula, with networks whose output can be computed by hand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from torch import nn
+
+from cyclegan.config import TrainConfig
+from cyclegan.errors import UsageError
+from cyclegan.methods import METHODS, build_method
+from cyclegan.methods.cyclegan import CycleGAN, CycleGANOptions
+
+
+class Scale(nn.Module):
+    """x -> weight · x."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * x
+
+
+def game(**options) -> CycleGAN:
+    """G doubles, F triples, D_A halves, D_B leaves as it is."""
+    generators, discriminators = iter([Scale(2.0), Scale(3.0)]), iter([Scale(0.5), Scale(1.0)])
+    settings = asdict(replace(CycleGANOptions(), **options))
+    return CycleGAN(lambda: next(generators), lambda: next(discriminators), **settings)
+
+
+BATCH = {"a": torch.full((1, 1, 2, 2), 0.1), "b": torch.full((1, 1, 2, 2), 0.2)}
+
+
+def test_images_are_named_by_the_domain_they_belong_to():
+    images = game().generate(BATCH)
+    values = {name: round(image.mean().item(), 4) for name, image in images.items()}
+    assert values == {
+        "fake_b": 0.2,  # G(a)
+        "fake_a": 0.6,  # F(b)
+        "rec_a": 0.6,  # F(G(a))
+        "rec_b": 1.2,  # G(F(b))
+        "identity_a": 0.3,  # F(a)
+        "identity_b": 0.4,  # G(b)
+    }
+
+
+def test_the_generators_losses_are_the_formula():
+    method = game(pool_size=0)
+    losses = method.generator_losses(BATCH, method.generate(BATCH))
+    expected = {
+        "adversarial_a": (0.5 * 0.6 - 1) ** 2,
+        "adversarial_b": (0.2 - 1) ** 2,
+        "cycle_a": 10 * abs(0.6 - 0.1),
+        "cycle_b": 10 * abs(1.2 - 0.2),
+        "identity_a": 5 * abs(0.3 - 0.1),
+        "identity_b": 5 * abs(0.4 - 0.2),
+    }
+    assert {name: value.item() for name, value in losses.items()} == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_discriminators_losses_are_the_formula_and_do_not_reach_the_generators():
+    method = game(pool_size=0)
+    losses = method.discriminator_losses(BATCH, method.generate(BATCH))
+    expected = {
+        "discriminator_a": 0.5 * ((0.05 - 1) ** 2 + 0.3**2),
+        "discriminator_b": 0.5 * ((0.2 - 1) ** 2 + 0.2**2),
+    }
+    assert {name: value.item() for name, value in losses.items()} == pytest.approx(expected, rel=1e-5)
+    sum(losses.values()).backward()
+    assert all(parameter.grad is None for parameter in method.generators.parameters())
+    assert all(parameter.grad is not None for parameter in method.discriminators.parameters())
+
+
+def test_without_identity_its_two_forwards_are_not_computed():
+    method = game(lambda_identity=0.0)
+    images = method.generate(BATCH)
+    assert set(images) == {"fake_a", "fake_b", "rec_a", "rec_b"}
+    assert not any("identity" in name for name in method.generator_losses(BATCH, images))
+
+
+def test_reconstruction_by_squares():
+    method = game(reconstruction="l2")
+    losses = method.generator_losses(BATCH, method.generate(BATCH))
+    assert losses["cycle_a"].item() == pytest.approx(10 * 0.25, rel=1e-5)
+
+
+def test_scores_are_mean_verdicts_and_looking_changes_nothing():
+    method = build_method(TrainConfig(channels=2, generator="resnet_6blocks", norm="batch", spectral_norm=True))
+    batch = {name: torch.rand(1, 3, 32, 32) for name in "ab"}
+    images = {name: image.detach() for name, image in method.generate(batch).items()}
+    before = {name: value.clone() for name, value in method.state_dict().items() if isinstance(value, torch.Tensor)}
+    scores = method.scores(batch, images)
+    assert set(scores) == {"a/real", "a/fake", "b/real", "b/fake"}
+    assert method.discriminators.training
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items() if name in before)
+    values = {name: value.item() for name, value in game().scores(BATCH, game().generate(BATCH)).items()}
+    assert values == pytest.approx({"a/real": 0.05, "a/fake": 0.3, "b/real": 0.2, "b/fake": 0.2})
+
+
+def test_the_same_seed_makes_the_same_players():
+    config = TrainConfig(channels=2, generator="resnet_6blocks")
+    states = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        states.append(torch.cat([value.flatten() for value in build_method(config).parameters()]))
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_unknown_names_are_sentences():
+    for changes, sentence in [
+        ({"method": "cyclegam"}, "--method: unknown value 'cyclegam'; did you mean 'cyclegan'"),
+        ({"generator": "resnet9"}, "--generator"),
+        ({"options": {"adversarial": "lsgam"}}, "--adversarial: unknown value 'lsgam'; did you mean 'lsgan'"),
+        ({"options": {"reconstruction": "l3"}}, "--reconstruction"),
+    ]:
+        with pytest.raises(UsageError, match=sentence):
+            build_method(TrainConfig(channels=2, **changes))
+
+
+def test_every_method_declares_its_options():
+    for method in METHODS.values():
+        assert method.Options()
