@@ -1,0 +1,212 @@
+import copy
+import multiprocessing
+import os
+import pickle
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cyclegan.config import TrainConfig
+from cyclegan.data.datasets import build_loader, held_out
+from cyclegan.data.domains import Domains, find_domains
+from cyclegan.errors import CycleganError, UsageError
+from cyclegan.images import read_image
+
+Folder = Callable[..., Path]
+Batch = dict[str, object]
+
+
+@pytest.fixture
+def config(folder: Folder) -> TrainConfig:
+    a, b = folder("horses", 13, size=24), folder("zebras", 10, size=20)
+    return TrainConfig(a=str(a), b=str(b), load_size=20, crop_size=16, workers=0, seed=3, holdout=0)
+
+
+def batches(config: TrainConfig, start: int = 0, stop: int = 12, **options: int) -> list[Batch]:
+    return list(build_loader(config, find_domains(config), start=start, stop=stop, **options))
+
+
+def pixels(found: list[Batch]) -> list[bytes]:
+    return [batch["a"].numpy().tobytes() + batch["b"].numpy().tobytes() for batch in found]
+
+
+def test_a_batch_is_bytes_of_both_domains(config: TrainConfig) -> None:
+    (batch,) = batches(replace(config, batch_size=3), stop=1)
+    for name in ("a", "b"):
+        assert batch[name].shape == (3, 3, 16, 16)
+        assert batch[name].dtype == torch.uint8
+        assert batch[name].is_contiguous()
+    assert batch["unreadable"] == []
+    assert batch["enlarged"] == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_no_pixel(workers: int, config: TrainConfig) -> None:
+    alone = pixels(batches(config))
+    assert len(set(alone)) == 12
+    assert pixels(batches(replace(config, workers=workers))) == alone
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_resumed_in_mid_epoch_goes_on_with_the_same_pixels(workers: int, config: TrainConfig) -> None:
+    config = replace(config, workers=workers, batch_size=2)
+    assert pixels(batches(config, start=5)) == pixels(batches(config))[5:]
+
+
+def test_two_ranks_see_what_one_process_sees(config: TrainConfig) -> None:
+    config = replace(config, batch_size=4)
+    whole = batches(config)
+    ranks = [batches(config, rank=rank, world=2) for rank in range(2)]
+    for batch, *parts in zip(whole, *ranks, strict=True):
+        for name in ("a", "b"):
+            assert torch.equal(batch[name], torch.cat([part[name] for part in parts]))
+
+
+def test_a_batch_that_does_not_divide_among_the_ranks_is_refused(config: TrainConfig) -> None:
+    with pytest.raises(UsageError, match="--batch-size 3 does not divide among 2"):
+        batches(replace(config, batch_size=3), world=2)
+
+
+def test_a_second_epoch_cuts_and_mirrors_anew(config: TrainConfig) -> None:
+    found = batches(replace(config, batch_size=13), stop=2)
+    first, second = ({image.numpy().tobytes() for image in batch["a"]} for batch in found)
+    assert len(first & second) <= 2
+
+
+def test_the_two_domains_are_cut_independently(folder: Folder) -> None:
+    a = folder("same", 1, size=40)
+    b = folder("other", 1, size=40)
+    (b / "000.png").write_bytes((a / "000.png").read_bytes())
+    config = TrainConfig(a=str(a), b=str(b), load_size=40, crop_size=16, workers=0)
+    assert sum(torch.equal(batch["a"], batch["b"]) for batch in batches(config)) <= 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_global_random_state_is_left_alone(workers: int, config: TrainConfig) -> None:
+    states = torch.get_rng_state(), copy.deepcopy(np.random.get_state()), random.getstate()  # noqa: NPY002
+    batches(replace(config, workers=workers))
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.array_equal(np.random.get_state()[1], states[1][1])  # noqa: NPY002
+    assert random.getstate() == states[2]
+
+
+@pytest.mark.slow
+def test_spawned_workers_work_too(config: TrainConfig) -> None:
+    loader = build_loader(replace(config, workers=1), find_domains(config), start=0, stop=3)
+    loader.multiprocessing_context = "spawn"
+    assert pixels(list(loader)) == pixels(batches(config, stop=3))
+
+
+def test_what_spawned_workers_need_pickles(config: TrainConfig) -> None:
+    loader = build_loader(config, find_domains(config), start=0, stop=3)
+    dataset, collate, start = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn, loader.worker_init_fn)))
+    key = next(iter(loader.batch_sampler))[0]
+    assert torch.equal(dataset[key]["a"], loader.dataset[key]["a"])
+    assert callable(collate)
+    assert start is None or callable(start)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_picture_is_reported_and_replaced_by_the_next(workers: int, config: TrainConfig) -> None:
+    victim = Path(config.a or "") / "004.png"
+    whole = victim.read_bytes()
+    good = batches(replace(config, batch_size=13, flip=False), stop=1)[0]
+    victim.write_bytes(whole[: len(whole) // 2])
+    found = batches(replace(config, batch_size=13, flip=False, workers=workers), stop=1)[0]
+    ((path, reason),) = found["unreadable"]
+    assert path == str(victim)
+    assert "truncated" in reason
+    changed = [index for index in range(13) if not torch.equal(found["a"][index], good["a"][index])]
+    assert len(changed) == 1
+    assert torch.equal(found["b"], good["b"])
+    victim.write_bytes((victim.parent / "005.png").read_bytes())
+    expected = batches(replace(config, batch_size=13, flip=False), stop=1)[0]
+    assert torch.equal(found["a"], expected["a"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_folder_of_which_nothing_can_be_read_is_one_sentence(workers: int, config: TrainConfig) -> None:
+    for path in Path(config.b or "").iterdir():
+        path.write_bytes(b"dear diary")
+    with pytest.raises(CycleganError) as caught:
+        batches(replace(config, workers=workers), stop=2)
+    assert "none of the 10 pictures to learn from" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_smaller_than_the_crop_are_enlarged_and_reported(config: TrainConfig) -> None:
+    small = Path(config.a or "") / "000.png"
+    Image.new("RGB", (30, 9), "red").save(small)
+    (batch,) = batches(replace(config, batch_size=13), stop=1)
+    assert batch["enlarged"] == [(str(small), "30×9")]
+
+
+def test_grey_palette_transparent_and_cmyk_pictures_join_the_others(config: TrainConfig) -> None:
+    root = Path(config.a or "")
+    for number, (mode, suffix) in enumerate(
+        (("L", "png"), ("P", "gif"), ("RGBA", "png"), ("CMYK", "jpg"), ("1", "png"))
+    ):
+        (root / f"{number:03d}.png").unlink()
+        Image.new(mode, (24, 24)).save(root / f"{number:03d}.{suffix}")
+    (batch,) = batches(replace(config, batch_size=13), stop=1)
+    assert batch["a"].shape == (13, 3, 16, 16)
+    assert batch["unreadable"] == []
+
+
+def domains_of(config: TrainConfig) -> Domains:
+    return find_domains(replace(config, holdout=0.05))
+
+
+def test_the_pictures_held_out_are_fixed_and_not_learnt_from(config: TrainConfig) -> None:
+    domains = domains_of(config)
+    a, b = held_out(domains, config, 4)
+    assert a.shape == b.shape == (4, 3, 16, 16)
+    assert a.dtype == torch.uint8
+    again = held_out(domains, config, 4)
+    assert torch.equal(a, again[0])
+    test = {name: read_image(domains.test_a.root / name)[4:20, 4:20] for name in domains.test_a.names}
+    exact = held_out(domains, replace(config, load_size=24), 4)[0]
+    for picture in exact:
+        assert any(np.array_equal(picture.permute(1, 2, 0).numpy(), pixels) for pixels in test.values())
+
+
+def test_fewer_held_out_pictures_than_asked_for_are_all_shown(config: TrainConfig) -> None:
+    domains = domains_of(config)
+    a, b = held_out(domains, config, 100)
+    assert (len(a), len(b)) == (len(domains.test_a), len(domains.test_b)) == (6, 5)
+
+
+def test_without_held_out_pictures_those_of_training_are_shown(config: TrainConfig) -> None:
+    a, b = held_out(find_domains(config), config, 100)
+    assert (len(a), len(b)) == (13, 10)
+
+
+def test_unreadable_held_out_pictures_are_passed_over_and_none_is_an_error(config: TrainConfig) -> None:
+    domains = domains_of(config)
+    first, *others = domains.test_a.names
+    (domains.test_a.root / first).write_bytes(b"")
+    assert len(held_out(domains, config, 100)[0]) == len(others)
+    for name in others:
+        (domains.test_a.root / name).write_bytes(b"")
+    with pytest.raises(CycleganError, match="the file is empty"):
+        held_out(domains, config, 4)
+
+
+def test_workers_leave_interrupts_to_the_training_process(config: TrainConfig) -> None:
+    loader = iter(build_loader(replace(config, workers=2), find_domains(config), start=0, stop=40))
+    first = [next(loader), next(loader)]  # one from each worker, so both are up
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    for worker in workers:
+        assert worker.pid
+        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, signal.SIGTERM)
+    rest = list(loader)
+    assert pixels([*first, *rest]) == pixels(batches(config, stop=40))

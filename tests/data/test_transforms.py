@@ -1,0 +1,184 @@
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import albumentations as A
+import numpy as np
+import pytest
+
+from cyclegan.config import TrainConfig
+from cyclegan.data.transforms import build_transform, fit
+from cyclegan.errors import UsageError
+
+CONFIG = TrainConfig(load_size=20, crop_size=16)
+# Every pixel has a colour of its own
+PICTURE = np.stack([*np.meshgrid(np.arange(40) * 6, np.arange(30) * 8), np.zeros((30, 40))], axis=2).astype(np.uint8)
+
+
+def rng(number: int = 0) -> np.random.Generator:
+    return np.random.default_rng(number)
+
+
+def with_pipeline(tmp_path: Path, text: str) -> TrainConfig:
+    path = tmp_path / "augment.yaml"
+    path.write_text(text)
+    return replace(CONFIG, augment=str(path))
+
+
+def refusal(config: TrainConfig) -> str:
+    with pytest.raises(UsageError) as caught:
+        build_transform(config)
+    message = str(caught.value)
+    assert message.startswith("--augment")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("shape", [(30, 40, 3), (16, 16, 3), (5, 9, 3), (1, 1, 3), (3, 4000, 3), (300, 20, 3)])
+def test_a_picture_of_any_size_becomes_a_square_of_the_crop_size(shape: tuple[int, int, int]) -> None:
+    picture = rng(1).integers(0, 256, shape, dtype=np.uint8)
+    result = build_transform(CONFIG)(picture, rng())
+    assert result.shape == (16, 16, 3)
+    assert result.dtype == np.uint8
+
+
+def test_the_random_state_decides_everything() -> None:
+    transform = build_transform(CONFIG)
+    results = [transform(PICTURE, rng(seed)) for seed in (1, 2, 1)]
+    assert np.array_equal(results[0], results[2])
+    assert not np.array_equal(results[0], results[1])
+    assert np.array_equal(build_transform(CONFIG)(PICTURE, rng(2)), results[1])
+
+
+def test_the_crop_wanders_over_the_whole_picture_and_half_are_mirrored() -> None:
+    transform = build_transform(replace(CONFIG, load_size=30))
+    corners, mirrored = set(), 0
+    for seed in range(300):
+        result = transform(PICTURE, rng(seed)).astype(int)
+        flipped = result[0, 0, 0] > result[0, -1, 0]
+        mirrored += flipped
+        corners.add((result[:, -1 if flipped else 0].min(axis=0)[0] // 6, result[0, 0, 1] // 8))
+    assert 110 < mirrored < 190
+    assert {left for left, _ in corners} == set(range(25))
+    assert {top for _, top in corners} == set(range(15))
+
+
+def test_the_crop_and_the_mirroring_are_independent() -> None:
+    # Left to themselves, all transforms of an albumentations pipeline draw from one and the same stream
+    transform = build_transform(replace(CONFIG, load_size=30))
+    results = [transform(PICTURE, rng(seed)).astype(int) for seed in range(300)]
+    flips = np.array([result[0, 0, 0] > result[0, -1, 0] for result in results])
+    tops = np.array([result[0, 0, 1] for result in results])
+    assert abs(np.corrcoef(flips, tops)[0, 1]) < 0.15
+
+
+def test_two_kinds_of_flip_are_independent(tmp_path: Path) -> None:
+    config = with_pipeline(
+        tmp_path, "- Resize: {height: 16, width: 16}\n- HorizontalFlip: {p: 0.5}\n- VerticalFlip: {p: 0.5}\n"
+    )
+    transform = build_transform(config)
+    results = [transform(PICTURE, rng(seed)).astype(int) for seed in range(400)]
+    across = [result[0, 0, 0] > result[0, -1, 0] for result in results]
+    down = [result[0, 0, 1] > result[-1, 0, 1] for result in results]
+    assert abs(np.corrcoef(across, down)[0, 1]) < 0.15
+
+
+def test_no_flip_never_mirrors() -> None:
+    transform = build_transform(replace(CONFIG, flip=False))
+    results = [transform(PICTURE, rng(seed)).astype(int) for seed in range(30)]
+    assert all(result[0, 0, 0] < result[0, -1, 0] for result in results)
+
+
+def test_reducing_averages_instead_of_skipping_pixels() -> None:
+    noise = rng().integers(0, 2, (160, 160, 3), dtype=np.uint8) * 255
+    assert fit(noise, 16, 16).std() < 127.5 / 8  # the mean of 100 pixels; of the nearest four it would be 127.5 / 2
+
+
+def test_fit_takes_the_middle_at_the_scale_of_training() -> None:
+    assert np.array_equal(fit(PICTURE, 30, 16), PICTURE[7:23, 12:28])
+    assert fit(PICTURE[:3, :3], 20, 16).shape == (16, 16, 3)
+
+
+def test_a_transform_pickles_for_workers_that_are_spawned() -> None:
+    transform = build_transform(CONFIG)
+    copy = pickle.loads(pickle.dumps(transform))
+    assert np.array_equal(copy(PICTURE, rng(3)), transform(PICTURE, rng(3)))
+
+
+def test_a_pipeline_can_be_written_as_a_list(tmp_path: Path) -> None:
+    config = with_pipeline(
+        tmp_path,
+        """
+        - RandomResizedCrop: {size: [16, 16], scale: [0.5, 1.0]}
+        - HorizontalFlip
+        - OneOf:
+            - RandomBrightnessContrast: {p: 1.0}
+            - HueSaturationValue:
+        """,
+    )
+    transform = build_transform(config)
+    names = [type(step).__name__ for step in transform.pipeline.transforms]
+    assert names == ["RandomResizedCrop", "HorizontalFlip", "OneOf"]
+    assert len(transform.pipeline.transforms[2].transforms) == 2
+    assert transform(PICTURE, rng()).shape == (16, 16, 3)
+
+
+def test_a_pipeline_can_be_what_albumentations_writes(tmp_path: Path) -> None:
+    pipeline = A.Compose([A.Resize(18, 18), A.RandomCrop(16, 16), A.OneOf([A.Transpose(), A.VerticalFlip()])])
+    transform = build_transform(with_pipeline(tmp_path, json.dumps(A.to_dict(pipeline))))  # JSON is YAML
+    assert [type(step).__name__ for step in transform.pipeline.transforms] == ["Resize", "RandomCrop", "OneOf"]
+    single = json.dumps(A.to_dict(A.Resize(16, 16)))
+    assert build_transform(with_pipeline(tmp_path, single))(PICTURE, rng()).shape == (16, 16, 3)
+
+
+def test_an_unknown_transform_names_the_nearest(tmp_path: Path) -> None:
+    assert "did you mean 'HorizontalFlip'" in refusal(with_pipeline(tmp_path, "- HorizontalFlop"))
+    assert "did you mean 'RandomCrop'" in refusal(with_pipeline(tmp_path, "- OneOf: [RandomCrob: {p: 1}]"))
+    dumped = "transform: {__class_fullname__: Compose, transforms: [{__class_fullname__: RandomCropp}]}"
+    assert "did you mean 'RandomCrop'" in refusal(with_pipeline(tmp_path, dumped))
+    assert "no transform" in refusal(with_pipeline(tmp_path, "transform: {__class_fullname__: os.system, command: id}"))
+    assert len(refusal(with_pipeline(tmp_path, "- Qqqqq"))) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- HorizontalFlip: {prob: 0.5}", "prob"),
+        ("- RandomCrop: {height: 16}", "width: Field required"),
+        ("- RandomCrop: {height: -1, width: 16}", "height: Input should be greater"),
+        ("- RandomCrop: 16", "not a list of arguments"),
+        ("- {HorizontalFlip: {}, VerticalFlip: {}}", "not one transform"),
+        ("- 5", "not one transform"),
+        ("- OneOf: {transforms: 3}", "augment.yaml"),
+        ("", "holds no pipeline"),
+        ("just: words", "holds no pipeline"),
+        ("transform: 3", "__class_fullname__"),
+        ("- Normalize\n- RandomCrop: {height: 16, width: 16}", "float32"),
+        ("- RandomCrop: {height: 16, width: 16}\n- ToTensorV2", "but training takes 16×16×3 uint8"),
+        ("- RandomCrop: {height: 16, width: 12}", "16×12×3 uint8"),
+        ("- HorizontalFlip", "end it with a crop"),
+        ("- RandomCrop: {height: 19, width: 300}", "fails on a picture of 57×20 pixels"),
+        ("- a: [", "line "),
+        ("!!python/object/apply:os.system ['touch hacked']", "line 1"),
+    ],
+)
+def test_a_faulty_pipeline_is_one_sentence(text: str, words: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = refusal(with_pipeline(tmp_path, text))
+    assert words in message
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert "no such file" in refusal(replace(CONFIG, augment=str(tmp_path / "gone.yaml")))
+    assert "is a directory" in refusal(replace(CONFIG, augment=str(tmp_path)))
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\xd8\xff")
+    assert "not text" in refusal(replace(CONFIG, augment=str(tmp_path / "binary")))
+
+
+def test_a_pipeline_that_fails_only_on_some_picture_still_says_so(tmp_path: Path) -> None:
+    # Fits both of the pictures it is tried on, but not a flat one
+    config = with_pipeline(tmp_path, "- CenterCrop: {height: 16, width: 16}")
+    with pytest.raises(UsageError, match=r"--augment: .* fails on a picture of 40×9 pixels: Crop size"):
+        build_transform(config)(PICTURE[:9], rng())
