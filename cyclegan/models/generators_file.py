@@ -1,0 +1,95 @@
+"""The generators file: trained generators and all that is needed to use them, to be passed on.
+
+It is safetensors (https://github.com/huggingface/safetensors): tensors and text, no code. Its tensors are named
+`ab.<parameter>` and `ba.<parameter>`; its metadata hold
+
+    format    "cyclegan-generators"
+    version   "1"
+    specs     JSON, the arguments of `build_generator` for each direction
+    info      JSON, where the weights come from: step, method, sizes, names of the two domains
+    sha256    over specs, info and every tensor, in the order of their names
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from cyclegan.errors import UsageError
+from cyclegan.files import atomic_write
+from cyclegan.models.rebuild import DamagedModel, Weights, grouped
+
+FORMAT = "cyclegan-generators"
+VERSION = "1"
+
+
+def save_model(path: str | os.PathLike[str], generators: Mapping[str, nn.Module], *, info: Mapping[str, Any]) -> None:
+    """Write `generators` ({"ab": …, "ba": …}) as one generators file, atomically.
+
+    Every generator carries `.spec`, the arguments it can be rebuilt with; `info` is anything that JSON can hold. Equal
+    content makes an equal file, byte for byte. Raises `OSError` when it cannot be written; an old file is then intact.
+    """
+    weights = {
+        f"{direction}.{name}": value.detach().cpu().contiguous()  # channels_last is no layout of the format
+        for direction, generator in generators.items()
+        for name, value in generator.state_dict().items()
+    }
+    specs = json.dumps({direction: generator.spec for direction, generator in generators.items()}, sort_keys=True)
+    about = json.dumps(dict(info), sort_keys=True, allow_nan=False)
+    metadata = {"format": FORMAT, "version": VERSION, "specs": specs, "info": about}
+    metadata["sha256"] = _digest(weights, specs, about)
+    atomic_write(path, _sorted_header(save(weights, metadata)))
+
+
+def read_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], Weights]:
+    """Specs, info and weights of a generators file whose digest is right.
+
+    Raises `DamagedModel` for one that is not whole, `UsageError` for a safetensors file of another kind.
+    """
+    try:
+        with safe_open(file, framework="pt", device="cpu") as opened:
+            metadata = opened.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise UsageError(f"MODEL: {file} is a safetensors file, but not one of cyclegan's generators")
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise DamagedModel(f"MODEL: {file} is cut short or damaged ({error}); fetch or save it again") from error
+    if metadata.get("version") != VERSION:
+        raise DamagedModel(
+            f"MODEL: {file} has format version {metadata.get('version')} and this cyclegan reads {VERSION}; "
+            "use the cyclegan it was written by"
+        )
+    specs, info = metadata.get("specs", "{}"), metadata.get("info", "{}")
+    if metadata.get("sha256") != _digest(tensors, specs, info):
+        raise DamagedModel(f"MODEL: {file} is damaged, its checksum does not match its content; fetch or save it again")
+    by_direction, weights = json.loads(specs), grouped(tensors)
+    if not weights or set(by_direction) != set(weights):
+        raise DamagedModel(f"MODEL: {file} describes generators {sorted(by_direction)} but holds {sorted(weights)}")
+    return by_direction, json.loads(info), weights
+
+
+def _digest(tensors: Mapping[str, Tensor], specs: str, info: str) -> str:
+    """SHA-256 over all that a file says, so that no bit of it can turn unnoticed."""
+    hasher = hashlib.sha256(f"{specs}\0{info}\0".encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        hasher.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        hasher.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
+
+
+def _sorted_header(data: bytes) -> bytes:
+    """The same safetensors content with its header in sorted order; the library's differs every time."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors start at a multiple of eight
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]

@@ -1,0 +1,95 @@
+"""What a training state (`state-*.pt`) holds of a model, read without any of the code that trains.
+
+A state is a dict saved by torch: `step`, `config` (flat), `method` (its state_dict, with `generators.ab.…` and
+`discriminators.a.…`), `generator_specs`, `ema` (`ab.…`, empty without averaging), and what only the loop wants. Beside
+it lies `state-*.pt.sha256`, as `sha256sum` writes it: a torch file notices that it is cut short, but not a flipped bit.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cyclegan.errors import UsageError
+from cyclegan.files import file_sha256
+from cyclegan.models.rebuild import DamagedModel, Weights, blank, filled, grouped
+from cyclegan.networks import build_discriminator
+
+FORMAT = "cyclegan-state"
+VERSION = 1
+_PARTS = {"step": int, "config": dict, "method": dict, "generator_specs": dict, "ema": dict}
+
+
+def model_info(config: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """What a model says of itself, from the flat config of its run: method, sizes, names of the domains; no paths."""
+    folders = {domain: config.get(domain) or f"train{domain.upper()}" for domain in ("a", "b")}
+    kept = {key: config[key] for key in ("method", "load_size", "crop_size") if key in config}
+    return {"step": step, **kept, **{domain: Path(folder).name for domain, folder in folders.items()}}
+
+
+def read_state_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], Weights]:
+    """Specs, info and weights of the generators in a state: the averaged ones where it has them.
+
+    Raises `DamagedModel` for one that is not whole, `UsageError` for a file of another kind.
+    """
+    state = _read(file)
+    weights = grouped(state["ema"]) or grouped(state["method"], "generators.")
+    specs = {direction: spec for direction, spec in state["generator_specs"].items() if direction in weights}
+    if not specs:
+        raise DamagedModel(f"MODEL: {file} holds no generators")
+    return specs, model_info(state["config"], state["step"]), weights
+
+
+def read_state_discriminators(file: Path) -> tuple[dict[str, nn.Module], int]:
+    """The discriminators ("a", "b") in a state, and its step."""
+    state = _read(file)
+    config, specs = state["config"], state["generator_specs"]
+    # Domain b is what "ab" makes and what "ba" takes: its pictures have that many channels.
+    channels = {way[at]: specs[way][f"{side}_channels"] for way in specs for at, side in enumerate(("in", "out"))}
+    kept = {key: config[key] for key in ("channels", "norm", "spectral_norm") if key in config}
+    networks: dict[str, nn.Module] = {}
+    for domain, weights in grouped(state["method"], "discriminators.").items():
+        with blank():
+            empty = build_discriminator(config["discriminator"], in_channels=channels.get(domain, 3), **kept)
+        networks[domain] = filled(empty, weights, file, f"discriminator {domain}")
+    return networks, state["step"]
+
+
+def foreign(file: Path) -> UsageError:
+    """The error for a file that is no model of ours."""
+    return UsageError(
+        f"MODEL: {file} is neither a generators file nor a checkpoint of cyclegan, and other formats may hold code, so "
+        "it is not opened; weights of the reference implementation come in by `cyclegan import-junyanz`"
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A state that is whole. Its tensors stay on disk (mmap) until used, so that the optimizers in it cost nothing."""
+    note = file.with_name(file.name + ".sha256")
+    try:
+        if note.exists() and note.read_text().split()[:1] != [file_sha256(file)]:
+            raise DamagedModel(f"MODEL: {file} is damaged, its checksum is not the one in {note.name}")
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise DamagedModel(
+            f"MODEL: {file} is damaged or holds code beside its tensors; it was refused, nothing in it was run"
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DamagedModel(f"MODEL: {file} is cut short or damaged ({reason})") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise foreign(file)
+    if state.get("version") != VERSION:
+        raise DamagedModel(
+            f"MODEL: {file} has format version {state.get('version')} and this cyclegan reads {VERSION}; "
+            "use the cyclegan it was written by"
+        )
+    for part, kind in _PARTS.items():
+        if not isinstance(state.get(part), kind):
+            raise DamagedModel(f"MODEL: {file} lacks its part {part!r}")
+    return state

@@ -1,0 +1,170 @@
+"""The engine: a generator, a device and a precision, and pictures of every kind in and out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from cyclegan.devices import autocast, pick_device, pick_precision
+from cyclegan.images import rgb_array
+from cyclegan.models import load_model
+
+P = TypeVar("P")
+
+# How far outside its range a floating-point picture may reach: resizing overshoots a little, and values beyond that
+# mean another scale (0 to 255, say), which would come out as a grey or a burnt picture without a word.
+SLACK = 0.1
+
+
+class Translator:
+    """Translates pictures in one direction.
+
+    >>> translator = Translator.load("runs/horses2zebras", "ab")     # doctest: +SKIP
+    >>> zebra = translator(Image.open("horse.jpg"))                   # doctest: +SKIP
+
+    `generator` takes and gives NCHW in [-1, 1]. It is moved to `device` (`auto`, `cpu`, `cuda`, `cuda:N`, `mps`) and
+    computes in `precision` (`auto`, `fp32`, `bf16`, `fp16`); the pictures stay where and what they are. `info` is what
+    the model says of itself.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,  # with a `spec` if it takes other than three channels
+        *,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.device = pick_device(str(device))
+        self.dtype = pick_precision(precision, self.device)
+        self.generator = generator.to(self.device)
+        if self.device.type == "cuda":  # the layout that tensor cores multiply in; processors gain nothing
+            self.generator = self.generator.to(memory_format=torch.channels_last)
+        self.info = dict(info or {})
+        spec = getattr(generator, "spec", {})
+        self.in_channels = int(spec.get("in_channels", 3))
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], direction: str = "ab", device: str = "auto", precision: str = "auto"
+    ) -> Translator:
+        """The translator of a run, a checkpoint or a generators file, from A to B (`ab`) or back (`ba`).
+
+        Raises `UsageError` for what is no model or lacks the direction, `CycleganError` for a damaged one.
+        """
+        pick_precision(precision, pick_device(device))  # what is cheap to refuse is refused before reading
+        model = load_model(path, [direction])
+        return cls(model.generators[direction], device=device, precision=precision, info=model.info)
+
+    def __call__(self, picture: P) -> P:
+        """The translation of `picture`, of the same kind and of the same height and width, whatever they are.
+
+        A Pillow image gives an RGB one (grey if the model is). An array is height × width × channels, uint8, or floats
+        in [0, 1], which give float32. A tensor is CHW or NCHW, uint8, or floats in [-1, 1], and the result has its type
+        and device. Raises `TypeError` for other kinds, `ValueError` for other shapes and ranges.
+        """
+        for kind, translate in self._kinds.items():
+            if isinstance(picture, kind):
+                result: P = translate(self, picture)
+                return result
+        raise TypeError(f"a picture is a Pillow image, a numpy array or a torch tensor, not {type(picture).__name__}")
+
+    def batch(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The translations of some uint8 HWC arrays, in their order; those of equal size go through together."""
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for position, picture in enumerate(pictures):
+            self._check_array(picture)
+            if picture.dtype != np.uint8:
+                raise ValueError(f"a batch takes uint8 arrays, not {picture.dtype}")
+            by_shape.setdefault(picture.shape, []).append(position)
+        results: dict[int, np.ndarray] = {}
+        for positions in by_shape.values():
+            stack = torch.from_numpy(np.stack([pictures[position] for position in positions]))
+            made = _to_bytes(self._run(_to_unit(stack.permute(0, 3, 1, 2).to(self.device))))
+            results.update(zip(positions, made.permute(0, 2, 3, 1).cpu().contiguous().numpy(), strict=True))
+        return [results[position] for position in range(len(pictures))]
+
+    def _image(self, picture: Image.Image) -> Image.Image:
+        if self.in_channels == 1:
+            array = np.array(picture.convert("L"))[:, :, None]
+        else:
+            array = rgb_array(picture)
+        made = self._array(array)
+        return Image.fromarray(made[:, :, 0] if made.shape[2] == 1 else made)
+
+    def _array(self, picture: np.ndarray) -> np.ndarray:
+        self._check_array(picture)
+        if picture.dtype == np.uint8:
+            return self.batch([picture])[0]
+        if not np.issubdtype(picture.dtype, np.floating):
+            raise TypeError(f"an array of a picture is uint8 or floating-point, not {picture.dtype}")
+        _check_range(float(picture.min()), float(picture.max()), 0, 1, "an array")
+        unit = torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32)).permute(2, 0, 1)[None]
+        made = self._run(unit.to(self.device) * 2 - 1)
+        return ((made[0].permute(1, 2, 0) + 1) / 2).clamp(0, 1).cpu().contiguous().numpy()
+
+    def _tensor(self, picture: Tensor) -> Tensor:
+        if picture.ndim not in (3, 4) or picture.shape[-3] != self.in_channels or 0 in picture.shape:
+            wanted = f"{self.in_channels}×H×W or N×{self.in_channels}×H×W, none of them 0"
+            raise ValueError(f"a tensor of a picture is {wanted}, not {tuple(picture.shape)}")
+        batch = picture.to(self.device).reshape(-1, *picture.shape[-3:])
+        if picture.dtype == torch.uint8:
+            made = _to_bytes(self._run(_to_unit(batch)))
+        elif picture.is_floating_point():
+            _check_range(float(batch.min()), float(batch.max()), -1, 1, "a tensor")
+            made = self._run(batch.float())
+        else:
+            raise TypeError(f"a tensor of a picture is uint8 or floating-point, not {picture.dtype}")
+        return made.reshape(*picture.shape[:-3], *made.shape[1:]).to(picture.device, picture.dtype)
+
+    # The first kind that fits; a table, so that another kind of picture is another line.
+    _kinds: dict[type, Callable[[Any, Any], Any]] = {Image.Image: _image, np.ndarray: _array, Tensor: _tensor}
+
+    def _check_array(self, picture: np.ndarray) -> None:
+        if picture.ndim != 3 or picture.shape[2] != self.in_channels or 0 in picture.shape:
+            wanted = f"height × width × {self.in_channels}, none of them 0"
+            raise ValueError(f"an array of a picture is {wanted}, not {picture.shape}")
+
+    @torch.inference_mode()
+    def _run(self, batch: Tensor) -> Tensor:
+        """NCHW in [-1, 1] on the device, any height and width -> the same, float32."""
+        layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        with _evaluating(self.generator), autocast(self.device, self.dtype):
+            made: Tensor = self.generator(batch.contiguous(memory_format=layout))
+        return made.float()
+
+
+@contextlib.contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode (no dropout, running statistics fixed) for a while: a network may be lent by a trainer."""
+    training = network.training
+    if training:
+        network.eval()
+    try:
+        yield
+    finally:
+        if training:
+            network.train()
+
+
+def _to_unit(pixels: Tensor) -> Tensor:
+    """uint8 -> [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def _to_bytes(unit: Tensor) -> Tensor:
+    """[-1, 1] -> uint8, to the nearest."""
+    return ((unit + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _check_range(low: float, high: float, bottom: int, top: int, what: str) -> None:
+    slack = SLACK * (top - bottom)
+    if not (bottom - slack <= low and high <= top + slack):  # written so that NaN fails
+        raise ValueError(f"{what} of a picture in floats lies in [{bottom}, {top}], not in [{low:g}, {high:g}]")
