@@ -178,6 +178,8 @@ def resolve(layers: Sequence[Mapping[str, Any]], method_options: type | None = N
             for side, other in zip(used, reversed(pair), strict=True):
                 if side:
                     merged.update(dict.fromkeys(other))
+        if layer.get("steps") is not None:
+            merged["decay_steps"] = None  # an earlier layer's belongs to an earlier length; without a word it is half
         merged.update(layer)
     own = {item.name for item in fields(TrainConfig)}
     options = {key: merged.pop(key) for key in list(merged) if key not in own}

@@ -36,6 +36,12 @@ def test_steps_in_a_later_layer_silence_epochs_of_an_earlier_one_and_the_reverse
     assert (config.steps, config.decay_steps, config.epochs) == (None, None, 5)
 
 
+def test_a_new_length_in_a_later_layer_does_not_keep_the_decay_of_the_old_one():
+    assert resolve([{"steps": 100, "decay_steps": 80}, {"steps": 10}]).decay_steps is None
+    assert resolve([{"steps": 100, "decay_steps": 80}, {"seed": 10}]).decay_steps == 80
+    assert resolve([{"steps": 100}, {"steps": 10, "decay_steps": 3}]).decay_steps == 3
+
+
 def test_a_data_root_silences_the_two_folders():
     config = resolve([{"a": "x", "b": "y"}, {"data": "root"}])
     assert (config.a, config.b, config.data) == (None, None, "root")

@@ -74,14 +74,17 @@ def test_the_two_checksums_agree(tmp_path):
 
 
 def test_the_second_holder_of_a_folder_is_refused_and_told_who_has_it(tmp_path):
-    program = "import sys\nfrom cyclegan.files import locked\nwith locked(sys.argv[1]): print('go', flush=True); sys.stdin.read()"
+    program = (
+        "import sys\nfrom cyclegan.files import locked\n"
+        "with locked(sys.argv[1]): print('go', flush=True); sys.stdin.read()"
+    )
     holder = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert holder.stdout is not None
     holder.stdout.readline()
     try:
-        with pytest.raises(CycleganError, match=f"in use by process {holder.pid} on "), locked(tmp_path):
+        with pytest.raises(CycleganError, match=rf"in use by process {holder.pid} on "), locked(tmp_path):
             pass
     finally:
         holder.kill()
@@ -92,7 +95,7 @@ def test_the_second_holder_of_a_folder_is_refused_and_told_who_has_it(tmp_path):
 
 def test_a_file_in_the_place_of_a_folder_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="-o: .* is a file, not a folder"):
+    with pytest.raises(UsageError, match=r"-o: .* is a file, not a folder"):
         make_folder(tmp_path / "file", "-o")
-    with pytest.raises(UsageError, match="-o: cannot write to"):
+    with pytest.raises(UsageError, match=r"-o: cannot write to"):
         make_folder(tmp_path / "file" / "below", "-o")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from cyclegan.config import TrainConfig, flatten
-from cyclegan.errors import choose
+from cyclegan.errors import UsageError, choose
 from cyclegan.methods.base import Images, Losses, Method
 from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.networks import build_discriminator, build_generator
@@ -44,4 +44,11 @@ def build_method(config: TrainConfig) -> Method:
     chosen = choose(METHODS, config.method, "--method")
     values = flatten(config, chosen.Options)
     options = {name: values[name] for name in chosen.Options.__dataclass_fields__}
-    return chosen(make_generator, make_discriminator, **options)
+    method = chosen(make_generator, make_discriminator, **options)
+    smallest = max(discriminator.smallest for discriminator in method.discriminators.values())
+    if config.crop_size < smallest:
+        raise UsageError(
+            f"--crop-size {config.crop_size} is smaller than --discriminator {config.discriminator} can judge; "
+            f"give at least {smallest}, or another discriminator"
+        )
+    return method

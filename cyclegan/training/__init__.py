@@ -1,0 +1,5 @@
+"""Everything that only training needs; nothing here is loaded to translate."""
+
+from cyclegan.training.loop import train
+
+__all__ = ["train"]

@@ -1,0 +1,150 @@
+"""States: all that a run needs to go on, saved in one call, whole or not at all.
+
+A state is one file and its checksum, in the form that `sha256sum -c` reads. A state counts only when both are there
+and agree: a process killed at any moment, a truncated copy or a flipped bit leaves the state before as the newest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from cyclegan.errors import CycleganError
+from cyclegan.files import atomic_write, remove_temporary, sha256
+from cyclegan.models import save_model
+
+log = logging.getLogger("cyclegan")
+
+FORMAT = "cyclegan-state"
+VERSION = 1
+
+
+class HasState(Protocol):
+    """Anything that can be saved and restored."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only: states are read with `weights_only=True`."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Take a saved state over."""
+
+
+class States:
+    """The states in `folder`, of which the newest `keep` stay."""
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+        remove_temporary(folder)
+
+    def save(self, step: int, *, about: dict[str, Any], **objects: HasState) -> Path:
+        """Save the state of `objects` after `step` steps, together with the plain values `about` it.
+
+        Raises `CycleganError` (disk full) with all earlier states intact.
+        """
+        saved = {name: value.state_dict() for name, value in objects.items()}
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, "version": VERSION, "step": step, **about, **saved}, buffer)
+        path = self.folder / f"state-{step:08d}.pt"
+        with _naming_what_is_safe(path):
+            atomic_write(path, buffer.getbuffer())
+            atomic_write(_checksum_path(path), f"{sha256(buffer.getbuffer())}  {path.name}\n".encode())
+        for old in self._paths()[self.keep :]:
+            old.unlink()
+            _checksum_path(old).unlink(missing_ok=True)
+        return path
+
+    def load_newest(self) -> dict[str, Any] | None:
+        """The newest state that is whole, None when none was ever saved.
+
+        One that is not whole is passed over with a line that says why. When none is left, `CycleganError`: starting
+        afresh in silence would throw away what the person believes is there.
+        """
+        paths = self._paths()
+        for path in paths:
+            try:
+                return read_state(path)
+            except CycleganError as error:
+                log.warning("%s; taking the state before", error)
+        if paths:
+            raise CycleganError(
+                f"none of the {len(paths)} states in {self.folder} can be used; restore one from a copy, "
+                "or start again with another -o"
+            )
+        return None
+
+    def _paths(self) -> list[Path]:
+        """Newest first."""
+        found = [path for path in self.folder.glob("state-*.pt") if re.fullmatch(r"state-\d{8,}\.pt", path.name)]
+        return sorted(found, key=lambda path: int(path.stem.removeprefix("state-")), reverse=True)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state in `path`, on the CPU; `CycleganError` with the reason when it is not whole or not ours."""
+    data = path.read_bytes()
+    checksum = _checksum_path(path)
+    if not checksum.exists():
+        raise CycleganError(f"{path} has no {checksum.name} beside it, so it was not saved to its end")
+    if checksum.read_text().split()[:1] != [sha256(data)]:
+        raise CycleganError(f"{path} is damaged: its content does not agree with {checksum.name}")
+    refusal = f"{path} is refused: it holds more than tensors and plain values, or is no state"
+    if not zipfile.is_zipfile(io.BytesIO(data)):  # a bare pickle; torch.save has written zip files since 1.6
+        raise CycleganError(refusal)
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise CycleganError(refusal) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CycleganError(f"{path} is not a state of cyclegan")
+    if state["version"] != VERSION:
+        raise CycleganError(f"{path} has version {state['version']} of the format; this program reads {VERSION}")
+    return state
+
+
+def restore(state: dict[str, Any], **objects: HasState) -> None:
+    """Give each of `objects` its part of `state`; `CycleganError` when one does not fit."""
+    for name, value in objects.items():
+        try:
+            value.load_state_dict(state[name])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise CycleganError(f"the saved {name} does not fit this run's networks: {error}") from error
+
+
+def save_generators(folder: Path, generators: nn.ModuleDict, info: dict[str, Any], step: int, *, every: int) -> Path:
+    """Write the generators of `step`; of the earlier ones those of every `every` steps stay (0: none).
+
+    Raises `CycleganError` (disk full) with the earlier ones intact.
+    """
+    path = folder / f"generators-{step:08d}.safetensors"
+    with _naming_what_is_safe(path):
+        save_model(path, dict(generators.items()), info=info | {"step": step})
+    for old in folder.glob("generators-*.safetensors"):
+        number = int(old.stem.removeprefix("generators-"))
+        if number != step and not (every and number % every == 0):
+            old.unlink()
+    return path
+
+
+@contextlib.contextmanager
+def _naming_what_is_safe(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CycleganError(
+            f"{path} could not be written ({error.strerror or error}); the states saved before are intact: "
+            "make room and run the same command again"
+        ) from error
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")

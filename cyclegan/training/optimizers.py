@@ -1,0 +1,30 @@
+"""Adam for each side, and its learning rate as a pure function of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+def build_optimizer(
+    parameters: Iterable[nn.Parameter], *, lr: float, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980), fused: one pass over all weights.
+
+    β1 is 0.5 in adversarial training, not 0.9: the other player moves, and a long memory of where the gradient used
+    to point makes the two circle around the equilibrium (Radford et al. 2016, https://arxiv.org/abs/1511.06434).
+    """
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True)
+
+
+def rate_factor(step: int, *, steps: int, decay_steps: int) -> float:
+    """What the learning rate is multiplied with at `step`: 1, then linearly to 0 over the last `decay_steps`."""
+    return min(1.0, (steps - step) / decay_steps) if decay_steps else 1.0
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group of `optimizer` the learning rate `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,183 @@
+"""The directory of a run: who holds it, what was asked for, how it stands.
+
+config.yaml    the resolved configuration, which `--config` reads again
+meta.json      versions, command, data fingerprint, tracking id; no secrets
+status.json    running, done, preempted or failed, the step, and the reason
+metrics.jsonl  one row of figures every --log-every steps
+samples/       grids on the same held-out pictures
+checkpoints/   states to resume from, generators to translate with
+wandb/         what Weights & Biases keeps
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import platform
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cyclegan.config import TrainConfig, flatten
+from cyclegan.errors import UsageError
+from cyclegan.files import atomic_write, locked, make_folder, write_json
+from cyclegan.methods import options_of
+from cyclegan.training.signals import Preempted
+
+log = logging.getLogger("cyclegan")
+
+
+def default_run(config: TrainConfig) -> Path:
+    """`runs/<a>2<b>`, or `runs/<data>`."""
+    if config.data:
+        return Path("runs") / Path(config.data).resolve().name
+    if not (config.a and config.b):
+        raise UsageError(
+            "no pictures given; name two folders with --a and --b, or one with trainA and trainB with --data"
+        )
+    return Path("runs") / f"{Path(config.a).resolve().name}2{Path(config.b).resolve().name}"
+
+
+def stored_config(run: Path) -> dict[str, Any]:
+    """The flat configuration of the run in `run`; `UsageError` when there is none."""
+    path = run / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError:
+        raise UsageError(
+            f"{run} has no readable config.yaml, so it is no run; name a folder that `cyclegan train` made"
+        ) from None
+    except yaml.YAMLError:
+        raise UsageError(f"{path} is damaged; restore it from a copy, or start again with another -o") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} is not a configuration; restore it from a copy, or start again with another -o")
+    return values
+
+
+class Run:
+    """A run directory held by this process."""
+
+    def __init__(self, path: Path, config: TrainConfig, fingerprint: str) -> None:
+        self.path = path
+        self.config = config
+        values = flatten(config, options_of(config.method))
+        self.began = (path / "config.yaml").exists()
+        if self.began:
+            _report_changes(stored_config(path), values, config)
+        for name in ("samples", "checkpoints"):
+            (path / name).mkdir(exist_ok=True)
+        self.meta = self._meta(fingerprint)
+        write_json(path / "meta.json", self.meta)
+        atomic_write(path / "config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
+
+    def status(self, status: str, step: int, reason: str = "") -> None:
+        """Write status.json."""
+        write_json(
+            self.path / "status.json",
+            {
+                "status": status,
+                "step": step,
+                "steps": self.config.steps,
+                "reason": reason,
+                "time": time.time(),
+            },
+        )
+
+    def last_step(self) -> int:
+        """The step that status.json tells."""
+        return int(json.loads((self.path / "status.json").read_text())["step"])
+
+    def _meta(self, fingerprint: str) -> dict[str, Any]:
+        meta: dict[str, Any] = {"tracking_id": secrets.token_hex(4), "created": time.time()}
+        if (self.path / "meta.json").exists():
+            before = json.loads((self.path / "meta.json").read_text())
+            meta = {key: before[key] for key in meta}
+            if before["data_fingerprint"] != fingerprint:
+                log.warning(
+                    "the pictures have changed since the last start of this run: from here on it learns from the new ones"
+                )
+        packages = ("torch", "torchvision", "albumentations", "numpy", "pillow", "wandb")
+        return meta | {
+            "cyclegan": importlib.metadata.version("cyclegan"),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: _version(name) for name in packages},
+            "git_commit": _git_commit(),
+            "command": sys.argv,
+            "data_fingerprint": fingerprint,
+        }
+
+
+@contextlib.contextmanager
+def open_run(path: Path, config: TrainConfig, fingerprint: str) -> Iterator[Run]:
+    """Make or reopen the run directory `path`, hold it alone, and record how the run ends.
+
+    Raises `UsageError` when the folder belongs to something else or was begun with another architecture, and
+    `CycleganError` when another process trains in it.
+    """
+    if path.is_dir() and any(path.iterdir()) and not (path / "config.yaml").exists() and not (path / ".lock").exists():
+        raise UsageError(f"-o {path}: this folder holds something else; name a new one or an empty one")
+    make_folder(path, "-o")
+    with locked(path):
+        run = Run(path, config, fingerprint)
+        try:
+            run.status("running", run.last_step() if (path / "status.json").exists() else 0)
+            yield run
+        except BaseException as error:
+            outcome = "preempted" if isinstance(error, Preempted) else "failed"
+            with _tolerating_a_full_disk():
+                step = run.last_step() if (path / "status.json").exists() else 0
+                run.status(outcome, step, str(error) or type(error).__name__)
+            raise
+
+
+def _report_changes(before: dict[str, Any], now: dict[str, Any], config: TrainConfig) -> None:
+    """Refuse what weights cannot follow, and say what else is different from the last start."""
+    declared = {item.name: item for kind in (TrainConfig, options_of(config.method)) for item in fields(kind)}
+    changed = {name: (before[name], value) for name, value in now.items() if name in before and before[name] != value}
+    for name, (old, new) in changed.items():
+        flag = "--" + name.replace("_", "-")
+        if declared[name].metadata["fixed"]:
+            raise UsageError(f"{flag}: this run was begun with {old}, not {new}; give {flag} {old}, or another -o")
+        log.info("taking over %s %s (was %s)", flag, new, old)
+
+
+@contextlib.contextmanager
+def _tolerating_a_full_disk() -> Iterator[None]:
+    """For the last words of a run that fails already: they may not hide why."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("status.json could not be written (%s)", error.strerror or error)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # wandb may be missing where tracking is off
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout this code runs from, None for an installed package."""
+    here = Path(__file__).parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None  # no git on this machine
+    return answer.stdout.strip() or None

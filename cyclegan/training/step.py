@@ -1,0 +1,80 @@
+"""One step of the game: the same for every method and every loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan.methods import Images, Method
+from cyclegan.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two players: what it may change, and how."""
+
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    clip: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step did, all still on the device: nothing here has waited for it."""
+
+    figures: dict[str, Tensor]  # losses by their own names under loss/, gradient norms under gradient_norm/
+    batch: Images  # the last part of the batch
+    images: Images  # what was made of it, detached
+    skipped: Tensor  # bool scalar: a loss or gradient was not finite and that side did not move
+
+
+def play(
+    method: Method, generators: Side, discriminators: Side, parts: Sequence[Images], precision: Precision
+) -> Outcome:
+    """Update the generators, then the discriminators, each once, on a batch that comes in equal `parts`.
+
+    Gradients are averaged over the parts, so that any number of parts is one and the same step.
+    """
+    # The generators move against discriminators that stand still: their weights need no gradient.
+    method.discriminators.requires_grad_(False)
+    made: list[Images] = []
+    figures: dict[str, Tensor] = {}
+    generator_loss = torch.zeros((), device=precision.device)
+    for part in parts:
+        with precision.autocast():
+            images = method.generate(part)
+            losses = method.generator_losses(part, images)
+        generator_loss = generator_loss + _backward(losses, len(parts), figures, precision)
+        made.append({name: image.detach() for name, image in images.items()})
+    generator_norm, generator_skipped = precision.update(
+        generators.optimizer, generators.parameters, generator_loss, generators.clip
+    )
+
+    # The discriminators answer to what the generators made before they moved: one forward serves both.
+    method.discriminators.requires_grad_(True)
+    discriminator_loss = torch.zeros((), device=precision.device)
+    for part, images in zip(parts, made, strict=True):
+        with precision.autocast():
+            losses = method.discriminator_losses(part, images)
+        discriminator_loss = discriminator_loss + _backward(losses, len(parts), figures, precision)
+    discriminator_norm, discriminator_skipped = precision.update(
+        discriminators.optimizer, discriminators.parameters, discriminator_loss, discriminators.clip
+    )
+    precision.end_step()
+
+    figures["gradient_norm/generators"] = generator_norm
+    figures["gradient_norm/discriminators"] = discriminator_norm
+    return Outcome(figures, parts[-1], made[-1], generator_skipped | discriminator_skipped)
+
+
+def _backward(losses: Images, parts: int, figures: dict[str, Tensor], precision: Precision) -> Tensor:
+    """Gradients of the sum of `losses` over the number of parts; adds each, detached, to `figures`."""
+    total = torch.stack(list(losses.values())).sum() / parts
+    precision.backward(total)
+    for name, value in losses.items():
+        share = value.detach() / parts
+        figures[f"loss/{name}"] = figures[f"loss/{name}"] + share if f"loss/{name}" in figures else share
+    return total.detach()

@@ -1,0 +1,195 @@
+"""States: whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from cyclegan.errors import CycleganError
+from cyclegan.files import TEMPORARY_PREFIX, sha256
+from cyclegan.training.checkpoint import States, read_state, restore
+
+
+def saved(folder: Path, steps: list[int], keep: int = 2) -> States:
+    states = States(folder, keep=keep)
+    for step in steps:
+        torch.manual_seed(step)
+        states.save(step, about={"config": {"steps": 9}}, net=nn.Linear(2, 2))
+    return states
+
+
+def test_a_state_comes_back_as_it_was_saved(tmp_path):
+    torch.manual_seed(3)
+    net, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    states = States(tmp_path)
+    states.save(3, about={"config": {"steps": 9}}, net=net)
+    state = states.load_newest()
+    assert (state["step"], state["config"]) == (3, {"steps": 9})
+    restore(state, net=other)
+    assert torch.equal(net.weight, other.weight)
+
+
+def test_the_last_two_are_kept_with_a_checksum_that_sha256sum_reads(tmp_path):
+    saved(tmp_path, [1, 2, 3])
+    assert sorted(os.listdir(tmp_path)) == [
+        "state-00000002.pt",
+        "state-00000002.pt.sha256",
+        "state-00000003.pt",
+        "state-00000003.pt.sha256",
+    ]
+    digest, name = (tmp_path / "state-00000003.pt.sha256").read_text().split()
+    assert name == "state-00000003.pt"
+    assert digest == sha256((tmp_path / name).read_bytes())
+
+
+def test_without_any_state_there_is_none(tmp_path):
+    assert States(tmp_path).load_newest() is None
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def with_a_flipped_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def without_its_checksum(path: Path) -> None:
+    path.with_name(path.name + ".sha256").unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def rewritten(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    path.with_name(path.name + ".sha256").write_text(f"{sha256(data)}  {path.name}\n")
+
+
+class Harmful:
+    """Unpickling this creates a file."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.canary), "w")
+
+
+def holding_code(path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save({"format": "cyclegan-state", "version": 1, "x": Harmful(path.with_name("canary"))}, buffer)
+    rewritten(path, buffer.getvalue())
+
+
+def a_plain_pickle_with_code(path: Path) -> None:
+    rewritten(path, pickle.dumps(Harmful(path.with_name("canary"))))
+
+
+def of_another_version(path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save({"format": "cyclegan-state", "version": 99, "step": 2}, buffer)
+    rewritten(path, buffer.getvalue())
+
+
+def of_something_else(path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save([1, 2], buffer)
+    rewritten(path, buffer.getvalue())
+
+
+DAMAGES = [
+    truncated,
+    with_a_flipped_bit,
+    without_its_checksum,
+    empty,
+    holding_code,
+    a_plain_pickle_with_code,
+    of_another_version,
+    of_something_else,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_state_before_is_taken_and_that_is_said(tmp_path, caplog, damage):
+    states = saved(tmp_path, [1, 2])
+    damage(tmp_path / "state-00000002.pt")
+    assert states.load_newest()["step"] == 1
+    assert len(caplog.records) == 1
+    assert "state-00000002.pt" in caplog.text
+    assert "taking the state before" in caplog.text
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_when_none_is_left_the_run_does_not_start_afresh(tmp_path, damage):
+    states = saved(tmp_path, [1, 2])
+    for step in (1, 2):
+        damage(tmp_path / f"state-{step:08d}.pt")
+    with pytest.raises(CycleganError, match=r"none of the 2 states .* can be used"):
+        states.load_newest()
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_state_of_other_networks_is_a_sentence(tmp_path):
+    state = saved(tmp_path, [1]).load_newest()
+    with pytest.raises(CycleganError, match="the saved net does not fit"):
+        restore(state, net=nn.Linear(3, 2))
+    with pytest.raises(CycleganError, match="the saved other does not fit"):
+        restore(state, other=nn.Linear(3, 2))
+
+
+def test_a_full_disk_leaves_the_old_state_and_no_stray_file(tmp_path):
+    program = (
+        "import resource, sys, torch; from torch import nn\n"
+        "from pathlib import Path; from cyclegan.training.checkpoint import States\n"
+        "states = States(Path(sys.argv[1]))\n"
+        "states.save(1, about={}, net=nn.Linear(2, 2))\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "states.save(2, about={}, net=nn.Linear(200, 200))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "state-00000002.pt could not be written (File too large); the states saved before are intact" in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["state-00000001.pt", "state-00000001.pt.sha256"]
+    assert read_state(tmp_path / "state-00000001.pt")["step"] == 1
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_of_saving_leaves_a_whole_state(tmp_path):
+    program = (
+        "import sys, torch; from torch import nn; from pathlib import Path\n"
+        "from cyclegan.training.checkpoint import States\n"
+        "states = States(Path(sys.argv[1])); newest = states.load_newest(); step = newest['step'] if newest else 0\n"
+        "net = nn.Linear(400, 400)\n"
+        "while True:\n"
+        "    step += 1; states.save(step, about={}, net=net); print(step, flush=True)\n"
+    )
+    reported = 0
+    for moment in (0.0, 0.003, 0.008, 0.017, 0.031):
+        saver = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        assert saver.stdout is not None
+        saver.stdout.readline()
+        time.sleep(moment)
+        saver.send_signal(signal.SIGKILL)
+        printed = saver.stdout.read().split()
+        saver.stdout.close()
+        saver.wait()
+        reported = max([reported, *map(int, printed)])
+        states = States(tmp_path)  # which also clears away what was left
+        assert states.load_newest()["step"] >= reported
+        assert not [name for name in os.listdir(tmp_path) if name.startswith(TEMPORARY_PREFIX)]

@@ -1,0 +1,154 @@
+"""The small parts of training: rates, averages, guards."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from cyclegan.errors import CycleganError
+from cyclegan.training.ema import EMA, NoEMA, build_ema
+from cyclegan.training.health import PATIENCE, Averages, Guard, Pictures
+from cyclegan.training.optimizers import rate_factor
+from cyclegan.training.progress import Bar, Lines, open_progress, summary
+
+CPU = torch.device("cpu")
+
+
+def test_the_rate_is_constant_and_then_falls_linearly_to_zero():
+    rates = [rate_factor(step, steps=10, decay_steps=4) for step in range(10)]
+    assert rates == [1, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert rate_factor(9, steps=10, decay_steps=0) == 1
+
+
+def test_an_average_of_constant_weights_is_those_weights_and_follows_a_change():
+    generators = nn.ModuleDict({"ab": nn.Linear(1, 1)})
+    ema = build_ema(generators, 0.9)
+    assert isinstance(ema, EMA)
+    start = generators["ab"].weight.item()
+    for step in range(1, 101):
+        ema.update(step)
+    assert ema.generators["ab"].weight.item() == pytest.approx(start)
+    with torch.no_grad():
+        generators["ab"].weight.fill_(start + 1)
+    ema.update(101)
+    assert ema.generators["ab"].weight.item() == pytest.approx(start + 0.1, abs=1e-5)
+
+
+def test_the_first_weights_do_not_linger_in_an_average():
+    generators = nn.ModuleDict({"ab": nn.Linear(1, 1)})
+    ema = EMA(generators, 0.999)
+    with torch.no_grad():
+        generators["ab"].weight.fill_(7.0)
+    for step in range(1, 200):
+        ema.update(step)
+    assert ema.generators["ab"].weight.item() == pytest.approx(7.0, abs=1e-3)
+
+
+def test_without_averaging_the_generators_themselves_are_used():
+    generators = nn.ModuleDict({"ab": nn.Linear(1, 1)})
+    none = build_ema(generators, 0.0)
+    assert isinstance(none, NoEMA)
+    assert none.generators is generators
+    assert none.state_dict() == {}
+
+
+def test_an_average_that_is_switched_on_later_starts_from_the_present_weights():
+    generators = nn.ModuleDict({"ab": nn.Linear(1, 1)})
+    ema = EMA(generators, 0.9)
+    with torch.no_grad():
+        generators["ab"].weight.fill_(7.0)
+    ema.load_state_dict({})
+    assert ema.generators["ab"].weight.item() == 7.0
+
+
+def test_ten_bad_steps_in_a_row_stop_a_run_and_nine_do_not():
+    guard = Guard(CPU)
+    bad, good = torch.tensor(True), torch.tensor(False)
+    for _ in range(3):
+        for _ in range(PATIENCE - 1):
+            guard.update(bad)
+        guard.update(good)
+    assert guard.check() == 3 * (PATIENCE - 1)
+    for _ in range(PATIENCE):
+        guard.update(bad)
+    guard.update(good)  # a row that ended before anybody looked counts as well
+    with pytest.raises(CycleganError, match=r"10 steps in a row .* --precision fp32"):
+        guard.check()
+
+
+def test_a_resumed_guard_knows_the_total_and_starts_a_fresh_row():
+    guard, resumed = Guard(CPU), Guard(CPU)
+    for _ in range(PATIENCE - 1):
+        guard.update(torch.tensor(True))
+    resumed.load_state_dict(guard.state_dict())
+    resumed.update(torch.tensor(True))
+    assert resumed.check() == PATIENCE
+
+
+def test_averages_go_on_where_a_state_was_saved():
+    first, second = Averages(), Averages()
+    first.update({"loss": torch.tensor(1.0)})
+    second.load_state_dict(first.state_dict())
+    second.update({"loss": torch.tensor(2.0)})
+    assert second.read() == {"loss": 1.5}
+    assert second.read() == {}
+
+
+def test_more_than_a_twentieth_of_unreadable_pictures_stops_a_run_with_the_list(caplog):
+    pictures = Pictures(40, crop_size=32)
+    pictures.update([("x.png", "truncated")], [])
+    pictures.update([("x.png", "truncated"), ("y.png", "text")], [])
+    assert [record.message for record in caplog.records] == [
+        "x.png cannot be read (truncated); other pictures take its place",
+        "y.png cannot be read (text); other pictures take its place",
+    ]
+    with pytest.raises(
+        CycleganError, match=r"3 of 40 pictures cannot be read.*\n  x.png: truncated\n  y.png: text\n  z"
+    ):
+        pictures.update([("z.png", "empty")], [])
+
+
+def test_pictures_smaller_than_the_crop_are_said_once(caplog):
+    pictures = Pictures(40, crop_size=32)
+    pictures.update([], [("x.png", "20×30"), ("y.png", "9×9")])
+    pictures.update([], [("y.png", "9×9")])
+    assert [record.message for record in caplog.records] == [
+        "x.png has 20×30 pixels, less than --crop-size 32; it, and any other as small, is scaled up"
+    ]
+
+
+FIGURES = {
+    "loss/cycle_a": 1.0,
+    "loss/cycle_b": 2.0,
+    "loss/adversarial_b": 0.25,
+    "scores/a/real": 0.5,
+    "speed/images_per_second": 4.25,
+    "speed/data_wait": 0.014,
+}
+
+
+def test_the_line_says_speed_waiting_and_the_losses_as_means_over_the_domains():
+    assert summary(FIGURES) == "4.2 images/s  data wait 1%  cycle 1.500  adversarial 0.250"
+
+
+def test_without_a_terminal_progress_is_plain_lines_on_stderr(capsys):
+    progress = open_progress(0, 10)
+    assert isinstance(progress, Lines)
+    with progress:
+        progress.advance(5)
+        progress.report(5, FIGURES)  # too early for a line
+        progress.report(10, FIGURES)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"step 10/10  0:00:00 left  {summary(FIGURES)}\n"
+
+
+def test_on_a_terminal_progress_is_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with open_progress(2, 10) as progress:
+        assert isinstance(progress, Bar)
+        progress.advance(7)
+        progress.report(7, FIGURES)
+        assert progress.bar.tasks[0].completed == 7
+    assert capsys.readouterr().out == ""
