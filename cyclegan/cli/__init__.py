@@ -1,0 +1,93 @@
+"""The command line: one file per command, each imported only when it is the one that was typed.
+
+Exit codes: 0 done, 1 failed, 2 asked for wrongly, 3 finished but some items failed.
+Results go to stdout, progress and messages to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from typing import Any, NoReturn
+
+import click
+
+from cyclegan import __version__
+from cyclegan.errors import CycleganError
+
+# Set before any command imports albumentations, which otherwise asks a server for its newest version.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+
+class Commands(click.Group):
+    """A group whose commands live in modules of their own, loaded by name.
+
+    `modules` maps a command to its module and the line that --help shows; the module's `command` is the command.
+    """
+
+    def __init__(self, *args: Any, modules: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.modules = modules
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.modules)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.modules:
+            return None
+        command = importlib.import_module(self.modules[name][0]).command
+        assert isinstance(command, click.Command), name
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in self.modules.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CycleganError as error:
+            raise _shown(error) from error
+
+
+class _Messages(logging.Handler):
+    """What the package has to say, on whatever stderr is at that moment: above a live progress bar, not through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+def _shown(error: CycleganError) -> click.ClickException:
+    """The same error as click shows it: `Error: one sentence` on stderr, and its exit code."""
+    shown = click.ClickException(str(error))
+    shown.exit_code = error.exit_code
+    return shown
+
+
+cli = Commands(
+    "cyclegan",
+    help="Unpaired image translation: two folders of pictures in, two trained translators out.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    modules={
+        "train": ("cyclegan.cli.train", "Learn to translate between two folders of pictures."),
+        "translate": ("cyclegan.cli.translate", "Translate a picture or a folder with a trained model."),
+        "info": ("cyclegan.cli.info", "Say what a run, a checkpoint or a generators file holds."),
+        "data": ("cyclegan.cli.data", "Make demo pictures, check folders, score translations."),
+        "export": ("cyclegan.cli.export", "Write a model in another tool's format."),
+        "import-junyanz": (
+            "cyclegan.cli.import_junyanz",
+            "Take over weights of the reference implementation.",
+        ),
+    },
+)
+cli = click.version_option(__version__, prog_name="cyclegan")(cli)
+
+
+def main() -> NoReturn:
+    """The console command."""
+    messages = logging.getLogger("cyclegan")
+    messages.addHandler(_Messages())
+    messages.setLevel(logging.INFO)
+    cli(auto_envvar_prefix="CYCLEGAN")
+    raise AssertionError("click ends the program itself")

@@ -1,0 +1,40 @@
+"""`cyclegan import-junyanz`: weights of the reference implementation become a generators file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cyclegan.errors import CycleganError, UsageError
+from cyclegan.files import make_folder
+
+
+@click.command("import-junyanz")
+@click.argument("src", type=click.Path(path_type=Path))
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace DEST if it is there.")
+def command(src: Path, dest: Path, overwrite: bool) -> None:
+    """Write the weights in SRC to DEST, a generators file (*.safetensors) that `cyclegan translate` takes.
+
+    SRC is a folder with *_net_G_A.pth and *_net_G_B.pth as pytorch-CycleGAN-and-pix2pix leaves it, or a single
+    *_net_G.pth. The architecture is read off the weights. Nothing in the files is run.
+    """
+    if dest.suffix.lower() != ".safetensors":
+        raise UsageError(f"DEST: {dest} should be a file name that ends in .safetensors")
+    if dest.is_dir():
+        raise UsageError(f"DEST: {dest} is a folder; name a file in it")
+    if dest.exists() and not overwrite:
+        raise UsageError(f"DEST: {dest} is there already; give --overwrite to replace it, or another name")
+
+    from cyclegan.export.junyanz import load_reference
+    from cyclegan.models import save_model
+
+    generators, _ = load_reference(src)
+    make_folder(dest.parent, "DEST")
+    try:
+        save_model(dest, generators, info={"method": "cyclegan", "source": f"reference implementation, {src.name}"})
+    except OSError as error:
+        raise CycleganError(f"DEST: cannot write {dest} ({(error.strerror or str(error)).lower()})") from error
+    ways = " and ".join(f"{way} ({generator.spec['name']})" for way, generator in generators.items())
+    click.echo(f"wrote {dest} with the generators {ways}")

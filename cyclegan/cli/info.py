@@ -1,0 +1,55 @@
+"""`cyclegan info`: what a run, a checkpoint or a generators file holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("info")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines to read.")
+def command(model: Path, as_json: bool) -> None:
+    """Say what MODEL, a run directory, a checkpoint or a generators file, is.
+
+    It is loaded and checked on the way: the checksum, the names and shapes of the weights, that all are finite. A model
+    that fails ends the command with exit code 1 and the reason.
+    """
+    from cyclegan.models import is_run, load_model
+
+    loaded = load_model(model)
+    about: dict[str, Any] = {
+        "model": str(model),
+        "kind": "run" if is_run(model) else "checkpoint" if loaded.path.suffix == ".pt" else "generators file",
+        "file": str(loaded.path),
+        "bytes": loaded.path.stat().st_size,
+        "info": loaded.info,
+        "generators": {
+            direction: {**generator.spec, "parameters": sum(value.numel() for value in generator.parameters())}
+            for direction, generator in loaded.generators.items()
+        },
+        "damaged": list(loaded.damaged),
+    }
+    if as_json:
+        click.echo(json.dumps(about, indent=2))
+        return
+    for name, value in _lines(about):
+        click.echo(f"{name:<12} {value}")
+
+
+def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+    info = dict(about["info"])
+    names = {domain: info.pop(domain, None) or domain.upper() for domain in ("a", "b")}
+    lines = [(about["kind"], about["model"]), ("file", f"{about['file']} ({about['bytes'] / 1e6:.1f} MB)")]
+    lines += [(key, str(value)) for key, value in info.items()]
+    for direction, spec in about["generators"].items():
+        start, end = (names.get(domain, domain) for domain in direction)
+        rest = dict(spec)
+        name, parameters = rest.pop("name"), rest.pop("parameters")
+        settings = ", ".join(f"{key} {value}" for key, value in rest.items())
+        lines.append((f"direction {direction}", f"{start} to {end}: {name}, {parameters:,} parameters ({settings})"))
+    checks = "checksum, shapes and finite weights are right"
+    return [*lines, ("checked", checks), *(("damaged", sentence) for sentence in about["damaged"])]

@@ -1,0 +1,150 @@
+"""`cyclegan train`: its options are the fields of `TrainConfig` and of every method's options dataclass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import click
+import yaml
+from click.core import ParameterSource
+
+from cyclegan.config import PRESETS, TrainConfig, default_of, flatten, resolve
+from cyclegan.errors import UsageError, choose
+from cyclegan.losses import ADVERSARIAL_LOSSES, RECONSTRUCTION_LOSSES
+from cyclegan.methods import METHODS, options_of
+from cyclegan.networks import DISCRIMINATORS, GENERATORS
+from cyclegan.networks.layers import INITS
+from cyclegan.training.run import default_run, stored_config
+
+# Options whose values are the names in a table; the tables need torch, which training needs anyway.
+TABLES: dict[str, Mapping[str, Any]] = {
+    "method": METHODS,
+    "generator": GENERATORS,
+    "discriminator": DISCRIMINATORS,
+    "init": INITS,
+    "adversarial": ADVERSARIAL_LOSSES,
+    "reconstruction": RECONSTRUCTION_LOSSES,
+}
+KINDS: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, bool: click.BOOL, str: click.STRING}
+
+EPILOG = """The command line wins over the environment (CYCLEGAN_TRAIN_BATCH_SIZE=4), that over --config, that over
+--preset, that over the defaults shown here. Running the same command again goes on where the run stopped."""
+
+
+def _type(owner: type, item: Field[Any]) -> click.ParamType:
+    wanted = get_type_hints(owner)[item.name]
+    kind = next(
+        kind
+        for kind in (get_args(wanted) if get_origin(wanted) is not Literal else ()) or (wanted,)
+        if kind is not type(None)
+    )
+    if item.name in TABLES:
+        return click.Choice(list(TABLES[item.name]))
+    if get_origin(kind) is Literal:
+        return click.Choice(list(get_args(kind)))
+    return KINDS[kind]
+
+
+def _option(owner: type, item: Field[Any]) -> click.Option:
+    flag = "--" + item.name.replace("_", "-")
+    boolean = get_type_hints(owner)[item.name] is bool
+    return click.Option(
+        [f"{flag}/--no-{flag[2:]}" if boolean else flag],
+        type=None if boolean else _type(owner, item),
+        default=default_of(item),
+        show_default=default_of(item) is not None,
+        help=item.metadata["help"],
+        metavar=item.metadata["metavar"],
+    )
+
+
+def _options(function: Callable[..., None]) -> click.Command:
+    """`function` as a command that takes every option there is."""
+    declared: dict[str, click.Option] = {}
+    for owner in (TrainConfig, *(method.Options for method in METHODS.values())):
+        for item in fields(owner):
+            if item.metadata:
+                declared.setdefault(item.name, _option(owner, item))
+    own = click.command("train", epilog=EPILOG)(function)
+    own.params = [*own.params, *declared.values()]
+    return own
+
+
+@_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Directory of the run; runs/<a>2<b> without it.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with this run; needs no other option.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="paper",
+    show_default=True,
+    help="A set of values to start from.",
+)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML file with any of these options.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    output: Path | None,
+    resume: Path | None,
+    preset: str,
+    config: Path | None,
+    dry_run: bool,
+    **values: Any,
+) -> None:
+    """Learn to translate between two folders of pictures.
+
+    \b
+    cyclegan train --a horses --b zebras
+    cyclegan train --resume runs/horses2zebras
+    """  # noqa: D301
+    if resume and output:
+        raise UsageError("--resume and -o both name the run; give one of them")
+    given = {
+        source: {name: value for name, value in values.items() if ctx.get_parameter_source(name) is source}
+        for source in (ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE)
+    }
+    file = read_config_file(config) if config else {}
+    chosen = preset
+    if "preset" in file and ctx.get_parameter_source("preset") is ParameterSource.DEFAULT:
+        chosen = file["preset"]
+    base = stored_config(resume) if resume else choose(PRESETS, chosen, "--preset")
+    layers = [base, {key: value for key, value in file.items() if key != "preset"}, *given.values()]
+    method = next((layer["method"] for layer in reversed(layers) if "method" in layer), TrainConfig.method)
+    options = options_of(method)
+    resolved = resolve(layers, options)
+    if dry_run:
+        click.echo(yaml.safe_dump(flatten(resolved, options), sort_keys=False, allow_unicode=True), nl=False)
+        return
+
+    from cyclegan.training import train
+
+    run = train(resolved, resume or output or default_run(resolved))
+    click.echo(run)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The flat mapping in a YAML file; `UsageError` for anything else. Tags that would run code are refused."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UsageError(f"--config {path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path}: is not plain YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UsageError(f"--config {path}: must hold `name: value` lines, such as batch_size: 4")
+    return {key.replace("-", "_"): value for key, value in values.items()}

@@ -1,0 +1,67 @@
+"""`cyclegan info`: what a model says of itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cyclegan.cli import cli
+from tests.models.examples import INFO, generators_file, state, state_file
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    generators_file(tmp_path / "run/checkpoints/generators-00000007.safetensors")
+    state_file(tmp_path / "run/checkpoints/state-00000007.pt", state())
+    return tmp_path / "run"
+
+
+def test_info_says_what_a_person_wants_to_know(run: Path) -> None:
+    result = CliRunner().invoke(cli, ["info", str(run)])
+    assert result.exit_code == 0
+    for words in (
+        "step         7",
+        "horses to zebras: resnet_6blocks",
+        "zebras to horses",
+        "crop_size    32",
+        "checked",
+    ):
+        assert words in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (".", "run"),
+        ("checkpoints/state-00000007.pt", "checkpoint"),
+        ("checkpoints/generators-00000007.safetensors", "generators file"),
+    ],
+)
+def test_info_says_the_same_of_all_three_kinds_to_a_machine(run: Path, name: str, kind: str) -> None:
+    result = CliRunner().invoke(cli, ["info", str(run / name), "--json"])
+    assert result.exit_code == 0
+    about = json.loads(result.stdout)
+    assert about["kind"] == kind
+    assert about["info"] == INFO
+    assert about["generators"]["ab"]["name"] == "resnet_6blocks"
+    assert about["generators"]["ab"]["parameters"] > 1000
+    assert about["damaged"] == []
+
+
+def test_info_tells_of_damaged_files_that_a_run_passed_over(run: Path) -> None:
+    generators_file(run / "checkpoints/generators-00000009.safetensors").write_bytes(b"")
+    about = json.loads(CliRunner().invoke(cli, ["info", str(run), "--json"]).stdout)
+    assert about["file"].endswith("generators-00000007.safetensors")
+    assert "generators-00000009.safetensors is empty" in about["damaged"][0]
+
+
+def test_info_of_a_damaged_file_is_its_damage(tmp_path: Path) -> None:
+    path = generators_file(tmp_path / "model")
+    path.write_bytes(path.read_bytes()[:-1])
+    result = CliRunner().invoke(cli, ["info", str(path)])
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "Error: MODEL: " in result.stderr

@@ -1,0 +1,100 @@
+"""`cyclegan translate`, from the command line to the files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from cyclegan.cli import cli
+from cyclegan.images import read_image
+from cyclegan.translation import Translator
+from tests.models.examples import generator, generators_file, state, state_file
+
+Folder = Callable[..., Path]
+
+
+def _translate(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["translate", *map(str, arguments), "--device", "cpu", "--precision", "fp32"])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return generators_file(tmp_path / "model.safetensors")
+
+
+def test_a_folder_is_translated_and_the_result_said_in_one_line(tmp_path: Path, model: Path, folder: Folder) -> None:
+    result = _translate(model, folder("in", 3), tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"translated 3 of 3 pictures to {tmp_path / 'out'}\n"
+    expected = Translator(generator(0), device="cpu", precision="fp32")(read_image(tmp_path / "in/001.png"))
+    assert np.array_equal(read_image(tmp_path / "out/001.png"), expected)
+
+
+def test_the_direction_chooses_the_generator(tmp_path: Path, model: Path, folder: Folder) -> None:
+    assert _translate(model, folder("in", 1), tmp_path / "out", "--direction", "ba").exit_code == 0
+    expected = Translator(generator(1), device="cpu", precision="fp32")(read_image(tmp_path / "in/000.png"))
+    assert np.array_equal(read_image(tmp_path / "out/000.png"), expected)
+
+
+@pytest.mark.parametrize("kind", ["run", "checkpoint"])
+def test_a_run_and_a_checkpoint_are_models_too(tmp_path: Path, folder: Folder, kind: str) -> None:
+    path = state_file(tmp_path / "run/checkpoints/state-00000007.pt", state(0))
+    result = _translate(tmp_path / "run" if kind == "run" else path, folder("in", 1), tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out/000.png").exists()
+
+
+def test_failures_are_listed_and_end_in_exit_code_3(tmp_path: Path, model: Path, folder: Folder) -> None:
+    pictures = folder("in", 2)
+    (pictures / "bad\n.jpg").write_text("no picture")
+    result = _translate(model, pictures, tmp_path / "out")
+    assert result.exit_code == 3
+    assert result.stdout == f"translated 2 of 3 pictures to {tmp_path / 'out'}, 1 failed\n"
+    assert "bad\\n.jpg: not a picture" in result.stderr
+    assert result.stderr.endswith("Error: 1 of 3 pictures could not be translated, see above\n")
+
+
+def test_a_second_run_skips_and_says_how_not_to(tmp_path: Path, model: Path, folder: Folder) -> None:
+    arguments = (model, folder("in", 2), tmp_path / "out")
+    _translate(*arguments)
+    assert "translated 0 of 2 pictures" in (again := _translate(*arguments)).stdout
+    assert "2 were there already (--overwrite" in again.stdout
+    assert "translated 2 of 2 pictures" in _translate(*arguments, "--overwrite", "--batch-size", 2).stdout
+
+
+@pytest.mark.parametrize(
+    ("model_name", "source", "dest", "options", "sentence"),
+    [
+        ("missing", "in", "out", [], "Error: MODEL: there is no"),
+        ("in", "in", "out", [], "Error: MODEL: .* is a folder, but not that of a run"),
+        ("model.safetensors", "missing", "out", [], "Error: SOURCE: there is no"),
+        ("model.safetensors", "in", "in", [], "Error: DEST: .* is SOURCE itself"),
+        ("model.safetensors", "in", "out", ["--device", "toaster"], "Error: --device: unknown device 'toaster'"),
+        ("model.safetensors", "in", "out", ["--direction", "up"], "Invalid value for '--direction'"),
+        ("model.safetensors", "in", "out", ["--batch-size", "0"], "Invalid value for '--batch-size'"),
+    ],
+)
+@pytest.mark.usefixtures("model")
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, folder: Folder, model_name: str, source: str, dest: str, options: list[str], sentence: str
+) -> None:
+    folder("in", 1)
+    arguments = [str(tmp_path / name) for name in (model_name, source, dest)]
+    result = CliRunner().invoke(cli, ["translate", *arguments, *options])
+    assert result.exit_code == 2
+    assert re.search(sentence, result.stderr)
+    assert result.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_model_is_exit_code_1(tmp_path: Path, model: Path, folder: Folder) -> None:
+    model.write_bytes(model.read_bytes()[:-1])
+    result = _translate(model, folder("in", 1), tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: MODEL: ")
+    assert not (tmp_path / "out").exists()
