@@ -138,8 +138,8 @@ class Animal:
             tail=tail,
             coat=(red, green, blue),
             # Heads reach further than tails: the middle of the trunk stands behind the middle of the picture
-            centre=(0.5 - 0.055 * facing + random.uniform(-0.035, 0.035), 0.545 + random.uniform(-0.04, 0.04)),
-            scale=random.uniform(0.96, 1.1),
+            centre=(0.5 - 0.055 * facing + random.uniform(-0.03, 0.03), 0.54 + random.uniform(-0.035, 0.035)),
+            scale=random.uniform(1.08, 1.22),
             tilt=random.uniform(-0.07, 0.07),
             facing=facing,
         )

@@ -21,8 +21,8 @@ from cyclegan.images import list_images, read_image
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float64]
 
-NEIGHBOURHOOD = 2 / 64  # standard deviation of the window that is compared, in shorter sides of the picture
-PATTERN = 4 / 64  # of the window that averages a pattern away; the demo's stripes come every 8/64
+NEIGHBOURHOOD = 3 / 64  # standard deviation of the window that is compared, in shorter sides of the picture
+PATTERN = 6 / 64  # of the window that averages a pattern away; the demo's stripes come every 13/64
 KEPT = 16.0  # mean difference of the channels, in levels of 255, up to which a background pixel counts as kept
 ROUNDING = 1 / 12  # mean squared error, in levels, of rounding to whole levels
 
@@ -61,7 +61,7 @@ def right_texture(picture: Pixels, given: Pixels, truth: Pixels, mask: Pixels) -
 
     `given` is the input that was translated; pictures are uint8 HWC, `mask` is uint8 HW and an animal pixel is one
     that is at least half coat (128 or more). The distance of two pictures at a pixel is the L2 distance of their RGB
-    values over the coat around it, with Gaussian weights of a 32nd of the picture's side. The pixel is right when
+    values over the coat around it, with Gaussian weights of 3/64 of the picture's side. The pixel is right when
 
     - the picture is nearer to the truth there than to each of two impostors: the input (nothing was done), and the
       striped picture with its stripes averaged away (it was only recoloured; stripes in the wrong place lie beyond it,
