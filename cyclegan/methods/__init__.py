@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import partial
+from typing import cast
 
 from cyclegan.config import TrainConfig, flatten
 from cyclegan.errors import UsageError, choose
 from cyclegan.methods.base import Images, Losses, Method
 from cyclegan.methods.cyclegan import CycleGAN
-from cyclegan.networks import build_discriminator, build_generator
+from cyclegan.networks import Discriminator, build_discriminator, build_generator
 
 __all__ = ["METHODS", "CycleGAN", "Images", "Losses", "Method", "build_method", "options_of"]
 
@@ -43,9 +45,9 @@ def build_method(config: TrainConfig) -> Method:
     )
     chosen = choose(METHODS, config.method, "--method")
     values = flatten(config, chosen.Options)
-    options = {name: values[name] for name in chosen.Options.__dataclass_fields__}
+    options = {item.name: values[item.name] for item in fields(chosen.Options)}
     method = chosen(make_generator, make_discriminator, **options)
-    smallest = max(discriminator.smallest for discriminator in method.discriminators.values())
+    smallest = max(cast(Discriminator, judge).smallest for judge in method.discriminators.values())
     if config.crop_size < smallest:
         raise UsageError(
             f"--crop-size {config.crop_size} is smaller than --discriminator {config.discriminator} can judge; "

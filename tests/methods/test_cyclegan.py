@@ -75,6 +75,23 @@ def test_the_discriminators_losses_are_the_formula_and_do_not_reach_the_generato
     assert all(parameter.grad is not None for parameter in method.discriminators.parameters())
 
 
+def test_each_generator_is_called_twice_and_the_result_is_that_of_three_calls():
+    torch.manual_seed(0)
+    method = build_method(TrainConfig(channels=2, generator="resnet_6blocks"))
+    batch = {name: torch.rand(2, 3, 32, 32) * 2 - 1 for name in "ab"}
+    calls = []
+    handle = method.generators["ab"].register_forward_hook(lambda *details: calls.append(1))
+    images = method.generate(batch)
+    handle.remove()
+    assert len(calls) == 2
+    ab, ba = method.generators["ab"], method.generators["ba"]
+    alone = {"fake_b": ab(batch["a"]), "fake_a": ba(batch["b"])}
+    alone |= {"identity_b": ab(batch["b"]), "identity_a": ba(batch["a"])}
+    alone |= {"rec_a": ba(alone["fake_b"]), "rec_b": ab(alone["fake_a"])}
+    for name, image in alone.items():
+        torch.testing.assert_close(images[name], image, rtol=0, atol=1e-5)
+
+
 def test_without_identity_its_two_forwards_are_not_computed():
     method = game(lambda_identity=0.0)
     images = method.generate(BATCH)
