@@ -113,6 +113,19 @@ def test_half_of_the_steps_decay_unless_said_otherwise():
         in_steps(resolve([{"steps": 11, "decay_steps": 12}]), 7)
 
 
+def test_in_python_steps_win_over_the_default_epochs():
+    config = TrainConfig(steps=10)
+    assert (config.epochs, config.decay_epochs) == (None, None)
+    assert resolve([flatten(config)]) == config
+
+
+def test_a_preset_can_be_changed_in_python():
+    config = TrainConfig.preset("fast", a="x", b="y", steps=10, options={"pool_size": 3})
+    assert (config.channels, config.steps, config.epochs, config.options) == (32, 10, None, {"pool_size": 3})
+    with pytest.raises(UsageError, match="preset: unknown value 'fats'; did you mean 'fast'"):
+        TrainConfig.preset("fats")
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_a_valid_config(name):
     resolve([PRESETS[name]])

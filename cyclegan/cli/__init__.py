@@ -48,7 +48,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CycleganError as error:
-            raise _shown(error) from error
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
 
 
 class _Messages(logging.Handler):
@@ -56,13 +57,6 @@ class _Messages(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(self.format(record), err=True)
-
-
-def _shown(error: CycleganError) -> click.ClickException:
-    """The same error as click shows it: `Error: one sentence` on stderr, and its exit code."""
-    shown = click.ClickException(str(error))
-    shown.exit_code = error.exit_code
-    return shown
 
 
 cli = Commands(

@@ -114,6 +114,10 @@ def command(
     """  # noqa: D301
     if resume and output:
         raise UsageError("--resume and -o both name the run; give one of them")
+    if resume and ctx.get_parameter_source("preset") is not ParameterSource.DEFAULT:
+        raise UsageError(
+            "--resume and --preset: a run keeps the values it was begun with; give the options to change instead"
+        )
     given = {
         source: {name: value for name, value in values.items() if ctx.get_parameter_source(name) is source}
         for source in (ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE)

@@ -103,7 +103,7 @@ class Run:
             meta = {key: before[key] for key in meta}
             if before["data_fingerprint"] != fingerprint:
                 log.warning(
-                    "the pictures have changed since the last start of this run: from here on it learns from the new ones"
+                    "the pictures have changed since this run last started; from here on it learns from the new ones"
                 )
         packages = ("torch", "torchvision", "albumentations", "numpy", "pillow", "wandb")
         return meta | {

@@ -33,7 +33,7 @@ def write_grids(
     }
     paths = {}
     for direction, translate in translators.items():
-        source, target = direction
+        source, target = direction[0], direction[1]
         columns = [real[source], translate(real[source])]
         back = translators.get(target + source)
         if back is not None:

@@ -35,7 +35,7 @@ def tiny(folder: Callable[..., Path]) -> Callable[..., TrainConfig]:
 
     def make(**changes: object) -> TrainConfig:
         options = TINY["options"] | changes.pop("options", {})  # type: ignore[operator]
-        values = TINY | {"a": str(a), "b": str(b), "epochs": None, "decay_epochs": None} | changes
+        values = TINY | {"a": str(a), "b": str(b)} | changes
         return TrainConfig(**(values | {"options": options}))  # type: ignore[arg-type]
 
     return make
