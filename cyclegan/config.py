@@ -131,6 +131,10 @@ class TrainConfig:
             )
         if self.holdout >= 1:
             raise UsageError(f"--holdout {self.holdout:g} leaves nothing to train on; give a share below 1")
+        if self.seed >= 2**63:
+            raise UsageError("--seed: that number is too large; give one below 2^63")
+        if self.decay_steps is not None and self.steps is None:
+            raise UsageError("--decay-steps says nothing without --steps; give both, or --decay-epochs")
         for name in ("beta1", "beta2", "ema_decay"):
             if getattr(self, name) >= 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be below 1")
@@ -159,7 +163,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ema_decay": 0.99,
         "lr_generator": 4e-4,
         "lr_discriminator": 4e-4,
-        "steps": 3000,
+        "steps": 2400,
         "sample_every": 250,
         "state_every": 250,
     },
@@ -245,10 +249,12 @@ def convert(owner: type, name: str, value: Any) -> Any:
                 return value
         elif kind in (bool, str) and isinstance(value, kind):
             return value
+        elif kind is int and isinstance(value, int) and not isinstance(value, bool):
+            return value  # as it is: a float would lose digits beyond 2^53
         elif kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
             try:
                 number = float(value)  # YAML reads 2e-4 as text
-            except ValueError:
+            except (ValueError, OverflowError):
                 continue
             if kind is float and math.isfinite(number):
                 return number

@@ -40,6 +40,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def choose(table: Mapping[str, T], name: str, option: str) -> T:
     """The entry `name` of `table`, or a `UsageError` that names `option` and the nearest known entry."""
+    if not isinstance(name, str):  # YAML has other things where a name should be
+        raise UsageError(f"{option}: {name!r} is not text; use one of {', '.join(sorted(table))}")
     if name not in table:
         raise UsageError(f"{option}: unknown value {name!r}{nearest(name, table)}")
     return table[name]

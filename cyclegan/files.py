@@ -97,7 +97,8 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
         who = holder.read_text().strip() if holder.exists() else "another process"
         raise CycleganError(f"{folder} is in use by {who}; wait for it, or give -o another folder") from None
     try:
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        with contextlib.suppress(OSError):  # a courtesy to the second one; the lock holds without it
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; threads that wait for a busy core spin
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

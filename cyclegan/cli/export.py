@@ -17,6 +17,7 @@ def _junyanz(model: Path, dest: Path) -> list[Path]:
     from cyclegan.models import load_discriminators, load_model
 
     loaded = load_model(model)
+    make_folder(dest, "DEST")  # not before: a model that cannot be read leaves nothing behind
     discriminators, step = load_discriminators(model)
     if discriminators and step != loaded.info.get("step", step):
         click.echo(
@@ -51,7 +52,6 @@ def command(model: Path, dest: Path, name: str, overwrite: bool) -> None:
     """
     if dest.is_dir() and any(dest.iterdir()) and not overwrite:
         raise UsageError(f"DEST: the folder {dest} is not empty; name another, or give --overwrite")
-    make_folder(dest, "DEST")
     try:
         written = FORMATS[name](model, dest)
     except OSError as error:

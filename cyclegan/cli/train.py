@@ -115,9 +115,7 @@ def command(
     if resume and output:
         raise UsageError("--resume and -o both name the run; give one of them")
     if resume and ctx.get_parameter_source("preset") is not ParameterSource.DEFAULT:
-        raise UsageError(
-            "--resume and --preset: a run keeps the values it was begun with; give the options to change instead"
-        )
+        raise UsageError("--preset: --resume goes on with the values of the run; leave the preset out")
     given = {
         source: {name: value for name, value in values.items() if ctx.get_parameter_source(name) is source}
         for source in (ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE)
@@ -131,6 +129,9 @@ def command(
     method = next((layer["method"] for layer in reversed(layers) if "method" in layer), TrainConfig.method)
     options = options_of(method)
     resolved = resolve(layers, options)
+    for name, value in flatten(resolved, options).items():
+        if name in TABLES:  # click has checked what it was given, but not what a file says
+            choose(TABLES[name], value, "--" + name.replace("_", "-"))
     if dry_run:
         click.echo(yaml.safe_dump(flatten(resolved, options), sort_keys=False, allow_unicode=True), nl=False)
         return

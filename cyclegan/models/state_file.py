@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from cyclegan.errors import UsageError
@@ -79,7 +80,8 @@ def _read(file: Path) -> dict[str, Any]:
         raise DamagedModel(
             f"MODEL: {file} is damaged or holds code beside its tensors; it was refused, nothing in it was run"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError) as error:
+        # The last because torch.load hands every file that is called .safetensors to that library
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DamagedModel(f"MODEL: {file} is cut short or damaged ({reason})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:

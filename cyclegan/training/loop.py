@@ -22,7 +22,7 @@ from cyclegan.training.health import Averages, Guard, Pictures
 from cyclegan.training.optimizers import build_optimizer, rate_factor, set_rate
 from cyclegan.training.precision import Precision
 from cyclegan.training.progress import open_progress
-from cyclegan.training.run import default_run, open_run
+from cyclegan.training.run import absolute, default_run, open_run, refuse_run_among_pictures
 from cyclegan.training.samples import write_grids
 from cyclegan.training.signals import Preempted, stop_on_signals
 from cyclegan.training.step import Outcome, Side, play
@@ -49,10 +49,11 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
     domains = find_domains(config)
     for warning in domains.warnings:
         log.warning("%s", warning)
-    config = in_steps(config, steps_per_epoch(domains, config.batch_size))
+    config = in_steps(absolute(config), steps_per_epoch(domains, config.batch_size))
     assert config.steps is not None
     assert config.decay_steps is not None
     path = Path(run) if run is not None else default_run(config)
+    refuse_run_among_pictures(path, domains)
     torch.manual_seed(config.seed)
     method = build_method(config)
 
@@ -132,7 +133,7 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
             with open_progress(step, config.steps) as progress:
                 while True:
                     # Looking and saving come before the step: so step 0 is seen and the last state is written.
-                    last = step == config.steps or bool(stop)
+                    last = step >= config.steps or bool(stop)  # more than that after a resume with a smaller --steps
                     if outcome is not None and (step % config.log_every == 0 or step == config.steps):
                         elapsed = time.perf_counter() - since
                         skipped = guard.check()
@@ -177,7 +178,7 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
                     pictures.update(batch.unreadable, batch.enlarged)
 
                     # The step. What is random in it (pool, dropout, interpolation) follows from the seed and the step.
-                    torch.manual_seed(config.seed * 1_000_003 + step + 1)
+                    torch.manual_seed((config.seed * 1_000_003 + step + 1) % 2**63)
                     factor = rate_factor(step, steps=config.steps, decay_steps=config.decay_steps)
                     for side, rate in zip(sides, rates, strict=True):
                         set_rate(side.optimizer, rate * factor)

@@ -15,20 +15,22 @@ import contextlib
 import importlib.metadata
 import json
 import logging
+import os
 import platform
 import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cyclegan.config import TrainConfig, flatten
-from cyclegan.errors import UsageError
+from cyclegan.data import Domains
+from cyclegan.errors import CycleganError, UsageError
 from cyclegan.files import atomic_write, locked, make_folder, write_json
 from cyclegan.methods import options_of
 from cyclegan.training.signals import Preempted
@@ -45,6 +47,22 @@ def default_run(config: TrainConfig) -> Path:
             "no pictures given; name two folders with --a and --b, or one with trainA and trainB with --data"
         )
     return Path("runs") / f"{Path(config.a).resolve().name}2{Path(config.b).resolve().name}"
+
+
+def absolute(config: TrainConfig) -> TrainConfig:
+    """The same config with paths that hold in every working directory, so that a run can be resumed from any."""
+    given = {name: getattr(config, name) for name in ("a", "b", "data", "test_a", "test_b", "augment")}
+    return replace(config, **{name: os.path.abspath(path) for name, path in given.items() if path is not None})
+
+
+def refuse_run_among_pictures(run: Path, domains: Domains) -> None:
+    """`UsageError` for a run inside a folder of pictures: its grids of samples would be learnt from."""
+    for pictures in (domains.train_a, domains.train_b, domains.test_a, domains.test_b):
+        if pictures.root.resolve() in run.resolve().parents:
+            raise UsageError(
+                f"-o {run}: lies inside {pictures.root}, and what a run draws there would count as its pictures; "
+                "name a folder elsewhere"
+            )
 
 
 def stored_config(run: Path) -> dict[str, Any]:
@@ -80,17 +98,10 @@ class Run:
         atomic_write(path / "config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
 
     def status(self, status: str, step: int, reason: str = "") -> None:
-        """Write status.json."""
-        write_json(
-            self.path / "status.json",
-            {
-                "status": status,
-                "step": step,
-                "steps": self.config.steps,
-                "reason": reason,
-                "time": time.time(),
-            },
-        )
+        """Write status.json; `CycleganError` where that cannot be."""
+        values = {"status": status, "step": step, "steps": self.config.steps, "reason": reason, "time": time.time()}
+        with _naming_the_run(self.path):
+            write_json(self.path / "status.json", values)
 
     def last_step(self) -> int:
         """The step that status.json tells."""
@@ -128,7 +139,8 @@ def open_run(path: Path, config: TrainConfig, fingerprint: str) -> Iterator[Run]
         raise UsageError(f"-o {path}: this folder holds something else; name a new one or an empty one")
     make_folder(path, "-o")
     with locked(path):
-        run = Run(path, config, fingerprint)
+        with _naming_the_run(path):
+            run = Run(path, config, fingerprint)
         try:
             run.status("running", run.last_step() if (path / "status.json").exists() else 0)
             yield run
@@ -156,8 +168,19 @@ def _tolerating_a_full_disk() -> Iterator[None]:
     """For the last words of a run that fails already: they may not hide why."""
     try:
         yield
+    except CycleganError as error:
+        log.warning("%s", error)
+
+
+@contextlib.contextmanager
+def _naming_the_run(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        log.warning("status.json could not be written (%s)", error.strerror or error)
+        raise CycleganError(
+            f"{path} could not be written to ({(error.strerror or str(error)).lower()}); make room, or name another "
+            "place with -o, and run the same command again"
+        ) from error
 
 
 def _version(package: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -64,6 +65,18 @@ def test_meta_tells_versions_command_and_data_and_keeps_the_tracking_id(tmp_path
     for path in run.rglob("*"):
         if path.is_file():
             assert b"canary-" not in path.read_bytes(), path
+
+
+def test_a_run_can_be_resumed_from_another_working_directory(tmp_path, tiny, monkeypatch):
+    config = tiny(steps=1)
+    monkeypatch.chdir(tmp_path)
+    relative = replace(config, a="a", b="b")
+    run = train(relative, "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    stored = resolve([stored_config(tmp_path / "run"), {"steps": 2}], options_of("cyclegan"))
+    assert train(stored, tmp_path / "run") == tmp_path / run
+    assert status(tmp_path / "run")["step"] == 2
 
 
 def test_changed_pictures_are_noticed(tmp_path, tiny, folder, caplog):
