@@ -1,0 +1,209 @@
+"""The shape of the house: which room may know which, and what no room may become."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cyclegan
+
+PACKAGE = Path(cyclegan.__file__).parent
+SCRIPTS = PACKAGE.parent / "scripts"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Room -> the rooms it may import. A room is a module or a package directly below `cyclegan`; what stands here is the
+# whole truth, so a room that is not named may not exist. Arrows that follow from others (training may use everything
+# that its own rooms are built of) are not implied: each is written down.
+GROUND = {"config", "errors", "files", "devices"}
+MAY_IMPORT: dict[str, set[str]] = {
+    # Known to everyone and knowing nobody, but for the one sentence that an error is
+    "errors": set(),
+    "files": {"errors"},
+    "config": {"errors"},
+    "devices": {"errors"},
+    # The four that stand on the ground alone, so that each can be understood, and thrown out, by itself
+    "networks": GROUND,
+    "losses": GROUND,
+    "images": GROUND,
+    "tracking": GROUND,
+    # What is built of them
+    "data": GROUND | {"images"},
+    "methods": GROUND | {"networks", "losses"},
+    "models": GROUND | {"networks"},
+    "translation": GROUND | {"models", "images"},
+    "evaluation": GROUND | {"images", "translation"},
+    "export": GROUND | {"networks", "models"},
+    "training": GROUND | {"methods", "data", "images", "models", "translation", "evaluation", "tracking"},
+    # The surface. Its imports are those of `cyclegan train --help`, which lists the tables of the rooms.
+    "cli": GROUND
+    | {"networks", "losses", "images", "data", "methods", "models", "translation", "evaluation", "export", "training"}
+    | {"cyclegan"},  # the version
+    "cyclegan": {"config", "training", "translation"},  # the three names of the Python interface, on first use
+    "__main__": {"cli"},
+}
+
+TABLES = {"method", "generator", "discriminator", "adversarial", "reconstruction"}
+TABLES |= {"norm", "upsampling", "init", "metric", "preset"}
+FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}
+
+
+def room(path: Path) -> str:
+    """The room a file of the package belongs to."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "cyclegan" if first == "__init__" else first
+
+
+def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and room of everything of ours that a file imports, at its top, in a function or for the types alone."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import; write the whole name"
+            # `from cyclegan import networks` names a room too, `from cyclegan import __version__` does not
+            rooms = [f"cyclegan.{alias.name}" for alias in node.names if alias.name in MAY_IMPORT]
+            names = rooms or ["cyclegan"] if node.module == "cyclegan" else [node.module or ""]
+        else:
+            continue
+        for name in names:
+            package, _, inner = name.partition(".")
+            if package == "cyclegan":
+                yield node.lineno, inner.partition(".")[0] or "cyclegan"
+
+
+def comparisons(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of every test of something that is called like a table against a string constant."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            others = [part for side in sides if not _called_like_a_table(side) for part in ast.walk(side)]
+            text = any(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in others)
+            if text and any(_called_like_a_table(side) for side in sides):
+                yield node.lineno, ast.unparse(node)
+        elif isinstance(node, ast.Match) and _called_like_a_table(node.subject):
+            yield node.lineno, f"match {ast.unparse(node.subject)}"
+        elif isinstance(node, ast.Attribute) and node.attr == "startswith" and _called_like_a_table(node.value):
+            yield node.lineno, ast.unparse(node)
+
+
+def _called_like_a_table(node: ast.expr) -> bool:
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(value=str(name))):
+            return name.removesuffix("_name") in TABLES
+    return False
+
+
+def without_docstring(path: Path) -> Iterator[str]:
+    """Public modules, classes and functions of a file that say nothing about themselves.
+
+    A method that fulfils what its base class documents, of our package or of torch, need not repeat it.
+    """
+    tree = ast.parse(path.read_text())
+    if tree.body and ast.get_docstring(tree) is None:
+        yield str(path)
+    for node in _public(tree):
+        if ast.get_docstring(node) is None:
+            yield f"{path}:{node.lineno} {node.name}"
+        if isinstance(node, ast.ClassDef) and not node.bases:
+            silent = [member for member in _public(node) if ast.get_docstring(member) is None]
+            yield from (f"{path}:{member.lineno} {node.name}.{member.name}" for member in silent)
+
+
+def _public(tree: ast.Module | ast.ClassDef) -> list[ast.FunctionDef | ast.ClassDef]:
+    defined = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return [node for node in defined if not node.name.startswith("_") and not _overloaded(node)]
+
+
+def _overloaded(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    return any(isinstance(decorator, ast.Name) and decorator.id == "overload" for decorator in node.decorator_list)
+
+
+def loaded_by(code: str) -> set[str]:
+    """The names in `sys.modules` of a fresh interpreter after it ran `code`."""
+    listing = "\nimport sys\nsys.stdout.write('\\nmodules: ' + ' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code + listing], capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("modules: ")[2].split())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_run_one_way(path: Path) -> None:
+    here = room(path)
+    assert here in MAY_IMPORT, f"{here} is a new room: say in MAY_IMPORT, and in docs/architecture.md, what it may know"
+    wrong = [f"line {line}: {other}" for line, other in imported_rooms(path) if other not in MAY_IMPORT[here] | {here}]
+    assert not wrong, f"{path.relative_to(PACKAGE)} imports {', '.join(wrong)}; {here} may know {MAY_IMPORT[here]}"
+
+
+def test_the_table_of_imports_has_no_circle_and_no_room_that_is_not_there() -> None:
+    assert set(MAY_IMPORT) == {room(path) for path in MODULES}
+    done: set[str] = set()
+    left = {name: set(others) for name, others in MAY_IMPORT.items() if name not in ("cyclegan", "cli", "__main__")}
+    while left:
+        free = {name for name, others in left.items() if others <= done}
+        assert free, f"a circle among {sorted(left)}"
+        done |= free
+        left = {name: others for name, others in left.items() if name not in free}
+
+
+def test_nobody_imports_the_command_line() -> None:
+    assert [name for name, others in MAY_IMPORT.items() if "cli" in others] == ["__main__"]
+
+
+def test_no_file_is_over_300_lines_and_the_loop_not_over_250() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in [*MODULES, *SCRIPTS.glob("*.py")]}
+    assert not {str(path): length for path, length in lengths.items() if length > 300}
+    assert lengths[PACKAGE / "training" / "loop.py"] <= 250
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_no_code_asks_for_the_name_of_a_table_entry(path: Path) -> None:
+    found = [f"line {line}: {text}" for line, text in comparisons(ast.parse(path.read_text()))]
+    assert not found, f"{', '.join(found)}: variation lives in the objects of a table, not in an if beside it"
+
+
+def test_asking_for_a_name_would_be_found() -> None:
+    found = """
+if method == "cut": pass
+elif config.norm != "batch": pass
+x = 1 if self.generator in ("unet_128", "unet_256") else 2
+if "hinge" == adversarial: pass
+if spec["norm"] == "batch": pass
+if config.generator.startswith("unet"): pass
+match args.discriminator:
+    case "pixel": pass
+"""
+    allowed = 'if config.wandb == "auto" or method is None or method == other or spec["norm"] in NORMS: pass'
+    assert sorted(line for line, _ in comparisons(ast.parse(found))) == [2, 3, 4, 5, 6, 7, 8]
+    assert not list(comparisons(ast.parse(allowed)))
+
+
+def test_every_room_has_a_name() -> None:
+    names = {path.stem for path in MODULES} | {path.parent.name for path in MODULES}
+    assert not names & FORBIDDEN_NAMES
+
+
+def test_everything_public_says_what_it_is() -> None:
+    assert not [entry for path in MODULES for entry in without_docstring(path)]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import cyclegan.cli",
+        "from cyclegan.cli import cli; cli(['--help'], standalone_mode=False)",
+        "import cyclegan; cyclegan.TrainConfig()",
+    ],
+)
+def test_the_command_line_answers_before_anything_heavy_is_loaded(code: str) -> None:
+    assert not loaded_by(code) & {"torch", "numpy", "albumentations", "wandb", "PIL", "cv2", "yaml", "rich"}
+
+
+def test_to_translate_nothing_is_loaded_that_only_training_needs() -> None:
+    loaded = loaded_by("import cyclegan.translation")
+    assert "cyclegan.models" in loaded
+    assert not {name for name in loaded if name.startswith(("cyclegan.training", "cyclegan.methods", "cyclegan.data"))}
+    assert not loaded & {"albumentations", "wandb", "cv2"}

@@ -1,0 +1,114 @@
+"""Which device and which precision a word on the command line means."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+
+from cyclegan.devices import DTYPES, autocast, peak_memory, pick_device, pick_precision
+from cyclegan.errors import UsageError
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "metal", "expected"), [(2, False, "cuda"), (0, True, "mps"), (0, False, "cpu"), (1, True, "cuda")]
+)
+def test_auto_takes_the_fastest_device_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, metal: bool, expected: str
+) -> None:
+    _machine(monkeypatch, gpus, metal)
+    assert pick_device("auto") == torch.device(expected)
+
+
+def test_a_device_that_is_there_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, gpus=2, metal=True)
+    for name in ("cpu", "cuda", "cuda:0", "cuda:1", "mps"):
+        assert pick_device(name) == torch.device(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("cuda", "--device cuda: this machine has 0 CUDA devices; use auto or cpu"),
+        ("cuda:1", "--device cuda:1: this machine has 0 CUDA devices; use auto or cpu"),
+        ("mps", "--device mps: this machine has no Metal device; use auto or cpu"),
+        ("gpu", "--device: unknown device 'gpu'; use auto, cpu, cuda, cuda:N or mps"),
+        ("", "--device: unknown device ''; use auto, cpu, cuda, cuda:N or mps"),
+        ("cuda:x", "--device: unknown device 'cuda:x'; use auto, cpu, cuda, cuda:N or mps"),
+        ("meta", "--device meta: not supported; use auto, cpu, cuda, cuda:N or mps"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_with_what_to_give(
+    monkeypatch: pytest.MonkeyPatch, name: str, sentence: str
+) -> None:
+    _machine(monkeypatch, gpus=0, metal=False)
+    with pytest.raises(UsageError) as caught:
+        pick_device(name)
+    assert str(caught.value) == sentence
+
+
+def test_one_gpu_has_the_number_0_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, gpus=1, metal=False)
+    assert pick_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(UsageError, match=r"^--device cuda:1: this machine has 1 CUDA devices"):
+        pick_device("cuda:1")
+
+
+@pytest.mark.parametrize(("has_it", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_is_bf16_only_where_the_processor_multiplies_in_it(
+    monkeypatch: pytest.MonkeyPatch, has_it: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_it)
+    assert pick_precision("auto", CPU) == expected
+
+
+def test_auto_asks_a_gpu_for_bf16_in_hardware_and_not_for_its_emulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A card of 2018 answers yes to the question without the argument, and is then slower than in fp32
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert pick_precision("auto", torch.device("cuda")) == torch.float32
+
+
+def test_a_named_precision_is_that_precision() -> None:
+    assert [pick_precision(name, torch.device("cuda")) for name in DTYPES] == list(DTYPES.values())
+    assert pick_precision("bf16", CPU) == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("half", "--precision: unknown value 'half'; use auto, fp32, bf16, fp16"),
+        ("fp16", "--precision fp16: processors compute it slowly and imprecisely; use auto, bf16 or fp32 on the CPU"),
+    ],
+)
+def test_a_precision_that_cannot_be_had_is_refused(name: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        pick_precision(name, CPU)
+    assert str(caught.value) == sentence
+
+
+def test_autocast_multiplies_in_the_type_and_keeps_the_weights() -> None:
+    layer = torch.nn.Linear(4, 4)
+    with autocast(CPU, torch.bfloat16):
+        assert layer(torch.ones(1, 4)).dtype == torch.bfloat16
+    assert layer.weight.dtype == torch.float32
+
+
+def test_autocast_to_fp32_is_nothing_at_all() -> None:
+    assert isinstance(autocast(CPU, torch.float32), contextlib.nullcontext)
+
+
+def test_peak_memory_is_in_gib_and_only_grows() -> None:
+    before = peak_memory(CPU)
+    assert 0.05 < before < 1000, f"{before} GiB is no memory of a process that has torch loaded"
+    held = torch.ones(64 * 2**20, dtype=torch.uint8)  # written to, so that it is really there
+    assert peak_memory(CPU) >= before
+    assert held.any()
+
+
+def _machine(monkeypatch: pytest.MonkeyPatch, gpus: int, metal: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: metal)
