@@ -22,4 +22,5 @@ def test_the_python_example_runs(tmp_path, folder, monkeypatch):
     Image.fromarray(np.zeros((50, 31, 3), np.uint8)).save(folder("photos", 0) / "horse.jpg")
     monkeypatch.chdir(tmp_path)
     exec(compile(example.replace("steps=20_000", SMALL), "README.md", "exec"), {})
-    assert Image.open("zebra.png").size == (31, 50)
+    with Image.open("zebra.png") as zebra:
+        assert zebra.size == (31, 50)
