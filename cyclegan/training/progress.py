@@ -10,9 +10,11 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 
 class Progress(Protocol):
@@ -31,35 +33,33 @@ class Progress(Protocol):
 
 
 class Bar:
-    """A live bar on a terminal."""
+    """A live bar on a terminal, and the newest figures in a line below it: beside it they would need 130 columns."""
 
     def __init__(self, start: int, steps: int) -> None:
+        console = Console(stderr=True)
         self.bar = RichProgress(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=20),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            console=Console(stderr=True),
+            TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), console=console
         )
         self.task = self.bar.add_task("", total=steps, completed=start)
+        self.figures = Text()
+        self.live = Live(Group(self.bar, self.figures), console=console, refresh_per_second=4)
 
     def __enter__(self) -> Self:
-        self.bar.start()
+        self.live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.stop()
+        self.live.stop()
 
     def advance(self, step: int) -> None:
         """Move the bar."""
         self.bar.update(self.task, completed=step)
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
-        """Change the text behind the bar."""
-        self.bar.update(self.task, description=summary(figures))
+        """Change the line below the bar."""
+        self.figures.plain = summary(figures)
 
 
 class Lines:

@@ -151,4 +151,7 @@ def test_on_a_terminal_progress_is_a_bar(capsys, monkeypatch):
         progress.advance(7)
         progress.report(7, FIGURES)
         assert progress.bar.tasks[0].completed == 7
-    assert capsys.readouterr().out == ""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "7/10" in captured.err
+    assert summary(FIGURES) in captured.err
