@@ -19,7 +19,7 @@ from cyclegan.training.batches import Batches
 from cyclegan.training.checkpoint import States, restore, save_generators
 from cyclegan.training.ema import build_ema
 from cyclegan.training.health import Averages, Guard, Pictures
-from cyclegan.training.optimizers import build_optimizer, rate_factor, set_rate
+from cyclegan.training.optimizers import build_optimizer, rate_factor, set_betas, set_rate
 from cyclegan.training.precision import Precision
 from cyclegan.training.progress import open_progress
 from cyclegan.training.run import absolute, default_run, open_run, refuse_run_among_pictures
@@ -63,7 +63,8 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
         if device.type == "cuda":
             method.to(memory_format=torch.channels_last)
         ema = build_ema(method.generators, config.ema_decay)
-        build = partial(build_optimizer, betas=(config.beta1, config.beta2))
+        betas = (config.beta1, config.beta2)
+        build = partial(build_optimizer, betas=betas)
         rates = (config.lr_generator, config.lr_discriminator)
         players = (list(method.generator_parameters()), list(method.discriminator_parameters()))
         sides = [
@@ -89,6 +90,8 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
         step = 0
         if state is not None:
             restore(state, **lasting)
+            for side in sides:
+                set_betas(side.optimizer, betas)
             step = state["step"]
             log.info("resuming %s at step %d of %d", path, step, config.steps)
         del state

@@ -28,3 +28,9 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group of `optimizer` the learning rate `rate`."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def set_betas(optimizer: torch.optim.Optimizer, betas: tuple[float, float]) -> None:
+    """Give every group of `optimizer` these moments; a restored state brings those it was saved with."""
+    for group in optimizer.param_groups:
+        group["betas"] = betas

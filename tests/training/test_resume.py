@@ -132,6 +132,16 @@ def test_a_run_can_be_made_longer_and_that_is_said(tmp_path, tiny, caplog):
     assert_same(final_state(whole)["method"], final_state(tmp_path / "run")["method"])
 
 
+def test_changed_moments_and_rates_are_really_taken_over(tmp_path, tiny):
+    config = tiny(steps=1)
+    run = train(config, tmp_path / "run")
+    train(replace(config, steps=3, beta1=0.1, beta2=0.9, lr_generator=0.0), run)
+    state = final_state(run)
+    assert state["generator_optimizer"]["param_groups"][0]["betas"] == (0.1, 0.9)
+    assert state["generator_optimizer"]["param_groups"][0]["lr"] == 0.0
+    assert state["discriminator_optimizer"]["param_groups"][0]["lr"] > 0.0
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
