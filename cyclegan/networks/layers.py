@@ -5,6 +5,7 @@ Every choice a user can make here is a table: `NORMS`, `UPSAMPLINGS`, `INITS`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -120,7 +121,7 @@ class ConvBlock(nn.Module):
         return self.dropout(self.activation(self.norm(self.conv(x))))
 
 
-class Generator(nn.Module):
+class Generator(nn.Module, ABC):
     """A network that turns pictures into pictures of the same height and width.
 
     A subclass defines `paint` for pictures whose sides are a multiple of `multiple` and at least `smallest`; the
@@ -136,9 +137,9 @@ class Generator(nn.Module):
         self.multiple = multiple
         self.smallest = smallest
 
+    @abstractmethod
     def paint(self, x: Tensor) -> Tensor:
         """NCHW of a size that fits -> NCHW before the final tanh, of the same size."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """NCHW in [-1, 1], any height and width from 1 -> the same size, in (-1, 1), fp32 or better.
