@@ -34,6 +34,7 @@ def test_a_device_that_is_there_can_be_named(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("cuda", "--device cuda: this machine has 0 CUDA devices; use auto or cpu"),
         ("cuda:1", "--device cuda:1: this machine has 0 CUDA devices; use auto or cpu"),
+        ("cuda:99999", "--device cuda:99999: this machine has 0 CUDA devices; use auto or cpu"),
         ("mps", "--device mps: this machine has no Metal device; use auto or cpu"),
         ("gpu", "--device: unknown device 'gpu'; use auto, cpu, cuda, cuda:N or mps"),
         ("", "--device: unknown device ''; use auto, cpu, cuda, cuda:N or mps"),

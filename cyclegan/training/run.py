@@ -74,7 +74,7 @@ def stored_config(run: Path) -> dict[str, Any]:
         raise UsageError(
             f"{run} has no readable config.yaml, so it is no run; name a folder that `cyclegan train` made"
         ) from None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeDecodeError):
         raise UsageError(f"{path} is damaged; restore it from a copy, or start again with another -o") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} is not a configuration; restore it from a copy, or start again with another -o")
@@ -105,12 +105,12 @@ class Run:
 
     def last_step(self) -> int:
         """The step that status.json tells."""
-        return int(json.loads((self.path / "status.json").read_text())["step"])
+        return int(_record(self.path / "status.json", ("step",))["step"])
 
     def _meta(self, fingerprint: str) -> dict[str, Any]:
         meta: dict[str, Any] = {"tracking_id": secrets.token_hex(4), "created": time.time()}
         if (self.path / "meta.json").exists():
-            before = json.loads((self.path / "meta.json").read_text())
+            before = _record(self.path / "meta.json", ("data_fingerprint", *meta))
             meta = {key: before[key] for key in meta}
             if before["data_fingerprint"] != fingerprint:
                 log.warning(
@@ -150,6 +150,17 @@ def open_run(path: Path, config: TrainConfig, fingerprint: str) -> Iterator[Run]
                 step = run.last_step() if (path / "status.json").exists() else 0
                 run.status(outcome, step, str(error) or type(error).__name__)
             raise
+
+
+def _record(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """The JSON object in `path`, which must have `keys`; `CycleganError` when it is none, as after a failing disk."""
+    try:
+        values = json.loads(path.read_text())
+    except ValueError:  # not JSON, or not even UTF-8
+        values = None
+    if not isinstance(values, dict) or not all(key in values for key in keys):
+        raise CycleganError(f"{path} is damaged; restore it from a copy, or delete it: the states do not need it")
+    return values
 
 
 def _report_changes(before: dict[str, Any], now: dict[str, Any], config: TrainConfig) -> None:

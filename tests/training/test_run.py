@@ -112,12 +112,25 @@ def test_two_trainers_in_one_directory_the_second_is_refused(tmp_path, tiny):
 
 def test_a_damaged_configuration_is_a_sentence(tmp_path, tiny):
     run = train(tiny(steps=1), tmp_path / "run")
-    for content, sentence in [("a: [", "is damaged"), ("- 1", "is not a configuration")]:
-        (run / "config.yaml").write_text(content)
+    for content, sentence in [(b"a: [", "is damaged"), (b"\xff\xfe", "is damaged"), (b"- 1", "is not a configuration")]:
+        (run / "config.yaml").write_bytes(content)
         with pytest.raises(UsageError, match=sentence):
             stored_config(run)
     with pytest.raises(UsageError, match="so it is no run"):
         stored_config(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["meta.json", "status.json"])
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"{}", b"\xff\xfe"])
+def test_a_damaged_record_is_a_sentence_and_can_be_deleted(tmp_path, tiny, name, content):
+    config = tiny(steps=1)
+    run = train(config, tmp_path / "run")
+    (run / name).write_bytes(content)
+    with pytest.raises(CycleganError, match=rf"{name} is damaged; .* or delete it"):
+        train(config, run)
+    (run / name).unlink()
+    assert train(config, run) == run
+    assert status(run)["status"] == "done"
 
 
 def test_how_a_run_failed_is_on_record(tmp_path, tiny):
