@@ -1,0 +1,83 @@
+"""Fields of a dataclass that are options too: how they are declared, and how a value is held against one."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Iterable
+from dataclasses import MISSING, Field, field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from cyclegan.errors import UsageError
+
+
+def option(
+    default: Any, help: str, *, minimum: float | None = None, fixed: bool = False, metavar: str | None = None
+) -> Any:
+    """A dataclass field that is also a command-line option.
+
+    `fixed` marks what a run cannot change once it has weights; `minimum` is checked wherever the value comes from.
+    """
+    metadata = {"help": help, "minimum": minimum, "fixed": fixed, "metavar": metavar}
+    return field(default=default, metadata=metadata)
+
+
+def convert(owner: type, name: str, value: Any) -> Any:
+    """`value` as the type that field `name` of dataclass `owner` has, or `UsageError` naming the option."""
+    wanted = get_type_hints(owner)[name]
+    choices = _members(wanted)
+    if value is None and type(None) in choices:
+        return None
+    for kind in choices:
+        if get_origin(kind) is Literal:
+            # YAML reads a bare off as False
+            value = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+            if value in get_args(kind):
+                return value
+        elif kind in (bool, str) and isinstance(value, kind):
+            return value
+        elif kind is int and isinstance(value, int) and not isinstance(value, bool):
+            return value  # as it is: a float would lose digits beyond 2^53
+        elif kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
+            try:
+                number = float(value)  # YAML reads 2e-4 as text
+            except (ValueError, OverflowError):
+                continue
+            if kind is float and math.isfinite(number):
+                return number
+            if number.is_integer():
+                return int(number)
+    expected = " or ".join(_describe(kind) for kind in choices if kind is not type(None))
+    raise UsageError(f"{flags([name])}: {value!r} is not {expected}")
+
+
+def check_values(settings: Any) -> None:
+    """Hold the fields of a dataclass of options against type and minimum; `UsageError` names the first that fails."""
+    for item in fields(settings):
+        if not item.metadata:
+            continue
+        value = getattr(settings, item.name)
+        convert(type(settings), item.name, value)
+        minimum = item.metadata["minimum"]
+        if minimum is not None and value is not None and value < minimum:
+            raise UsageError(f"{flags([item.name])} must be at least {minimum:g}, not {value:g}")
+
+
+def default_of(item: Field[Any]) -> Any:
+    """The default of a dataclass field, None where there is none."""
+    return None if item.default is MISSING else item.default
+
+
+def _members(wanted: Any) -> tuple[Any, ...]:
+    return get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+
+
+def _describe(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
+
+
+def flags(names: Iterable[str]) -> str:
+    """The command-line options of those names, as a sentence gives them."""
+    return ", ".join("--" + name.replace("_", "-") for name in sorted(names))
