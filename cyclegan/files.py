@@ -105,6 +105,16 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
         lock.release()
 
 
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: $CYCLEGAN_CACHE, else cyclegan below $XDG_CACHE_HOME or ~/.cache.
+
+    It need not exist, and it may be one that cannot be written to.
+    """
+    if own := os.environ.get("CYCLEGAN_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cyclegan"
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

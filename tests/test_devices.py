@@ -58,11 +58,22 @@ def test_one_gpu_has_the_number_0_alone(monkeypatch: pytest.MonkeyPatch) -> None
         pick_device("cuda:1")
 
 
-@pytest.mark.parametrize(("has_it", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_is_bf16_only_where_the_processor_multiplies_in_it(
-    monkeypatch: pytest.MonkeyPatch, has_it: bool, expected: torch.dtype
+@pytest.mark.parametrize(
+    ("vectors", "tiles", "kernels", "expected"),
+    [
+        (True, True, True, torch.bfloat16),
+        (True, False, True, torch.float32),  # a quarter of the products beats twice the speed
+        (True, False, False, torch.bfloat16),
+        (False, False, True, torch.float32),
+        (False, False, False, torch.float32),
+    ],
+)
+def test_auto_takes_what_the_processor_is_fastest_in(
+    monkeypatch: pytest.MonkeyPatch, vectors: bool, tiles: bool, kernels: bool, expected: torch.dtype
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_it)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr("cyclegan.devices.kernels", lambda: object() if kernels else None)
     assert pick_precision("auto", CPU) == expected
 
 

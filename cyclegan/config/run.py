@@ -37,6 +37,9 @@ class TrainConfig:
         None, "YAML file with an albumentations pipeline instead of the above.", metavar="FILE"
     )
     workers: int = option(2, "Processes that read pictures; 0 reads in the training process.", minimum=0)
+    cache: Literal["auto", "ram", "disk", "off"] = option(
+        "auto", "Keep pictures decoded and scaled; auto where they fit, first in memory."
+    )
 
     # The game and its players
     method: str = option("cyclegan", "The game that is played.", fixed=True)
@@ -76,6 +79,7 @@ class TrainConfig:
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "auto is bf16 where the hardware has it.")
     compile: Literal["auto", "on", "off"] = option("auto", "torch.compile; auto where the run is long enough to pay.")
+    checkpoint_activations: bool = option(False, "Save memory: compute the generators' inner layers twice.")
 
     # What it leaves behind
     log_every: int = option(20, "Steps between two rows of figures.", minimum=1)

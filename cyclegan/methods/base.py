@@ -50,6 +50,15 @@ class Method(nn.Module):
         """Weighted scalars the generators minimise the sum of; the keys are the names of the curves."""
         raise NotImplementedError
 
+    def turns(self, batch: Images) -> Iterator[tuple[Images, Losses]]:
+        """The images and losses of the generators' side in turns that share no computation, all of them once.
+
+        The gradients of one turn are taken before the next is computed, so that only one has to be in memory. A
+        method whose losses are sums of such parts yields them one by one.
+        """
+        images = self.generate(batch)
+        yield images, self.generator_losses(batch, images)
+
     def discriminator_losses(self, batch: Images, images: Images) -> Losses:
         """Weighted scalars the discriminators minimise the sum of. No gradient may reach the generators."""
         raise NotImplementedError

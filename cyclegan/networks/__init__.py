@@ -10,17 +10,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+import torch
 from torch import nn
 
 from cyclegan.errors import choose
-from cyclegan.networks.layers import Generator, bound_lipschitz, initialise
+from cyclegan.native import kernels
+from cyclegan.networks.layers import Generator, Shortcut, bound_lipschitz, initialise
 from cyclegan.networks.patchgan import (
     Discriminator,
     MultiscaleDiscriminator,
     PatchDiscriminator,
     PixelDiscriminator,
 )
-from cyclegan.networks.resnet import ResNetGenerator
+from cyclegan.networks.resnet import ResidualBlock, ResNetGenerator
 from cyclegan.networks.unet import UNetGenerator
 
 __all__ = [
@@ -28,11 +30,13 @@ __all__ = [
     "GENERATORS",
     "Discriminator",
     "Generator",
+    "arrange",
     "build_discriminator",
     "build_generator",
 ]
 
 Network = TypeVar("Network", bound=nn.Module)
+Player = TypeVar("Player", Generator, Discriminator)
 
 GENERATORS: dict[str, Callable[..., Generator]] = {
     "resnet_9blocks": partial(ResNetGenerator, blocks=9),
@@ -98,8 +102,29 @@ def build_discriminator(
     return _finish(network, spectral_norm, init, init_gain)
 
 
-def _finish(network: Network, spectral_norm: bool, init: str, init_gain: float) -> Network:
+def arrange(network: Network, device: torch.device, *, exact: bool) -> Network:
+    """Move `network` to `device` in the form that it computes fastest there; returns it.
+
+    Unless `exact`, where only torch's own operators are used, a processor takes every `Shortcut` there is a kernel
+    for. Tensor cores want channels last everywhere, the kernels within a residual block; the other layers are slower
+    for it on a processor.
+    """
+    network.to(device)
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
+    fast = device.type == "cpu" and not exact and kernels() is not None
+    for module in network.modules():
+        if isinstance(module, Shortcut):
+            module.fast = fast
+            if fast and isinstance(module, ResidualBlock):
+                module.to(memory_format=torch.channels_last)
+    return network
+
+
+def _finish(network: Player, spectral_norm: bool, init: str, init_gain: float) -> Player:
     initialise(network, init, init_gain)
     if spectral_norm:
         bound_lipschitz(network)
+    # Whether a batch is computed as its pictures one by one would be, in training too
+    network.independent = not (spectral_norm or any(isinstance(part, nn.BatchNorm2d) for part in network.modules()))
     return network

@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
 
 from cyclegan.errors import choose
+from cyclegan.native import narrowing, usable, widening
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 
@@ -107,6 +109,25 @@ def resize(in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> R
 UPSAMPLINGS: dict[str, Callable[..., Convolution]] = {"transposed": transposed, "resize": resize}
 
 
+class Shortcut:
+    """A part of a network that has a faster way to compute the same up to rounding, taken where `fast` is set."""
+
+    fast = False
+
+
+class OuterConv2d(nn.Conv2d, Shortcut):
+    """A convolution between pictures and features: an odd kernel, stride 1, the edge mirrored."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, kernel, padding=kernel // 2, padding_mode="reflect", bias=bias)
+        self.shortcut = widening if in_channels < out_channels else narrowing
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fast and usable(x):
+            return self.shortcut(x, self.weight, self.bias)
+        return super().forward(x)
+
+
 class ConvBlock(nn.Module):
     """Convolution, normalisation, activation, and dropout if asked for."""
 
@@ -130,6 +151,8 @@ class Generator(nn.Module, ABC):
     """
 
     spec: dict[str, Any]
+    independent: bool  # what becomes of a picture does not depend on the batch it is in
+    recompute = False  # in training, keep the inputs of the layers alone and compute the rest again on the way back
 
     def __init__(self, *, multiple: int, smallest: int) -> None:
         super().__init__()
@@ -140,6 +163,14 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def paint(self, x: Tensor) -> Tensor:
         """NCHW of a size that fits -> NCHW before the final tanh, of the same size."""
+
+    def through(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """`layer(x)`, of which with `recompute` only x is kept (Chen et al. 2016, https://arxiv.org/abs/1604.06174)."""
+        if self.recompute and torch.is_grad_enabled():
+            kept: Tensor = checkpoint(layer, x, use_reentrant=False)
+            return kept
+        made: Tensor = layer(x)
+        return made
 
     def forward(self, x: Tensor) -> Tensor:
         """NCHW in [-1, 1], any height and width from 1 -> the same size, in (-1, 1), fp32 or better.

@@ -18,6 +18,7 @@ class Discriminator(nn.Module):
     """A network that judges pictures; `smallest` is the least side it can take."""
 
     smallest: int
+    independent: bool  # what a picture's verdict is does not depend on the batch it is in, nor on the calls before
 
     def check(self, x: Tensor) -> None:
         """`UsageError` if the NCHW pictures `x` are too small to have a verdict."""

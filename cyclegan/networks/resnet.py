@@ -5,11 +5,25 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cyclegan.errors import choose
-from cyclegan.networks.layers import NORMS, UPSAMPLINGS, ConvBlock, Convolution, Generator
+from cyclegan.native import LANES, residual_block, usable
+from cyclegan.networks.layers import (
+    NORMS,
+    UPSAMPLINGS,
+    ConvBlock,
+    Convolution,
+    Generator,
+    InstanceNorm,
+    OuterConv2d,
+    Shortcut,
+)
 
 
-class ResidualBlock(nn.Module):
-    """x + two convolutions of x; there is no activation after the sum, so that it can pass a picture on untouched."""
+class ResidualBlock(nn.Module, Shortcut):
+    """x + two convolutions of x; there is no activation after the sum, so that it can pass a picture on untouched.
+
+    The shortcut is for the block as the papers have it, with instance norm and no dropout: two to three times as
+    quick on a processor. It leaves out the biases, which the norm that follows takes away again.
+    """
 
     def __init__(self, channels: int, norm: str, dropout: bool) -> None:
         super().__init__()
@@ -20,8 +34,13 @@ class ResidualBlock(nn.Module):
 
         self.first = ConvBlock(conv(), make_norm(channels), nn.ReLU(inplace=True), dropout)
         self.second = ConvBlock(conv(), make_norm(channels), nn.Identity())
+        last = self.second.norm
+        plain = not dropout and channels % LANES == 0
+        self.eps = last.eps if plain and isinstance(last, InstanceNorm) else None  # None: no shortcut
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.fast and self.eps is not None and usable(x):
+            return residual_block(x, self.first.conv.weight, self.second.conv.weight, self.eps)
         return x + self.second(self.first(x))
 
 
@@ -54,7 +73,7 @@ class ResNetGenerator(Generator):
         def block(conv: Convolution, width: int) -> ConvBlock:
             return ConvBlock(conv, make_norm(width), nn.ReLU(inplace=True))
 
-        self.stem = block(nn.Conv2d(in_channels, channels, 7, padding=3, padding_mode="reflect", bias=bias), channels)
+        self.stem = block(OuterConv2d(in_channels, channels, 7, bias=bias), channels)
         self.down = nn.Sequential(
             *(block(nn.Conv2d(channels * n, channels * 2 * n, 3, 2, 1, bias=bias), channels * 2 * n) for n in (1, 2))
         )
@@ -62,7 +81,13 @@ class ResNetGenerator(Generator):
         self.up = nn.Sequential(
             *(block(enlarge(channels * 2 * n, channels * n, kernel=3, bias=bias), channels * n) for n in (2, 1))
         )
-        self.head = nn.Conv2d(channels, out_channels, 7, padding=3, padding_mode="reflect")
+        self.head = OuterConv2d(channels, out_channels, 7)
 
     def paint(self, x: Tensor) -> Tensor:
-        return self.head(self.up(self.blocks(self.down(self.stem(x)))))
+        for layer in (self.stem, *self.down, *self.blocks):
+            x = self.through(layer, x)
+        if x.device.type == "cpu":
+            x = x.contiguous()  # the fast blocks leave it with channels last, which the other layers are slower in
+        for layer in (*self.up, self.head):
+            x = self.through(layer, x)
+        return x

@@ -83,11 +83,11 @@ class UNetGenerator(Generator):
     def paint(self, x: Tensor) -> Tensor:
         handed = []
         for stage in self.down:
-            x = stage(x)
+            x = self.through(stage, x)
             handed.append(x)
         handed.pop()  # the innermost goes on by itself
         for stage in self.up:
             # Published code hands across the leaky-rectified value; what reads it here rectifies first, and
             # relu(leaky_relu(x)) = relu(x), so both are the same function.
-            x = torch.cat([handed.pop(), stage(x)], dim=1)
+            x = torch.cat([handed.pop(), self.through(stage, x)], dim=1)
         return self.head(F.relu(x))

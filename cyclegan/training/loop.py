@@ -12,8 +12,9 @@ import torch
 
 from cyclegan.config import TrainConfig, flatten, in_steps, resolve
 from cyclegan.data import build_loader, find_domains, held_out, steps_per_epoch
-from cyclegan.devices import peak_memory, pick_device, pick_precision
+from cyclegan.devices import is_exact, peak_memory, pick_device, pick_precision, prepare
 from cyclegan.methods import Method, build_method, options_of
+from cyclegan.networks import Generator, arrange
 from cyclegan.tracking import open_tracker
 from cyclegan.training.batches import Batches
 from cyclegan.training.checkpoint import States, restore, save_generators
@@ -59,9 +60,11 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
 
     with open_run(path, config, domains.fingerprint) as directory, stop_on_signals() as stop:
         # The players, and what moves them.
-        method.to(device)
-        if device.type == "cuda":
-            method.to(memory_format=torch.channels_last)
+        prepare(device, exact=is_exact(config.precision))
+        arrange(method, device, exact=is_exact(config.precision))
+        for network in method.modules():
+            if isinstance(network, Generator):
+                network.recompute = config.checkpoint_activations
         ema = build_ema(method.generators, config.ema_decay)
         betas = (config.beta1, config.beta2)
         build = partial(build_optimizer, betas=betas)

@@ -31,8 +31,9 @@ class Precision:
         return autocast(self.device, self.dtype)
 
     def backward(self, loss: Tensor) -> None:
-        """Accumulate the gradients of `loss`, scaled where fp16 needs it."""
-        self.scaler.scale(loss).backward()
+        """Accumulate the gradients of `loss`, scaled where fp16 needs it. May be called inside `autocast`."""
+        with torch.autocast(self.device.type, enabled=False):  # each gradient has the type of its forward already
+            self.scaler.scale(loss).backward()
 
     def update(
         self, optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], loss: Tensor, clip: float

@@ -43,12 +43,13 @@ def play(
     made: list[Images] = []
     figures: dict[str, Tensor] = {}
     generator_loss = torch.zeros((), device=precision.device)
-    for part in parts:
-        with precision.autocast():
-            images = method.generate(part)
-            losses = method.generator_losses(part, images)
-        generator_loss = generator_loss + _backward(losses, len(parts), figures, precision)
-        made.append({name: image.detach() for name, image in images.items()})
+    with precision.autocast():  # around all of them: weights are cast once
+        for part in parts:
+            detached: Images = {}
+            for images, losses in method.turns(part):
+                generator_loss = generator_loss + _backward(losses, len(parts), figures, precision)
+                detached |= {name: image.detach() for name, image in images.items()}
+            made.append(detached)
     generator_norm, generator_skipped = precision.update(
         generators.optimizer, generators.parameters, generator_loss, generators.clip
     )
@@ -56,10 +57,10 @@ def play(
     # The discriminators answer to what the generators made before they moved: one forward serves both.
     method.discriminators.requires_grad_(True)
     discriminator_loss = torch.zeros((), device=precision.device)
-    for part, images in zip(parts, made, strict=True):
-        with precision.autocast():
+    with precision.autocast():
+        for part, images in zip(parts, made, strict=True):
             losses = method.discriminator_losses(part, images)
-        discriminator_loss = discriminator_loss + _backward(losses, len(parts), figures, precision)
+            discriminator_loss = discriminator_loss + _backward(losses, len(parts), figures, precision)
     discriminator_norm, discriminator_skipped = precision.update(
         discriminators.optimizer, discriminators.parameters, discriminator_loss, discriminators.clip
     )

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cyclegan.devices import autocast, pick_device, pick_precision
+from cyclegan.devices import autocast, is_exact, pick_device, pick_precision
 from cyclegan.images import rgb_array
 from cyclegan.models import load_model
+from cyclegan.networks import arrange
 
 P = TypeVar("P")
 
@@ -44,9 +45,7 @@ class Translator:
     ) -> None:
         self.device = pick_device(str(device))
         self.dtype = pick_precision(precision, self.device)
-        self.generator = generator.to(self.device)
-        if self.device.type == "cuda":  # the layout that tensor cores multiply in; processors gain nothing
-            self.generator = self.generator.to(memory_format=torch.channels_last)
+        self.generator = arrange(generator, self.device, exact=is_exact(precision))
         self.info = dict(info or {})
         spec = getattr(generator, "spec", {})
         self.in_channels = int(spec.get("in_channels", 3))

@@ -1,0 +1,7 @@
+"""Kernels in C for what torch computes slowly on a processor; everything works without them."""
+
+from cyclegan.native.build import kernels, usable
+from cyclegan.native.edges import narrowing, widening
+from cyclegan.native.residual import LANES, residual_block
+
+__all__ = ["LANES", "kernels", "narrowing", "residual_block", "usable", "widening"]
