@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import resource
 import sys
 from contextlib import AbstractContextManager
-
-# Large tensors in large pages, asked for by what reads it at the first allocation; fewer of them to fetch and look up.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
 

@@ -5,7 +5,8 @@ Nothing is remembered from one step to the next, so a run resumed at step 1234 n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -66,6 +67,45 @@ class StepSampler(Sampler[list[Key]]):
         for step in range(self.start, self.stop):
             first = (step * self.world + self.rank) * self.batch_size
             yield [Key(n, rows[0].picture(n), rows[1].picture(n)) for n in range(first, first + self.batch_size)]
+
+
+class Request(NamedTuple):
+    """What a worker is asked for at once: the keys of some steps, and the slot to draw them into, if any."""
+
+    slot: int | None
+    steps: list[list[Key]]
+
+
+class RequestSampler(Sampler[Request]):
+    """Requests for some steps each: one at first, which is not to wait for others, then ever more up to `most`.
+
+    The number doubles when each of `workers` has been asked. Every iteration takes its slots by the `take` of its time.
+    """
+
+    def __init__(self, steps: StepSampler, most: int, workers: int) -> None:
+        assert most >= 1, most
+        self.steps = steps
+        self.most = most
+        self.workers = workers
+        self.take: Callable[[], int | None] = _no_slot
+
+    def __iter__(self) -> Iterator[Request]:
+        return self._requests(self.take)
+
+    def _requests(self, take: Callable[[], int | None]) -> Iterator[Request]:
+        steps = iter(self.steps)
+        together = 1
+        for number in count(1):
+            some = list(islice(steps, together))
+            if not some:
+                return
+            yield Request(take(), some)
+            if number % max(self.workers, 1) == 0:
+                together = min(2 * together, self.most)
+
+
+def _no_slot() -> None:
+    return None
 
 
 class _Row:

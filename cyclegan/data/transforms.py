@@ -1,7 +1,9 @@
 """What happens to a picture between the file and the network: scaling, cutting, mirroring, or a pipeline of the user's.
 
-albumentations does the work. A random state is set for every sample: left alone, all transforms of a pipeline draw
-from one and the same stream, so that two kinds of flip come out as one, and every worker repeats the others.
+The part that is always the same, `prepare`, is apart from the part that is drawn anew each time, `vary`, so that the
+first can be kept. albumentations does the scaling and whatever the user asks for. A random state is set for every
+sample: left alone, all transforms of a pipeline draw from one and the same stream, so that two kinds of flip come out
+as one, and every worker repeats the others.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,32 +25,83 @@ from cyclegan.errors import UsageError, nearest
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version
 
 import albumentations as A
+import cv2
 from albumentations.core.serialization import SERIALIZABLE_REGISTRY
 
 # A strip of 1 × 10000 pixels, scaled to a shorter side of 286, would take 2 GB: of such a picture the middle is used.
 LONGEST = 16  # times the shorter side
 
 
-class Transform:
-    """A random pipeline that ends in uint8 squares of `crop_size`; it pickles, for workers that are spawned."""
+class Transform(ABC):
+    """A picture to uint8 squares of `crop_size`, in two parts; it pickles, for workers that are spawned.
 
-    def __init__(self, pipeline: A.Compose, crop_size: int, source: str = "") -> None:
-        self.pipeline = pipeline
+    `load_size` is the shorter side that `prepare` makes, or None where it leaves the picture as decoded.
+    """
+
+    def __init__(self, crop_size: int, load_size: int | None) -> None:
         self.crop_size = crop_size
-        self.source = source  # the file it was read from, for the words of an error
+        self.load_size = load_size
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A uint8 HWC RGB picture of any size to uint8 HWC RGB of `crop_size`, as `rng` decides.
+        """A uint8 HWC RGB picture of any size to uint8 HWC RGB of `crop_size`, as `rng` decides: both parts."""
+        return self.vary(self.prepare(image), rng)
 
-        Raises `UsageError` when a pipeline of the user's fails on it or makes anything else of it.
-        """
+    @abstractmethod
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """What is the same each time: uint8 HWC RGB of any size to the uint8 HWC RGB that `vary` starts from."""
+
+    @abstractmethod
+    def vary(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """What `rng` decides: a prepared picture to uint8 HWC RGB of `crop_size`. `image` is never written to."""
+
+
+class CutAndMirror(Transform):
+    """The shorter side to `load_size`; then a random square of `crop_size`, half of them mirrored if `flip`.
+
+    The square and the mirroring are taken without albumentations, whose calls cost 0.11 ms beside the 0.03 ms of the
+    work, with its own draws in its own order: pixel for pixel `Compose([RandomCrop, HorizontalFlip])`.
+    """
+
+    def __init__(self, crop_size: int, load_size: int, flip: bool) -> None:
+        super().__init__(crop_size, load_size)
+        self.flip = flip
+        self.scale = _scale(load_size)
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        result: np.ndarray = self.scale(image=_without_excess(image))["image"]
+        return result
+
+    def vary(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = image.shape[:2]
-        self.pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+        size = self.crop_size
+        assert min(height, width) >= size, f"a crop of {size} from a prepared picture of {width}×{height}"
+        draws = _draws(rng)
+        draws.random()  # whether to run at all: a Compose asks, though the answer is always yes
+        top = int((height - size + 1) * draws.random())
+        left = int((width - size + 1) * draws.random())
+        square = image[top : top + size, left : left + size]
+        return cv2.flip(square, 1) if self.flip and draws.random() < 0.5 else square
+
+
+class Pipeline(Transform):
+    """A pipeline of the user's, read from the file `source`; it starts from the picture as decoded."""
+
+    def __init__(self, pipeline: A.Compose, crop_size: int, source: str) -> None:
+        super().__init__(crop_size, None)
+        self.pipeline = pipeline
+        self.source = source  # for the words of an error
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        return _without_excess(image)
+
+    def vary(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """As the base class has it. Raises `UsageError` when the pipeline fails or makes anything else of it."""
+        height, width = image.shape[:2]
+        self.pipeline.set_random_state(rng, _draws(rng))
         try:
-            result = self.pipeline(image=_without_excess(image))["image"]
+            # A copy: nobody vouches for what a transform does to its input, and this one may be shared by all workers
+            result = self.pipeline(image=image.copy())["image"]
         except Exception as error:
-            if not self.source:
-                raise
             # Whatever a transform raises on a picture it is not fit for, such as a crop on one that is too small
             raise UsageError(
                 f"--augment: {self.source} fails on a picture of {width}×{height} pixels: {_first_line(error)}"
@@ -71,15 +125,25 @@ def build_transform(config: TrainConfig) -> Transform:
     is wrong with it is said before anything starts. Raises `UsageError`.
     """
     if config.augment is None:
-        steps = [_scale(config.load_size), A.RandomCrop(config.crop_size, config.crop_size)]
-        if config.flip:
-            steps.append(A.HorizontalFlip(p=0.5))
-        return Transform(A.Compose(steps), config.crop_size)
-    transform = Transform(_read_pipeline(Path(config.augment)), config.crop_size, config.augment)
+        return CutAndMirror(config.crop_size, config.load_size, config.flip)
+    transform = Pipeline(_read_pipeline(Path(config.augment)), config.crop_size, config.augment)
     for height, width in ((config.load_size, config.load_size + 37), (config.crop_size * 3, config.crop_size * 2)):
         grey = np.full((height, width, 3), 128, np.uint8)
         transform(grey, np.random.default_rng(0))
     return transform
+
+
+def _draws(rng: np.random.Generator) -> random.Random:
+    """Python's kind of random numbers, which albumentations draws most of its own from."""
+    return random.Random(int(rng.integers(2**63)))
+
+
+def prepared_size(height: int, width: int, load_size: int | None) -> tuple[float, float]:
+    """About the height and width that `prepare` makes of a picture, to reckon with."""
+    short = min(height, width)
+    height, width = min(height, LONGEST * short), min(width, LONGEST * short)
+    factor = 1.0 if load_size is None else load_size / short
+    return height * factor, width * factor
 
 
 def fit(image: np.ndarray, load_size: int, crop_size: int) -> np.ndarray:

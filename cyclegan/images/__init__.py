@@ -8,10 +8,12 @@ from cyclegan.images.decode import (
     FORMATS,
     Decoded,
     UnreadableImage,
+    decode_file,
     decode_image,
     printable,
     read_image,
     rgb_array,
+    stored_size,
 )
 from cyclegan.images.encode import encode_image, write_image
 from cyclegan.images.folders import is_image, list_images
@@ -21,6 +23,7 @@ __all__ = [
     "FORMATS",
     "Decoded",
     "UnreadableImage",
+    "decode_file",
     "decode_image",
     "encode_image",
     "is_image",
@@ -28,5 +31,6 @@ __all__ = [
     "printable",
     "read_image",
     "rgb_array",
+    "stored_size",
     "write_image",
 ]

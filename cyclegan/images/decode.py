@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,13 @@ _UPRIGHT: dict[int, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = frozenset({5, 6, 7, 8})  # the values that exchange height and width
+
+# What is left of a JPEG that is decoded at reduced scale, in shorter sides that the caller needs. Scaled on to what
+# is needed by area, photographs full of detail then differ from full decoding by 41.4 dB at worst over 1/2, 1/4 and
+# 1/8 (quality 75 to 95, colour halved or not; 43 to 46 dB in the mean). At a margin of 2.5 it is 40.1 dB, at 1.5
+# 34.6 dB: the second scaling meets pixels that are already averages.
+_MARGIN = 3
 
 
 class UnreadableImage(CycleganError):
@@ -58,6 +66,8 @@ class Decoded:
     pixels: np.ndarray  # uint8 HWC RGB
     format: str  # a key of FORMATS
     mode: str  # Pillow's name: "L", "RGB", "CMYK", …
+    height: int  # of the picture in the file, upright: more than that of `pixels` where the scale is reduced
+    width: int
 
 
 def printable(name: str) -> str:
@@ -65,28 +75,58 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], *, at_least: int | None = None) -> np.ndarray:
     """The picture in a file: uint8, height × width × 3, RGB, upright, transparency laid over white.
 
-    Of an animation the first frame; 16-bit grey is scaled to 8 bits. `UnreadableImage` says what is wrong.
+    Of an animation the first frame; 16-bit grey is scaled to 8 bits. `at_least` is the shorter side that the caller
+    is going to scale it to: a JPEG that is far larger is then decoded at 1/2, 1/4 or 1/8 of its size, to no less than
+    3 × `at_least`, which takes a fraction of the time. `UnreadableImage` says what is wrong.
     """
+    return decode_file(path, at_least=at_least).pixels
+
+
+def decode_file(path: str | os.PathLike[str], *, at_least: int | None = None) -> Decoded:
+    """The picture in a file as `read_image` gives it, with its full size and how it is stored."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UnreadableImage(path, (error.strerror or str(error)).lower()) from error
-    return decode_image(data, path).pixels
+    return decode_image(data, path, at_least=at_least)
 
 
-def decode_image(data: bytes, path: str | os.PathLike[str]) -> Decoded:
-    """The picture in the bytes of a file; `path` is only for the words of `UnreadableImage`."""
+def decode_image(data: bytes, path: str | os.PathLike[str], *, at_least: int | None = None) -> Decoded:
+    """The picture in the bytes of a file; `path` is only for the words of `UnreadableImage`. See `read_image`."""
     if not data:
         raise UnreadableImage(path, "the file is empty")
+    with _explained(path), Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
+        width, height = image.size
+        if at_least is not None:
+            _reduce(image, at_least)
+        image.load()  # Pillow's verify() lets a truncated JPEG pass; only decoding notices
+        # A multi-picture file of a phone or camera is a JPEG with others behind it
+        kind = "JPEG" if image.format == "MPO" else str(image.format)
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        if orientation in _ON_ITS_SIDE:
+            width, height = height, width
+        turn = _UPRIGHT.get(orientation)
+        upright = image if turn is None else image.transpose(turn)
+        return Decoded(rgb_array(upright), kind, image.mode, height, width)
+
+
+def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width of the picture in a file as it is stored, before any turning: read from the header alone.
+
+    Some 0.1 ms. `UnreadableImage` says what is wrong; that the pixels behind the header are whole is not looked at.
+    """
+    with _explained(path), open(path, "rb") as stream, Image.open(stream, formats=list(FORMATS)) as image:
+        return image.height, image.width
+
+
+@contextlib.contextmanager
+def _explained(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever Pillow raises on a file, as `UnreadableImage`."""
     try:
-        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
-            image.load()  # Pillow's verify() lets a truncated JPEG pass; only decoding notices
-            # A multi-picture file of a phone or camera is a JPEG with others behind it
-            kind = "JPEG" if image.format == "MPO" else str(image.format)
-            return Decoded(rgb_array(_upright(image)), kind, image.mode)
+        yield
     except UnidentifiedImageError as error:
         raise UnreadableImage(path, f"not a picture, or none of {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
@@ -95,6 +135,11 @@ def decode_image(data: bytes, path: str | os.PathLike[str]) -> Decoded:
     except Exception as error:
         # On damaged bytes decoders raise whatever they stumble over: OSError, SyntaxError, struct.error and more
         raise UnreadableImage(path, str(error) or type(error).__name__) from error
+
+
+def _reduce(image: Image.Image, at_least: int) -> None:
+    """Have a JPEG decoded by its scaled inverse transform, where enough is left; other formats have no such thing."""
+    image.draft(None, (_MARGIN * at_least, _MARGIN * at_least))
 
 
 def rgb_array(image: Image.Image) -> np.ndarray:
@@ -111,11 +156,6 @@ def rgb_array(image: Image.Image) -> np.ndarray:
         paper = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         image = Image.alpha_composite(paper, rgba)
     return np.array(image.convert("RGB"))  # a copy: np.asarray of an image is read-only
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    return image if turn is None else image.transpose(turn)
 
 
 def _from_16_bits(grey: np.ndarray) -> np.ndarray:

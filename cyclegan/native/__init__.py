@@ -4,4 +4,11 @@ from cyclegan.native.build import kernels, usable
 from cyclegan.native.edges import narrowing, widening
 from cyclegan.native.residual import LANES, residual_block
 
-__all__ = ["LANES", "kernels", "narrowing", "residual_block", "usable", "widening"]
+__all__ = [
+    "LANES",
+    "kernels",
+    "narrowing",
+    "residual_block",
+    "usable",
+    "widening",
+]

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cyclegan.native.build import call
+from cyclegan.native.scratch import scratch
 
 BAND = 2**21  # numbers in the planes of one band: 8 MB
 
@@ -49,7 +50,8 @@ def _widen_backward(gradient: Tensor, x: Tensor, weight: Tensor, to_input: bool)
             band = arrived[:, top:bottom].view(len(matrix), -1)
             d_matrix.addmm_(band, _planes(picture, weight, top, bottom).T)
             if to_input:
-                planes = torch.mm(matrix.T, band)
+                planes = scratch("planes", matrix.shape[1], band.shape[1])
+                torch.mm(matrix.T, band, out=planes)
                 where = (top, bottom, channels, weight.shape[-1], height, width)
                 call("planes_of_picture_adjoint", planes, d_x[number], *where)
     return d_x, d_matrix.view_as(weight), gradient.sum((0, 2, 3))
@@ -65,7 +67,8 @@ def _narrow(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     for picture, made in zip(x, out, strict=True):
         for top, bottom in _bands(height, width, len(matrix)):
             first, last = max(top - kernel // 2, 0), min(bottom + kernel // 2, height)
-            planes = torch.mm(matrix, picture[:, first:last].view(channels, -1))
+            planes = scratch("planes", len(matrix), (last - first) * width)
+            torch.mm(matrix, picture[:, first:last].view(channels, -1), out=planes)
             where = (top, bottom, first, last - first, outputs, kernel, height, width)
             call("picture_of_planes", planes, made, *where)
     return out if bias is None else out.add_(bias[:, None, None])
@@ -82,7 +85,7 @@ def _narrow_backward(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tenso
     outputs, kernel = len(weight), weight.shape[-1]
     for picture, arrived, target in zip(x, gradient, d_x, strict=True):
         for top, bottom in _bands(height, width, len(matrix)):
-            planes = x.new_empty(len(matrix), (bottom - top) * width)
+            planes = scratch("planes", len(matrix), (bottom - top) * width)
             where = (top, bottom - top, outputs, kernel, height, width)
             call("picture_of_planes_adjoint", arrived, planes, *where)
             torch.mm(matrix.T, planes, out=target[:, top:bottom].view(channels, -1))
@@ -133,7 +136,7 @@ def _planes(picture: Tensor, weight: Tensor, top: int, bottom: int) -> Tensor:
     """(channels · kernel², pixels of the band): what every position of the kernel sees there."""
     channels, height, width = picture.shape
     kernel = weight.shape[-1]
-    planes = picture.new_empty(channels * kernel**2, (bottom - top) * width)
+    planes = scratch("planes", channels * kernel**2, (bottom - top) * width)
     call("planes_of_picture", picture, planes, top, bottom, channels, kernel, height, width)
     return planes
 

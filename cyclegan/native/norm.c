@@ -41,31 +41,58 @@ void add_normalised(const float *x, const float *y, const float *mean, const flo
                                                              LOAD(scale + p / pixels * c + k));
 }
 
-/* Gradient of z = (x - mean) * scale, or of max(0, z), with respect to x: scale * (dz - mean(dz) - z mean(dz z)). */
-void normalised_adjoint(const float *dy, const float *x, const float *mean, const float *scale, float *dx, int relu,
-                        place n, place pixels, place c, int threads) {
-    place blocks = c / LANES;
-    PARALLEL
-    for (place job = 0; job < n * blocks; job++) {
-        place start = job / blocks * pixels * c + job % blocks * LANES, of = job / blocks * c + job % blocks * LANES;
-        vec zero = {0}, mu = LOAD(mean + of), by = LOAD(scale + of), sum = zero, dot = zero;
+/* Gradient with respect to x of z, or of max(0, z), where z has mean 0 and deviation 1 and dz/dx is scale, but for what
+ * the mean and the deviation change: scale * (dz - mean(dz) - z mean(dz z)). */
+INLINE adjoint(const float *dy, const float *x, const float *less, const float *mean, const float *scale, float *dx,
+               place pixels, place c) {
+    /* z is x - less, or max(0, .) of (x - mean) * scale */
+    vec zero = {0}, mu = mean ? LOAD(mean) : zero, by = LOAD(scale), sum = zero, dot = zero;
+    for (int pass = 0; pass < 2; pass++) {
         for (place p = 0; p < pixels;) {
             vec part = zero, product = zero;
             for (place end = p + 256 < pixels ? p + 256 : pixels; p < end; p++) {
-                vec z = (LOAD(x + start + p * c) - mu) * by, dz = LOAD(dy + start + p * c);
-                if (relu) dz = (vec)((mask)dz & (z > zero));
-                part += dz;
-                product += dz * z;
+                vec dz = LOAD(dy + p * c), z;
+                if (less)
+                    z = LOAD(x + p * c) - LOAD(less + p * c);
+                else {
+                    z = (LOAD(x + p * c) - mu) * by;
+                    dz = (vec)((mask)dz & (z > zero));
+                }
+                if (pass)
+                    STORE(dx + p * c, by * (dz - sum - z * dot));
+                else {
+                    part += dz;
+                    product += dz * z;
+                }
             }
             sum += part;
             dot += product;
         }
-        sum /= (float)pixels;
-        dot /= (float)pixels;
-        for (place p = 0; p < pixels; p++) {
-            vec z = (LOAD(x + start + p * c) - mu) * by, dz = LOAD(dy + start + p * c);
-            if (relu) dz = (vec)((mask)dz & (z > zero));
-            STORE(dx + start + p * c, by * (dz - sum - z * dot));
+        if (!pass) {
+            sum /= (float)pixels;
+            dot /= (float)pixels;
         }
+    }
+}
+
+/* Gradient of max(0, (x - mean) * scale), all (N,P,C). */
+void rectified_norm_adjoint(const float *dy, const float *x, const float *mean, const float *scale, float *dx, place n,
+                            place pixels, place c, int threads) {
+    place blocks = c / LANES;
+    PARALLEL
+    for (place job = 0; job < n * blocks; job++) {
+        place start = job / blocks * pixels * c + job % blocks * LANES, of = job / blocks * c + job % blocks * LANES;
+        adjoint(dy + start, x + start, NULL, mean + of, scale + of, dx + start, pixels, c);
+    }
+}
+
+/* Gradient of add_normalised with respect to y, whose normalised value is known again as out - x. */
+void added_norm_adjoint(const float *dy, const float *out, const float *x, const float *scale, float *dx, place n,
+                        place pixels, place c, int threads) {
+    place blocks = c / LANES;
+    PARALLEL
+    for (place job = 0; job < n * blocks; job++) {
+        place start = job / blocks * pixels * c + job % blocks * LANES, of = job / blocks * c + job % blocks * LANES;
+        adjoint(dy + start, out + start, x + start, NULL, scale + of, dx + start, pixels, c);
     }
 }

@@ -1,27 +1,26 @@
 """The residual block as one operator with a gradient of its own.
 
-Of a block only its input and what each convolution made are kept for the way back, three pictures where the layers one
-by one keep five and copies with their padding: the normalised picture is made again where it is read.
+Of a block only its input, its output and what the first convolution made are kept for the way back, and its output is
+the next one's input: two pictures where the layers one by one keep five and copies with their padding. A normalised
+picture is made again where it is read, and the last one is the output less the input.
 """
 
 from __future__ import annotations
 
-import math
-import threading
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cyclegan.native.build import call
+from cyclegan.native.scratch import scratch
 
 TILES = 512  # computed at a time: their scratch, 19 MB for 256 channels, stays in the cache of a processor
 LANES = 16  # as in vectors.h: channels come in multiples of it
-_local = threading.local()  # scratch of each thread
 
 
 def residual_block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> Tensor:
-    """X + norm(conv(relu(norm(conv(x))))), N,C,H,W, with 3×3 kernels `first` and `second` that mirror the edge.
+    """The block x + norm(conv(relu(norm(conv(x))))), N,C,H,W, with 3×3 kernels that mirror the edge.
 
     Equal to the layers one by one but for rounding, about 1e-5 of the deviation of the result (Winograd's transform
     cancels more digits than the sum of products does).
@@ -31,39 +30,38 @@ def residual_block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> Tens
 
 
 @torch.library.custom_op("cyclegan::residual_block", mutates_args=())
-def _block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The result, what both convolutions made, and their means and scales (4, N, C)."""
+def _block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The result, what the first convolution made, and (mean, scale of that, scale of the second; N, C)."""
     x = _nhwc(x)
     n, c, height, width = x.shape
-    statistics = x.new_empty(4, n, c)
+    mean, statistics = x.new_empty(n, c), x.new_empty(3, n, c)
     made = _convolve(x, None, _nhwc(first))
-    _measure(made, statistics[:2], eps)
-    remade = _convolve(made, statistics[:2], _nhwc(second))
-    _measure(remade, statistics[2:], eps)
-    out = torch.empty_like(x)
-    call("add_normalised", x, remade, *statistics[2:], out, n, height * width, c)
-    return out, made, remade, statistics
+    call("statistics", made, *statistics[:2], eps, n, height * width, c)
+    out = _convolve(made, statistics[:2], _nhwc(second))
+    call("statistics", out, mean, statistics[2], eps, n, height * width, c)
+    call("add_normalised", x, out, mean, statistics[2], out, n, height * width, c)
+    return out, made, statistics
 
 
 @_block.register_fake
-def _(x: Tensor, first: Tensor, second: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(x: Tensor, first: Tensor, second: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     like = torch.empty_like(x, memory_format=torch.channels_last)
-    return like, torch.empty_like(like), torch.empty_like(like), x.new_empty(4, *x.shape[:2])
+    return like, torch.empty_like(like), x.new_empty(3, *x.shape[:2])
 
 
 @torch.library.custom_op("cyclegan::residual_block_backward", mutates_args=())
 def _block_backward(
-    gradient: Tensor, x: Tensor, first: Tensor, second: Tensor, made: Tensor, remade: Tensor, statistics: Tensor
+    gradient: Tensor, x: Tensor, first: Tensor, second: Tensor, out: Tensor, made: Tensor, statistics: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x, first and second."""
     gradient, x = _nhwc(gradient), _nhwc(x)
     n, c, height, width = x.shape
     shape = (n, height * width, c)
     inner = torch.empty_like(x)
-    call("normalised_adjoint", gradient, remade, *statistics[2:], inner, 0, *shape)
+    call("added_norm_adjoint", gradient, out, x, statistics[2], inner, *shape)
     between = torch.zeros_like(x)
     d_second = _convolve_adjoint(inner, made, statistics[:2], _nhwc(second), between)
-    call("normalised_adjoint", between, made, *statistics[:2], inner, 1, *shape)
+    call("rectified_norm_adjoint", between, made, *statistics[:2], inner, *shape)
     d_x = gradient.clone()  # the sum that goes around the convolutions
     d_first = _convolve_adjoint(inner, x, None, _nhwc(first), d_x)
     return d_x, d_first, d_second
@@ -71,14 +69,14 @@ def _block_backward(
 
 @_block_backward.register_fake
 def _(
-    gradient: Tensor, x: Tensor, first: Tensor, second: Tensor, made: Tensor, remade: Tensor, statistics: Tensor
+    gradient: Tensor, x: Tensor, first: Tensor, second: Tensor, out: Tensor, made: Tensor, statistics: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     layout = torch.channels_last
     return tuple(torch.empty_like(t, memory_format=layout) for t in (x, first, second))  # type: ignore[return-value]
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs[:3], *output[1:])
+    ctx.save_for_backward(*inputs[:3], *output)
 
 
 def _backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
@@ -94,7 +92,7 @@ def _convolve(x: Tensor, normalisation: Tensor | None, kernel: Tensor) -> Tensor
     transformed = _transformed(kernel)
     out = torch.empty_like(x)
     for start, stop in _chunks(n, height, width):
-        tiles, products = (_scratch(name, 36, stop - start, c) for name in ("tiles", "products"))
+        tiles, products = (scratch(name, 36, stop - start, c) for name in ("tiles", "products"))
         call("tiles_of_input", x, *_both(normalisation), tiles, start, stop, height, width, c)
         torch.bmm(tiles, transformed.mT, out=products)
         call("output_of_tiles", products, out, start, stop, height, width, c)
@@ -107,9 +105,9 @@ def _convolve_adjoint(
     """Gradient of `_convolve`: added to `d_input` that of what was convolved, returned that of the kernel."""
     n, c, height, width = x.shape
     transformed = _transformed(kernel)
-    d_transformed = _scratch("d_transformed", *transformed.shape)
+    d_transformed = scratch("d_transformed", *transformed.shape)
     for start, stop in _chunks(n, height, width):
-        tiles, d_products = (_scratch(name, 36, stop - start, c) for name in ("tiles", "products"))
+        tiles, d_products = (scratch(name, 36, stop - start, c) for name in ("tiles", "products"))
         call("output_of_tiles_adjoint", gradient, d_products, start, stop, height, width, c)
         call("tiles_of_input", x, *_both(normalisation), tiles, start, stop, height, width, c)
         if start == 0:
@@ -125,31 +123,14 @@ def _convolve_adjoint(
 
 def _transformed(kernel: Tensor) -> Tensor:
     outputs, c = kernel.shape[:2]
-    transformed = _scratch("transformed", 36, outputs, c)
+    transformed = scratch("transformed", 36, outputs, c)
     call("weights", kernel, transformed, outputs, c)
     return transformed
-
-
-def _measure(x: Tensor, into: Tensor, eps: float) -> None:
-    n, c, height, width = x.shape
-    call("statistics", x, *into, eps, n, height * width, c)
 
 
 def _chunks(n: int, height: int, width: int) -> list[tuple[int, int]]:
     tiles = n * -(-height // 4) * -(-width // 4)
     return [(start, min(start + TILES, tiles)) for start in range(0, tiles, TILES)]
-
-
-def _scratch(name: str, *shape: int) -> Tensor:
-    """Memory that is written before it is read and forgotten after: always the same, so that it stays in the cache.
-
-    Fresh memory would have to be fetched from the operating system page by page, which takes longer than the use.
-    """
-    size = math.prod(shape)
-    held: dict[str, Tensor] = _local.__dict__
-    if name not in held or held[name].numel() < size:
-        held[name] = torch.empty(size)
-    return held[name][:size].view(shape)
 
 
 def _both(pair: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

@@ -14,10 +14,13 @@ import torch
 from PIL import Image
 
 from cyclegan.config import TrainConfig
+from cyclegan.data import datasets
 from cyclegan.data.datasets import build_loader, held_out
 from cyclegan.data.domains import Domains, find_domains
+from cyclegan.data.sampler import StepSampler
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import read_image
+from cyclegan.images.decode import Decoded, decode_file
 
 Folder = Callable[..., Path]
 Batch = dict[str, object]
@@ -69,6 +72,93 @@ def test_two_ranks_see_what_one_process_sees(config: TrainConfig) -> None:
             assert torch.equal(batch[name], torch.cat([part[name] for part in parts]))
 
 
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("start", [0, 17])
+def test_what_a_step_sees_does_not_depend_on_the_cache(
+    cache: str, workers: int, start: int, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
+    root = Path(config.a or "")
+    Image.new("RGB", (30, 9), "red").save(root / "000.png")
+    (root / "005.png").write_bytes(b"dear diary")
+    config = replace(config, batch_size=2)
+    expected = batches(replace(config, cache="off"), start=start, stop=45)
+    found = batches(replace(config, cache=cache, workers=workers), start=start, stop=45)
+    assert pixels(found) == pixels(expected)
+    for name in ("enlarged", "unreadable"):
+        assert [batch[name] for batch in found] == [batch[name] for batch in expected]
+        assert any(batch[name] for batch in found[14:])
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_in_the_second_epoch_nothing_is_decoded(
+    cache: str, workers: int, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
+    record = tmp_path / "decoded"
+
+    def decoding(path: Path, **options: int) -> Decoded:
+        with open(record, "a") as stream:
+            stream.write(f"{path}\n")
+        return decode_file(path, **options)
+
+    monkeypatch.setattr(datasets, "decode_file", decoding)
+    loader = build_loader(replace(config, cache=cache, workers=workers), find_domains(config), start=0, stop=500)
+    stream = iter(loader)
+    for _ in range(200):  # 15 epochs, and at most 98 steps more are under way
+        next(stream)
+    once = record.read_text()
+    assert set(once.splitlines()) == {str(path) for folder in (config.a, config.b) for path in Path(folder).iterdir()}
+    assert len(list(stream)) == 300
+    assert record.read_text() == once
+
+
+def test_a_batch_that_is_kept_stays_as_it_was(config: TrainConfig) -> None:
+    kept = list(build_loader(replace(config, workers=1), find_domains(config), start=0, stop=150))
+    assert pixels(kept) == pixels(batches(config, stop=150))
+
+
+def test_two_iterations_at_once_do_not_disturb_each_other(config: TrainConfig) -> None:
+    loader = build_loader(replace(config, workers=1), find_domains(config), start=0, stop=40)
+    pairs = [pixels(list(pair)) for pair in zip(loader, loader, strict=True)]
+    assert pairs == [[alone, alone] for alone in pixels(batches(config, stop=40))]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_to_be_pinned_is_pinned_whole_and_then_cut(
+    workers: int, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned: list[torch.Tensor] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:  # what needs a GPU
+        pinned.append(tensor.clone())
+        return pinned[-1]
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    domains = find_domains(config)
+    found = list(build_loader(replace(config, workers=workers), domains, start=0, stop=12, pin=True))
+    assert pixels(found) == pixels(batches(config))
+    memory = {whole.untyped_storage().data_ptr() for whole in pinned}
+    assert {batch[name].untyped_storage().data_ptr() for batch in found for name in "ab"} == memory
+    assert sum(len(whole) for whole in pinned) == 12
+
+
+def test_without_memory_to_share_the_pixels_arrive_all_the_same(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*arguments: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(datasets, "Slots", refused)
+    assert pixels(batches(replace(config, workers=1))) == pixels(batches(config))
+
+
+def test_the_length_of_a_loader_is_the_number_of_its_steps(config: TrainConfig) -> None:
+    assert len(build_loader(replace(config, workers=2), find_domains(config), start=3, stop=40)) == 37
+
+
 def test_a_batch_that_does_not_divide_among_the_ranks_is_refused(config: TrainConfig) -> None:
     with pytest.raises(UsageError, match="--batch-size 3 does not divide among 2"):
         batches(replace(config, batch_size=3), world=2)
@@ -107,8 +197,8 @@ def test_spawned_workers_work_too(config: TrainConfig) -> None:
 def test_what_spawned_workers_need_pickles(config: TrainConfig) -> None:
     loader = build_loader(config, find_domains(config), start=0, stop=3)
     dataset, collate, start = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn, loader.worker_init_fn)))
-    key = next(iter(loader.batch_sampler))[0]
-    assert torch.equal(dataset[key]["a"], loader.dataset[key]["a"])
+    request = next(iter(loader.sampler))
+    assert torch.equal(dataset[request].pictures, loader.dataset[request].pictures)
     assert callable(collate)
     assert start is None or callable(start)
 
@@ -139,6 +229,20 @@ def test_a_folder_of_which_nothing_can_be_read_is_one_sentence(workers: int, con
         batches(replace(config, workers=workers), stop=2)
     assert "none of the 10 pictures to learn from" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_failure_is_raised_at_its_step(workers: int, config: TrainConfig, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 9), "red").save(Path(config.a or "") / "000.png")
+    (tmp_path / "augment.yaml").write_text("- CenterCrop: {height: 16, width: 16}")
+    config = replace(config, augment=str(tmp_path / "augment.yaml"))
+    stream = iter(build_loader(replace(config, workers=workers), find_domains(config), start=0, stop=13))
+    arrived: list[Batch] = []
+    with pytest.raises(UsageError, match="fails on a picture of 40×9 pixels"):
+        arrived.extend(stream)
+    assert multiprocessing.active_children() == []  # though the traceback still holds on to the frames
+    order = [key.a for (key,) in StepSampler(13, 10, seed=config.seed, batch_size=1, start=0, stop=13)]
+    assert len(arrived) == order.index(0) > 1
 
 
 def test_pictures_smaller_than_the_crop_are_enlarged_and_reported(config: TrainConfig) -> None:

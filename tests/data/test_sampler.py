@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan.data.domains import Domains, Pictures
-from cyclegan.data.sampler import Key, StepSampler, steps_per_epoch
+from cyclegan.data.sampler import Key, RequestSampler, StepSampler, steps_per_epoch
 
 
 def keys(length_a: int = 7, length_b: int = 4, *, start: int = 0, stop: int = 20, **options: int) -> list[list[Key]]:
@@ -76,3 +76,21 @@ def test_an_epoch_goes_through_the_larger_folder(batch_size: int, steps: int) ->
 def test_the_order_is_the_one_of_old_runs() -> None:
     # Written down so that a run begun with an earlier version goes on with the same pictures
     assert [batch[0] for batch in keys(stop=3)] == [(0, 1, 1), (1, 2, 3), (2, 0, 2)]
+
+
+def test_requests_begin_with_one_step_and_grow_to_the_most() -> None:
+    steps = StepSampler(7, 4, seed=5, batch_size=2, start=3, stop=40)
+    requests = list(RequestSampler(steps, 8, workers=2))
+    assert [len(request.steps) for request in requests] == [1, 1, 2, 2, 4, 4, 8, 8, 7]
+    assert [keys for request in requests for keys in request.steps] == list(steps)
+    assert all(len(request.steps) == 1 for request in RequestSampler(steps, 1, workers=0))
+
+
+def test_each_iteration_takes_slots_of_its_own() -> None:
+    sampler = RequestSampler(StepSampler(7, 4, seed=5, batch_size=1, start=0, stop=9), 1, workers=1)
+    sampler.take = iter(range(100)).__next__
+    first = iter(sampler)
+    assert next(first).slot == 0
+    sampler.take = iter(range(100, 200)).__next__
+    assert next(iter(sampler)).slot == 100
+    assert next(first).slot == 1

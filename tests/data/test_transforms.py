@@ -1,5 +1,6 @@
 import json
 import pickle
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.transforms import build_transform, fit
+from cyclegan.data.transforms import Pipeline, build_transform, fit, prepared_size
 from cyclegan.errors import UsageError
 
 CONFIG = TrainConfig(load_size=20, crop_size=16)
@@ -41,6 +42,44 @@ def test_a_picture_of_any_size_becomes_a_square_of_the_crop_size(shape: tuple[in
     result = build_transform(CONFIG)(picture, rng())
     assert result.shape == (16, 16, 3)
     assert result.dtype == np.uint8
+
+
+@pytest.mark.parametrize("flip", [True, False])
+@pytest.mark.parametrize("shape", [(30, 40, 3), (16, 16, 3), (9, 5, 3), (300, 20, 3)])
+def test_cutting_and_mirroring_is_that_of_albumentations_pixel_for_pixel(
+    flip: bool, shape: tuple[int, int, int]
+) -> None:
+    picture = rng(1).integers(0, 256, shape, dtype=np.uint8)
+    steps = [A.SmallestMaxSize(20, area_for_downscale="image"), A.RandomCrop(16, 16)]
+    reference = A.Compose(steps + [A.HorizontalFlip(p=0.5)] * flip)
+    transform = build_transform(replace(CONFIG, flip=flip))
+    prepared = transform.prepare(picture)
+    for seed in range(50):
+        state = rng(seed)
+        reference.set_random_state(state, random.Random(int(state.integers(2**63))))
+        assert np.array_equal(transform.vary(prepared, rng(seed)), reference(image=picture)["image"])
+
+
+@pytest.mark.parametrize("shape", [(30, 40, 3), (5, 9, 3), (3, 4000, 3), (300, 20, 3)])
+def test_the_size_reckoned_with_is_that_of_a_prepared_picture(shape: tuple[int, int, int]) -> None:
+    prepared = build_transform(CONFIG).prepare(np.zeros(shape, np.uint8))
+    assert prepared.shape[:2] == tuple(round(side) for side in prepared_size(*shape[:2], CONFIG.load_size))
+    assert prepared_size(*shape[:2], None)[0] == min(shape[0], 16 * shape[1])
+
+
+def test_a_pipeline_starts_from_the_picture_as_decoded_and_never_writes_to_it() -> None:
+    class Scribble(A.ImageOnlyTransform):
+        def apply(self, img: np.ndarray, **params: object) -> np.ndarray:
+            img[:] = 7
+            return img[:16, :16].copy()
+
+    transform = Pipeline(A.Compose([Scribble(p=1.0)]), 16, "scribble.yaml")
+    prepared = transform.prepare(PICTURE)
+    assert np.array_equal(prepared, PICTURE)
+    prepared = prepared.copy()
+    prepared.flags.writeable = False  # as it comes from a cache
+    assert (transform.vary(prepared, rng()) == 7).all()
+    assert np.array_equal(prepared, PICTURE)
 
 
 def test_the_random_state_decides_everything() -> None:

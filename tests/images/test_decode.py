@@ -2,11 +2,12 @@ import io
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan.images import UnreadableImage, decode_image, printable, read_image, rgb_array
+from cyclegan.images import UnreadableImage, decode_image, printable, read_image, rgb_array, stored_size
 
 # Twelve flat blocks, so that neither JPEG nor chroma subsampling can confuse one with another.
 BLOCKS = np.random.default_rng(3).integers(0, 256, (3, 4, 3), dtype=np.uint8)
@@ -185,3 +186,71 @@ def test_pillow_pictures_of_unusual_modes_are_converted() -> None:
         image = Image.fromarray(PICTURE)
         image = image.convert({"RGBa": "RGBA", "PA": "P"}.get(mode, mode)).convert(mode)
         assert rgb_array(image).shape == PICTURE.shape, mode
+
+
+def landscape(height: int, width: int) -> np.ndarray:
+    """Detail at all scales, as amplitudes falling with frequency, which photographs have too; and a hard edge."""
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = 1
+    rng = np.random.default_rng(7)
+    planes = []
+    for _ in range(3):
+        spectrum = np.exp(2j * np.pi * rng.random(frequency.shape)) / frequency
+        plane = np.fft.irfft2(spectrum, (height, width))
+        planes.append(128 + 45 * (plane - plane.mean()) / plane.std())
+    pixels = np.stack(planes, axis=2)
+    pixels[height // 3 : height // 2, width // 5 :] *= 0.4
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+LANDSCAPE = landscape(768, 960)
+
+
+@pytest.mark.parametrize(("at_least", "reduced"), [(128, 384), (64, 192), (33, 192), (32, 96), (10, 96)])
+@pytest.mark.parametrize("quality", [75, 95])
+def test_a_jpeg_at_reduced_scale_differs_from_full_decoding_by_less_than_40_db(
+    at_least: int, reduced: int, quality: int
+) -> None:
+    data = saved(Image.fromarray(LANDSCAPE), "JPEG", quality=quality)
+    full, part = decode_image(data, "full").pixels, decode_image(data, "part", at_least=at_least)
+    assert part.pixels.shape == (reduced, reduced * 5 // 4, 3)
+    assert (part.height, part.width) == (768, 960)
+    size = (at_least * 5 // 4, at_least)
+    first, second = (cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) for pixels in (full, part.pixels))
+    error = np.square(first.astype(float) - second).mean()
+    assert 10 * np.log10(255**2 / error) >= 40
+
+
+@pytest.mark.parametrize(("kind", "at_least"), [("JPEG", 129), ("JPEG", 768), ("PNG", 10), ("WEBP", 10), ("TIFF", 10)])
+def test_other_formats_and_jpegs_that_are_not_far_larger_are_decoded_in_full(kind: str, at_least: int) -> None:
+    data = saved(Image.fromarray(LANDSCAPE), kind)
+    part = decode_image(data, "part", at_least=at_least)
+    assert np.array_equal(part.pixels, decode_image(data, "full").pixels)
+    assert (part.height, part.width) == (768, 960)
+
+
+def test_a_jpeg_that_lies_on_its_side_is_upright_at_reduced_scale_too() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(Image.fromarray(LANDSCAPE), "JPEG", exif=exif)
+    part = decode_image(data, "part", at_least=64)
+    assert part.pixels.shape == (240, 192, 3)
+    assert (part.height, part.width) == (960, 768)
+    upright = cv2.resize(decode_image(data, "full").pixels, (192, 240), interpolation=cv2.INTER_AREA)
+    assert np.abs(upright.astype(int) - part.pixels).mean() < 4
+
+
+def test_half_a_jpeg_is_unreadable_at_reduced_scale_too() -> None:
+    data = saved(Image.fromarray(LANDSCAPE), "JPEG")
+    with pytest.raises(UnreadableImage, match="truncated"):
+        decode_image(data[: len(data) // 2], "half", at_least=64)
+
+
+def test_the_stored_size_needs_no_more_than_the_header(tmp_path: Path) -> None:
+    data = saved(Image.fromarray(LANDSCAPE), "JPEG")
+    (tmp_path / "head.jpg").write_bytes(data[:1000])
+    assert stored_size(tmp_path / "head.jpg") == (768, 960)
+    (tmp_path / "text.jpg").write_text("dear diary")
+    for name, reason in (("text.jpg", "not a picture"), ("gone.jpg", "No such file")):
+        with pytest.raises(UnreadableImage, match=reason):
+            stored_size(tmp_path / name)

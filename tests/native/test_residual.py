@@ -95,13 +95,13 @@ def test_a_large_mean_costs_no_digits() -> None:
     assert error(fast(x.float()) - x.float(), exact(x) - x) < 2e-3  # 1e-5 of the 100 that the tiles hold
 
 
-def test_it_keeps_three_pictures_for_the_way_back() -> None:
+def test_two_blocks_keep_five_pictures_for_the_way_back() -> None:
     _, fast = blocks(16)
     x = torch.randn(1, 16, 32, 32).to(memory_format=torch.channels_last).requires_grad_()
-    kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        fast(x)
-    assert sum(t.numel() for t in kept if t.numel() >= x.numel()) == 3 * x.numel()
+    kept: dict[int, int] = {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.update({t.data_ptr(): t.numel()}) or t, lambda t: t):
+        fast(fast(x))
+    assert sum(size for size in kept.values() if size >= x.numel()) == 5 * x.numel()
 
 
 def test_other_blocks_are_computed_by_torch() -> None:

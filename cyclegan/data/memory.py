@@ -1,0 +1,53 @@
+"""How much memory this process may still take: what the system has left, or less where a control group says so."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+UNKNOWN = 2 * 2**30  # bytes, where the system does not tell: what any machine that trains has to spare
+
+
+def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that can be taken without swapping, and without passing the limit of a container or a batch job."""
+    return max(min([_of_the_system(proc / "meminfo"), *_of_the_groups(proc / "self/cgroup", cgroups)]), 0)
+
+
+def _of_the_system(meminfo: Path) -> int:
+    for line in _lines(meminfo):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # macOS has no such figure, Windows no sysconf
+        return UNKNOWN
+
+
+def _of_the_groups(membership: Path, root: Path) -> Iterator[int]:
+    """What each control group of this process, and each that holds it, leaves; versions 1 and 2.
+
+    Inside a container the path in `membership` may be the host's, of which only the root can be seen.
+    """
+    for line in _lines(membership):
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            base, names = root, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            base, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = base / path.lstrip("/")
+        for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(base))):
+            limit, usage = (next(iter(_lines(folder / name)), "") for name in names[:2])
+            if limit.isdigit() and usage.isdigit():  # "max" is no limit
+                # Files that were read count as usage, but give way
+                stat = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat"))
+                yield int(limit) - int(usage) + int(stat.get(names[2], 0))
+
+
+def _lines(path: Path) -> list[str]:
+    with contextlib.suppress(OSError):  # another system, or another version of control groups
+        return path.read_text().splitlines()
+    return []

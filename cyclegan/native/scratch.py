@@ -1,0 +1,23 @@
+"""Memory that is written before it is read and forgotten after."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import torch
+from torch import Tensor
+
+_local = threading.local()
+
+
+def scratch(name: str, *shape: int) -> Tensor:
+    """An fp32 tensor for this thread, the same memory at each call with `name`, so that it stays in the cache.
+
+    Fresh memory would have to be fetched from the operating system page by page, which takes longer than the use.
+    """
+    size = math.prod(shape)
+    held: dict[str, Tensor] = _local.__dict__
+    if name not in held or held[name].numel() < size:
+        held[name] = torch.empty(size)
+    return held[name][:size].view(shape)
