@@ -21,23 +21,31 @@ BAND = 2**21  # numbers in the planes of one band: 8 MB
 
 def widening(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolution of NCHW `x`, few channels, with an odd square kernel, stride 1, mirrored edges."""
-    out: Tensor = _widen(x, weight, bias)
+    out: Tensor = torch.ops.cyclegan.widening_convolution(x, weight, bias)
     return out
 
 
 def narrowing(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The same to few channels."""
-    out: Tensor = _narrow(x, weight, bias)
+    out: Tensor = torch.ops.cyclegan.narrowing_convolution(x, weight, bias)
     return out
 
 
-@torch.library.custom_op("cyclegan::widening_convolution", mutates_args=())
+for _name, _extra in (("widening", ", bool to_input"), ("narrowing", "")):
+    torch.library.define(f"cyclegan::{_name}_convolution", "(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+    torch.library.define(
+        f"cyclegan::{_name}_convolution_backward",
+        f"(Tensor gradient, Tensor x, Tensor weight{_extra}) -> (Tensor, Tensor, Tensor)",
+    )
+
+
+@torch.library.impl("cyclegan::widening_convolution", "CPU")
 def _widen(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     half = weight.shape[-1] // 2  # in this direction oneDNN is quick enough
     return F.conv2d(F.pad(x.contiguous(), (half,) * 4, mode="reflect"), weight.contiguous(), bias)
 
 
-@torch.library.custom_op("cyclegan::widening_convolution_backward", mutates_args=())
+@torch.library.impl("cyclegan::widening_convolution_backward", "CPU")
 def _widen_backward(gradient: Tensor, x: Tensor, weight: Tensor, to_input: bool) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x (empty unless `to_input`), weight and bias."""
     gradient, x = gradient.contiguous(), x.contiguous()
@@ -57,7 +65,7 @@ def _widen_backward(gradient: Tensor, x: Tensor, weight: Tensor, to_input: bool)
     return d_x, d_matrix.view_as(weight), gradient.sum((0, 2, 3))
 
 
-@torch.library.custom_op("cyclegan::narrowing_convolution", mutates_args=())
+@torch.library.impl("cyclegan::narrowing_convolution", "CPU")
 def _narrow(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x = x.contiguous()
     matrix = _by_plane(weight)
@@ -74,7 +82,7 @@ def _narrow(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out if bias is None else out.add_(bias[:, None, None])
 
 
-@torch.library.custom_op("cyclegan::narrowing_convolution_backward", mutates_args=())
+@torch.library.impl("cyclegan::narrowing_convolution_backward", "CPU")
 def _narrow_backward(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x, weight and bias."""
     gradient, x = gradient.contiguous(), x.contiguous()
@@ -94,19 +102,19 @@ def _narrow_backward(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tenso
     return d_x, d_weight.contiguous(), gradient.sum((0, 2, 3))
 
 
-@_widen.register_fake
-@_narrow.register_fake
+@torch.library.register_fake("cyclegan::widening_convolution")
+@torch.library.register_fake("cyclegan::narrowing_convolution")
 def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty(len(x), len(weight), *x.shape[2:])
 
 
-@_widen_backward.register_fake
+@torch.library.register_fake("cyclegan::widening_convolution_backward")
 def _(gradient: Tensor, x: Tensor, weight: Tensor, to_input: bool) -> tuple[Tensor, Tensor, Tensor]:
     d_x = x.new_empty(x.shape) if to_input else x.new_empty(0)
     return d_x, weight.new_empty(weight.shape), weight.new_empty(len(weight))
 
 
-@_narrow_backward.register_fake
+@torch.library.register_fake("cyclegan::narrowing_convolution_backward")
 def _(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(len(weight))
 
@@ -119,17 +127,19 @@ def _keep(ctx: Context, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 
 
 def _widen_gradients(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    d_x, d_weight, d_bias = _widen_backward(gradient, *ctx.saved_tensors, ctx.needs_input_grad[0])
+    d_x, d_weight, d_bias = torch.ops.cyclegan.widening_convolution_backward(
+        gradient, *ctx.saved_tensors, ctx.needs_input_grad[0]
+    )
     return d_x if ctx.needs_input_grad[0] else None, d_weight, d_bias if ctx.needs_input_grad[2] else None
 
 
 def _narrow_gradients(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    d_x, d_weight, d_bias = _narrow_backward(gradient, *ctx.saved_tensors)
+    d_x, d_weight, d_bias = torch.ops.cyclegan.narrowing_convolution_backward(gradient, *ctx.saved_tensors)
     return d_x, d_weight, d_bias if ctx.needs_input_grad[2] else None
 
 
-_widen.register_autograd(_widen_gradients, setup_context=_keep)
-_narrow.register_autograd(_narrow_gradients, setup_context=_keep)
+torch.library.register_autograd("cyclegan::widening_convolution", _widen_gradients, setup_context=_keep)
+torch.library.register_autograd("cyclegan::narrowing_convolution", _narrow_gradients, setup_context=_keep)
 
 
 def _planes(picture: Tensor, weight: Tensor, top: int, bottom: int) -> Tensor:

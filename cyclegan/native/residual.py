@@ -25,11 +25,22 @@ def residual_block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> Tens
     Equal to the layers one by one but for rounding, about 1e-5 of the deviation of the result (Winograd's transform
     cancels more digits than the sum of products does).
     """
-    out: Tensor = _block(x, first, second, eps)[0]
+    out: Tensor = torch.ops.cyclegan.residual_block(x, first, second, eps)[0]
     return out
 
 
-@torch.library.custom_op("cyclegan::residual_block", mutates_args=())
+# By these functions and not torch.library.custom_op, whose first call imports the compiler: a second at every start
+torch.library.define(
+    "cyclegan::residual_block", "(Tensor x, Tensor first, Tensor second, float eps) -> (Tensor, Tensor, Tensor)"
+)
+torch.library.define(
+    "cyclegan::residual_block_backward",
+    "(Tensor gradient, Tensor x, Tensor first, Tensor second, Tensor out, Tensor made, Tensor statistics)"
+    " -> (Tensor, Tensor, Tensor)",
+)
+
+
+@torch.library.impl("cyclegan::residual_block", "CPU")
 def _block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """The result, what the first convolution made, and (mean, scale of that, scale of the second; N, C)."""
     x = _nhwc(x)
@@ -43,13 +54,13 @@ def _block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> tuple[Tensor
     return out, made, statistics
 
 
-@_block.register_fake
+@torch.library.register_fake("cyclegan::residual_block")
 def _(x: Tensor, first: Tensor, second: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     like = torch.empty_like(x, memory_format=torch.channels_last)
     return like, torch.empty_like(like), x.new_empty(3, *x.shape[:2])
 
 
-@torch.library.custom_op("cyclegan::residual_block_backward", mutates_args=())
+@torch.library.impl("cyclegan::residual_block_backward", "CPU")
 def _block_backward(
     gradient: Tensor, x: Tensor, first: Tensor, second: Tensor, out: Tensor, made: Tensor, statistics: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,7 +78,7 @@ def _block_backward(
     return d_x, d_first, d_second
 
 
-@_block_backward.register_fake
+@torch.library.register_fake("cyclegan::residual_block_backward")
 def _(
     gradient: Tensor, x: Tensor, first: Tensor, second: Tensor, out: Tensor, made: Tensor, statistics: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,10 +91,10 @@ def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> N
 
 
 def _backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
-    return *_block_backward(gradient, *ctx.saved_tensors), None
+    return *torch.ops.cyclegan.residual_block_backward(gradient, *ctx.saved_tensors), None
 
 
-_block.register_autograd(_backward, setup_context=_keep)
+torch.library.register_autograd("cyclegan::residual_block", _backward, setup_context=_keep)
 
 
 def _convolve(x: Tensor, normalisation: Tensor | None, kernel: Tensor) -> Tensor:

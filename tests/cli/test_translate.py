@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cyclegan.cli import cli
-from cyclegan.images import read_image
-from cyclegan.translation import Translator
+from cyclegan.images import encode_image, read_image
+from cyclegan.translation import Summary, Translator
 from tests.models.examples import generator, generators_file, state, state_file
 
 Folder = Callable[..., Path]
@@ -67,6 +70,58 @@ def test_a_second_run_skips_and_says_how_not_to(tmp_path: Path, model: Path, fol
     assert "translated 2 of 2 pictures" in _translate(*arguments, "--overwrite", "--batch-size", 2).stdout
 
 
+@pytest.mark.parametrize(("option", "wanted"), [([], None), (["--batch-size", "auto"], None), (["--batch-size", 3], 3)])
+def test_the_batch_size_is_a_number_or_chosen(
+    tmp_path: Path, model: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch, option: list[str], wanted: int | None
+) -> None:
+    seen: list[int | None] = []
+
+    def translate_folder(*arguments: object, batch_size: int | None, **options: object) -> Summary:
+        seen.append(batch_size)
+        return Summary()
+
+    monkeypatch.setattr("cyclegan.translation.translate_folder", translate_folder)
+    assert _translate(model, folder("in", 1), tmp_path / "out", *option).exit_code == 0
+    assert seen == [wanted]
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_the_level_of_png_is_that_of_the_files(tmp_path: Path, model: Path, folder: Folder, level: int) -> None:
+    assert _translate(model, folder("in", 1), tmp_path / "out", "--png-level", level).exit_code == 0
+    written = tmp_path / "out/000.png"
+    assert written.read_bytes() == encode_image(read_image(written), ".png", png_level=level)
+
+
+def test_a_terminal_sees_how_far_it_is(
+    tmp_path: Path, model: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    arguments = [str(model), str(folder("in", 2)), str(tmp_path / "out"), "--device", "cpu"]
+    cli(["translate", *arguments], standalone_mode=False)
+    assert "2/2" in terminal.getvalue()
+
+
+def test_nothing_is_loaded_that_one_picture_does_not_need(tmp_path: Path, folder: Folder) -> None:
+    # What is named here takes from a tenth of a second to several seconds to import; the model is as wide as the
+    # quickest way to compute it asks for
+    model = generators_file(tmp_path / "wide.safetensors", channels=16)
+    code = (
+        "import sys\nfrom cyclegan.cli import cli\n"
+        f"cli(['translate', {str(model)!r}, {str(folder('in', 1) / '000.png')!r}, {str(tmp_path / 'out.png')!r}, "
+        "'--device', 'cpu'], standalone_mode=False)\nprint(*sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert (tmp_path / "out.png").exists()
+    heavy = {"rich", "torchvision", "albumentations", "cv2", "scipy", "wandb", "yaml"}
+    assert not loaded & (heavy | {"torch._dynamo", "torch._inductor", "sympy", "cyclegan.training", "cyclegan.data"})
+
+
 @pytest.mark.parametrize(
     ("model_name", "source", "dest", "options", "sentence"),
     [
@@ -76,7 +131,9 @@ def test_a_second_run_skips_and_says_how_not_to(tmp_path: Path, model: Path, fol
         ("model.safetensors", "in", "in", [], "Error: DEST: .* is SOURCE itself"),
         ("model.safetensors", "in", "out", ["--device", "toaster"], "Error: --device: unknown device 'toaster'"),
         ("model.safetensors", "in", "out", ["--direction", "up"], "Invalid value for '--direction'"),
-        ("model.safetensors", "in", "out", ["--batch-size", "0"], "Invalid value for '--batch-size'"),
+        ("model.safetensors", "in", "out", ["--batch-size", "0"], "Invalid value for '--batch-size': 0 is less than 1"),
+        ("model.safetensors", "in", "out", ["--batch-size", "all"], "'all' is neither auto nor a whole number"),
+        ("model.safetensors", "in", "out", ["--png-level", "10"], "Invalid value for '--png-level'"),
     ],
 )
 @pytest.mark.usefixtures("model")

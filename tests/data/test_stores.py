@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cyclegan import files
+from cyclegan.data import stores
 from cyclegan.data.shared import SharedFile
 from cyclegan.data.stores import Cache, DiskCache, MemoryCache, Prepared
 

@@ -35,6 +35,17 @@ def test_quality_decides_the_size_of_a_jpeg() -> None:
     assert len(encode_image(noise, ".jpg", quality=40)) < len(encode_image(noise, ".jpg"))
 
 
+def test_a_higher_level_makes_a_smaller_png_of_the_same_picture() -> None:
+    sizes = []
+    for level in (0, 1, 9):
+        data = encode_image(PICTURE, ".png", png_level=level)
+        assert np.array_equal(decode_image(data, "picture").pixels, PICTURE)
+        sizes.append(len(data))
+    assert sizes[0] > PICTURE.nbytes > sizes[1] > sizes[2]
+    assert len(encode_image(PICTURE, ".png")) == sizes[1]  # unless it is asked for otherwise, the quick one
+    assert encode_image(PICTURE, ".jpg", png_level=0) == encode_image(PICTURE, ".jpg")
+
+
 def test_an_unknown_suffix_is_refused_with_those_that_are_known(tmp_path: Path) -> None:
     for name in ("picture.xyz", "picture"):
         with pytest.raises(UsageError, match=r"cannot write .*picture.*use one of .*\.png"):
@@ -62,3 +73,5 @@ def test_anything_but_bytes_is_a_programmers_mistake() -> None:
         encode_image(PICTURE / 255, ".png")
     with pytest.raises(AssertionError, match="1 or 3"):
         encode_image(np.zeros((2, 2, 2), np.uint8), ".png")
+    with pytest.raises(AssertionError, match="0 to 9, not 10"):
+        encode_image(PICTURE, ".png", png_level=10)

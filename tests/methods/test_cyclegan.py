@@ -92,6 +92,43 @@ def test_each_generator_is_called_twice_and_the_result_is_that_of_three_calls():
         torch.testing.assert_close(images[name], image, rtol=0, atol=1e-5)
 
 
+def test_the_turns_are_the_whole_of_the_game_and_its_gradients():
+    torch.manual_seed(0)
+    method = build_method(TrainConfig(channels=2, generator="resnet_6blocks"))
+    batch = {name: torch.rand(1, 3, 32, 32) * 2 - 1 for name in "ab"}
+    images = method.generate(batch)
+    whole = method.generator_losses(batch, images)
+    parameters = list(method.generator_parameters())
+    together = torch.autograd.grad(sum(whole.values()), parameters, allow_unused=True)
+    seen, losses = {}, {}
+    for made, part in method.turns(batch):
+        assert not set(made) & set(seen)
+        sum(part.values()).backward()  # frees what this turn computed; the next must not need it
+        seen |= made
+        losses |= part
+    assert set(seen) == set(images)
+    assert {name: value.item() for name, value in losses.items()} == pytest.approx(
+        {name: value.item() for name, value in whole.items()}
+    )
+    for parameter, gradient in zip(parameters, together, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"norm": "batch"}, {"spectral_norm": True}])
+def test_pictures_that_would_change_each_other_are_not_put_together(changes):
+    method = build_method(TrainConfig(channels=2, generator="resnet_6blocks", **changes))
+    calls = []
+    for kind in ("generators", "discriminators"):
+        for network in getattr(method, kind).values():
+            network.register_forward_pre_hook(lambda module, inputs, kind=kind: calls.append((kind, len(inputs[0]))))
+    batch = {name: torch.rand(1, 3, 32, 32) for name in "ab"}
+    images = method.generate(batch)
+    method.discriminator_losses(batch, {name: image.detach() for name, image in images.items()})
+    generators = 1 if "norm" in changes else 2  # the spectral norm is the discriminators'
+    assert max(size for kind, size in calls if kind == "generators") == generators
+    assert [size for kind, size in calls if kind == "discriminators"] == [1, 1, 1, 1]
+
+
 def test_without_identity_its_two_forwards_are_not_computed():
     method = game(lambda_identity=0.0)
     images = method.generate(BATCH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cyclegan.config import TrainConfig
 from cyclegan.methods import build_method
@@ -123,3 +124,111 @@ def test_every_adversarial_loss_plays_by_the_one_step_in_every_precision(adversa
     with table.precision.autocast():
         scores = table.method.scores(outcome.batch, outcome.images)
     assert all(torch.isfinite(score) for score in scores.values())
+
+
+def test_a_step_asks_each_player_as_often_as_the_mathematics_needs():
+    table = Table()
+    calls: list[tuple[str, int]] = []
+    for kind in ("generators", "discriminators"):
+        for name, network in getattr(table.method, kind).items():
+            network.register_forward_pre_hook(
+                lambda module, inputs, name=f"{kind}.{name}": calls.append((name, len(inputs[0])))
+            )
+    table.play(pictures())
+    assert sorted(calls) == [
+        ("discriminators.a", 1),  # the generators' side: is the fake believed?
+        ("discriminators.a", 2),  # its own side: real and fake
+        ("discriminators.b", 1),
+        ("discriminators.b", 2),
+        ("generators.ab", 1),  # the way back
+        ("generators.ab", 2),  # what it must translate, and what it must leave alone
+        ("generators.ba", 1),
+        ("generators.ba", 2),
+    ]
+
+
+def test_only_one_turn_is_in_memory_at_a_time(monkeypatch):
+    table = Table()
+    held: list[int] = []  # bytes kept for the way back, when the losses of a turn are known
+    kept = 0
+
+    class Kept:
+        def __init__(self, tensor: torch.Tensor) -> None:
+            nonlocal kept
+            self.tensor, self.size = tensor, tensor.nbytes
+            kept += self.size
+
+        def __del__(self) -> None:
+            nonlocal kept
+            kept -= self.size
+
+    losses = table.method.generator_losses
+
+    def counted(batch, images):
+        found = losses(batch, images)
+        held.append(kept)
+        return found
+
+    monkeypatch.setattr(table.method, "generator_losses", counted)
+    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+        table.play(pictures())
+    assert len(held) == 2
+    assert held[1] < 1.05 * held[0], "the first turn was still there during the second"
+
+
+def test_recomputing_gives_the_same_step_and_keeps_less():
+    def run(recompute: bool) -> tuple[Outcome, torch.Tensor, int]:
+        table = Table()
+        for generator in table.method.generators.values():
+            generator.recompute = recompute
+        kept = 0
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal kept
+            kept += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            for _, losses in table.method.turns(pictures()):
+                del losses
+        return table.play(pictures()), table.weights(), kept
+
+    plain, weights, kept = run(False)
+    again, same, less = run(True)
+    for name, value in plain.figures.items():
+        torch.testing.assert_close(again.figures[name], value, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(same, weights, rtol=0, atol=1e-6)
+    assert less < 0.6 * kept
+
+
+def test_a_weight_is_cast_once_a_step():
+    table = Table(torch.bfloat16)
+    weights = {p.data_ptr() for p in table.method.generators.parameters() if p.ndim == 4}
+    casts: list[int] = []
+
+    class Casts(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten._to_copy.default and args[0].data_ptr() in weights:
+                casts.append(args[0].data_ptr())
+            return function(*args, **(kwargs or {}))
+
+    with Casts():
+        table.play(pictures())
+    assert len(casts) == len(set(casts)) == len(weights)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # looked at by the compiler
+def test_a_compiled_step_has_no_break_and_compiles_nothing_anew_after_the_first():
+    counters = torch._dynamo.utils.counters
+    torch._dynamo.reset()
+    table = Table()
+    for network in (*table.method.generators.values(), *table.method.discriminators.values()):
+        network.compile(backend="eager", fullgraph=True)  # which raises at a break
+    table.play(pictures())
+    table.play(pictures())
+    counters.clear()
+    for _ in range(3):
+        table.play(pictures())
+    assert not counters["stats"].get("unique_graphs")
+    assert not counters["graph_break"]
+    torch._dynamo.reset()

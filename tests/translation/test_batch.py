@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import Tensor, nn
 
 from cyclegan.errors import UsageError
 from cyclegan.images import read_image
 from cyclegan.translation import Translator, translate_folder
-from cyclegan.translation import batch as batch_module
 from tests.models.examples import generator
-
-
-class Negative(nn.Module):
-    """A generator whose result is known."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return -x
+from tests.translation.examples import Negative, files, fp32, picture
 
 
 @pytest.fixture
 def negative() -> Translator:
-    return Translator(Negative(), device="cpu", precision="fp32")
-
-
-def _picture(path: Path, size: tuple[int, int] = (6, 4), seed: int = 0, **options: object) -> np.ndarray:
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **options)
-    return pixels
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return fp32(Negative())
 
 
 NAMES = ["plain.png", "with space.png", "ünïcødé 馬.png", "deep/er/still.bmp", "deep/UPPER.PNG", "x.tif"]
@@ -46,12 +25,12 @@ NAMES = ["plain.png", "with space.png", "ünïcødé 馬.png", "deep/er/still.bm
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_a_tree_comes_out_as_it_went_in(tmp_path: Path, negative: Translator, batch_size: int) -> None:
-    pictures = {name: _picture(tmp_path / "in" / name, (5 + i % 2, 4), i) for i, name in enumerate(NAMES)}
+    pictures = {name: picture(tmp_path / "in" / name, (5 + i % 2, 4), i) for i, name in enumerate(NAMES)}
     (tmp_path / "in/notes.txt").write_text("no picture")
-    _picture(tmp_path / "in/.hidden/thumb.png")
+    picture(tmp_path / "in/.hidden/thumb.png")
     summary = translate_folder(negative, tmp_path / "in", tmp_path / "out", batch_size=batch_size)
     assert (summary.translated, summary.skipped, summary.failed) == (len(NAMES), 0, [])
-    assert _files(tmp_path / "out") == sorted(NAMES)
+    assert files(tmp_path / "out") == sorted(NAMES)
     for name, pixels in pictures.items():
         assert np.array_equal(read_image(tmp_path / "out" / name), 255 - pixels)
 
@@ -67,7 +46,7 @@ def test_the_suffix_decides_the_format_written(tmp_path: Path, negative: Transla
         "g.gif": "GIF",
     }
     for name in formats:
-        _picture(tmp_path / "in" / name, (40, 40))
+        picture(tmp_path / "in" / name, (40, 40))
     assert translate_folder(negative, tmp_path / "in", tmp_path / "out").translated == len(formats)
     for name, kind in formats.items():
         with Image.open(tmp_path / "out" / name) as image:
@@ -78,7 +57,7 @@ def test_the_suffix_decides_the_format_written(tmp_path: Path, negative: Transla
 def test_a_photograph_held_sideways_comes_out_upright(tmp_path: Path, negative: Translator) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: the stored picture has to be turned clockwise to be seen
-    pixels = _picture(tmp_path / "in/a.png", (4, 9), exif=exif)
+    pixels = picture(tmp_path / "in/a.png", (4, 9), exif=exif)
     translate_folder(negative, tmp_path / "in", tmp_path / "out")
     assert np.array_equal(read_image(tmp_path / "out/a.png"), 255 - np.rot90(pixels, -1))
 
@@ -88,7 +67,7 @@ def test_broken_files_are_listed_with_reasons_and_do_not_stop_the_others(
     tmp_path: Path, negative: Translator, batch_size: int
 ) -> None:
     for number in range(5):
-        _picture(tmp_path / f"in/{number}.jpg", (32, 32), number)
+        picture(tmp_path / f"in/{number}.jpg", (32, 32), number)
     (tmp_path / "in/1a.jpg").write_text("this is no JPEG")
     whole = (tmp_path / "in/2.jpg").read_bytes()
     (tmp_path / "in/sub").mkdir()
@@ -100,12 +79,12 @@ def test_broken_files_are_listed_with_reasons_and_do_not_stop_the_others(
     assert [name for name, _ in summary.failed] == ["1a.jpg", "3a.png", "4a.png", "sub/cut.jpg"]
     assert all(reason for _, reason in summary.failed)
     assert "empty" in summary.failed[1][1]
-    assert _files(tmp_path / "out") == [f"{number}.jpg" for number in range(5)]
+    assert files(tmp_path / "out") == [f"{number}.jpg" for number in range(5)]
 
 
 def test_what_is_there_is_skipped_unless_it_is_to_be_overwritten(tmp_path: Path, negative: Translator) -> None:
     for number in range(3):
-        _picture(tmp_path / f"in/{number}.png", seed=number)
+        picture(tmp_path / f"in/{number}.png", seed=number)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/1.png").write_text("mine")
     summary = translate_folder(negative, tmp_path / "in", tmp_path / "out")
@@ -117,8 +96,8 @@ def test_what_is_there_is_skipped_unless_it_is_to_be_overwritten(tmp_path: Path,
 
 
 def test_a_job_that_was_interrupted_goes_on_where_it_stopped(tmp_path: Path, negative: Translator) -> None:
-    for number in range(30):
-        _picture(tmp_path / f"in/{number:02d}.png", seed=number)
+    for number in range(90):
+        picture(tmp_path / f"in/{number:02d}.png", seed=number)
 
     def stop(done: int, total: int) -> None:
         if done == 10:
@@ -126,23 +105,23 @@ def test_a_job_that_was_interrupted_goes_on_where_it_stopped(tmp_path: Path, neg
 
     with pytest.raises(KeyboardInterrupt):
         translate_folder(negative, tmp_path / "in", tmp_path / "out", on_progress=stop)
-    written = _files(tmp_path / "out")
-    assert 10 <= len(written) < 30
+    written = files(tmp_path / "out")
+    assert 10 <= len(written) < 90
     assert all(read_image(tmp_path / "out" / name).shape == (6, 4, 3) for name in written)
     summary = translate_folder(negative, tmp_path / "in", tmp_path / "out")
-    assert (summary.skipped, summary.translated) == (len(written), 30 - len(written))
+    assert (summary.skipped, summary.translated) == (len(written), 90 - len(written))
 
 
 def test_an_output_inside_the_input_is_not_translated_again(tmp_path: Path, negative: Translator) -> None:
-    _picture(tmp_path / "in/a.png")
-    _picture(tmp_path / "in/outside/b.png")
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/outside/b.png")
     for _ in range(2):
         translate_folder(negative, tmp_path / "in", tmp_path / "in/out", overwrite=True)
-    assert _files(tmp_path / "in/out") == ["a.png", "outside/b.png"]
+    assert files(tmp_path / "in/out") == ["a.png", "outside/b.png"]
 
 
 def test_an_output_that_is_the_input_is_refused(tmp_path: Path, negative: Translator) -> None:
-    _picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/a.png")
     (tmp_path / "link").symlink_to(tmp_path / "in")
     for dest in ("in", "in/../in", "link"):
         with pytest.raises(UsageError, match=r"DEST: .* is SOURCE itself"):
@@ -151,8 +130,8 @@ def test_an_output_that_is_the_input_is_refused(tmp_path: Path, negative: Transl
 
 def test_no_source_is_ever_replaced_by_a_translation(tmp_path: Path, negative: Translator) -> None:
     # in/in/a.png would be written to in/a.png, which is another of the pictures to translate
-    pixels = _picture(tmp_path / "in/a.png", seed=1)
-    _picture(tmp_path / "in/in/a.png", seed=2)
+    pixels = picture(tmp_path / "in/a.png", seed=1)
+    picture(tmp_path / "in/in/a.png", seed=2)
     with pytest.raises(UsageError, match="is itself one of the pictures"):
         translate_folder(negative, tmp_path / "in", tmp_path, overwrite=True)
     (tmp_path / "out").mkdir()
@@ -163,8 +142,8 @@ def test_no_source_is_ever_replaced_by_a_translation(tmp_path: Path, negative: T
 
 
 def test_a_single_picture_goes_to_a_file_or_into_a_folder(tmp_path: Path, negative: Translator) -> None:
-    pixels = _picture(tmp_path / "a b.png")
-    _picture(tmp_path / "camera.dat", format="PNG")
+    pixels = picture(tmp_path / "a b.png")
+    picture(tmp_path / "camera.dat", format="PNG")
     (tmp_path / "there").mkdir()
     for source, dest, made in [
         ("a b.png", "new/zebra.bmp", "new/zebra.bmp"),
@@ -193,7 +172,7 @@ def test_a_single_picture_goes_to_a_file_or_into_a_folder(tmp_path: Path, negati
 def test_a_job_that_cannot_be_meant_is_refused_before_any_work(
     tmp_path: Path, negative: Translator, source: str, dest: str, sentence: str
 ) -> None:
-    _picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/a.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "run/checkpoints").mkdir(parents=True)
     (tmp_path / "file").write_text("")
@@ -203,8 +182,8 @@ def test_a_job_that_cannot_be_meant_is_refused_before_any_work(
 
 
 def test_a_translation_that_cannot_be_written_is_listed(tmp_path: Path, negative: Translator) -> None:
-    _picture(tmp_path / "in/a.png")
-    _picture(tmp_path / "in/sub/b.png")
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/sub/b.png")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/sub").write_text("a file where a folder has to be")
     summary = translate_folder(negative, tmp_path / "in", tmp_path / "out")
@@ -216,7 +195,7 @@ def test_a_translation_that_cannot_be_written_is_listed(tmp_path: Path, negative
 def test_a_full_disk_leaves_no_partial_picture(
     tmp_path: Path, negative: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/a.png")
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
@@ -224,77 +203,47 @@ def test_a_full_disk_leaves_no_partial_picture(
     monkeypatch.setattr("os.fsync", full)
     summary = translate_folder(negative, tmp_path / "in", tmp_path / "out")
     assert summary.failed == [("a.png", "cannot write it (no space left on device)")]
-    assert _files(tmp_path / "out") == []
+    assert files(tmp_path / "out") == []
 
 
-def test_pictures_that_fit_only_one_by_one_are_translated_one_by_one(tmp_path: Path) -> None:
-    class Small(nn.Module):
-        """Has memory for 50 pixels."""
-
-        def forward(self, x: Tensor) -> Tensor:
-            if x.numel() > 150:
-                raise torch.OutOfMemoryError("out of memory")
-            return -x
-
-    for number in range(4):
-        _picture(tmp_path / f"in/{number}.png", (6, 6), number)
-    _picture(tmp_path / "in/large.png", (60, 50))
-    translate = Translator(Small(), device="cpu", precision="fp32")
-    summary = translate_folder(translate, tmp_path / "in", tmp_path / "out", batch_size=8)
-    assert summary.translated == 4
-    assert [name for name, _ in summary.failed] == ["large.png"]
-    assert "50×60 pixels are more than fit" in summary.failed[0][1]
+def test_pictures_of_many_sizes_come_out_each_in_its_own_and_reports_are_sorted(
+    tmp_path: Path, negative: Translator
+) -> None:
+    pictures = {}
+    for number in range(40):
+        name = f"{number:02d}.png"
+        pictures[name] = picture(tmp_path / "in" / name, (1 + number % 13, 1 + number % 7), number)
+    for name in ("z.png", "05a.png"):
+        (tmp_path / "in" / name).write_text("no picture")
+    summary = translate_folder(negative, tmp_path / "in", tmp_path / "out", batch_size=3)
+    assert summary.translated == 40
+    assert [name for name, _ in summary.failed] == ["05a.png", "z.png"]
+    for name, pixels in pictures.items():
+        assert np.array_equal(read_image(tmp_path / "out" / name), 255 - pixels)
 
 
-def test_another_failure_of_the_network_is_not_hidden(tmp_path: Path) -> None:
-    class Broken(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            raise RuntimeError("a defect")
-
-    _picture(tmp_path / "in/a.png")
-    with pytest.raises(RuntimeError, match="a defect"):
-        translate_folder(Translator(Broken(), device="cpu"), tmp_path / "in", tmp_path / "out")
+def test_the_level_of_png_changes_the_file_and_not_the_picture(tmp_path: Path, negative: Translator) -> None:
+    pixels = np.repeat(np.kron(np.eye(8, dtype=np.uint8) * 200, np.ones((8, 8), np.uint8))[:, :, None], 3, axis=2)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    for level in (0, 9):
+        translate_folder(negative, tmp_path / "a.png", tmp_path / f"out{level}", png_level=level)
+    plain, small = tmp_path / "out0/a.png", tmp_path / "out9/a.png"
+    assert plain.stat().st_size > 64 * 64 * 3 > 10 * small.stat().st_size
+    assert np.array_equal(read_image(plain), read_image(small))
 
 
 def test_progress_counts_every_picture_once(tmp_path: Path, negative: Translator) -> None:
     for number in range(4):
-        _picture(tmp_path / f"in/{number}.png")
+        picture(tmp_path / f"in/{number}.png")
     (tmp_path / "in/bad.png").write_text("")
-    _picture(tmp_path / "out/0.png")
+    picture(tmp_path / "out/0.png")
     seen: list[tuple[int, int]] = []
     translate_folder(negative, tmp_path / "in", tmp_path / "out", on_progress=lambda *now: seen.append(now))
     assert seen == [(count, 5) for count in range(1, 6)]
 
 
-def test_only_a_window_of_pictures_is_in_memory(
-    tmp_path: Path, negative: Translator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(60):
-        _picture(tmp_path / f"in/{number:02d}.png")
-    lock, alive, most = threading.Lock(), 0, 0
-
-    def count(change: int) -> None:
-        nonlocal alive, most
-        with lock:
-            alive += change
-            most = max(most, alive)
-
-    def reading(path: Path) -> np.ndarray:
-        count(+1)
-        return read_image(path)
-
-    def writing(path: Path, picture: np.ndarray) -> None:
-        count(-1)
-
-    monkeypatch.setattr(batch_module, "read_image", reading)
-    monkeypatch.setattr(batch_module, "write_image", writing)
-    translate_folder(negative, tmp_path / "in", tmp_path / "out", batch_size=2)
-    assert alive == 0
-    assert most <= 2 * 8 + 2 + 1  # a window ahead, a window behind, a batch between
-
-
 def test_a_model_of_other_channels_is_refused(tmp_path: Path) -> None:
-    _picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/a.png")
     translate = Translator(generator(in_channels=1, out_channels=1), device="cpu")
     with pytest.raises(UsageError, match="pictures of 1 channels"):
         translate_folder(translate, tmp_path / "in", tmp_path / "out")

@@ -1,0 +1,1 @@
+"""What `scripts/benchmark.py` is made of: the textbook baseline, clocks, the machine's ceilings, and each command."""

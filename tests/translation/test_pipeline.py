@@ -1,0 +1,152 @@
+"""Pictures on their way: gathered by size, bounded in number, all stops at work at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cyclegan.images import read_image
+from cyclegan.translation import Translator, jobs, pipeline, translate_folder
+from cyclegan.translation.backlog import BYTES
+from cyclegan.translation.batch_sizes import BatchSizes
+from cyclegan.translation.jobs import Job
+from cyclegan.translation.pipeline import Buckets
+from tests.translation.examples import Negative, Small, files, fp32, picture
+
+
+@pytest.fixture
+def negative() -> Translator:
+    return fp32(Negative())
+
+
+def test_two_batches_that_do_not_fit_beside_each_other_are_computed_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, lock = threading.Barrier(2, timeout=20), threading.Lock()
+
+    class Crowded(nn.Module):
+        """As on a GPU with two streams: the first batch runs alone, the next two meet and fail."""
+
+        calls = at_work = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            with lock:
+                self.calls += 1
+                call = self.calls
+                self.at_work += 1
+            try:
+                if call in (2, 3):
+                    together.wait()
+                    if call == 3:  # it is late: what is tried again has to wait for it
+                        time.sleep(0.2)
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                time.sleep(0.2 if call == 1 else 0.02)  # time enough for another to begin, if it may
+                assert self.at_work == 1, f"{self.at_work} batches at once in call {call}"
+            finally:
+                with lock:
+                    self.at_work -= 1
+            return -x
+
+    monkeypatch.setattr(pipeline, "_computer", lambda translator: pipeline.ThreadPoolExecutor(2))
+    for number in range(12):
+        picture(tmp_path / f"in/{number:02d}.png", seed=number)
+    network = Crowded()
+    summary = translate_folder(fp32(network), tmp_path / "in", tmp_path / "out", batch_size=1)
+    assert (summary.translated, summary.failed) == (12, [])
+    assert network.calls == 12 + 2
+
+
+def test_pictures_of_equal_size_are_computed_together_wherever_they_stand(tmp_path: Path) -> None:
+    for number in range(16):
+        picture(tmp_path / f"in/{number:02d}.png", (4 + number % 2, 5), number)
+    network = Small(10**6, MemoryError())
+    translate_folder(fp32(network), tmp_path / "in", tmp_path / "out", batch_size=4)
+    assert network.computed == [4, 4, 4, 4]
+    assert len(files(tmp_path / "out")) == 16
+
+
+def test_writing_does_not_keep_reading_from_going_on(
+    tmp_path: Path, negative: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        picture(tmp_path / f"in/{number:02d}.png")
+    last_read = threading.Event()
+
+    def reading(path: Path) -> np.ndarray:
+        if path.name == "24.png":  # not one of the first 16, which are asked for before anything is written
+            last_read.set()
+        return read_image(path)
+
+    def writing(path: Path, picture: np.ndarray, **options: object) -> None:
+        assert last_read.wait(20), "a writer waits for a reader that waits for a thread"
+
+    monkeypatch.setattr(pipeline, "_processors", lambda: 2)
+    monkeypatch.setattr(jobs, "read_image", reading)
+    monkeypatch.setattr(jobs, "write_image", writing)
+    assert translate_folder(negative, tmp_path / "in", tmp_path / "out").translated == 30
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_only_so_many_pictures_are_in_memory(
+    tmp_path: Path, negative: Translator, monkeypatch: pytest.MonkeyPatch, mixed: bool
+) -> None:
+    for number in range(120):
+        picture(tmp_path / f"in/{number:03d}.png", (6, 1 + number) if mixed else (6, 4))
+    lock, alive, most = threading.Lock(), 0, 0
+
+    def count(change: int) -> None:
+        nonlocal alive, most
+        with lock:
+            alive += change
+            most = max(most, alive)
+
+    def reading(path: Path) -> np.ndarray:
+        count(+1)
+        return read_image(path)
+
+    def writing(path: Path, picture: np.ndarray, **options: object) -> None:
+        count(-1)
+
+    monkeypatch.setattr(pipeline, "_processors", lambda: 2)
+    monkeypatch.setattr(jobs, "read_image", reading)
+    monkeypatch.setattr(jobs, "write_image", writing)
+    translate_folder(negative, tmp_path / "in", tmp_path / "out", batch_size=3)
+    assert alive == 0
+    # 6 read ahead, 6 and the newest in buckets, 3 ready, two batches computing, 6 and a batch being written
+    assert most <= 6 + (6 + 1) + 3 + 2 * 3 + (6 + 3)
+
+
+def _shapes(batches: list[pipeline.Batch]) -> list[list[tuple[int, int]]]:
+    return [[(image.shape[0], image.shape[1]) for _, image in batch] for batch in batches]
+
+
+def test_a_bucket_leaves_when_it_is_full_and_the_oldest_when_there_is_no_more_room() -> None:
+    buckets = Buckets(BatchSizes(fp32(Negative()), 3, 1000))
+    job = Job("a", Path("a"), Path("b"))
+
+    def add(height: int) -> list[list[tuple[int, int]]]:
+        return _shapes(buckets.add(job, np.zeros((height, 2, 3), np.uint8)))
+
+    assert [add(1), add(2), add(1)] == [[], [], []]
+    assert add(1) == [[(1, 2)] * 3]
+    assert [add(3), add(4), add(5), add(6), add(2)] == [[]] * 5  # six are held, in five sizes
+    assert add(7) == [[(2, 2)] * 2]
+    assert [_shapes(buckets.oldest())[0][0][0] for _ in range(5)] == [3, 4, 5, 6, 7]
+    assert buckets.oldest() == []
+
+
+def test_large_pictures_are_not_held_back_for_company() -> None:
+    buckets = Buckets(BatchSizes(fp32(Negative()), 100, 1000))
+    job = Job("a", Path("a"), Path("b"))
+
+    class Large(np.ndarray):
+        nbytes = BYTES // 3
+
+    held = [buckets.add(job, np.zeros((height, 2, 3), np.uint8).view(Large)) for height in (1, 2, 3, 4)]
+    assert [_shapes(batches) for batches in held] == [[], [], [], [[(1, 2)]]]
