@@ -1,11 +1,13 @@
 """Kernels in C for what torch computes slowly on a processor; everything works without them."""
 
 from cyclegan.native.build import kernels, usable
+from cyclegan.native.doubling import doubling
 from cyclegan.native.edges import narrowing, widening
 from cyclegan.native.residual import LANES, residual_block
 
 __all__ = [
     "LANES",
+    "doubling",
     "kernels",
     "narrowing",
     "residual_block",

@@ -44,6 +44,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "planes_of_picture": [_POINTER] * 2 + [_PLACE] * 6 + [_INT],
     "planes_of_picture_adjoint": [_POINTER] * 2 + [_PLACE] * 6 + [_INT],
     "picture_of_planes": [_POINTER] * 2 + [_PLACE] * 8 + [_INT],
+    "doubled_of_planes": [_POINTER] * 3 + [_PLACE] * 6 + [_INT],
     "picture_of_planes_adjoint": [_POINTER] * 2 + [_PLACE] * 6 + [_INT],
 }
 

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from cyclegan.errors import choose
-from cyclegan.native import narrowing, usable, widening
+from cyclegan.native import doubling, narrowing, usable, widening
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 
@@ -80,39 +80,23 @@ NORMS: dict[str, Norm] = {
 }
 
 
-class ResizeConv2d(nn.Conv2d):
-    """Enlarge two-fold by repeating pixels, then convolve (Odena et al. 2016, https://doi.org/10.23915/distill.00003)."""
-
-    def forward(self, x: Tensor) -> Tensor:  # N,C,h,w -> N,C',2h,2w
-        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-
-
-def transposed(in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> nn.ConvTranspose2d:
-    """Two-fold enlarging by a transposed convolution, as in the papers.
-
-    With a 3×3 kernel and stride 2 an output pixel is the sum of 1, 2 or 4 products depending on its parity, so the
-    network has to learn not to draw a checkerboard; early in training, and where it is unsure, one can be seen.
-    """
-    padding = kernel % 2  # what an odd kernel lacks to a full two-fold
-    return nn.ConvTranspose2d(in_channels, out_channels, kernel, 2, 1, output_padding=padding, bias=bias)
-
-
-def resize(in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> ResizeConv2d:
-    """Two-fold enlarging in which every output pixel is the sum of equally many products: no checkerboard.
-
-    The convolution is 3×3 whatever `kernel` the transposed one would have had; it runs at the larger size and costs
-    four times the multiplications of a transposed 3×3.
-    """
-    return ResizeConv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
-
-
-UPSAMPLINGS: dict[str, Callable[..., Convolution]] = {"transposed": transposed, "resize": resize}
-
-
 class Shortcut:
     """A part of a network that has a faster way to compute the same up to rounding, taken where `fast` is set."""
 
     fast = False
+
+
+class DoublingConv2d(nn.ConvTranspose2d, Shortcut):
+    """The transposed convolution that enlarges two-fold: an odd or even kernel, stride 2."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, bias: bool) -> None:
+        odd = kernel % 2  # what an odd kernel lacks to a full two-fold
+        super().__init__(in_channels, out_channels, kernel, 2, 1, output_padding=odd, bias=bias)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if self.fast and output_size is None and self.kernel_size == (3, 3) and usable(x):
+            return doubling(x, self.weight, self.bias)
+        return super().forward(x, output_size)
 
 
 class OuterConv2d(nn.Conv2d, Shortcut):
@@ -126,6 +110,34 @@ class OuterConv2d(nn.Conv2d, Shortcut):
         if self.fast and usable(x):
             return self.shortcut(x, self.weight, self.bias)
         return super().forward(x)
+
+
+class ResizeConv2d(nn.Conv2d):
+    """Enlarge two-fold by repeating pixels, then convolve (Odena et al. 2016, https://doi.org/10.23915/distill.00003)."""
+
+    def forward(self, x: Tensor) -> Tensor:  # N,C,h,w -> N,C',2h,2w
+        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def transposed(in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> DoublingConv2d:
+    """Two-fold enlarging by a transposed convolution, as in the papers.
+
+    With a 3×3 kernel and stride 2 an output pixel is the sum of 1, 2 or 4 products depending on its parity, so the
+    network has to learn not to draw a checkerboard; early in training, and where it is unsure, one can be seen.
+    """
+    return DoublingConv2d(in_channels, out_channels, kernel, bias=bias)
+
+
+def resize(in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> ResizeConv2d:
+    """Two-fold enlarging in which every output pixel is the sum of equally many products: no checkerboard.
+
+    The convolution is 3×3 whatever `kernel` the transposed one would have had; it runs at the larger size and costs
+    four times the multiplications of a transposed 3×3.
+    """
+    return ResizeConv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
+
+
+UPSAMPLINGS: dict[str, Callable[..., Convolution]] = {"transposed": transposed, "resize": resize}
 
 
 class ConvBlock(nn.Module):

@@ -18,9 +18,10 @@ from cyclegan.networks import Generator, arrange
 from cyclegan.tracking import open_tracker
 from cyclegan.training.batches import Batches
 from cyclegan.training.checkpoint import States, restore, save_generators
+from cyclegan.training.compilation import compile_players, wanted
 from cyclegan.training.ema import build_ema
 from cyclegan.training.health import Averages, Guard, Pictures
-from cyclegan.training.optimizers import build_optimizer, rate_factor, set_betas, set_rate
+from cyclegan.training.optimizers import build_optimizer, match_layout, rate_factor, set_betas, set_rate
 from cyclegan.training.precision import Precision
 from cyclegan.training.progress import open_progress
 from cyclegan.training.run import absolute, default_run, open_run, refuse_run_among_pictures
@@ -29,8 +30,6 @@ from cyclegan.training.signals import Preempted, stop_on_signals
 from cyclegan.training.step import Outcome, Side, play
 
 log = logging.getLogger("cyclegan")
-
-COMPILE_FROM = 2000  # steps to go from which, on a GPU, --compile auto takes the minute that compiling costs
 
 
 def train(config: TrainConfig, run: str | Path | None = None) -> Path:
@@ -95,20 +94,14 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
             restore(state, **lasting)
             for side in sides:
                 set_betas(side.optimizer, betas)
+                match_layout(side.optimizer)
             step = state["step"]
             log.info("resuming %s at step %d of %d", path, step, config.steps)
         del state
 
-        # Compiled in place, which keeps the names of the weights; a penalty on gradients cannot be compiled.
-        if config.compile == "on" or (
-            config.compile == "auto" and device.type == "cuda" and config.steps - step >= COMPILE_FROM
-        ):
-            log.info("compiling the networks; the first steps take a minute longer (--compile off skips this)")
-            compiled = list(method.generators.values())
-            if not method.adversarial.double_backward:
-                compiled += method.discriminators.values()
-            for network in compiled:
-                network.compile()
+        # Compiled where the rest of the run is long enough to pay for it.
+        if wanted(config.compile, device, config.steps - step):
+            compile_players(method, device)
 
         # What is looked at, and where it is written.
         shown = dict(zip("ab", held_out(domains, config, config.samples), strict=True))

@@ -34,3 +34,13 @@ def set_betas(optimizer: torch.optim.Optimizer, betas: tuple[float, float]) -> N
     """Give every group of `optimizer` these moments; a restored state brings those it was saved with."""
     for group in optimizer.param_groups:
         group["betas"] = betas
+
+
+def match_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Lay the moments out as the weights are. A state may come from a device or a precision that lays them out
+    otherwise, and the fused kernel goes through all of them as they lie in memory.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -22,7 +22,7 @@ from cyclegan.errors import choose
 from cyclegan.methods import build_method
 from cyclegan.networks import Generator, arrange
 from cyclegan.training.batches import Batches
-from cyclegan.training.loop import COMPILE_FROM
+from cyclegan.training.compilation import compile_players, wanted
 from cyclegan.training.optimizers import build_optimizer
 from cyclegan.training.precision import Precision
 from cyclegan.training.step import Side, play
@@ -136,10 +136,8 @@ class Ours:
         ]
         self.amp = Precision(device, dtype)
         assert config.steps is not None
-        pays = device.type == "cuda" and config.steps >= COMPILE_FROM
-        if config.compile == "on" or (config.compile == "auto" and pays):
-            for network in (*self.method.generators.values(), *self.method.discriminators.values()):
-                network.compile()
+        if wanted(config.compile, device, config.steps):
+            compile_players(self.method, device)
         self.parts = next(Batches([raw], device, config.accumulate)).parts
 
     def step(self, number: int) -> dict[str, Tensor]:

@@ -79,7 +79,14 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("changes", [{}, {"batch_size": 2, "accumulate": 2, "precision": "bf16", "dropout": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"batch_size": 2, "accumulate": 2, "precision": "bf16", "dropout": True},
+        {"precision": "auto", "channels": 4, "checkpoint_activations": True},  # 16 in the blocks: the kernels' least
+    ],
+)
 def test_stopped_in_mid_epoch_and_resumed_equals_undisturbed_bit_for_bit(tmp_path, tiny, monkeypatch, workers, changes):
     # 5 pictures and 8 steps: the stop after 3 is in the first epoch, the end in the second
     config = tiny(steps=8, workers=workers, log_every=2, **changes)

@@ -1,0 +1,54 @@
+"""When the networks are compiled, and what happens where they cannot be."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from cyclegan.methods import Method
+
+log = logging.getLogger("cyclegan")
+
+# Steps to go from which `auto` compiles on a GPU: what is saved must pay for the minute that it takes. On a processor
+# it never does: 4 % of a step of a small network against two minutes, since the slow layers have kernels of their own.
+COMPILE_FROM = 2000
+
+
+def wanted(choice: str, device: torch.device, steps_left: int) -> bool:
+    """Whether `--compile auto|on|off` compiles for that many steps on `device`."""
+    if choice == "auto":
+        return device.type == "cuda" and steps_left >= COMPILE_FROM
+    return choice == "on"
+
+
+def compile_players(method: Method, device: torch.device) -> bool:
+    """Compile the networks in place, which keeps the names of their weights; whether that was possible.
+
+    A discriminator whose gradient is itself differentiated cannot be compiled and stays as it is. Where there is no
+    working compiler nothing is, which is said once and costs nothing but speed.
+    """
+    if reason := _obstacle(device):
+        log.warning("the networks are not compiled, which is slower and otherwise the same: %s", reason)
+        return False
+    log.info("compiling the networks; the first steps take a minute or two longer (--compile off skips this)")
+    torch._dynamo.config.suppress_errors = True  # what fails later than the trial is computed as it was before
+    networks = list(method.generators.values())
+    if not method.adversarial.double_backward:
+        networks += method.discriminators.values()
+    for network in networks:
+        network.compile()
+    return True
+
+
+def _obstacle(device: torch.device) -> str:
+    """Why nothing can be compiled for `device`, found by compiling next to nothing; empty where it works."""
+    trial = torch.compile(lambda x: x.sin() + x.cos())
+    try:
+        trial(torch.zeros(8, device=device))
+    except (RuntimeError, ImportError, OSError) as error:  # dynamo's and inductor's own are RuntimeErrors
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[0] if lines else type(error).__name__
+    finally:
+        torch._dynamo.reset()
+    return ""
