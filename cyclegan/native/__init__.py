@@ -1,8 +1,8 @@
 """Kernels in C for what torch computes slowly on a processor; everything works without them."""
 
 from cyclegan.native.build import kernels, usable
-from cyclegan.native.doubling import doubling
 from cyclegan.native.edges import narrowing, widening
+from cyclegan.native.enlarging import doubling, repeating
 from cyclegan.native.residual import LANES, residual_block
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "doubling",
     "kernels",
     "narrowing",
+    "repeating",
     "residual_block",
     "usable",
     "widening",

@@ -25,7 +25,7 @@ from cyclegan.files import atomic_write, cache_folder, sha256
 
 log = logging.getLogger("cyclegan")
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("winograd.c", "norm.c", "shifts.c"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("winograd.c", "norm.c", "shifts.c", "enlarging.c"))
 HEADER = Path(__file__).with_name("vectors.h")
 # No -ffast-math: it would set the whole process to flush small numbers to zero, and NaN must stay NaN.
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-lm")
@@ -45,6 +45,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "planes_of_picture_adjoint": [_POINTER] * 2 + [_PLACE] * 6 + [_INT],
     "picture_of_planes": [_POINTER] * 2 + [_PLACE] * 8 + [_INT],
     "doubled_of_planes": [_POINTER] * 3 + [_PLACE] * 6 + [_INT],
+    "repeated_of_planes": [_POINTER] * 3 + [_PLACE] * 7 + [_INT],
+    "repeated_of_planes_adjoint": [_POINTER] * 2 + [_PLACE] * 5 + [_INT],
     "picture_of_planes_adjoint": [_POINTER] * 2 + [_PLACE] * 6 + [_INT],
 }
 

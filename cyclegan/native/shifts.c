@@ -94,30 +94,3 @@ void picture_of_planes_adjoint(const float *picture, float *planes, place first,
         }
     }
 }
-
-/* What a transposed convolution of kernel 3, stride 2, padding 1 and output padding 1 makes of its planes
- * (channels,3,3,rows,w), which begin at row `top` of the input and go one further than `bottom` if there is one:
- * out (channels,2h,2w), rows 2 top to 2 bottom. Position k lands on 2 p + k - 1, so an even pixel is touched once and an
- * odd one by this pixel and the next, in each direction. */
-void doubled_of_planes(const float *planes, const float *bias, float *out, place top, place bottom, place rows,
-                       place channels, place h, place w, int threads) {
-    PARALLEL
-    for (place job = 0; job < channels * (bottom - top); job++) {
-        place c = job / (bottom - top), y = top + job % (bottom - top);
-        const float *p[9], *q[9]; /* by position, of this row and the next */
-        for (int k = 0; k < 9; k++) {
-            p[k] = planes + ((c * 9 + k) * rows + y - top) * w;
-            q[k] = p[k] + w;
-        }
-        float b = bias ? bias[c] : 0, *restrict even = out + (c * 2 * h + 2 * y) * 2 * w, *restrict odd = even + 2 * w;
-        int more = y + 1 < h;
-        for (place x = 0; x < w; x++) {
-            place next = x + 1 < w;
-            even[2 * x] = b + p[4][x];
-            even[2 * x + 1] = b + p[5][x] + (next ? p[3][x + 1] : 0);
-            odd[2 * x] = b + p[7][x] + (more ? q[1][x] : 0);
-            odd[2 * x + 1] = b + p[8][x] + (next ? p[6][x + 1] : 0);
-            if (more) odd[2 * x + 1] += q[2][x] + (next ? q[0][x + 1] : 0);
-        }
-    }
-}

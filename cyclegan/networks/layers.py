@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from cyclegan.errors import choose
-from cyclegan.native import doubling, narrowing, usable, widening
+from cyclegan.native import doubling, narrowing, repeating, usable, widening
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 
@@ -112,10 +112,12 @@ class OuterConv2d(nn.Conv2d, Shortcut):
         return super().forward(x)
 
 
-class ResizeConv2d(nn.Conv2d):
+class ResizeConv2d(nn.Conv2d, Shortcut):
     """Enlarge two-fold by repeating pixels, then convolve (Odena et al. 2016, https://doi.org/10.23915/distill.00003)."""
 
     def forward(self, x: Tensor) -> Tensor:  # N,C,h,w -> N,C',2h,2w
+        if self.fast and usable(x):
+            return repeating(x, self.weight, self.bias)
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
