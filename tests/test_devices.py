@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import platform
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from cyclegan.devices import DTYPES, autocast, peak_memory, pick_device, pick_precision
+from cyclegan.devices import DTYPES, autocast, is_exact, peak_memory, pick_device, pick_precision, prepare
 from cyclegan.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -124,3 +128,36 @@ def _machine(monkeypatch: pytest.MonkeyPatch, gpus: int, metal: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: metal)
+
+
+def test_a_gpu_computes_what_stays_fp32_in_tf32_unless_it_is_to_be_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, cudnn = SimpleNamespace(matmul=SimpleNamespace()), SimpleNamespace(conv=SimpleNamespace())
+    settings = SimpleNamespace(cuda=cuda, cudnn=cudnn)  # the real ones belong to the process
+    monkeypatch.setattr(torch, "backends", settings)
+    for precision, expected in (("auto", "tf32"), ("bf16", "tf32"), ("fp32", "ieee")):
+        prepare(torch.device("cuda"), exact=is_exact(precision))
+        assert settings.cuda.matmul.fp32_precision == settings.cudnn.conv.fp32_precision == expected
+        assert settings.cudnn.benchmark
+
+
+FREED = """
+import resource, sys, torch
+from cyclegan.devices import prepare
+if "keep" in sys.argv:
+    prepare(torch.device("cpu"), exact=False)
+for _ in range(20):  # aligned memory takes a few places before it comes back to the first
+    torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(2**24)  # 64 MB; up to 32 it keeps by itself
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_memory_that_was_freed_is_used_again_without_asking_the_system() -> None:
+    def faults(*arguments: str) -> int:
+        done = subprocess.run([sys.executable, "-c", FREED, *arguments], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert 4 * faults("keep") < faults()
