@@ -19,5 +19,6 @@ def scratch(name: str, *shape: int) -> Tensor:
     size = math.prod(shape)
     held: dict[str, Tensor] = _local.__dict__
     if name not in held or held[name].numel() < size:
-        held[name] = torch.empty(size)
+        with torch.inference_mode(False):  # what is made in that mode could not be written to outside it
+            held[name] = torch.empty(size)
     return held[name][:size].view(shape)
