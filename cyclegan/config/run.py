@@ -77,7 +77,9 @@ class TrainConfig:
 
     # On what it runs
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "auto is the fastest that learns as well; fp32 is exact.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "auto", "auto is the fastest that learns as well; fp32 is exact."
+    )
     compile: Literal["auto", "on", "off"] = option("auto", "torch.compile; auto where the run is long enough to pay.")
     checkpoint_activations: bool = option(False, "Save memory: compute the generators' inner layers twice.")
 
