@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cyclegan.native.build import call
+from cyclegan.native.planes import bands, by_plane
 from cyclegan.native.scratch import scratch
 
 BAND = 2**21  # numbers in the planes of one band: 8 MB
@@ -54,7 +55,7 @@ def _widen_backward(gradient: Tensor, x: Tensor, weight: Tensor, to_input: bool)
     d_x = torch.zeros_like(x) if to_input else x.new_empty(0)
     channels, height, width = x.shape[1:]
     for number, (picture, arrived) in enumerate(zip(x, gradient, strict=True)):
-        for top, bottom in _bands(height, width, matrix.shape[1]):
+        for top, bottom in bands(height, width, matrix.shape[1], BAND):
             band = arrived[:, top:bottom].view(len(matrix), -1)
             d_matrix.addmm_(band, _planes(picture, weight, top, bottom).T)
             if to_input:
@@ -68,12 +69,12 @@ def _widen_backward(gradient: Tensor, x: Tensor, weight: Tensor, to_input: bool)
 @torch.library.impl("cyclegan::narrowing_convolution", "CPU")
 def _narrow(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x = x.contiguous()
-    matrix = _by_plane(weight)
+    matrix = by_plane(weight)
     n, channels, height, width = x.shape
     outputs, kernel = len(weight), weight.shape[-1]
     out = x.new_empty(n, outputs, height, width)
     for picture, made in zip(x, out, strict=True):
-        for top, bottom in _bands(height, width, len(matrix)):
+        for top, bottom in bands(height, width, len(matrix), BAND):
             first, last = max(top - kernel // 2, 0), min(bottom + kernel // 2, height)
             planes = scratch("planes", len(matrix), (last - first) * width)
             torch.mm(matrix, picture[:, first:last].view(channels, -1), out=planes)
@@ -86,13 +87,13 @@ def _narrow(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _narrow_backward(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x, weight and bias."""
     gradient, x = gradient.contiguous(), x.contiguous()
-    matrix = _by_plane(weight)
+    matrix = by_plane(weight)
     d_matrix = torch.zeros_like(matrix)
     d_x = torch.empty_like(x)
     channels, height, width = x.shape[1:]
     outputs, kernel = len(weight), weight.shape[-1]
     for picture, arrived, target in zip(x, gradient, d_x, strict=True):
-        for top, bottom in _bands(height, width, len(matrix)):
+        for top, bottom in bands(height, width, len(matrix), BAND):
             planes = scratch("planes", len(matrix), (bottom - top) * width)
             where = (top, bottom - top, outputs, kernel, height, width)
             call("picture_of_planes_adjoint", arrived, planes, *where)
@@ -149,13 +150,3 @@ def _planes(picture: Tensor, weight: Tensor, top: int, bottom: int) -> Tensor:
     planes = scratch("planes", channels * kernel**2, (bottom - top) * width)
     call("planes_of_picture", picture, planes, top, bottom, channels, kernel, height, width)
     return planes
-
-
-def _by_plane(weight: Tensor) -> Tensor:
-    """O,C,k,k -> (O · k², C)"""
-    return weight.permute(0, 2, 3, 1).reshape(-1, weight.shape[1])
-
-
-def _bands(height: int, width: int, planes: int) -> list[tuple[int, int]]:
-    rows = max(BAND // (planes * width), 8)
-    return [(top, min(top + rows, height)) for top in range(0, height, rows)]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cyclegan.native.build import call
+from cyclegan.native.planes import bands, by_plane
 from cyclegan.native.scratch import scratch
 
 BAND = 2**21  # numbers in the planes of one band of rows: 8 MB, which stay in the cache of a processor
@@ -48,7 +49,7 @@ def _double(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     outputs = weight.shape[1]
     out = x.new_empty(n, outputs, 2 * height, 2 * width)
     for picture, made in zip(x, out, strict=True):
-        for top, bottom in _bands(height, width, len(matrix)):
+        for top, bottom in bands(height, width, len(matrix), BAND):
             last = min(bottom + 1, height)
             planes = scratch("planes", len(matrix), (last - top) * width)
             torch.mm(matrix, picture[:, top:last].view(channels, -1), out=planes)
@@ -64,11 +65,11 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 @torch.library.impl("cyclegan::repeating_convolution", "CPU")
 def _repeat(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x = x.contiguous()
-    matrix = _by_plane(weight)
+    matrix = by_plane(weight)
     n, channels, height, width = x.shape
     out = x.new_empty(n, len(weight), 2 * height, 2 * width)
     for picture, made in zip(x, out, strict=True):
-        for top, bottom in _bands(height, width, len(matrix)):
+        for top, bottom in bands(height, width, len(matrix), BAND):
             first, last = max(top - 1, 0), min(bottom + 1, height)
             planes = scratch("planes", len(matrix), (last - first) * width)
             torch.mm(matrix, picture[:, first:last].view(channels, -1), out=planes)
@@ -81,12 +82,12 @@ def _repeat(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _repeat_backward(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x, weight and bias."""
     gradient, x = gradient.contiguous(), x.contiguous()
-    matrix = _by_plane(weight)
+    matrix = by_plane(weight)
     d_matrix = torch.zeros_like(matrix)
     d_x = torch.empty_like(x)
     channels, height, width = x.shape[1:]
     for picture, arrived, target in zip(x, gradient, d_x, strict=True):
-        for top, bottom in _bands(height, width, len(matrix)):
+        for top, bottom in bands(height, width, len(matrix), BAND):
             planes = scratch("planes", len(matrix), (bottom - top) * width)
             call("repeated_of_planes_adjoint", arrived, planes, top, bottom - top, len(weight), height, width)
             torch.mm(matrix.T, planes, out=target[:, top:bottom].view(channels, -1))
@@ -103,16 +104,6 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 @torch.library.register_fake("cyclegan::repeating_convolution_backward")
 def _(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(len(weight))
-
-
-def _by_plane(weight: Tensor) -> Tensor:
-    """O,C,3,3 -> (O · 9, C)"""
-    return weight.permute(0, 2, 3, 1).reshape(-1, weight.shape[1])
-
-
-def _bands(height: int, width: int, planes: int) -> list[tuple[int, int]]:
-    rows = max(BAND // (planes * width), 4)
-    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -26,7 +26,7 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(F.pad(x, (half,) * 4, mode="reflect"), weight, bias)
 
 
-@pytest.mark.parametrize("band", [10, 2**21])  # bands of eight rows, and all in one
+@pytest.mark.parametrize("band", [10, 2**21])  # bands of four rows, and all in one
 @pytest.mark.parametrize(("operator", "inputs", "outputs", "kernel", "height", "width"), CASES)
 def test_values_and_gradients_are_those_of_the_convolution(
     operator, inputs, outputs, kernel, height, width, band, monkeypatch
