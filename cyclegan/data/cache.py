@@ -16,11 +16,11 @@ import PIL
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.domains import Domains, Pictures
-from cyclegan.data.memory import available_memory
 from cyclegan.data.stores import VERSION, Cache, DiskCache, MemoryCache
 from cyclegan.data.transforms import prepared_size
 from cyclegan.files import cache_folder
 from cyclegan.images import UnreadableImage, stored_size
+from cyclegan.memory import available_memory
 
 SAMPLED = 32  # pictures of each domain whose headers are read to estimate what all of them take
 GB = 10**9

@@ -11,25 +11,40 @@ from cyclegan.images.decode import (
     decode_file,
     decode_image,
     printable,
+    read_header,
     read_image,
+    read_picture,
     rgb_array,
     stored_size,
 )
-from cyclegan.images.encode import encode_image, write_image
+from cyclegan.images.encode import encode_image, encode_picture, write_image
 from cyclegan.images.folders import is_image, list_images
+from cyclegan.images.picture import Details, Header, Picture
+from cyclegan.images.ranges import Full, Range, RangeRule, full_range, parse_range
 
 __all__ = [
     "EXTENSIONS",
     "FORMATS",
     "Decoded",
+    "Details",
+    "Full",
+    "Header",
+    "Picture",
+    "Range",
+    "RangeRule",
     "UnreadableImage",
     "decode_file",
     "decode_image",
     "encode_image",
+    "encode_picture",
+    "full_range",
     "is_image",
     "list_images",
+    "parse_range",
     "printable",
+    "read_header",
     "read_image",
+    "read_picture",
     "rgb_array",
     "stored_size",
     "write_image",

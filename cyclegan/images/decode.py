@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cyclegan.errors import CycleganError
+from cyclegan.images.picture import Details, Header, Picture
 
 # Pillow's name of each format we open, and its suffixes. Pillow knows some forty more, among them PostScript,
 # which starts a program, and layered documents, which are no pictures: only these are tried.
@@ -111,6 +112,20 @@ def decode_image(data: bytes, path: str | os.PathLike[str], *, at_least: int | N
         turn = _UPRIGHT.get(orientation)
         upright = image if turn is None else image.transpose(turn)
         return Decoded(rgb_array(upright), kind, image.mode, height, width)
+
+
+def read_picture(
+    path: str | os.PathLike[str], *, at_least: int | None = None, max_pixels: int | None = None
+) -> Picture:
+    """The picture in a file. PROVISIONAL: 8-bit RGB of everything, until the reader of all kinds stands."""
+    decoded = decode_file(path, at_least=at_least)
+    return Picture(decoded.pixels, None, Details(decoded.format, decoded.mode))
+
+
+def read_header(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Header:
+    """What the file says of its picture. PROVISIONAL, see `read_picture`."""
+    height, width = stored_size(path)
+    return Header(height, width, 3, np.dtype(np.uint8), "PNG", "RGB")
 
 
 def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from PIL import Image
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.files import atomic_write
 from cyclegan.images.decode import EXTENSIONS, FORMATS, printable
+from cyclegan.images.picture import Picture
 
 _FORMAT_OF = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
 # How each format is written. JPEG: colour at full resolution, because halving it smears the thin coloured texture
@@ -40,6 +41,11 @@ def write_image(
         raise type(error)(f"cannot write {printable(str(path))}: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, data)
+
+
+def encode_picture(picture: Picture, suffix: str, *, quality: int = 95, png_level: int = PNG_LEVEL) -> bytes:
+    """The bytes of a file. PROVISIONAL: 8-bit pixels alone, until the writer of all kinds stands."""
+    return encode_image(picture.pixels, suffix, quality=quality, png_level=png_level)
 
 
 def encode_image(array: np.ndarray, suffix: str, *, quality: int = 95, png_level: int = PNG_LEVEL) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,9 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cyclegan.devices import autocast, is_exact, pick_device, pick_precision
-from cyclegan.images import rgb_array
+from cyclegan.images import Picture, full_range, rgb_array
 from cyclegan.models import load_model
 from cyclegan.networks import arrange
+from cyclegan.translation.scales import Scales, hiding, with_channels
 
 P = TypeVar("P")
 
@@ -42,11 +44,13 @@ class Translator:
         device: str | torch.device = "auto",
         precision: str = "auto",
         info: Mapping[str, Any] | None = None,
+        scales: Scales | None = None,
     ) -> None:
         self.device = pick_device(str(device))
         self.dtype = pick_precision(precision, self.device)
         self.generator = arrange(generator, self.device, exact=is_exact(precision))
         self.info = dict(info or {})
+        self.scales = scales or Scales()
         spec = getattr(generator, "spec", {})
         self.in_channels = int(spec.get("in_channels", 3))
 
@@ -60,7 +64,13 @@ class Translator:
         """
         pick_precision(precision, pick_device(device))  # what is cheap to refuse is refused before reading
         model = load_model(path, [direction])
-        return cls(model.generators[direction], device=device, precision=precision, info=model.info)
+        return cls(
+            model.generators[direction],
+            device=device,
+            precision=precision,
+            info=model.info,
+            scales=Scales.of_model(model.info, direction),
+        )
 
     def __call__(self, picture: P) -> P:
         """The translation of `picture`, of the same kind and of the same height and width, whatever they are.
@@ -86,9 +96,31 @@ class Translator:
         results: dict[int, np.ndarray] = {}
         for positions in by_shape.values():
             stack = torch.from_numpy(np.stack([pictures[position] for position in positions]))
-            made = _to_bytes(self._run(_to_unit(stack.permute(0, 3, 1, 2).to(self.device))))
+            made = _to_bytes(self.unit(_to_unit(stack.permute(0, 3, 1, 2).to(self.device))))
             results.update(zip(positions, made.permute(0, 2, 3, 1).cpu().contiguous().numpy(), strict=True))
         return [results[position] for position in range(len(pictures))]
+
+    def pictures(self, pictures: Sequence[Picture]) -> list[Picture]:
+        """The translations of pictures of one `kind` (shape and type), with everything else that theirs have.
+
+        Their pages are not translated. Raises `ValueError`, in words, where a picture does not suit the model.
+        """
+        assert len({picture.kind for picture in pictures}) == 1, [picture.kind for picture in pictures]
+        dtype = pictures[0].pixels.dtype
+        ranges = [self.scales.between(picture) for picture in pictures]
+        shown = [
+            with_channels(hiding(picture.pixels, picture.alpha, source.high), self.in_channels)
+            for picture, (source, _) in zip(pictures, ranges, strict=True)
+        ]
+        bytes_ = full_range(np.dtype(np.uint8))
+        if dtype == np.uint8 and all(both == (bytes_, bytes_) for both in ranges):
+            made = self.batch(shown)
+        else:
+            unit = np.stack([source.to_unit(pixels) for pixels, (source, _) in zip(shown, ranges, strict=True)])
+            batch = self.unit(torch.from_numpy(unit).permute(0, 3, 1, 2).to(self.device))
+            answers = batch.permute(0, 2, 3, 1).cpu().numpy()
+            made = [target.from_unit(answer, dtype) for answer, (_, target) in zip(answers, ranges, strict=True)]
+        return [replace(picture, pixels=pixels, pages=()) for picture, pixels in zip(pictures, made, strict=True)]
 
     def _image(self, picture: Image.Image) -> Image.Image:
         if self.in_channels == 1:
@@ -106,7 +138,7 @@ class Translator:
             raise TypeError(f"an array of a picture is uint8 or floating-point, not {picture.dtype}")
         _check_range(float(picture.min()), float(picture.max()), 0, 1, "an array")
         unit = torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32)).permute(2, 0, 1)[None]
-        made = self._run(unit.to(self.device) * 2 - 1)
+        made = self.unit(unit.to(self.device) * 2 - 1)
         return ((made[0].permute(1, 2, 0) + 1) / 2).clamp(0, 1).cpu().contiguous().numpy()
 
     def _tensor(self, picture: Tensor) -> Tensor:
@@ -115,10 +147,10 @@ class Translator:
             raise ValueError(f"a tensor of a picture is {wanted}, not {tuple(picture.shape)}")
         batch = picture.to(self.device).reshape(-1, *picture.shape[-3:])
         if picture.dtype == torch.uint8:
-            made = _to_bytes(self._run(_to_unit(batch)))
+            made = _to_bytes(self.unit(_to_unit(batch)))
         elif picture.is_floating_point():
             _check_range(float(batch.min()), float(batch.max()), -1, 1, "a tensor")
-            made = self._run(batch.float())
+            made = self.unit(batch.float())
         else:
             raise TypeError(f"a tensor of a picture is uint8 or floating-point, not {picture.dtype}")
         return made.reshape(*picture.shape[:-3], *made.shape[1:]).to(picture.device, picture.dtype)
@@ -132,7 +164,7 @@ class Translator:
             raise ValueError(f"an array of a picture is {wanted}, not {picture.shape}")
 
     @torch.inference_mode()
-    def _run(self, batch: Tensor) -> Tensor:
+    def unit(self, batch: Tensor) -> Tensor:
         """NCHW in [-1, 1] on the device, any height and width -> the same, float32."""
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         with _evaluating(self.generator), autocast(self.device, self.dtype):

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.data import memory
-from cyclegan.data.memory import UNKNOWN, available_memory
+from cyclegan import memory
+from cyclegan.memory import UNKNOWN, available_memory
 
 
 @pytest.fixture

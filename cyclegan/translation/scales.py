@@ -1,0 +1,76 @@
+"""From the numbers and channels of stored pictures to those of a network, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cyclegan.images import Full, Picture, Range, RangeRule, parse_range
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's grey
+
+FULL = Full()
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The ranges of one direction.
+
+    `source` finds the range of a picture to translate; `target` that of its translation, None: the same. What was
+    measured in training holds for numbers of the type it was measured on, `dtype`; None: of any.
+    """
+
+    source: RangeRule = FULL
+    target: RangeRule | None = None
+    dtype: np.dtype | None = None
+
+    @classmethod
+    def of_model(cls, info: Mapping[str, Any], direction: str) -> Scales:
+        """The ranges a model was trained with: `info["ranges"] = {"a": "100,4000", "b": …, "dtype": "uint16"}`."""
+        kept = info.get("ranges")
+        if kept is None:
+            return cls()
+        dtype = kept.get("dtype")
+        source, target = (parse_range(str(kept[domain]), "MODEL: range") for domain in direction)
+        return cls(source, target, None if dtype is None else np.dtype(dtype))
+
+    def between(self, picture: Picture) -> tuple[Range, Range]:
+        """The range of `picture` and that of its translation; `ValueError`, in words, where it has none."""
+        if self.dtype not in (None, picture.pixels.dtype):
+            raise ValueError(
+                f"its numbers are {picture.pixels.dtype} and the model learned a range of {self.dtype}; "
+                "say by --range what is black and white in it"
+            )
+        source = self.source.of([picture.pixels])
+        return source, source if self.target is None else self.target.of([picture.pixels])
+
+
+def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """H×W×C pixels with the channels that a network takes: grey becomes equal red, green and blue, colour its luma.
+
+    Raises `ValueError`, in words, for what has neither the right number nor a meaning as grey or colour.
+    """
+    have = pixels.shape[2]
+    if have == channels:
+        return pixels
+    if have == 1 and channels == 3:
+        return np.repeat(pixels, 3, axis=2)
+    if have == 3 and channels == 1:
+        luma = pixels @ _LUMA
+        return (np.rint(luma) if pixels.dtype.kind in "iu" else luma).astype(pixels.dtype)[:, :, None]
+    raise ValueError(f"it has {have} channels and the model takes {channels}")
+
+
+def hiding(pixels: np.ndarray, alpha: np.ndarray | None, white: float) -> np.ndarray:
+    """Pixels in which what is wholly transparent is white, so that no colour hidden there reaches a network."""
+    if alpha is None:
+        return pixels
+    hidden = alpha == 0
+    if not hidden.any():
+        return pixels
+    shown = pixels.copy()
+    shown[hidden] = white
+    return shown
