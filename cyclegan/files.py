@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -23,31 +24,49 @@ from cyclegan.errors import CycleganError, UsageError
 TEMPORARY_PREFIX = ".tmp-"  # hidden, so that no listing of pictures takes an unfinished file for one
 
 
-def atomic_write(path: str | os.PathLike[str], *data: bytes | memoryview, durable: bool = True) -> None:
+def atomic_write(
+    path: str | os.PathLike[str],
+    *data: bytes | memoryview,
+    durable: bool = True,
+    temporary_in: str | os.PathLike[str] | None = None,
+) -> None:
     """Write `data` to `path` so that the file is either the old one or the whole new one.
 
     Temporary name in the same folder, write, fsync, rename, fsync of the folder; without the fsyncs, which take five
     times as long as the rest for a small file, where `durable` is false and losing it in a power cut matters to
-    nobody. Raises `OSError` (a full disk,
-    no permission) with the old file intact and the temporary one removed.
+    nobody. `temporary_in` is another folder of the same file system for the temporary name. Raises `OSError` (a full
+    disk, no permission) with the old file intact and the temporary one removed.
+    """
+    with replacing(path, durable=durable, temporary_in=temporary_in) as temporary, open(temporary, "wb") as stream:
+        for part in data:
+            stream.write(part)
+
+
+@contextlib.contextmanager
+def replacing(
+    path: str | os.PathLike[str], *, durable: bool = True, temporary_in: str | os.PathLike[str] | None = None
+) -> Iterator[Path]:
+    """A temporary name to write a file to, which takes the place of `path` when the context ends well.
+
+    As `atomic_write`, for what is written piece by piece. The name has no suffix, so that nobody who looks for
+    pictures takes it for one. A context that ends with an error leaves nothing behind.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    folder = path.parent if temporary_in is None else Path(temporary_in)
+    temporary = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
     try:
-        with os.fdopen(handle, "wb") as stream:
-            for part in data:
-                stream.write(part)
-            stream.flush()
-            if durable:
-                os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes 0600, which nobody else in a group can read
+        # Made here, so that the umask alone says who may read it, and never over a file that is there
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        yield temporary
+        if durable:
+            _sync(temporary)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    if durable:
-        _sync_folder(path.parent)
+    if durable and os.name != "nt":  # Windows has no handle for a folder; its rename is journalled
+        _sync(path.parent)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -88,19 +107,20 @@ def make_folder(path: str | os.PathLike[str], option: str) -> Path:
 
 
 @contextlib.contextmanager
-def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
+def locked(folder: str | os.PathLike[str], name: str = ".lock", option: str = "-o") -> Iterator[None]:
     """Hold `folder` for this process alone; `CycleganError` naming the holder when another has it.
 
-    The lock is the operating system's, so that it ends with the process, however that ends.
+    The lock is the operating system's, so that it ends with the process, however that ends. Locks of several names
+    do not know of each other.
     """
-    path = Path(folder) / ".lock"
-    holder = Path(folder) / ".lock-holder"
+    path = Path(folder) / name
+    holder = Path(folder) / f"{name}-holder"
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         who = holder.read_text().strip() if holder.exists() else "another process"
-        raise CycleganError(f"{folder} is in use by {who}; wait for it, or give -o another folder") from None
+        raise CycleganError(f"{folder} is in use by {who}; wait for it, or give {option} another folder") from None
     try:
         with contextlib.suppress(OSError):  # a courtesy to the second one; the lock holds without it
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -123,16 +143,9 @@ def cache_folder() -> Path:
     return Path(base).absolute() / "cyclegan"
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows has no handle for a folder; its rename is journalled
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk before this returns."""
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time cyclegan against a textbook CycleGAN: `python scripts/benchmark.py train|translate|data|scale --help`."""
+"""Time cyclegan against a textbook CycleGAN: `python scripts/benchmark.py train|translate|tiles|folder|data|scale --help`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ cli = Commands(
         "train": ("benchmarking.train", "One training step: time, share of the floor, memory."),
         "translate": ("benchmarking.translate", "A folder of pictures, from files to files, and the network alone."),
         "data": ("benchmarking.data", "Pictures per second out of the data pipeline, and what a fast GPU would wait."),
+        "tiles": ("benchmarking.tiles", "Large pictures in tiles: how like the whole, how fast, in how much memory."),
+        "folder": ("benchmarking.folder", "Folders of 1,000 to 100,000 tiny pictures, by each engine."),
         "scale": ("benchmarking.scale", "What averaging gradients costs between processes, and a forecast."),
     },
 )

@@ -90,6 +90,10 @@ def test_a_bad_value_is_one_sentence_that_names_the_option(layer, sentence):
     assert "\n" not in str(caught.value)
 
 
+def test_a_load_size_of_0_has_no_crop_that_is_too_large():
+    assert resolve([{"load_size": 0, "crop_size": 1024}]).crop_size == 1024
+
+
 def test_a_bad_method_option_is_a_sentence_too():
     with pytest.raises(UsageError, match="--lambda-cycle must be at least 0, not -1"):
         resolve([{"lambda_cycle": -1}], Extra)

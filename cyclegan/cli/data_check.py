@@ -23,11 +23,12 @@ LISTED = 20  # lines of one kind in the report for people; --json has them all
               help="Report pictures with a side below this many pixels; take your --crop-size.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON.")
 def command(dirs: tuple[Path, ...], min_size: int, as_json: bool) -> None:
-    """Decode every picture below each DIR and report counts, sizes, modes and what is wrong.
+    """Decode every picture below each DIR and report counts, sizes, modes, depths, ranges and what is wrong.
 
     A DIR that has trainA or trainB in it stands for its trainA, trainB, testA and testB. Problems are pictures that
     cannot be read, the same picture in two places (by content, whatever its name or format), pictures that are too
-    small, and folders without any. Ends with exit code 3 where there is one.
+    small or hold numbers that are not finite, channels that cannot be learnt from together, and folders without any
+    picture. Ends with exit code 3 where there is one.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -74,10 +75,32 @@ def _describe_folder(folder: FolderReport, min_size: int) -> Iterator[str]:
     yield f"{printable(folder.path)}: {folder.pictures} pictures"
     if folder.width and folder.height:
         for label, spread in (("width", folder.width), ("height", folder.height)):
-            yield f"  {label:<8}{spread.minimum:g} to {spread.maximum:g} pixels, median {spread.median:g}"
-    for label, counts in (("formats", folder.formats), ("modes", folder.modes)):
+            yield f"  {label:<9}{spread.minimum:g} to {spread.maximum:g} pixels, median {spread.median:g}"
+    for label, counts in (
+        ("formats", folder.formats),
+        ("modes", folder.modes),
+        ("depths", folder.depths),
+        ("channels", folder.channels),
+        ("pages", folder.pages),
+    ):
         if counts:
-            yield f"  {label:<8}{', '.join(f'{name} {count}' for name, count in counts.items())}"
+            yield f"  {label:<9}{', '.join(f'{name} {count}' for name, count in counts.items())}"
+    for depth, (low, high) in folder.ranges.items():
+        yield f"  {'numbers':<9}{low:g} to {high:g} ({depth})"
+    for count, what in (
+        (folder.profiles, "with a colour profile, converted to sRGB"),
+        (folder.transparent, "with transparent pixels"),
+    ):
+        if count:
+            yield f"  {count} {what}"
+    for mix in folder.mixes:
+        yield f"  {mix}"
+    if folder.notes:
+        yield "  left out"
+        yield from _listed(f"{printable(name)}: {note}" for name, note in folder.notes)
+    if folder.not_finite:
+        yield f"  {len(folder.not_finite)} with numbers that are not finite"
+        yield from _listed(printable(name) for name in folder.not_finite)
     if folder.grey and len(folder.grey) < folder.pictures:
         yield f"  {len(folder.grey)} without colour among the others (no problem, but know it)"
         yield from _listed(printable(name) for name in folder.grey)

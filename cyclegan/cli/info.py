@@ -42,9 +42,11 @@ def command(model: Path, as_json: bool) -> None:
 
 def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     info = dict(about["info"])
+    ranges = info.pop("ranges", None)
     names = {domain: info.pop(domain, None) or domain.upper() for domain in ("a", "b")}
     lines = [(about["kind"], about["model"]), ("file", f"{about['file']} ({about['bytes'] / 1e6:.1f} MB)")]
     lines += [(key, str(value)) for key, value in info.items()]
+    lines += _ranges(ranges, names)
     for direction, spec in about["generators"].items():
         start, end = (names.get(domain, domain) for domain in direction)
         rest = dict(spec)
@@ -53,3 +55,11 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append((f"direction {direction}", f"{start} to {end}: {name}, {parameters:,} parameters ({settings})"))
     checks = "checksum, shapes and finite weights are right"
     return [*lines, ("checked", checks), *(("damaged", sentence) for sentence in about["damaged"])]
+
+
+def _ranges(ranges: dict[str, Any] | None, names: dict[str, str]) -> list[tuple[str, str]]:
+    """Which numbers of a picture the model takes for black and white."""
+    if ranges is None:
+        return [("range", "all that the type of a picture can hold")]
+    of = f" in {ranges['dtype']}" if ranges["dtype"] else ""
+    return [(f"range {domain}", f"{' to '.join(ranges[domain].split(','))}{of} ({names[domain]})") for domain in "ab"]

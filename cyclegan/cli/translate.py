@@ -1,4 +1,4 @@
-"""`cyclegan translate`: a picture or a folder through a trained model."""
+"""`cyclegan translate`: a picture or many through a trained model."""
 
 from __future__ import annotations
 
@@ -6,32 +6,25 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from cyclegan.cli.quantities import Memory, NumberOr, Part, Suffix
 from cyclegan.errors import UnfinishedError
 
+if TYPE_CHECKING:
+    from cyclegan.translation import Summary
 
-class _BatchSize(click.ParamType):
-    """A number from 1, or `auto`."""
+LISTED = 50  # failures that are said one by one; all are in failed.jsonl
 
-    name = "integer or auto"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
-        if value == "auto":
-            return "auto"
-        try:
-            number = int(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is neither auto nor a whole number.", param, ctx)
-        if number < 1:
-            self.fail(f"{number} is less than 1; use auto or a number from 1.", param, ctx)
-        return number
+EPILOG = """SOURCE is a picture, a folder, a list of names in a file (.txt, .lst or .list, one a line) or on stdin (-),
+or a .tar. Running the same command again goes on where it stopped."""
 
 
-@click.command("translate")
+@click.command("translate", epilog=EPILOG)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path(allow_dash=True))
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option(
     "--direction", type=click.Choice(["ab", "ba"]), default="ab", show_default=True, help="From A to B, or back."
@@ -40,10 +33,33 @@ class _BatchSize(click.ParamType):
 @click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16.")
 @click.option(
     "--batch-size",
-    type=_BatchSize(),
+    type=NumberOr("auto"),
     default="auto",
     show_default=True,
     help="Pictures of equal size computed at a time; auto chooses by the device and the size.",
+)
+@click.option(
+    "--range",
+    "range_",
+    metavar="RANGE",
+    help="What is black and white: full, minmax, percentile:1,99 or LOW,HIGH; as the model says without it.",
+)
+@click.option("--size", type=click.IntRange(1), help="Scale pictures so that the shorter side has so many pixels.")
+@click.option(
+    "--tile",
+    type=NumberOr("auto", "off", least=64),
+    default="auto",
+    show_default=True,
+    help="Compute pictures in tiles of so many pixels; auto only those that do not fit in the memory.",
+)
+@click.option("--overlap", type=click.IntRange(0), help="Pixels that tiles share; chosen by the network without it.")
+@click.option("--max-memory", type=Memory(), help="What a picture may take as a whole; measured without it.")
+@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures before they are decoded.")
+@click.option("--format", "suffix_", type=Suffix(), help="Write all in this format, such as png; else as they were.")
+@click.option("--suffix", default="", help="Put this before the extension of each name.")
+@click.option("--flat", is_flag=True, help="Put all into DEST itself, without the folders of SOURCE.")
+@click.option(
+    "--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG, WebP and their like."
 )
 @click.option(
     "--png-level",
@@ -53,49 +69,77 @@ class _BatchSize(click.ParamType):
     help="How hard to compress PNG: 0 is not at all, 9 is slowest.",
 )
 @click.option("--overwrite", is_flag=True, help="Translate again what DEST already has; otherwise it is skipped.")
-def command(
-    model: Path,
-    source: Path,
-    dest: Path,
-    direction: str,
-    device: str,
-    precision: str,
-    batch_size: str | int,
-    png_level: int,
-    overwrite: bool,
-) -> None:
-    """Translate SOURCE, a picture or a folder of pictures, into DEST with MODEL.
+@click.option("--retry-failed", is_flag=True, help="Try again what failed before, even if its files are as they were.")
+@click.option("--strict", is_flag=True, help="Stop at the first picture that fails.")
+@click.option("--shard", type=Part(), help="Do part I of N, each in a process or on a machine of its own.")
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What computes."
+)
+@click.option("--address", metavar="HOST:PORT", help="The cluster of --engine ray, or auto; one of its own without it.")
+def command(model: Path, source: str, dest: Path, overwrite: bool, **options: Any) -> None:
+    """Translate SOURCE, a picture, a folder, a list or an archive of pictures, into DEST with MODEL.
 
     MODEL is a run directory, a checkpoint or a generators file. Below DEST every picture has the relative name it has
-    below SOURCE, and the same size. Exit code 3 if some could not be translated; they are listed with the reason.
+    below SOURCE, and the same size, depth and format. Exit code 3 if some could not be translated; they are listed
+    with the reason, and in DEST/.cyclegan/failed.jsonl.
     """
     from cyclegan.devices import is_exact, prepare
+    from cyclegan.errors import UsageError
     from cyclegan.images import printable
-    from cyclegan.translation import Translator, translate_folder
+    from cyclegan.translation import translate_folder
+    from cyclegan.translation.jobs import Ends
+    from cyclegan.translation.naming import Naming, Shard
+    from cyclegan.translation.work import Work
 
-    translator = Translator.load(model, direction, device, precision)
-    prepare(translator.device, exact=is_exact(precision))
+    if options["address"] is not None and options["engine"] != "ray":
+        raise UsageError("--address: is of a cluster; give --engine ray too")
+    naming = Naming(options["suffix_"], options["suffix"], options["flat"])
+    ends = Ends(**{name: options[name] for name in ("size", "max_pixels", "quality", "png_level")})
+    work = Work(
+        ends,
+        *(str(model), options["direction"], options["device"], options["precision"], options["range_"]),
+        batch_size=None if options["batch_size"] == "auto" else options["batch_size"],
+        tile=None if options["tile"] == "off" else options["tile"],
+        **{name: options[name] for name in ("overlap", "max_memory")},
+    )
+    translator = work.translator()
+    prepare(translator.device, exact=is_exact(work.precision))
     with _progress() as on_progress:
         summary = translate_folder(
             translator,
             source,
             dest,
-            batch_size=batch_size if isinstance(batch_size, int) else None,
+            work=work,
+            naming=naming,
+            shard=None if options["shard"] is None else Shard(*options["shard"]),
             overwrite=overwrite,
-            png_level=png_level,
             on_progress=on_progress,
+            **{name: options[name] for name in ("retry_failed", "strict", "engine", "address")},
         )
-    for name, reason in summary.failed:
+    _report(summary, printable(str(dest)), printable)
+
+
+def _report(summary: Summary, dest: str, printable: Callable[[str], str]) -> None:
+    """Failures and notes on stderr, the sum of them in one line on stdout; `UnfinishedError` if any failed."""
+    for name, reason in summary.failed[:LISTED]:
         click.echo(f"{printable(name)}: {printable(reason)}", err=True)
-    already = f", {summary.skipped} were there already (--overwrite translates them again)" if summary.skipped else ""
-    failed = f", {len(summary.failed)} failed" if summary.failed else ""
-    click.echo(
-        f"translated {summary.translated} of {summary.finished} pictures to {printable(str(dest))}{already}{failed}"
-    )
+    if (more := len(summary.failed) - LISTED) > 0:
+        click.echo(f"and {more} more", err=True)
+    for text, count in sorted(summary.notes.items()):
+        click.echo(f"{count} picture{'s' * (count > 1)}: {printable(text)}", err=True)
+    parts = [f"translated {summary.translated} of {summary.finished} pictures to {dest}"]
+    if summary.skipped:
+        parts.append(f"{summary.skipped} were there already (--overwrite translates them again)")
     if summary.failed:
-        raise UnfinishedError(
-            f"{len(summary.failed)} of {summary.finished} pictures could not be translated, see above"
-        )
+        parts.append(f"{len(summary.failed)} failed")
+    if summary.known:
+        parts.append(f"{summary.known} failed before and were not tried again (--retry-failed tries them)")
+    click.echo(", ".join(parts))
+    if summary.stopped:
+        raise UnfinishedError("stopped at the first picture that could not be translated, as --strict asks")
+    if unfinished := len(summary.failed) + summary.known:
+        where = "above" if summary.failed_file is None else printable(str(summary.failed_file))
+        raise UnfinishedError(f"{unfinished} of {summary.finished} pictures could not be translated, see {where}")
 
 
 @contextlib.contextmanager

@@ -30,11 +30,16 @@ class TrainConfig:
     holdout: float = option(0.05, "Share of each folder held out for samples (at least 8 pictures).", minimum=0)
 
     # What the networks see of them
-    load_size: int = option(286, "Shorter side, in pixels, that pictures are scaled to.", minimum=1)
+    load_size: int = option(
+        286, "Shorter side, in pixels, that pictures are scaled to; 0 cuts from them as they are.", minimum=0
+    )
     crop_size: int = option(256, "Side, in pixels, of the random square cut from that.", minimum=8, fixed=True)
     flip: bool = option(True, "Mirror half of the pictures left to right.")
     augment: str | None = option(
         None, "YAML file with an albumentations pipeline instead of the above.", metavar="FILE"
+    )
+    range: str = option(
+        "full", "Numbers that are black and white: full, minmax, percentile:1,99 or LO,HI.", fixed=True, metavar="RANGE"
     )
     workers: int = option(2, "Processes that read pictures; 0 reads in the training process.", minimum=0)
     cache: Literal["auto", "ram", "disk", "off"] = option(
@@ -110,7 +115,7 @@ class TrainConfig:
             for name in ("epochs", "decay_epochs"):
                 object.__setattr__(self, name, None)
         check_values(self)
-        if self.crop_size > self.load_size:
+        if self.load_size and self.crop_size > self.load_size:
             raise UsageError(
                 f"--crop-size {self.crop_size} is larger than --load-size {self.load_size}; "
                 "lower the first or raise the second"

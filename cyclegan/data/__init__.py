@@ -12,22 +12,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cyclegan.data.check import check_folders as check_folders
     from cyclegan.data.datasets import build_loader as build_loader
-    from cyclegan.data.datasets import held_out as held_out
     from cyclegan.data.domains import Domains as Domains
     from cyclegan.data.domains import Pictures as Pictures
     from cyclegan.data.domains import find_domains as find_domains
+    from cyclegan.data.examples import held_out as held_out
     from cyclegan.data.sampler import steps_per_epoch as steps_per_epoch
+    from cyclegan.data.survey import find_views as find_views
+    from cyclegan.data.views import View as View
+    from cyclegan.data.views import ranges_of as ranges_of
+    from cyclegan.data.views import record_of as record_of
 
 _HOME = {
     "Domains": "domains",
     "Pictures": "domains",
+    "View": "views",
     "build_loader": "datasets",
     "check_folders": "check",
     "find_domains": "domains",
-    "held_out": "datasets",
+    "find_views": "survey",
+    "held_out": "examples",
+    "ranges_of": "views",
+    "record_of": "views",
     "steps_per_epoch": "sampler",
 }
-__all__ = ["Domains", "Pictures", "build_loader", "check_folders", "find_domains", "held_out", "steps_per_epoch"]
+__all__ = [
+    "Domains",
+    "Pictures",
+    "View",
+    "build_loader",
+    "check_folders",
+    "find_domains",
+    "find_views",
+    "held_out",
+    "ranges_of",
+    "record_of",
+    "steps_per_epoch",
+]
 
 
 def __getattr__(name: str) -> Any:

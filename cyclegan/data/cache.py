@@ -16,10 +16,13 @@ import PIL
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.domains import Domains, Pictures
+from cyclegan.data.large import is_large
 from cyclegan.data.stores import VERSION, Cache, DiskCache, MemoryCache
-from cyclegan.data.transforms import prepared_size
+from cyclegan.data.survey import spread
+from cyclegan.data.transforms import Transform, build_transform, prepared_size
+from cyclegan.data.views import PLAIN, View, Views
 from cyclegan.files import cache_folder
-from cyclegan.images import UnreadableImage, stored_size
+from cyclegan.images import UnreadableImage, read_header
 from cyclegan.memory import available_memory
 
 SAMPLED = 32  # pictures of each domain whose headers are read to estimate what all of them take
@@ -33,24 +36,31 @@ class _Situation:
     """What the choice, and each kind of cache, goes by."""
 
     paths: list[Path]  # by place: those of domain A, then those of B
-    load_size: int | None  # None: as decoded
+    facts: list[str]  # for each domain, what its prepared pixels depend on besides the file
+    first_b: int  # the place of the first picture of B
     need: int  # bytes that all pictures take, estimated
     memory: int  # bytes available to this process
 
 
-def open_cache(config: TrainConfig, domains: Domains, *, ranks: int = 1) -> Cache:
+def open_cache(
+    config: TrainConfig, domains: Domains, views: Views = PLAIN, transform: Transform | None = None, *, ranks: int = 1
+) -> Cache:
     """The cache that --cache asks for, or the best that fits, for the pictures that `domains` has to learn from.
 
-    Estimating reads up to 64 headers, some 10 ms. What a picture is known by on disk (path, size, time of change, load
-    size, versions) is taken here, once: a picture that changes while the run lasts goes on as it was. `ranks`
+    Estimating reads up to 64 headers, some 10 ms. What a picture is known by on disk (path, size, time of change, what
+    is done to it, versions) is taken here, once: a picture that changes while the run lasts goes on as it was. `ranks`
     processes share the memory of the machine. A disk that cannot be written to is a warning, said here and once.
     """
-    load_size = None if config.augment is not None else config.load_size
-    both = (domains.train_a, domains.train_b)
+    transform = transform or build_transform(config, views)
+    both = {"a": domains.train_a, "b": domains.train_b}
     now = _Situation(
-        paths=[pictures.path(index) for pictures in both for index in range(len(pictures))],
-        load_size=load_size,
-        need=sum(estimate(pictures, load_size) for pictures in both),
+        paths=[pictures.path(index) for pictures in both.values() for index in range(len(pictures))],
+        facts=[repr((transform.depends_on, *views[domain].depends_on)) for domain in both],
+        first_b=len(domains.train_a),
+        need=sum(
+            estimate(pictures, transform.load_size, views[domain], in_parts=transform.windows)
+            for domain, pictures in both.items()
+        ),
         memory=available_memory() // ranks,
     )
     kind: str = config.cache
@@ -66,15 +76,22 @@ def choose(need: int, memory: int, disk: int) -> str:
     return "disk" if 4 * need <= disk else "off"
 
 
-def estimate(pictures: Pictures, load_size: int | None) -> int:
-    """Bytes that `pictures` take once prepared, from the headers of a sample spread evenly over the folder."""
+def estimate(pictures: Pictures, load_size: int | None, view: View = PLAIN["a"], *, in_parts: bool = False) -> int:
+    """Bytes that `pictures` take once prepared, from the headers of a sample spread evenly over the folder.
+
+    Large ones that are read `in_parts` are not kept.
+    """
     sizes = []
-    for index in range(0, len(pictures), -(-len(pictures) // SAMPLED)):
+    for index in spread(len(pictures), SAMPLED):
         try:
-            height, width = prepared_size(*stored_size(pictures.path(index)), load_size)
+            header = read_header(pictures.path(index))
         except UnreadableImage:
             continue  # said when its turn comes in training
-        sizes.append(3 * height * width)
+        if in_parts and is_large(header):
+            sizes.append(0.0)
+            continue
+        height, width = prepared_size(header.height, header.width, load_size)
+        sizes.append(view.channels * view.dtype.itemsize * height * width)
     return round(len(pictures) * sum(sizes) / len(sizes)) if sizes else 0
 
 
@@ -119,7 +136,8 @@ def _on_disk(now: _Situation) -> Cache:
         )
         return Cache()
     log.info("keeping %d pictures decoded in %s, %s", len(now.paths), folder, _size(now.need))
-    return DiskCache(folder, [_key(path, now.load_size) for path in now.paths])
+    keys = [_key(path, now.facts[place >= now.first_b]) for place, path in enumerate(now.paths)]
+    return DiskCache(folder, keys)
 
 
 def _nowhere(now: _Situation) -> Cache:
@@ -130,14 +148,14 @@ def _nowhere(now: _Situation) -> Cache:
 KINDS: dict[str, Callable[[_Situation], Cache]] = {"ram": _in_memory, "disk": _on_disk, "off": _nowhere}
 
 
-def _key(path: Path, load_size: int | None) -> str | None:
+def _key(path: Path, facts: str) -> str | None:
     """A name for everything that the prepared pixels of a file depend on; the decoder and the scaling among it."""
     try:
         status = path.stat()
     except OSError:  # a link to nowhere; training says so when it comes to it
         return None
-    facts = (status.st_size, status.st_mtime_ns, load_size, VERSION, PIL.__version__, cv2.__version__)
-    return hashlib.sha256(os.fsencode(path.absolute()) + repr(facts).encode()).hexdigest()[:40]
+    known = (status.st_size, status.st_mtime_ns, facts, VERSION, PIL.__version__, cv2.__version__)
+    return hashlib.sha256(os.fsencode(path.absolute()) + repr(known).encode()).hexdigest()[:40]
 
 
 def _free(folder: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import statistics
 from collections import Counter
@@ -13,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cyclegan.data.inspection import Seen, look
 from cyclegan.errors import UsageError
-from cyclegan.files import sha256
-from cyclegan.images import EXTENSIONS, UnreadableImage, decode_image, list_images, printable
+from cyclegan.images import EXTENSIONS, list_images, printable
 
 PARTS = ("trainA", "trainB", "testA", "testB")  # of a folder laid out as a data set
 
@@ -39,6 +38,15 @@ class FolderReport:
     height: Spread | None
     formats: dict[str, int]
     modes: dict[str, int]  # as stored: "RGB", "L", "CMYK", …
+    depths: dict[str, int]  # of a stored number: "8-bit", "16-bit", "32-bit float", …
+    channels: dict[int, int]  # without transparency
+    ranges: dict[str, tuple[float, float]]  # for each depth the least and the greatest stored number
+    not_finite: list[str]  # names of those with numbers that are none, or infinite
+    profiles: int  # pictures with a colour profile; they are converted to sRGB
+    transparent: int  # pictures that are not opaque everywhere
+    pages: dict[int, int]  # how many pages, and how many documents have so many; empty without documents
+    notes: list[tuple[str, str]]  # name, and what is left out of it: "the first of 12 frames"
+    mixes: list[str]  # sentences on what training does with pictures of several kinds
     grey: list[str]  # no colour in any pixel, however stored: often a stray among colour photographs
     unreadable: list[tuple[str, str]]  # name, reason
     small: list[tuple[str, int, int]]  # name, width, height
@@ -71,22 +79,6 @@ class Report:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """What is kept of a file once it has been decoded: a few hundred bytes."""
-
-    folder: str
-    name: str
-    content: str  # SHA-256 of the file, "" where it cannot be opened
-    pixels: str = ""  # SHA-256 of the size and the decoded pixels
-    width: int = 0
-    height: int = 0
-    format: str = ""
-    mode: str = ""
-    grey: bool = False
-    reason: str = ""  # why it is unreadable
-
-
 def check_folders(
     dirs: Sequence[Path], min_size: int = 64, *, advance: Callable[[int, int], None] = lambda done, total: None
 ) -> Report:
@@ -98,9 +90,9 @@ def check_folders(
     """
     folders = _expand(dirs)
     work = [(folder, name) for folder in folders for name in list_images(folder)]
-    seen: list[_Picture] = []
+    seen: list[Seen] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and hashing both let go of the interpreter lock
-        for picture in pool.map(_look, work):
+        for picture in pool.map(look, work):
             seen.append(picture)
             advance(len(seen), len(work))
     reports = [_summarise(str(folder), [p for p in seen if p.folder == str(folder)], min_size) for folder in folders]
@@ -124,27 +116,7 @@ def _expand(dirs: Iterable[Path]) -> list[Path]:
     return list(unique.values())
 
 
-def _look(work: tuple[Path, str]) -> _Picture:
-    folder, name = work
-    path = folder / name
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return _Picture(str(folder), name, "", reason=(error.strerror or str(error)).lower())
-    content = sha256(data)
-    try:
-        decoded = decode_image(data, path)
-    except UnreadableImage as error:
-        return _Picture(str(folder), name, content, reason=error.reason)
-    pixels = decoded.pixels
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(pixels.data)
-    grey = bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
-    height, width = pixels.shape[:2]
-    return _Picture(str(folder), name, content, digest.hexdigest(), width, height, decoded.format, decoded.mode, grey)
-
-
-def _summarise(path: str, pictures: list[_Picture], min_size: int) -> FolderReport:
+def _summarise(path: str, pictures: list[Seen], min_size: int) -> FolderReport:
     readable = [picture for picture in pictures if not picture.reason]
     return FolderReport(
         path=path,
@@ -153,6 +125,15 @@ def _summarise(path: str, pictures: list[_Picture], min_size: int) -> FolderRepo
         height=_spread([picture.height for picture in readable]),
         formats=dict(Counter(picture.format for picture in readable).most_common()),
         modes=dict(Counter(picture.mode for picture in readable).most_common()),
+        depths=dict(Counter(picture.depth for picture in readable).most_common()),
+        channels=dict(Counter(picture.channels for picture in readable).most_common()),
+        ranges=_ranges(readable),
+        not_finite=[picture.name for picture in readable if picture.not_finite],
+        profiles=sum(picture.profile for picture in readable),
+        transparent=sum(picture.transparent for picture in readable),
+        pages=dict(Counter(picture.pages for picture in readable if picture.pages > 1).most_common()),
+        notes=[(picture.name, note) for picture in readable for note in picture.notes],
+        mixes=list(_mixes(readable)),
         grey=[picture.name for picture in readable if picture.grey],
         unreadable=[(picture.name, picture.reason) for picture in pictures if picture.reason],
         small=[(p.name, p.width, p.height) for p in readable if min(p.width, p.height) < min_size],
@@ -163,8 +144,37 @@ def _spread(numbers: list[int]) -> Spread | None:
     return Spread(min(numbers), statistics.median(numbers), max(numbers)) if numbers else None
 
 
-def _duplicates(pictures: list[_Picture]) -> list[Duplicate]:
-    groups: dict[str, list[_Picture]] = {}
+def _ranges(pictures: list[Seen]) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    for picture in pictures:
+        if picture.numbers is not None:
+            (low, high), before = picture.numbers, found.get(picture.depth, picture.numbers)
+            found[picture.depth] = min(low, before[0]), max(high, before[1])
+    return found
+
+
+def _mixes(pictures: list[Seen]) -> Iterable[str]:
+    depths = {picture.depth: picture.name for picture in pictures}
+    if len(depths) > 1:
+        yield (
+            f"{' and '.join(depths)} together ({_examples(depths.values())}): with --range full each is shown by its "
+            "own depth, a measured range is refused"
+        )
+    channels = {picture.channels: picture.name for picture in sorted(pictures, key=lambda picture: picture.channels)}
+    if len(channels) > 1:
+        grey_and_rgb = channels.keys() == {1, 3}
+        yield (
+            f"{' and '.join(map(str, channels))} channels together ({_examples(channels.values())}): training "
+            f"{'shows grey as RGB' if grey_and_rgb else 'refuses the mixture'}"
+        )
+
+
+def _examples(names: Iterable[str]) -> str:
+    return ", ".join(printable(name) for name in names)
+
+
+def _duplicates(pictures: list[Seen]) -> list[Duplicate]:
+    groups: dict[str, list[Seen]] = {}
     for picture in pictures:
         key = picture.pixels or picture.content  # equal files have equal pixels; of unreadable ones only the file
         if key:
@@ -186,6 +196,12 @@ def _problems(reports: list[FolderReport], duplicates: list[Duplicate], min_size
             yield f"{shown} holds no picture; the formats read are {' '.join(EXTENSIONS)}"
         if report.unreadable:
             yield f"{shown}: {_count(len(report.unreadable), 'picture')} cannot be read; mend or remove"
+        if len(report.channels) > 1 and report.channels.keys() != {1, 3}:
+            counts = " and ".join(f"{number} of {channels}" for channels, number in sorted(report.channels.items()))
+            yield f"{shown} mixes channels ({counts}); keep those of one kind"
+        if report.not_finite:
+            pictures = _count(len(report.not_finite), "picture")
+            yield f"{shown}: {pictures} with numbers that are not finite, which are shown black"
         if report.small:
             yield f"{shown}: {_count(len(report.small), 'picture')} with a side below {min_size} pixels, to be enlarged"
     where = Counter(tuple(duplicate.folders) for duplicate in duplicates)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +16,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.cache import open_cache
-from cyclegan.data.domains import Domains, Pictures, by_lot
+from cyclegan.data.domains import Domains, Pictures
+from cyclegan.data.large import Large
+from cyclegan.data.layout import Layout
 from cyclegan.data.sampler import Request, RequestSampler, StepSampler
 from cyclegan.data.shared import Slots
 from cyclegan.data.stores import Cache, Prepared
-from cyclegan.data.transforms import Transform, build_transform, fit
+from cyclegan.data.survey import find_views
+from cyclegan.data.transforms import Transform, build_transform, mirror, to_planes
+from cyclegan.data.views import PLAIN, View, Views
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images import UnreadableImage, decode_file, printable, read_image
+from cyclegan.images import Picture, UnreadableImage, printable, read_picture
 
 _AUGMENTATION = 2  # tells these random streams from those of the order, which start with another number
 # Asking a worker and taking its answer keeps the training process for 1 ms, which is 20 % of a step of 5 ms; spread
@@ -38,7 +41,7 @@ class Answer(NamedTuple):
     """Some steps of pictures on their way to the training process."""
 
     slot: int | None
-    pictures: Tensor | None  # uint8, steps × domains × batch × 3 × crop × crop; None: they are in the slot
+    pictures: Tensor | None  # steps × the shape of the layout; None: they are in the slot
     notes: list[dict[str, Any]]  # of each step {"unreadable", "enlarged": lists of (path, words)}
     failure: CycleganError | None = None  # of the step after those in `notes`
 
@@ -51,11 +54,22 @@ class UnpairedDataset(Dataset[Answer]):
     it is smaller than the crop, is under "enlarged".
     """
 
-    def __init__(self, domains: Domains, transform: Transform, seed: int, cache: Cache) -> None:
+    def __init__(
+        self,
+        domains: Domains,
+        transform: Transform,
+        seed: int,
+        cache: Cache,
+        layout: Layout,
+        views: Views = PLAIN,
+    ) -> None:
         self.pictures: tuple[Pictures, Pictures] = (domains.train_a, domains.train_b)
         self.transform = transform
         self.seed = seed
         self.cache = cache
+        self.layout = layout
+        self.views: tuple[View, View] = (views["a"], views["b"])
+        self.large = Large(len(domains.train_a) + len(domains.train_b)) if transform.windows else None
         self.slots: Slots | None = None
 
     def __getitem__(self, request: Request) -> Answer:
@@ -64,16 +78,15 @@ class UnpairedDataset(Dataset[Answer]):
             planes = self.slots[request.slot]
             answer = Answer(request.slot, None, [])
         else:
-            size = self.transform.crop_size
-            pictures = torch.empty(len(request.steps), 2, len(request.steps[0]), 3, size, size, dtype=torch.uint8)
-            planes = pictures.numpy()
-            answer = Answer(None, pictures, [])
+            planes = np.empty((len(request.steps), *self.layout.shape), self.layout.dtype)
+            answer = Answer(None, torch.from_numpy(planes), [])
         for step, keys in enumerate(request.steps):
             notes: dict[str, Any] = {"unreadable": [], "enlarged": []}
+            a, b = self.layout.split(planes[step])
             try:
                 for sample, key in enumerate(keys):
-                    self._draw(planes[step, 0, sample], 0, key.a, key.number, notes)
-                    self._draw(planes[step, 1, sample], 1, key.b, key.number, notes)
+                    self._draw(a[sample], 0, key.a, key.number, notes)
+                    self._draw(b[sample], 1, key.b, key.number, notes)
             except CycleganError as failure:
                 # Handed on as a value: raised in a worker, it would reach the user inside that worker's traceback
                 return answer._replace(failure=failure)
@@ -81,37 +94,44 @@ class UnpairedDataset(Dataset[Answer]):
         return answer
 
     def _draw(self, planes: np.ndarray, domain: int, index: int, number: int, notes: dict[str, Any]) -> None:
-        """One picture into `planes`, 3 × crop × crop."""
-        path, picture = self._readable(domain, index, notes["unreadable"])
-        if min(picture.height, picture.width) < self.transform.crop_size:
-            notes["enlarged"].append((printable(str(path)), f"{picture.width}×{picture.height}"))
-        rng = np.random.default_rng([_AUGMENTATION, self.seed, number, ord("ab"[domain])])
-        # HWC to CHW, in place and three times as fast as copying a transposed array
-        cv2.split(self.transform.vary(picture.pixels, rng), list(planes))
-
-    def _readable(self, domain: int, index: int, unreadable: list[tuple[str, str]]) -> tuple[Path, Prepared]:
-        """The picture at `index`, or the next that can be read; what cannot is added to `unreadable`."""
+        """One picture, or the next that can be read, into `planes`, channels × crop × crop."""
         pictures = self.pictures[domain]
         first_place = domain * len(self.pictures[0])  # in the cache, where B comes after A
+        unreadable: list[tuple[str, str]] = notes["unreadable"]
         for offset in range(len(pictures)):
             candidate = (index + offset) % len(pictures)
             path = pictures.path(candidate)
+            rng = np.random.default_rng([_AUGMENTATION, self.seed, number, ord("ab"[domain])])
             try:
-                return path, self._prepared(first_place + candidate, path)
+                square, height, width = self._square(first_place + candidate, path, self.views[domain], rng)
             except UnreadableImage as error:
                 unreadable.append((printable(str(error.path)), error.reason))
+                continue
+            if min(height, width) < self.transform.crop_size:
+                notes["enlarged"].append((printable(str(path)), f"{width}×{height}"))
+            to_planes(square, planes)
+            return
         raise CycleganError(
             f"none of the {len(pictures)} pictures to learn from in {pictures.root} can be read, "
             f"the first because: {unreadable[-len(pictures)][1]}"
         )
 
-    def _prepared(self, place: int, path: Path) -> Prepared:
+    def _square(self, place: int, path: Path, view: View, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
+        """A square of the picture at `place`, as `rng` decides, and the height and width of that picture."""
+        regions = None if self.large is None else self.large.reader(place, path)
+        if regions is not None:
+            height, width = regions.header.height, regions.header.width
+            window = self.transform.window(height, width, rng)
+            if window is not None:
+                size = self.transform.crop_size
+                square = shown(Picture(*regions.read(window.top, window.left, size, size)), view, path)
+                return mirror(square) if window.mirrored else square, height, width
         picture = self.cache.get(place)
         if picture is None:
-            decoded = decode_file(path, at_least=self.transform.load_size)
-            picture = Prepared(self.transform.prepare(decoded.pixels), decoded.height, decoded.width)
+            decoded = read_picture(path, at_least=self.transform.load_size)
+            picture = Prepared(self.transform.prepare(shown(decoded, view, path)), decoded.height, decoded.width)
             self.cache.put(place, picture)
-        return picture
+        return self.transform.vary(picture.pixels, rng), picture.height, picture.width
 
 
 class PictureLoader(DataLoader[Answer]):
@@ -124,14 +144,15 @@ class PictureLoader(DataLoader[Answer]):
         self,
         dataset: UnpairedDataset,
         requests: RequestSampler,
-        answer_shape: tuple[int, ...],
+        together: int,
         *,
         pin: bool,
         **options: Any,
     ) -> None:
         self.pictures = dataset
         self.requests = requests
-        self.answer_shape = answer_shape  # steps × domains × batch × 3 × crop × crop
+        self.together = together  # steps in an answer, at most
+        self.layout = dataset.layout
         self.pin = pin  # here and not by DataLoader, which does not know of the slots
         # With no batch size each item of the sampler is one request, and its answer is not stacked with others
         super().__init__(dataset, sampler=requests, batch_size=None, collate_fn=_unchanged, **options)
@@ -158,7 +179,7 @@ class PictureLoader(DataLoader[Answer]):
         pictures = pictures[: len(notes)]  # requests at the beginning and the end have fewer steps than a slot
         if self.pin:
             pictures = pictures.pin_memory()
-        both = [dict(zip("ab", step.unbind(), strict=True)) for step in pictures.unbind()]
+        both = [dict(zip("ab", self.layout.split(step), strict=True)) for step in pictures.unbind()]
         return [batch | note for batch, note in zip(both, notes, strict=True)]
 
     def _slots(self) -> Slots | None:
@@ -170,7 +191,8 @@ class PictureLoader(DataLoader[Answer]):
         if not self.num_workers:
             return None
         try:
-            return Slots(self.num_workers * _PREFETCH + 2, self.answer_shape)
+            shape = (self.together, *self.layout.shape)
+            return Slots(self.num_workers * _PREFETCH + 2, shape, self.layout.dtype)
         except OSError:
             return None
 
@@ -182,6 +204,7 @@ def _unchanged(answer: Any) -> Any:
 def build_loader(
     config: TrainConfig,
     domains: Domains,
+    views: Views | None = None,
     *,
     start: int,
     stop: int,
@@ -189,8 +212,9 @@ def build_loader(
     world: int = 1,
     pin: bool = False,
 ) -> PictureLoader:
-    """Batches for the steps from `start` to `stop`: {"a", "b": uint8 NCHW, "unreadable", "enlarged": lists}.
+    """Batches for the steps from `start` to `stop`: {"a", "b": NCHW, "unreadable", "enlarged": lists}.
 
+    Pictures are shown as `views` say, found from the pictures when not given: uint8, or float32 in [0, 1].
     One iterator serves the whole rest of a run; what --cache ram keeps lasts as long as the loader. Of the global
     batch of `config.batch_size` this rank gets its part. `pin` puts batches into memory that a GPU can copy from in
     the background. Iterating leaves the global random state alone. Raises `UsageError` for a faulty --augment, and
@@ -210,14 +234,16 @@ def build_loader(
         start=start,
         stop=stop,
     )
-    transform = build_transform(config)
-    size = config.crop_size
-    step_shape = (2, sampler.batch_size, 3, size, size)
-    together = _steps_per_request(step_shape, config.workers)
+    views = find_views(config, domains) if views is None else views
+    transform = build_transform(config, views)
+    channels = (views["a"].channels, views["b"].channels)
+    layout = Layout(sampler.batch_size, channels, config.crop_size, views["a"].dtype)
+    together = _steps_per_request(layout, config.workers)
+    cache = open_cache(config, domains, views, transform, ranks=world)
     return PictureLoader(
-        UnpairedDataset(domains, transform, config.seed, open_cache(config, domains, ranks=world)),
+        UnpairedDataset(domains, transform, config.seed, cache, layout, views),
         RequestSampler(sampler, together, config.workers),
-        (together, *step_shape),
+        together,
         pin=pin,
         num_workers=config.workers,
         worker_init_fn=_start_worker,
@@ -226,47 +252,20 @@ def build_loader(
     )
 
 
-def _steps_per_request(step_shape: tuple[int, ...], workers: int) -> int:
+def _steps_per_request(layout: Layout, workers: int) -> int:
     """As many steps as make about 32 pictures, fewer where all that is under way would take too much memory."""
     if not workers:
         return 1  # nothing is handed over, and no step should wait for later ones
-    room = _UNDER_WAY // (math.prod(step_shape) * (workers * _PREFETCH + 2))
-    return max(min(_PICTURES_PER_REQUEST // math.prod(step_shape[:2]), room), 1)
+    room = _UNDER_WAY // (layout.nbytes * (workers * _PREFETCH + 2))
+    return max(min(_PICTURES_PER_REQUEST // (2 * layout.batch), room), 1)
 
 
-def held_out(domains: Domains, config: TrainConfig, count: int) -> tuple[Tensor, Tensor]:
-    """Up to `count` pictures of each domain to look at during a run, always the same ones: uint8 NCHW, crop size.
-
-    They are the first of the held-out pictures by lot, or, where none are held out, of those that are learnt from;
-    unreadable ones are passed over. Raises `CycleganError` where none can be read.
-    """
-    a, b = (
-        _first_readable(test if len(test) else train, config, count)
-        for train, test in ((domains.train_a, domains.test_a), (domains.train_b, domains.test_b))
-    )
-    return a, b
-
-
-def _first_readable(pictures: Pictures, config: TrainConfig, count: int) -> Tensor:
-    assert count >= 1, count
-    fitted: list[Tensor] = []
-    reasons: list[str] = []
-    for index in by_lot(pictures):
-        try:
-            image = read_image(pictures.path(index))
-        except UnreadableImage as error:
-            reasons.append(str(error))
-            continue
-        fitted.append(_to_tensor(fit(image, config.load_size, config.crop_size)))
-        if len(fitted) == count:
-            break
-    if not fitted:
-        raise CycleganError(f"no held-out picture in {pictures.root} can be read, the first because: {reasons[0]}")
-    return torch.stack(fitted)
-
-
-def _to_tensor(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))  # HWC to CHW
+def shown(picture: Picture, view: View, path: Path) -> np.ndarray:
+    """What `view` makes of a picture; `UnreadableImage` where it cannot be learnt from with the others."""
+    try:
+        return view.of(picture)
+    except ValueError as error:
+        raise UnreadableImage(path, str(error)) from None
 
 
 def _start_worker(_: int) -> None:

@@ -59,21 +59,22 @@ class SharedFile:
 
 
 class Slots:
-    """uint8 arrays of equal shape, numbered from 0, into which workers draw and out of which nothing is copied.
+    """Arrays of equal shape and type, numbered from 0, into which workers draw and out of which nothing is copied.
 
     The training process takes a slot, has a worker draw into it, and lends it to whoever uses the pictures; when the
     last tensor that shows any of it is gone, the slot can be taken again. One set of slots serves one iteration.
     """
 
-    def __init__(self, count: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype | type = np.uint8) -> None:
         self._shape = (count, *shape)
-        self._file = SharedFile(math.prod(self._shape))
+        self._dtype = np.dtype(dtype)
+        self._file = SharedFile(math.prod(self._shape) * self._dtype.itemsize)
         self._free: list[int] = []  # those that were in use; the lowest first, whose memory is warm
         self._fresh = iter(range(count))
         self._array: np.ndarray | None = None  # mapped when first needed, in each process for itself
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_shape": self._shape, "_file": self._file, "_array": None}
+        return {"_shape": self._shape, "_dtype": self._dtype, "_file": self._file, "_array": None}
 
     def take(self) -> int | None:
         """A slot that nobody uses, or None where there is none."""
@@ -81,7 +82,7 @@ class Slots:
             return heapq.heappop(self._free)
         slot = next(self._fresh, None)
         if slot is not None:
-            size = math.prod(self._shape[1:])
+            size = math.prod(self._shape[1:]) * self._dtype.itemsize
             try:
                 self._file.write(bytes(size), slot * size)  # a worker writes through a mapping, and could not say
             except OSError:
@@ -91,7 +92,7 @@ class Slots:
     def __getitem__(self, slot: int) -> np.ndarray:
         if self._array is None:
             memory = self._file.map(mmap.PROT_READ | mmap.PROT_WRITE)
-            self._array = np.frombuffer(memory, np.uint8).reshape(self._shape)
+            self._array = np.frombuffer(memory, self._dtype).reshape(self._shape)
         return self._array[slot]
 
     def lend(self, slot: int) -> Tensor:

@@ -7,6 +7,7 @@ cannot give, or cannot take, is decoded again, and the pixels are the same.
 from __future__ import annotations
 
 import fcntl
+import math
 import mmap
 import struct
 import zlib
@@ -19,14 +20,20 @@ import numpy as np
 from cyclegan.data.shared import SharedFile
 from cyclegan.files import atomic_write
 
-VERSION = 1  # of the files of the disk cache
+VERSION = 2  # of the files of the disk cache
+
+# By the four bytes that say so in a store
+_TYPES: dict[bytes, np.dtype] = {
+    b"|u1 ": np.dtype(np.uint8),
+    b"<f4 ": np.dtype("<f4"),
+}
 
 
 class Prepared(NamedTuple):
-    """A picture after everything that is the same each time, and the size it had in its file."""
+    """A picture after everything that is the same each time, and the size it had before."""
 
-    pixels: np.ndarray  # uint8 HWC RGB; read-only where it comes from a cache
-    height: int
+    pixels: np.ndarray  # HWC, uint8 or float32; read-only where it comes from a cache
+    height: int  # as decoded, which of a JPEG far larger than is needed is less than the file has
     width: int
 
 
@@ -49,12 +56,12 @@ class MemoryCache(Cache):
     raise SIGBUS, and nobody can scribble on a picture.
 
     Layout: how much is in use (8 bytes), a byte for each place that says whether it is filled, for each place where
-    its pixels begin and the two sizes, then pixels. The byte is written last, after all that it vouches for. The
-    lock is the operating system's, so that it ends with a worker, however that ends.
+    its pixels begin, their shape and type and the size before, then pixels. The byte is written last, after all that
+    it vouches for. The lock is the operating system's, so that it ends with a worker, however that ends.
     """
 
     _used = struct.Struct("=Q")
-    _entry = struct.Struct("=QIIII")  # offset, height, width, height and width in the file
+    _entry = struct.Struct("=QIIIII4s")  # offset, shape, height and width before, type
 
     def __init__(self, places: int, capacity: int) -> None:
         start = self._used.size + places * (1 + self._entry.size)
@@ -79,9 +86,9 @@ class MemoryCache(Cache):
         assert 0 <= place < self._places, (place, self._places)
         if not self._map[self._flag(place)]:
             return None
-        offset, height, width, *original = self._entry.unpack_from(self._map, self._entry_at(place))
-        pixels = np.frombuffer(self._map, np.uint8, height * width * 3, offset)
-        return Prepared(pixels.reshape(height, width, 3), *original)
+        offset, *shape, before_h, before_w, kind = self._entry.unpack_from(self._map, self._entry_at(place))
+        pixels = np.frombuffer(self._map, _TYPES[kind], math.prod(shape), offset)
+        return Prepared(pixels.reshape(shape), before_h, before_w)
 
     def put(self, place: int, picture: Prepared) -> None:
         """Keep `picture` unless another process was quicker or it does not fit."""
@@ -91,10 +98,11 @@ class MemoryCache(Cache):
         fcntl.lockf(self._file.descriptor, fcntl.LOCK_EX)
         try:
             (used,) = self._used.unpack(self._file.read(self._used.size, 0))
+            used += -used % data.itemsize
             if self._map[self._flag(place)] or used + data.nbytes > self._file.length:
                 return
             self._file.write(data.data.cast("B"), used)
-            entry = self._entry.pack(used, *data.shape[:2], picture.height, picture.width)
+            entry = self._entry.pack(used, *data.shape, picture.height, picture.width, _code(data))
             self._file.write(entry, self._entry_at(place))
             self._file.write(self._used.pack(used + data.nbytes), 0)
             self._file.write(b"\1", self._flag(place))
@@ -119,7 +127,7 @@ class DiskCache(Cache):
     in any way counts as not there and is written anew. After a write that failed, a process writes no more.
     """
 
-    _header = struct.Struct("<8sIIIIII")  # magic, version, height, width, both in the file, CRC-32 of the pixels
+    _header = struct.Struct("<8sIIIIII4sI")  # magic, version, shape, size before, type, CRC-32
     _magic = b"cyclepix"
 
     def __init__(self, folder: Path, keys: Sequence[str | None]) -> None:
@@ -146,12 +154,12 @@ class DiskCache(Cache):
         if key is None or not self._taking:
             return
         pixels = np.ascontiguousarray(picture.pixels)
-        sizes = (*pixels.shape[:2], picture.height, picture.width)
-        header = self._header.pack(self._magic, VERSION, *sizes, zlib.crc32(pixels.data))
+        sizes = (*pixels.shape, picture.height, picture.width)
+        header = self._header.pack(self._magic, VERSION, *sizes, _code(pixels), zlib.crc32(pixels.data))
         try:
             path = self._path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, header, pixels.data, durable=False)
+            atomic_write(path, header, pixels.data.cast("B"), durable=False)
         except OSError:
             self._taking = False
 
@@ -161,12 +169,20 @@ class DiskCache(Cache):
     def _parse(self, place: int, data: bytes) -> Prepared | None:
         if len(data) < self._header.size:
             return None
-        magic, version, height, width, *original, checksum = self._header.unpack_from(data)
-        if (magic, version) != (self._magic, VERSION) or len(data) != self._header.size + height * width * 3:
+        magic, version, *shape, before_h, before_w, kind, checksum = self._header.unpack_from(data)
+        if (magic, version) != (self._magic, VERSION):
             return None
-        pixels = np.frombuffer(data, np.uint8, offset=self._header.size)
+        dtype = _TYPES.get(kind)
+        if dtype is None or len(data) != self._header.size + math.prod(shape) * dtype.itemsize:
+            return None
+        pixels = np.frombuffer(data, dtype, offset=self._header.size)
         if place not in self._checked:
             if zlib.crc32(pixels.data) != checksum:
                 return None
             self._checked.add(place)
-        return Prepared(pixels.reshape(height, width, 3), *original)
+        return Prepared(pixels.reshape(shape), before_h, before_w)
+
+
+def _code(pixels: np.ndarray) -> bytes:
+    """The type of an array in four bytes."""
+    return next(code for code, dtype in _TYPES.items() if dtype == pixels.dtype)

@@ -10,32 +10,40 @@ from __future__ import annotations
 
 import os
 import random
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
 from cyclegan.config import TrainConfig
-from cyclegan.errors import UsageError, nearest
+from cyclegan.data.pipelines import first_line, read_pipeline
+from cyclegan.data.views import BYTES, PLAIN, Views
+from cyclegan.errors import UsageError
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version
 
 import albumentations as A
 import cv2
-from albumentations.core.serialization import SERIALIZABLE_REGISTRY
 
 # A strip of 1 × 10000 pixels, scaled to a shorter side of 286, would take 2 GB: of such a picture the middle is used.
 LONGEST = 16  # times the shorter side
+_QUICK = (3,)  # channels that OpenCV is used for beside scaling: it drops a single one, and takes 512 at most
+
+
+class Window(NamedTuple):
+    """The square that is cut from a picture."""
+
+    top: int
+    left: int
+    mirrored: bool
 
 
 class Transform(ABC):
-    """A picture to uint8 squares of `crop_size`, in two parts; it pickles, for workers that are spawned.
+    """A picture to squares of `crop_size`, in two parts; it pickles, for workers that are spawned.
 
-    `load_size` is the shorter side that `prepare` makes, or None where it leaves the picture as decoded.
+    Pictures are HWC of any number of channels, uint8 or float32 in [0, 1], and stay what they are. `load_size` is the
+    shorter side that `prepare` makes, or None where it leaves pictures of at least `crop_size` as decoded.
     """
 
     def __init__(self, crop_size: int, load_size: int | None) -> None:
@@ -43,16 +51,27 @@ class Transform(ABC):
         self.load_size = load_size
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A uint8 HWC RGB picture of any size to uint8 HWC RGB of `crop_size`, as `rng` decides: both parts."""
+        """A picture of any size to one of `crop_size`, as `rng` decides: both parts."""
         return self.vary(self.prepare(image), rng)
 
     @abstractmethod
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """What is the same each time: uint8 HWC RGB of any size to the uint8 HWC RGB that `vary` starts from."""
+        """What is the same each time: a picture of any size to what `vary` starts from."""
 
     @abstractmethod
     def vary(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """What `rng` decides: a prepared picture to uint8 HWC RGB of `crop_size`. `image` is never written to."""
+        """What `rng` decides: a prepared picture to one of `crop_size`. `image` is never written to."""
+
+    windows = False  # whether `window` ever says that the square is all that is needed
+
+    def window(self, height: int, width: int, rng: np.random.Generator) -> Window | None:
+        """The square that `vary` would cut from a picture of this size, None where it needs more of it than that."""
+        return None
+
+    @property
+    def depends_on(self) -> tuple[Any, ...]:
+        """What `prepare` depends on besides the picture."""
+        return (self.load_size,)
 
 
 class CutAndMirror(Transform):
@@ -62,25 +81,47 @@ class CutAndMirror(Transform):
     work, with its own draws in its own order: pixel for pixel `Compose([RandomCrop, HorizontalFlip])`.
     """
 
-    def __init__(self, crop_size: int, load_size: int, flip: bool) -> None:
+    def __init__(self, crop_size: int, load_size: int | None, flip: bool) -> None:
         super().__init__(crop_size, load_size)
         self.flip = flip
-        self.scale = _scale(load_size)
+        self.scale = _scale(crop_size if load_size is None else load_size)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        result: np.ndarray = self.scale(image=_without_excess(image))["image"]
-        return result
+        return _scaled(self.scale, _without_excess(image))
 
     def vary(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = image.shape[:2]
         size = self.crop_size
         assert min(height, width) >= size, f"a crop of {size} from a prepared picture of {width}×{height}"
+        window = self._drawn(height, width, rng)
+        square = image[window.top : window.top + size, window.left : window.left + size]
+        return mirror(square) if window.mirrored else square
+
+    def _drawn(self, height: int, width: int, rng: np.random.Generator) -> Window:
         draws = _draws(rng)
         draws.random()  # whether to run at all: a Compose asks, though the answer is always yes
-        top = int((height - size + 1) * draws.random())
-        left = int((width - size + 1) * draws.random())
-        square = image[top : top + size, left : left + size]
-        return cv2.flip(square, 1) if self.flip and draws.random() < 0.5 else square
+        top = int((height - self.crop_size + 1) * draws.random())
+        left = int((width - self.crop_size + 1) * draws.random())
+        return Window(top, left, self.flip and draws.random() < 0.5)
+
+
+class CutAsItIs(CutAndMirror):
+    """The same from pictures that are not scaled, but for those smaller than the crop, which are enlarged to it."""
+
+    windows = True
+
+    def __init__(self, crop_size: int, flip: bool) -> None:
+        super().__init__(crop_size, None, flip)
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        return super().prepare(image) if min(image.shape[:2]) < self.crop_size else image
+
+    def window(self, height: int, width: int, rng: np.random.Generator) -> Window | None:
+        return self._drawn(height, width, rng) if min(height, width) >= self.crop_size else None
+
+    @property
+    def depends_on(self) -> tuple[Any, ...]:
+        return (0, self.crop_size)
 
 
 class Pipeline(Transform):
@@ -101,35 +142,42 @@ class Pipeline(Transform):
         try:
             # A copy: nobody vouches for what a transform does to its input, and this one may be shared by all workers
             result = self.pipeline(image=image.copy())["image"]
+            if image.shape[2] == 1 and getattr(result, "ndim", 0) == 2:  # OpenCV leaves out a single channel
+                result = result[:, :, None]
         except Exception as error:
             # Whatever a transform raises on a picture it is not fit for, such as a crop on one that is too small
             raise UsageError(
-                f"--augment: {self.source} fails on a picture of {width}×{height} pixels: {_first_line(error)}"
+                f"--augment: {self.source} fails on a picture of {width}×{height} pixels{_unusual(image)}: "
+                f"{first_line(error)}"
             ) from error
-        wanted = (self.crop_size, self.crop_size, 3)
-        if not isinstance(result, np.ndarray) or result.dtype != np.uint8 or result.shape != wanted:
+        wanted = (self.crop_size, self.crop_size, image.shape[2])
+        if not isinstance(result, np.ndarray) or result.dtype != image.dtype or result.shape != wanted:
             kind = getattr(result, "dtype", type(result).__name__)
             size = "×".join(map(str, getattr(result, "shape", ())))
             raise UsageError(
                 f"--augment: {self.source} makes {size} {kind} of a picture of {width}×{height} "
-                f"pixels, but training takes {'×'.join(map(str, wanted))} uint8; end it with a crop or resize to "
-                "--crop-size and leave normalising to the training"
+                f"pixels, but training takes {'×'.join(map(str, wanted))} {image.dtype}; end it with a crop or resize "
+                "to --crop-size and leave normalising to the training"
             )
-        return result
+        return result if result.dtype == np.uint8 else np.clip(result, 0, 1)
 
 
-def build_transform(config: TrainConfig) -> Transform:
+def build_transform(config: TrainConfig, views: Views = PLAIN) -> Transform:
     """The pipeline of `config`: shorter side to `load_size`, a random square of `crop_size`, half mirrored.
 
-    `config.augment` names a file with another pipeline instead, which is tried on two pictures at once, so that what
-    is wrong with it is said before anything starts. Raises `UsageError`.
+    `config.augment` names a file with another pipeline instead, which is tried on two pictures of each kind that
+    `views` has, so that what is wrong with it is said before anything starts. Raises `UsageError`.
     """
     if config.augment is None:
+        if config.load_size == 0:
+            return CutAsItIs(config.crop_size, config.flip)
         return CutAndMirror(config.crop_size, config.load_size, config.flip)
-    transform = Pipeline(_read_pipeline(Path(config.augment)), config.crop_size, config.augment)
-    for height, width in ((config.load_size, config.load_size + 37), (config.crop_size * 3, config.crop_size * 2)):
-        grey = np.full((height, width, 3), 128, np.uint8)
-        transform(grey, np.random.default_rng(0))
+    transform = Pipeline(read_pipeline(Path(config.augment)), config.crop_size, config.augment)
+    load_size = config.load_size or config.crop_size
+    for channels, dtype in dict.fromkeys((view.channels, view.dtype) for view in views.values()):
+        for height, width in ((load_size, load_size + 37), (config.crop_size * 3, config.crop_size * 2)):
+            grey = np.full((height, width, channels), 128 if dtype == BYTES else 0.5, dtype)
+            transform(grey, np.random.default_rng(0))
     return transform
 
 
@@ -147,10 +195,33 @@ def prepared_size(height: int, width: int, load_size: int | None) -> tuple[float
 
 
 def fit(image: np.ndarray, load_size: int, crop_size: int) -> np.ndarray:
-    """The middle of a picture at the scale of training, nothing random: uint8 HWC to crop_size × crop_size × 3."""
-    pipeline = A.Compose([_scale(load_size), A.CenterCrop(crop_size, crop_size)])
-    result: np.ndarray = pipeline(image=_without_excess(image))["image"]
-    return result
+    """The middle of a picture at the scale of training, nothing random: HWC to crop_size × crop_size × C.
+
+    With a `load_size` of 0 only what is smaller than the crop is scaled.
+    """
+    if load_size or min(image.shape[:2]) < crop_size:
+        image = _scaled(_scale(load_size or crop_size), _without_excess(image))
+    height, width = image.shape[:2]
+    top, left = middle(height, width, crop_size)
+    return image[top : top + crop_size, left : left + crop_size]
+
+
+def middle(height: int, width: int, size: int) -> tuple[int, int]:
+    """Top and left of the square in the middle of a picture."""
+    return (height - size) // 2, (width - size) // 2
+
+
+def mirror(image: np.ndarray) -> np.ndarray:
+    """HWC, left to right."""
+    return cv2.flip(image, 1) if image.shape[2] in _QUICK else image[:, ::-1]
+
+
+def to_planes(image: np.ndarray, planes: np.ndarray) -> None:
+    """HWC into `planes`, CHW."""
+    if image.shape[2] in _QUICK:
+        cv2.split(image, list(planes))  # in place, and three times as fast as copying a transposed array
+    else:
+        planes[...] = image.transpose(2, 0, 1)
 
 
 def _scale(size: int) -> A.SmallestMaxSize:
@@ -158,97 +229,19 @@ def _scale(size: int) -> A.SmallestMaxSize:
     return A.SmallestMaxSize(max_size=size, area_for_downscale="image")
 
 
+def _scaled(scale: A.SmallestMaxSize, image: np.ndarray) -> np.ndarray:
+    result: np.ndarray = scale(image=image)["image"]
+    return result.reshape(*result.shape[:2], image.shape[2])  # OpenCV leaves out a single channel
+
+
+def _unusual(image: np.ndarray) -> str:
+    """What may be why: said only of pictures other than 8-bit RGB."""
+    plain = image.shape[2] == 3 and image.dtype == np.uint8
+    return "" if plain else f" with {image.shape[2]} channels of {image.dtype}"
+
+
 def _without_excess(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     limit = LONGEST * min(height, width)
     top, left = max(height - limit, 0) // 2, max(width - limit, 0) // 2
     return image[top : top + limit, left : left + limit]
-
-
-def _read_pipeline(path: Path) -> A.Compose:
-    """A pipeline from YAML: a list (`- RandomCrop: {height: 256, width: 256}`), or what `A.to_dict` makes."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))  # safe: tags that would run code are refused
-    except OSError as error:
-        raise UsageError(f"--augment: cannot read {path} ({(error.strerror or str(error)).lower()})") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"--augment: {path} is not text; give a YAML file") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"--augment: {path}{line}: {getattr(error, 'problem', None) or error}") from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # albumentations only warns of an argument it does not know
-        try:
-            if isinstance(content, Mapping) and "transform" in content:
-                return _from_dump(content)
-            if isinstance(content, list) and content:
-                return A.Compose([_build(entry) for entry in content])
-        except (ValueError, TypeError, KeyError, AttributeError, UserWarning) as error:
-            raise UsageError(f"--augment: {path}: {_first_line(error)}") from error
-        except UsageError as error:
-            raise UsageError(f"--augment: {path}: {error}") from error
-    raise UsageError(
-        f"--augment: {path} holds no pipeline; write a list such as `- HorizontalFlip: {{p: 0.5}}`, "
-        "or what albumentations.to_dict gives"
-    )
-
-
-def _from_dump(content: Mapping[str, Any]) -> A.Compose:
-    _check_dumped(content["transform"])
-    pipeline = A.from_dict(dict(content))
-    return pipeline if isinstance(pipeline, A.Compose) else A.Compose([pipeline])
-
-
-def _check_dumped(entry: Any) -> None:
-    if not isinstance(entry, Mapping) or "__class_fullname__" not in entry:
-        raise ValueError("a transform has no __class_fullname__")
-    _known(str(entry["__class_fullname__"]))
-    for inner in entry.get("transforms") or []:
-        _check_dumped(inner)
-
-
-def _build(entry: Any) -> Any:
-    """One transform from `Name`, `Name: {argument: value}`, or, for one that holds others, `Name: [transforms]`."""
-    if isinstance(entry, str):
-        entry = {entry: {}}
-    if not isinstance(entry, Mapping) or len(entry) != 1:
-        raise ValueError(f"{entry!r} is not one transform; write `- Name: {{argument: value}}`")
-    name, arguments = next(iter(entry.items()))
-    if isinstance(arguments, list):
-        arguments = {"transforms": arguments}
-    if arguments is not None and not isinstance(arguments, Mapping):
-        raise ValueError(f"{name}: {arguments!r} is not a list of arguments; write {{argument: value}}")
-    arguments = dict(arguments or {})
-    kind = _known(str(name))
-    if "transforms" in arguments:
-        arguments["transforms"] = [_build(inner) for inner in arguments["transforms"]]
-    try:
-        return kind(**arguments)
-    except (ValueError, TypeError, UserWarning) as error:
-        raise UsageError(f"{name}: {_first_line(error)}") from error
-
-
-def _known(name: str) -> Any:
-    short = name.rsplit(".", 1)[-1]  # old dumps write albumentations.….Name
-    table = {
-        key: kind for key, kind in SERIALIZABLE_REGISTRY.items() if issubclass(kind, A.BasicTransform | A.BaseCompose)
-    }
-    if name != short and not name.startswith("albumentations."):
-        raise UsageError(f"{name} is no transform of albumentations")
-    if short not in table:
-        raise UsageError(f"unknown transform {name!r}{_nearest(short, table)}")
-    return table[short]
-
-
-def _nearest(name: str, table: Mapping[str, Any]) -> str:
-    hint = nearest(name, table)
-    return hint if "did you mean" in hint else "; albumentations' documentation lists them"
-
-
-def _first_line(error: BaseException) -> str:
-    """The point of an error: of a report by pydantic in four lines the field and what is wrong with it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 2 and "validation error" in lines[0]:
-        return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
-    return lines[0] if lines else type(error).__name__

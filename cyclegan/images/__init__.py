@@ -1,45 +1,45 @@
 """Files to arrays and back: the only room that knows picture formats.
 
-Everywhere else a picture is a `uint8` array, height × width × 3, red green blue, upright.
+Everywhere else a picture is a `Picture`: numbers as they were stored, height × width × channels, upright.
 """
 
-from cyclegan.images.decode import (
-    EXTENSIONS,
-    FORMATS,
-    Decoded,
-    UnreadableImage,
-    decode_file,
-    decode_image,
-    printable,
-    read_header,
-    read_image,
-    read_picture,
-    rgb_array,
-    stored_size,
-)
-from cyclegan.images.encode import encode_image, encode_picture, write_image
+from cyclegan.images.bands import BandWriter, open_writer
+from cyclegan.images.decode import decode_picture, read_header, read_picture
+from cyclegan.images.encode import encode_image, encode_picture, write_image, write_picture
 from cyclegan.images.folders import is_image, list_images
+from cyclegan.images.formats import DEFAULT_MAX_PIXELS, EXTENSIONS, FORMATS, MissingExtra, UnreadableImage, printable
 from cyclegan.images.picture import Details, Header, Picture
 from cyclegan.images.ranges import Full, Range, RangeRule, full_range, parse_range
+from cyclegan.images.regions import ArrayRegions, Regions, open_regions
+from cyclegan.images.view import Decoded, as_rgb, decode_file, decode_image, read_image, rgb_array, stored_size
 
 __all__ = [
+    "DEFAULT_MAX_PIXELS",
     "EXTENSIONS",
     "FORMATS",
+    "ArrayRegions",
+    "BandWriter",
     "Decoded",
     "Details",
     "Full",
     "Header",
+    "MissingExtra",
     "Picture",
     "Range",
     "RangeRule",
+    "Regions",
     "UnreadableImage",
+    "as_rgb",
     "decode_file",
     "decode_image",
+    "decode_picture",
     "encode_image",
     "encode_picture",
     "full_range",
     "is_image",
     "list_images",
+    "open_regions",
+    "open_writer",
     "parse_range",
     "printable",
     "read_header",
@@ -48,4 +48,5 @@ __all__ = [
     "rgb_array",
     "stored_size",
     "write_image",
+    "write_picture",
 ]

@@ -6,7 +6,7 @@ import os
 import stat
 
 from cyclegan.errors import CycleganError
-from cyclegan.images.decode import EXTENSIONS, printable
+from cyclegan.images.formats import EXTENSIONS, printable
 
 _Identity = tuple[int, int]  # device and inode: what a folder is, whatever it is called
 

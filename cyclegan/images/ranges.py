@@ -34,6 +34,8 @@ class Range:
         exact = (np.clip(unit, -1, 1).astype(np.float64) + 1) * ((self.high - self.low) / 2) + self.low
         if np.issubdtype(dtype, np.floating):
             return exact.astype(dtype)
+        if dtype.kind == "b":
+            return exact >= (self.low + self.high) / 2
         limits = np.iinfo(dtype)
         return np.clip(np.rint(exact), limits.min, limits.max).astype(dtype)
 

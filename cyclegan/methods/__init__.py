@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
-from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from cyclegan.config import TrainConfig, flatten
 from cyclegan.errors import UsageError, choose
 from cyclegan.methods.base import Images, Losses, Method
 from cyclegan.methods.cyclegan import CycleGAN
-from cyclegan.networks import Discriminator, build_discriminator, build_generator
+from cyclegan.networks import Discriminator, Generator, build_discriminator, build_generator
 
 __all__ = ["METHODS", "CycleGAN", "Images", "Losses", "Method", "build_method", "options_of"]
+
+RGB: Mapping[str, int] = {"a": 3, "b": 3}
 
 METHODS: dict[str, type[Method]] = {
     "cyclegan": CycleGAN,
@@ -24,25 +26,34 @@ def options_of(name: str) -> type:
     return choose(METHODS, name, "--method").Options
 
 
-def build_method(config: TrainConfig) -> Method:
-    """The game of `config` with freshly initialised players, drawn from torch's global generator."""
-    make_generator = partial(
-        build_generator,
-        config.generator,
-        channels=config.channels,
-        norm=config.norm,
-        dropout=config.dropout,
-        upsampling=config.upsampling,
-        init=config.init,
-    )
-    make_discriminator = partial(
-        build_discriminator,
-        config.discriminator,
-        channels=config.channels,
-        norm=config.norm,
-        spectral_norm=config.spectral_norm,
-        init=config.init,
-    )
+def build_method(config: TrainConfig, channels: Mapping[str, int] = RGB) -> Method:
+    """The game of `config` with freshly initialised players, drawn from torch's global generator.
+
+    `channels` are those of the pictures of domain "a" and "b".
+    """
+
+    def make_generator(direction: str = "ab", **options: Any) -> Generator:
+        settings = {
+            "in_channels": channels[direction[0]],
+            "out_channels": channels[direction[1]],
+            "channels": config.channels,
+            "norm": config.norm,
+            "dropout": config.dropout,
+            "upsampling": config.upsampling,
+            "init": config.init,
+        }
+        return build_generator(config.generator, **(settings | options))
+
+    def make_discriminator(domain: str = "b", **options: Any) -> Discriminator:
+        settings = {
+            "in_channels": channels[domain],
+            "channels": config.channels,
+            "norm": config.norm,
+            "spectral_norm": config.spectral_norm,
+            "init": config.init,
+        }
+        return build_discriminator(config.discriminator, **(settings | options))
+
     chosen = choose(METHODS, config.method, "--method")
     values = flatten(config, chosen.Options)
     options = {item.name: values[item.name] for item in fields(chosen.Options)}

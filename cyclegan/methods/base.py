@@ -21,8 +21,10 @@ MakeNetwork = Callable[..., nn.Module]
 class Method(nn.Module):
     """A game between generators and discriminators.
 
-    A subclass is constructed as `cls(make_generator, make_discriminator, **options)`: two factories that take
-    `in_channels` (and `out_channels`) and return a network, and the fields of its `Options` dataclass.
+    A subclass is constructed as `cls(make_generator, make_discriminator, **options)`: two factories, and the fields of
+    its `Options` dataclass. `make_generator("ab")` returns a generator that takes pictures with the channels of A and
+    makes some with those of B, `make_discriminator("a")` a discriminator of pictures of A; `in_channels` and
+    `out_channels` may be given to say otherwise.
 
     Batches are `{"a": real_a, "b": real_b}`, NCHW in [-1, 1]. Images go by name: `fake_b` is what the generators
     made for domain B, `rec_a` the way back, `identity_a` what the generator into A makes of a real A.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config import option
-from cyclegan.errors import choose
+from cyclegan.errors import UsageError, choose
 from cyclegan.losses import RECONSTRUCTION_LOSSES, build_adversarial
 from cyclegan.methods.base import Images, Losses, MakeNetwork, Method
 from cyclegan.methods.image_pool import ImagePool
@@ -61,8 +61,14 @@ class CycleGAN(Method):
         gradient_penalty: float,
     ) -> None:
         super().__init__()
-        self.generators = nn.ModuleDict({"ab": make_generator(), "ba": make_generator()})
-        self.discriminators = nn.ModuleDict({"a": make_discriminator(), "b": make_discriminator()})
+        self.generators = nn.ModuleDict({direction: make_generator(direction) for direction in ("ab", "ba")})
+        self.discriminators = nn.ModuleDict({domain: make_discriminator(domain) for domain in ("a", "b")})
+        spec = getattr(self.generators["ab"], "spec", {})
+        if lambda_identity and spec.get("in_channels") != spec.get("out_channels"):
+            raise UsageError(
+                f"--lambda-identity {lambda_identity:g}: a translator from {spec['in_channels']} to "
+                f"{spec['out_channels']} channels cannot leave a picture alone; give --lambda-identity 0"
+            )
         self.pools = nn.ModuleDict({"a": ImagePool(pool_size), "b": ImagePool(pool_size)})
         self.adversarial = build_adversarial(adversarial, r1=r1, gradient_penalty=gradient_penalty)
         self.distance = choose(RECONSTRUCTION_LOSSES, reconstruction, "--reconstruction")

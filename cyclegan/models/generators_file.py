@@ -6,7 +6,7 @@ It is safetensors (https://github.com/huggingface/safetensors): tensors and text
     format    "cyclegan-generators"
     version   "1"
     specs     JSON, the arguments of `build_generator` for each direction
-    info      JSON, where the weights come from: step, method, sizes, names of the two domains
+    info      JSON, where the weights come from: step, method, sizes, names and ranges of the two domains
     sha256    over specs, info and every tensor, in the order of their names
 """
 

@@ -1,8 +1,9 @@
 """What a training state (`state-*.pt`) holds of a model, read without any of the code that trains.
 
 A state is a dict saved by torch: `step`, `config` (flat), `method` (its state_dict, with `generators.ab.…` and
-`discriminators.a.…`), `generator_specs`, `ema` (`ab.…`, empty without averaging), and what only the loop wants. Beside
-it lies `state-*.pt.sha256`, as `sha256sum` writes it: a torch file notices that it is cut short, but not a flipped bit.
+`discriminators.a.…`), `generator_specs`, `ranges` (see `model_info`), `ema` (`ab.…`, empty without averaging), and
+what only the loop wants. Beside it lies `state-*.pt.sha256`, as `sha256sum` writes it: a torch file notices that it is
+cut short, but not a flipped bit.
 """
 
 from __future__ import annotations
@@ -26,11 +27,16 @@ VERSION = 1
 _PARTS = {"step": int, "config": dict, "method": dict, "generator_specs": dict, "ema": dict}
 
 
-def model_info(config: Mapping[str, Any], step: int) -> dict[str, Any]:
-    """What a model says of itself, from the flat config of its run: method, sizes, names of the domains; no paths."""
+def model_info(config: Mapping[str, Any], step: int, ranges: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a model says of itself, from the flat config of its run: method, sizes, names of the domains; no paths.
+
+    `ranges` are the numbers that are black and white in each domain, `{"a": "100,4000", "b": …, "dtype": "uint16"}`;
+    None, which is left out, stands for all that the type of a picture can hold.
+    """
     folders = {domain: config.get(domain) or f"train{domain.upper()}" for domain in ("a", "b")}
     kept = {key: config[key] for key in ("method", "load_size", "crop_size") if key in config}
-    return {"step": step, **kept, **{domain: Path(folder).name for domain, folder in folders.items()}}
+    about = {"step": step, **kept, **{domain: Path(folder).name for domain, folder in folders.items()}}
+    return about if ranges is None else about | {"ranges": dict(ranges)}
 
 
 def read_state_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], Weights]:
@@ -43,7 +49,7 @@ def read_state_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], W
     specs = {direction: spec for direction, spec in state["generator_specs"].items() if direction in weights}
     if not specs:
         raise DamagedModel(f"MODEL: {file} holds no generators")
-    return specs, model_info(state["config"], state["step"]), weights
+    return specs, model_info(state["config"], state["step"], state.get("ranges")), weights
 
 
 def read_state_discriminators(file: Path) -> tuple[dict[str, nn.Module], int]:

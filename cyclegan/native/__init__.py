@@ -3,7 +3,7 @@
 from cyclegan.native.build import kernels, usable
 from cyclegan.native.edges import narrowing, widening
 from cyclegan.native.enlarging import doubling, repeating
-from cyclegan.native.residual import LANES, residual_block
+from cyclegan.native.residual import LANES, residual_block, shared_residual_block
 
 __all__ = [
     "LANES",
@@ -12,6 +12,7 @@ __all__ = [
     "narrowing",
     "repeating",
     "residual_block",
+    "shared_residual_block",
     "usable",
     "widening",
 ]

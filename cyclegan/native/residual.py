@@ -7,6 +7,7 @@ picture is made again where it is read, and the last one is the output less the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from cyclegan.native.scratch import scratch
 TILES = 512  # computed at a time: their scratch, 19 MB for 256 channels, stays in the cache of a processor
 LANES = 16  # as in vectors.h: channels come in multiples of it
 
+Given = Callable[[Tensor], tuple[Tensor, Tensor]]
+
 
 def residual_block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> Tensor:
     """The block x + norm(conv(relu(norm(conv(x))))), N,C,H,W, with 3×3 kernels that mirror the edge.
@@ -26,6 +29,19 @@ def residual_block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> Tens
     cancels more digits than the sum of products does).
     """
     out: Tensor = torch.ops.cyclegan.residual_block(x, first, second, eps)[0]
+    return out
+
+
+def shared_residual_block(x: Tensor, first: Tensor, second: Tensor, of_first: Given, of_second: Given) -> Tensor:
+    """The same block, with no gradient, normalised by numbers that the picture's own need not be.
+
+    `of_first` and `of_second` are shown what the two convolutions made, N,C,H,W, and give mean and scale, (N,C) each.
+    """
+    x = _nhwc(x)
+    n, c, height, width = x.shape
+    made = _convolve(x, None, _nhwc(first))
+    out = _convolve(made, torch.stack(of_first(made)), _nhwc(second))
+    call("add_normalised", x, out, *of_second(out), out, n, height * width, c)
     return out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cyclegan.errors import choose
-from cyclegan.native import LANES, residual_block, usable
+from cyclegan.native import LANES, residual_block, shared_residual_block, usable
 from cyclegan.networks.layers import (
     NORMS,
     UPSAMPLINGS,
@@ -16,6 +16,7 @@ from cyclegan.networks.layers import (
     OuterConv2d,
     Shortcut,
 )
+from cyclegan.networks.sharing import SharedNorm
 
 
 class ResidualBlock(nn.Module, Shortcut):
@@ -40,6 +41,10 @@ class ResidualBlock(nn.Module, Shortcut):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fast and self.eps is not None and usable(x):
+            norms = self.first.norm, self.second.norm
+            if isinstance(norms[0], SharedNorm) and isinstance(norms[1], SharedNorm):
+                weights = self.first.conv.weight, self.second.conv.weight
+                return shared_residual_block(x, *weights, norms[0].mean_and_scale, norms[1].mean_and_scale)
             return residual_block(x, self.first.conv.weight, self.second.conv.weight, self.eps)
         return x + self.second(self.first(x))
 

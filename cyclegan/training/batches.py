@@ -23,7 +23,7 @@ class Batch:
 
 
 class Batches:
-    """Draws batches from a loader of uint8 pictures and scales them on `device`."""
+    """Draws batches from a loader of pictures, uint8 or float32 in [0, 1], and scales them on `device`."""
 
     def __init__(self, loader: Iterable[dict[str, Any]], device: torch.device, parts: int) -> None:
         self.source = iter(loader)
@@ -44,4 +44,6 @@ class Batches:
         # uint8 crosses to the device: a quarter of the bytes; and nothing waits for the copy
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         moved = pictures.to(self.device, non_blocking=True)
-        return moved.to(torch.float32, memory_format=layout).div_(127.5).sub_(1.0)
+        if moved.dtype == torch.uint8:
+            return moved.to(torch.float32, memory_format=layout).div_(127.5).sub_(1.0)
+        return moved.contiguous(memory_format=layout).mul(2.0).sub_(1.0)  # the batch is the readers': not written to

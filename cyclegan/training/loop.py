@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from cyclegan.config import TrainConfig, flatten, in_steps, resolve
-from cyclegan.data import build_loader, find_domains, held_out, steps_per_epoch
+from cyclegan.data import build_loader, find_domains, find_views, held_out, ranges_of, record_of, steps_per_epoch
 from cyclegan.devices import is_exact, peak_memory, pick_device, pick_precision, prepare
 from cyclegan.methods import Method, build_method, options_of
 from cyclegan.networks import Generator, arrange
@@ -24,7 +24,7 @@ from cyclegan.training.health import Averages, Guard, Pictures
 from cyclegan.training.optimizers import build_optimizer, match_layout, rate_factor, set_betas, set_rate
 from cyclegan.training.precision import Precision
 from cyclegan.training.progress import open_progress
-from cyclegan.training.run import absolute, default_run, open_run, refuse_run_among_pictures
+from cyclegan.training.run import absolute, default_run, kept_record, open_run, refuse_run_among_pictures
 from cyclegan.training.samples import write_grids
 from cyclegan.training.signals import Preempted, stop_on_signals
 from cyclegan.training.step import Outcome, Side, play
@@ -54,10 +54,11 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
     assert config.decay_steps is not None
     path = Path(run) if run is not None else default_run(config)
     refuse_run_among_pictures(path, domains)
+    views = find_views(config, domains, kept_record(path))
     torch.manual_seed(config.seed)
-    method = build_method(config)
+    method = build_method(config, {domain: view.channels for domain, view in views.items()})
 
-    with open_run(path, config, domains.fingerprint) as directory, stop_on_signals() as stop:
+    with open_run(path, config, domains.fingerprint, record_of(views)) as directory, stop_on_signals() as stop:
         # The players, and what moves them.
         prepare(device, exact=is_exact(config.precision))
         arrange(method, device, exact=is_exact(config.precision))
@@ -104,12 +105,15 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
             compile_players(method, device)
 
         # What is looked at, and where it is written.
-        shown = dict(zip("ab", held_out(domains, config, config.samples), strict=True))
+        shown = dict(zip("ab", held_out(domains, config, config.samples, views), strict=True))
         pictures = Pictures(len(domains.train_a) + len(domains.train_b), config.crop_size)
-        info = {"method": config.method, "load_size": config.load_size, "crop_size": config.crop_size}
+        info: dict[str, Any] = {"method": config.method, "load_size": config.load_size, "crop_size": config.crop_size}
         info |= {"a": domains.train_a.root.name, "b": domains.train_b.root.name}
+        ranges = ranges_of(views)
+        info |= {} if ranges is None else {"ranges": ranges}
         specs = {direction: generator.spec for direction, generator in method.generators.items()}
         saved_config = flatten(config, options_of(config.method))
+        about = {"config": saved_config, "generator_specs": specs, "ranges": ranges}
         tracker = open_tracker(
             path,
             mode=config.wandb,
@@ -122,7 +126,7 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
         if tracker.note:
             log.info("%s", tracker.note)
         saved = step
-        loader = build_loader(config, domains, start=step, stop=config.steps, pin=device.type == "cuda")
+        loader = build_loader(config, domains, views, start=step, stop=config.steps, pin=device.type == "cuda")
         batches = Batches(loader, device, config.accumulate)
         since, since_step = time.perf_counter(), step
         outcome: Outcome | None = None
@@ -161,7 +165,7 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
 
                     if step != saved and (step % config.state_every == 0 or last):
                         guard.check()  # a bad run must not replace the last good state
-                        states.save(step, about={"config": saved_config, "generator_specs": specs}, **lasting)
+                        states.save(step, about=about, **lasting)
                         kept = config.generators_every
                         model = save_generators(path / "checkpoints", ema.generators, info, step, every=kept)
                         if step == config.steps or (kept and step % kept == 0):

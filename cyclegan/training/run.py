@@ -1,6 +1,7 @@
 """The directory of a run: who holds it, what was asked for, how it stands.
 
 config.yaml    the resolved configuration, which `--config` reads again
+pictures.json  channels and ranges of the two domains, as they were found when the run began
 meta.json      versions, command, data fingerprint, tracking id; no secrets
 status.json    running, done, preempted or failed, the step, and the reason
 metrics.jsonl  one row of figures every --log-every steps
@@ -28,7 +29,7 @@ from typing import Any
 
 import yaml
 
-from cyclegan.config import TrainConfig, flatten
+from cyclegan.config import TrainConfig, default_of, flatten
 from cyclegan.data import Domains
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.files import atomic_write, locked, make_folder, write_json
@@ -36,6 +37,9 @@ from cyclegan.methods import options_of
 from cyclegan.training.signals import Preempted
 
 log = logging.getLogger("cyclegan")
+
+_DELETE = "restore it from a copy, or delete it: the states do not need it"
+_RESTORE = "restore it from a copy, or start again with another -o: the networks learned from the range it holds"
 
 
 def default_run(config: TrainConfig) -> Path:
@@ -81,10 +85,25 @@ def stored_config(run: Path) -> dict[str, Any]:
     return values
 
 
+def kept_record(run: Path) -> dict[str, Any] | None:
+    """What the run in `run` has recorded of its pictures (`cyclegan.data.record_of`), None where there is no run yet.
+
+    A run from before there was such a record learns from 8-bit RGB. Raises `CycleganError` for a damaged record.
+    """
+    if not (run / "config.yaml").exists():
+        return None
+    record = run / "pictures.json"
+    if record.exists():
+        return _record(record, ("channels", "ranges"), _RESTORE)
+    if stored_config(run).get("range", "full") != "full":
+        raise CycleganError(f"{record} is missing; {_RESTORE}")
+    return {"channels": {"a": 3, "b": 3}, "ranges": None}
+
+
 class Run:
     """A run directory held by this process."""
 
-    def __init__(self, path: Path, config: TrainConfig, fingerprint: str) -> None:
+    def __init__(self, path: Path, config: TrainConfig, fingerprint: str, pictures: dict[str, Any]) -> None:
         self.path = path
         self.config = config
         values = flatten(config, options_of(config.method))
@@ -95,6 +114,7 @@ class Run:
             (path / name).mkdir(exist_ok=True)
         self.meta = self._meta(fingerprint)
         write_json(path / "meta.json", self.meta)
+        write_json(path / "pictures.json", pictures)
         atomic_write(path / "config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
 
     def status(self, status: str, step: int, reason: str = "") -> None:
@@ -129,18 +149,18 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(path: Path, config: TrainConfig, fingerprint: str) -> Iterator[Run]:
+def open_run(path: Path, config: TrainConfig, fingerprint: str, pictures: dict[str, Any]) -> Iterator[Run]:
     """Make or reopen the run directory `path`, hold it alone, and record how the run ends.
 
-    Raises `UsageError` when the folder belongs to something else or was begun with another architecture, and
-    `CycleganError` when another process trains in it.
+    `pictures` is the record of its pictures (`cyclegan.data.record_of`). Raises `UsageError` when the folder belongs to
+    something else or was begun with another architecture, and `CycleganError` when another process trains in it.
     """
     if path.is_dir() and any(path.iterdir()) and not (path / "config.yaml").exists() and not (path / ".lock").exists():
         raise UsageError(f"-o {path}: this folder holds something else; name a new one or an empty one")
     make_folder(path, "-o")
     with locked(path):
         with _naming_the_run(path):
-            run = Run(path, config, fingerprint)
+            run = Run(path, config, fingerprint, pictures)
         try:
             run.status("running", run.last_step() if (path / "status.json").exists() else 0)
             yield run
@@ -152,21 +172,23 @@ def open_run(path: Path, config: TrainConfig, fingerprint: str) -> Iterator[Run]
             raise
 
 
-def _record(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+def _record(path: Path, keys: tuple[str, ...], remedy: str = _DELETE) -> dict[str, Any]:
     """The JSON object in `path`, which must have `keys`; `CycleganError` when it is none, as after a failing disk."""
     try:
         values = json.loads(path.read_text())
     except ValueError:  # not JSON, or not even UTF-8
         values = None
     if not isinstance(values, dict) or not all(key in values for key in keys):
-        raise CycleganError(f"{path} is damaged; restore it from a copy, or delete it: the states do not need it")
+        raise CycleganError(f"{path} is damaged; {remedy}")
     return values
 
 
 def _report_changes(before: dict[str, Any], now: dict[str, Any], config: TrainConfig) -> None:
     """Refuse what weights cannot follow, and say what else is different from the last start."""
     declared = {item.name: item for kind in (TrainConfig, options_of(config.method)) for item in fields(kind)}
-    changed = {name: (before[name], value) for name, value in now.items() if name in before and before[name] != value}
+    # What was no option yet when the run began was as it is by default now
+    values = {name: default_of(item) for name, item in declared.items()} | before
+    changed = {name: (values[name], value) for name, value in now.items() if values[name] != value}
     for name, (old, new) in changed.items():
         flag = "--" + name.replace("_", "-")
         if declared[name].metadata["fixed"]:

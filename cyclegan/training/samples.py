@@ -24,8 +24,9 @@ def write_grids(
 ) -> dict[str, Path]:
     """One PNG for each direction the generators have, `{"a2b": path, "b2a": path}`.
 
-    `real` holds uint8 NCHW pictures of domain "a" and "b". Rows are pictures; columns are real, fake, reconstructed
-    and identity, as far as there is a generator for them. Leaves the generators in evaluation mode.
+    `real` holds NCHW pictures of domain "a" and "b", uint8 or float32 in [0, 1]. Rows are pictures; columns are real,
+    fake, reconstructed and identity, as far as there is a generator for them that takes such pictures. Leaves the
+    generators in evaluation mode.
     """
     translators = {
         direction: Translator(generator, device=str(device), precision=precision)
@@ -34,18 +35,29 @@ def write_grids(
     paths = {}
     for direction, translate in translators.items():
         source, target = direction[0], direction[1]
-        columns = [real[source], translate(real[source])]
+        pictures = real[source] if real[source].dtype == torch.uint8 else real[source] * 2 - 1
+        columns = [pictures, translate(pictures)]
         back = translators.get(target + source)
         if back is not None:
-            columns += [back(columns[1]), back(real[source])]
+            columns.append(back(columns[1]))
+            if back.in_channels == pictures.shape[1]:
+                columns.append(back(pictures))
         paths[f"{source}2{target}"] = folder / f"{source}2{target}-{step:08d}.png"
-        write_image(paths[f"{source}2{target}"], grid(columns))
+        write_image(paths[f"{source}2{target}"], grid([visible(column) for column in columns]))
     return paths
 
 
+def visible(pictures: Tensor) -> Tensor:
+    """NCHW pictures, uint8 or in [-1, 1], of any number of channels -> uint8 of 1 or 3: of more than 3 the first 3."""
+    bytes_ = pictures if pictures.dtype == torch.uint8 else ((pictures + 1) * 127.5).round().clamp(0, 255).byte()
+    return bytes_[:, : 3 if bytes_.shape[1] >= 3 else 1]
+
+
 def grid(columns: list[Tensor]) -> np.ndarray:
-    """uint8 NCHW `columns` of equally many pictures -> one uint8 HWC picture, a row for each N."""
-    rows = torch.stack([column.cpu() for column in columns], dim=1)  # N × columns × C × H × W
+    """uint8 NCHW `columns` of equally many pictures, of 1 or 3 channels -> one uint8 HWC picture, a row for each N."""
+    most = max(column.shape[1] for column in columns)
+    shown = [column.cpu().expand(-1, most, -1, -1) for column in columns]
+    rows = torch.stack(shown, dim=1)  # N × columns × C × H × W
     count, across, channels, height, width = rows.shape
     canvas = np.full(
         (count * (height + MARGIN) + MARGIN, across * (width + MARGIN) + MARGIN, channels),

@@ -1,31 +1,24 @@
-"""A file or a whole folder of pictures through a translator: every one translated, skipped, or listed with a reason."""
+"""A picture, a folder, a list or an archive through a translator: every picture translated, skipped, or listed with a
+reason, once, however often the job is started.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from array import array
+from dataclasses import replace
 from pathlib import Path
 
-from cyclegan.errors import UsageError
-from cyclegan.translation.batch_sizes import BatchSizes
-from cyclegan.translation.jobs import Job, plan
-from cyclegan.translation.pipeline import Pipeline
+from cyclegan.errors import UsageError, choose
+from cyclegan.translation.fingerprint import fingerprint_of
+from cyclegan.translation.folder_job import FolderJob, Progress, Summary
+from cyclegan.translation.jobs import Ends
+from cyclegan.translation.listing import list_source
+from cyclegan.translation.naming import Naming, Shard, folding_of, refuse_clashes
+from cyclegan.translation.places import Jobs, place_of, refuse_damage
+from cyclegan.translation.record import Record
 from cyclegan.translation.translator import Translator
-
-
-@dataclass
-class Summary:
-    """What became of the pictures of a job."""
-
-    translated: int = 0
-    skipped: int = 0  # their translations were there already
-    failed: list[tuple[str, str]] = field(default_factory=list)  # name and reason
-
-    @property
-    def finished(self) -> int:
-        """How many pictures have been dealt with, one way or another."""
-        return self.translated + self.skipped + len(self.failed)
+from cyclegan.translation.work import ENGINES, Engine, EngineOptions, Work
 
 
 def translate_folder(
@@ -34,35 +27,73 @@ def translate_folder(
     dest: str | os.PathLike[str],
     *,
     batch_size: int | None = None,
-    overwrite: bool = False,
     png_level: int = 1,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    work: Work | None = None,
+    naming: Naming = Naming(),
+    shard: Shard | None = None,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    strict: bool = False,
+    engine: str = "local",
+    address: str | None = None,
+    on_progress: Progress = lambda done, total: None,
 ) -> Summary:
-    """Translate the picture `source`, or all pictures below it, to the same relative names below `dest`.
+    """Translate the picture `source`, or all pictures of a folder, a list or an archive, into `dest`.
 
-    What `dest` already has is skipped unless `overwrite`, so that a job that was interrupted goes on where it stopped.
-    A `dest` inside `source` is not translated again. For a single picture `dest` may also be a file name, whose suffix
-    then decides the format. Files appear whole or not at all, in no fixed order. `batch_size` pictures of equal size
-    are computed at a time, None chooses (see `BatchSizes`); fewer where they do not fit in the memory. PNG is
-    compressed at `png_level`, 0 (not at all) to 9 (slowest). `on_progress` is told how many of how many are done.
+    Below `dest` they have the relative names that `naming` gives them. What is there already is skipped unless
+    `overwrite`, so that a job that was interrupted goes on where it stopped, also one with `overwrite`; what was made
+    by another model or with other options is refused. Pictures that could not be translated are listed in
+    `dest/.cyclegan/failed.jsonl`, and tried again if their files have changed, or all of them with `retry_failed`;
+    `strict` stops at the first. `shard` takes a part of the job only.
+
+    For a single picture `dest` may also be a file name, whose suffix then decides the format; for an archive (`.tar`)
+    another. Files appear whole or not at all, in no fixed order. `batch_size` pictures of equal kind are computed at a
+    time, None chooses (see `BatchSizes`). PNG is compressed at `png_level`, 0 (not at all) to 9 (slowest). Both, and
+    everything else that other machines need to know, can be given as `work` instead; its folders are set here.
+    `engine` is a name in `ENGINES`. `on_progress` is told how many of how many are done.
 
     Raises `UsageError`, before any work, where source or destination cannot be meant.
     """
-    if translator.in_channels != 3:
-        raise UsageError(f"MODEL works on pictures of {translator.in_channels} channels, those of files have 3")
     assert batch_size is None or batch_size >= 1, batch_size
-    planned = plan(Path(source), Path(dest))
-    todo = [job for job in planned if overwrite or not os.path.lexists(job.target)]
-    summary = Summary(skipped=len(planned) - len(todo))
-    on_progress(summary.finished, len(planned))
+    run = choose(ENGINES, engine, "--engine")
+    source, dest = os.fspath(source), Path(dest)
+    work = work or Work(Ends(png_level=png_level), batch_size=batch_size)
+    place = place_of(source, dest, naming)
+    listing = list_source(source, place.root)
+    every = Jobs(listing, place, naming, array("q", range(len(listing.names))))
+    if naming.changes or not listing.distinct:
+        refuse_clashes(every.named, None, "")
+    refuse_damage(every, place.root)
+    if shard is not None and (place.archive is not None or place.record is None):
+        raise UsageError("--shard: cuts up what goes into a folder; give each archive a job of its own")
+    place.make()
+    work = replace(work, ends=replace(work.ends, root=os.path.abspath(place.root)))
+    if place.record is None:
+        return _translate_one(run, work, every, EngineOptions(translator, address), overwrite, on_progress)
+    record = Record(place.record, shard)
+    job = FolderJob(
+        *(place, every, listing.bad, record), naming=naming, shard=shard, strict=strict, on_progress=on_progress
+    )
+    with record.held():
+        ends = replace(work.ends, temporary=os.path.abspath(record.temporary))
+        work = replace(work, ends=ends)
+        fold = folding_of(record.temporary)
+        todo = job.begin(fingerprint_of(translator, work, naming), fold, overwrite=overwrite, retry_failed=retry_failed)
+        options = EngineOptions(translator, address, job.summary.note)
+        job.run(lambda settle: run(work, todo, settle, options), source)
+    job.summary.failed.sort()
+    return job.summary
 
-    def settle(job: Job, reason: str | None) -> None:
-        if reason is None:
-            summary.translated += 1
-        else:
-            summary.failed.append((job.name, reason))
-        on_progress(summary.finished, len(planned))
 
-    Pipeline(translator, BatchSizes(translator, batch_size, len(todo)), png_level, settle).run(todo)
-    summary.failed.sort()
+def _translate_one(
+    run: Engine, work: Work, jobs: Jobs, options: EngineOptions, overwrite: bool, on_progress: Progress
+) -> Summary:
+    """A single picture, of which no record is kept: it is there or not."""
+    summary = Summary()
+    if not overwrite and os.path.lexists(os.path.join(work.ends.root, jobs[0].target)):
+        summary.skipped = 1
+    else:
+        on_progress(0, 1)
+        run(work, jobs, lambda job, failure: summary.settle(job.name, failure), replace(options, note=summary.note))
+    on_progress(1, 1)
     return summary

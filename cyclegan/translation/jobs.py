@@ -1,97 +1,154 @@
-"""Which file becomes which, and the two ends of such a job: reading the one, writing the other.
+"""One picture to translate: where its bytes are, how they become a `Picture`, and how its translation is written.
 
-What goes wrong with one picture is a reason for the report; what cannot be meant stops the whole before any work.
+What goes wrong with one picture is a `Failure`, a row of the report; it stops no other.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from cyclegan.errors import CycleganError
+from cyclegan.files import atomic_write
+from cyclegan.images import (
+    Header,
+    Picture,
+    UnreadableImage,
+    decode_picture,
+    encode_picture,
+    read_header,
+    read_picture,
+)
+from cyclegan.translation.resizing import resized
 
-from cyclegan.errors import CycleganError, UsageError
-from cyclegan.files import make_folder
-from cyclegan.images import EXTENSIONS, UnreadableImage, is_image, list_images, printable, read_image, write_image
-from cyclegan.models import is_run
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One picture to translate."""
 
-    name: str  # relative to the source, as reports give it
-    source: Path
-    target: Path
+    name: str  # as reports give it: relative to the source
+    source: str  # the file that holds its bytes
+    target: str  # relative to the folder that the translations go to
+    span: tuple[int, int] | None = None  # where in that file they are, as offset and length; None: all of it
 
 
-def plan(source: Path, dest: Path) -> list[Job]:
-    """Which file becomes which, after every check that costs nothing; makes the destination's folder.
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a picture was not translated."""
 
-    Raises `UsageError` where source or destination cannot be meant.
-    """
-    if not os.path.exists(source):
-        raise UsageError(f"SOURCE: there is no {printable(str(source))}; name a picture or a folder of pictures")
-    if is_run(dest):
-        raise UsageError(f"DEST: {printable(str(dest))} is the directory of a training run; name another folder")
-    jobs = _plan_folder(source, dest) if source.is_dir() else [_plan_file(source, dest)]
-    _spare_sources(jobs)
-    for folder in {job.target.parent for job in jobs} if not source.is_dir() else {dest}:
-        make_folder(folder, "DEST")
-    return jobs
+    error: str  # the name of the class of what was raised
+    reason: str  # in words
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """What `error` says of one picture."""
+        if isinstance(error, UnreadableImage):
+            return cls(type(error).__name__, error.reason)
+        return cls(type(error).__name__, str(error) or type(error).__name__)
 
 
-def read(job: Job) -> np.ndarray | str:
-    """The picture (uint8 HWC RGB), or why there is none."""
+@dataclass(frozen=True)
+class Alone:
+    """A picture that is translated in tiles of `tile` pixels, when its turn has come, and in no company."""
+
+    tile: int
+    picture: Picture | None  # None: it stays in its file, of which one tile after the other is read
+
+
+TileFor = Callable[[Header], int | None]  # the tiles that a picture is to be cut into; None: it is not
+
+
+@dataclass(frozen=True)
+class Ends:
+    """How pictures are read and their translations are written: what the two ends of a pipeline need to know."""
+
+    root: str = ""  # the folder that the translations go to
+    temporary: str | None = None  # where their files are begun, on the same file system; None: beside them
+    size: int | None = None  # of the shorter side, to which pictures are scaled before they are translated
+    max_pixels: int | None = None
+    quality: int = 95
+    png_level: int = 1
+
+    def read(self, job: Job, tile_for: TileFor | None = None) -> Picture | Alone | Failure:
+        """The picture of a job, scaled; or that `tile_for` wants it in tiles; or why there is none."""
+        try:
+            if job.span is None and self.size is None and tile_for is not None:
+                header = read_header(job.source, max_pixels=self.max_pixels)
+                tile = tile_for(header)
+                if tile is not None and header.pages == 1:
+                    return Alone(tile, None)
+                picture = self._decoded(job)
+            else:
+                picture = self._decoded(job)
+                tile = None if tile_for is None else tile_for(header_of(picture))
+            return picture if tile is None else Alone(tile, picture)
+        except (CycleganError, MemoryError) as error:
+            return _read_failure(error)
+
+    def _decoded(self, job: Job) -> Picture:
+        how: dict[str, int | None] = {"at_least": self.size, "max_pixels": self.max_pixels}
+        if job.span is None:
+            picture = read_picture(job.source, **how)
+        else:
+            picture = decode_picture(_part(job.source, *job.span), job.name, **how)
+        return picture if self.size is None else resized(picture, self.size)
+
+    def write(self, job: Job, picture: Picture) -> Failure | None:
+        """Put a translation in its place, whole or not at all; why it could not be."""
+        target = self.target(job)
+        try:
+            data = encode_picture(picture, target.suffix, quality=self.quality, png_level=self.png_level)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(target, data, temporary_in=self.temporary)
+        except (OSError, CycleganError, MemoryError) as error:
+            return write_failure(error)
+        return None
+
+    def target(self, job: Job) -> Path:
+        """The file that the translation of a job becomes."""
+        return Path(self.root, job.target)
+
+
+def header_of(picture: Picture) -> Header:
+    """What the header of a file would say of a picture in memory."""
+    details = picture.details
+    size = picture.height, picture.width, picture.channels
+    return Header(*size, picture.pixels.dtype, details.format, details.mode, 1 + len(picture.pages))
+
+
+def write_failure(error: Exception) -> Failure:
+    """Why a translation was not written."""
+    if isinstance(error, OSError):
+        return Failure(type(error).__name__, f"cannot write it ({(error.strerror or str(error)).lower()})")
+    if isinstance(error, MemoryError):
+        return Failure(type(error).__name__, "the memory did not suffice to write it")
+    return Failure(type(error).__name__, f"cannot write it ({error})")
+
+
+def _read_failure(error: CycleganError | MemoryError) -> Failure:
+    if isinstance(error, MemoryError):
+        return Failure("MemoryError", "the memory does not suffice to decode it")
+    return Failure.of(error)
+
+
+def _part(path: str, offset: int, length: int) -> bytes:
     try:
-        return read_image(job.source)
-    except UnreadableImage as error:
-        return error.reason
-
-
-def write(job: Job, picture: np.ndarray, png_level: int) -> str | None:
-    """None when the picture is written, or why it is not."""
-    try:
-        write_image(job.target, picture, png_level=png_level)
+        with open(path, "rb") as stream:
+            stream.seek(offset)
+            data = stream.read(length)
     except OSError as error:
-        return f"cannot write it ({(error.strerror or str(error)).lower()})"
-    except CycleganError as error:
-        return str(error)
-    return None
+        raise UnreadableImage(path, (error.strerror or str(error)).lower()) from error
+    if len(data) < length:
+        raise UnreadableImage(path, f"the archive ends after {len(data)} of its {length} bytes")
+    return data
 
 
-def _plan_folder(source: Path, dest: Path) -> list[Job]:
-    inside, outside = source.resolve(), dest.resolve()
-    if inside == outside:
-        raise UsageError(f"DEST: {printable(str(dest))} is SOURCE itself; name another folder")
-    names = list_images(source)
-    if outside.is_relative_to(inside):
-        own = outside.relative_to(inside).as_posix() + "/"
-        names = [name for name in names if not name.startswith(own)]
-    if not names:
-        raise UsageError(f"SOURCE: there is no picture in {printable(str(source))}; read are {' '.join(EXTENSIONS)}")
-    return [Job(name, source / name, dest / name) for name in names]
-
-
-def _plan_file(source: Path, dest: Path) -> Job:
-    target = dest
-    if dest.is_dir() or not is_image(dest.name):
-        # A picture is known by its content, so its name may end in anything; what is written needs a known suffix.
-        target = dest / (source.name if is_image(source.name) else source.name + ".png")
-    return Job(source.name, source, target)
-
-
-def _spare_sources(jobs: list[Job]) -> None:
-    """Refuse a destination in which a translation would take the place of one of the pictures to translate."""
-    sources = {_place(job.source) for job in jobs}
-    for job in jobs:
-        if _place(job.target) in sources:
-            raise UsageError(
-                f"DEST: {printable(str(job.target))} is itself one of the pictures to translate; name another place"
-            )
-
-
-def _place(path: Path) -> str:
-    """Where a file name really is. The file itself may be a link: writing replaces the link, not what it points to."""
-    return os.path.join(os.path.realpath(path.parent), path.name)
+def identity_of(path: str) -> list[int] | None:
+    """What changes when a file does: its size and the times of its content and its permissions; None without one."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,13 +39,22 @@ class Scales:
 
     def between(self, picture: Picture) -> tuple[Range, Range]:
         """The range of `picture` and that of its translation; `ValueError`, in words, where it has none."""
-        if self.dtype not in (None, picture.pixels.dtype):
+        return self.of_parts(picture.pixels.dtype, lambda rule: [picture.pixels])
+
+    def of_parts(self, dtype: np.dtype, parts: Callable[[RangeRule], Iterable[np.ndarray]]) -> tuple[Range, Range]:
+        """The same for a picture of `dtype` of which `parts` gives the pixels, one part after the other, to a rule."""
+        if self.dtype not in (None, dtype):
             raise ValueError(
-                f"its numbers are {picture.pixels.dtype} and the model learned a range of {self.dtype}; "
+                f"its numbers are {dtype} and the model learned a range of {self.dtype}; "
                 "say by --range what is black and white in it"
             )
-        source = self.source.of([picture.pixels])
-        return source, source if self.target is None else self.target.of([picture.pixels])
+        source = self.source.of(parts(self.source))
+        return source, source if self.target is None else self.target.of(parts(self.target))
+
+
+def seen(pixels: np.ndarray, alpha: np.ndarray | None, source: Range, channels: int) -> np.ndarray:
+    """What a network of so many channels is shown of stored pixels, in stored numbers; `ValueError` as below."""
+    return with_channels(hiding(pixels, alpha, source.high), channels)
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:

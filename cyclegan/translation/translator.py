@@ -17,7 +17,7 @@ from cyclegan.devices import autocast, is_exact, pick_device, pick_precision
 from cyclegan.images import Picture, full_range, rgb_array
 from cyclegan.models import load_model
 from cyclegan.networks import arrange
-from cyclegan.translation.scales import Scales, hiding, with_channels
+from cyclegan.translation.scales import Scales, seen
 
 P = TypeVar("P")
 
@@ -75,9 +75,10 @@ class Translator:
     def __call__(self, picture: P) -> P:
         """The translation of `picture`, of the same kind and of the same height and width, whatever they are.
 
-        A Pillow image gives an RGB one (grey if the model is). An array is height × width × channels, uint8, or floats
-        in [0, 1], which give float32. A tensor is CHW or NCHW, uint8, or floats in [-1, 1], and the result has its type
-        and device. Raises `TypeError` for other kinds, `ValueError` for other shapes and ranges.
+        A `Picture` gives one with all that it has, its pages too. A Pillow image gives an RGB one (grey if the model
+        is). An array is height × width × channels, uint8, or floats in [0, 1], which give float32. A tensor is CHW or
+        NCHW, uint8, or floats in [-1, 1], and the result has its type and device. Raises `TypeError` for other kinds,
+        `ValueError` for other shapes and ranges.
         """
         for kind, translate in self._kinds.items():
             if isinstance(picture, kind):
@@ -109,7 +110,7 @@ class Translator:
         dtype = pictures[0].pixels.dtype
         ranges = [self.scales.between(picture) for picture in pictures]
         shown = [
-            with_channels(hiding(picture.pixels, picture.alpha, source.high), self.in_channels)
+            seen(picture.pixels, picture.alpha, source, self.in_channels)
             for picture, (source, _) in zip(pictures, ranges, strict=True)
         ]
         bytes_ = full_range(np.dtype(np.uint8))
@@ -129,6 +130,9 @@ class Translator:
             array = rgb_array(picture)
         made = self._array(array)
         return Image.fromarray(made[:, :, 0] if made.shape[2] == 1 else made)
+
+    def _picture(self, picture: Picture) -> Picture:
+        return replace(self.pictures([picture])[0], pages=tuple(self._picture(page) for page in picture.pages))
 
     def _array(self, picture: np.ndarray) -> np.ndarray:
         self._check_array(picture)
@@ -156,7 +160,12 @@ class Translator:
         return made.reshape(*picture.shape[:-3], *made.shape[1:]).to(picture.device, picture.dtype)
 
     # The first kind that fits; a table, so that another kind of picture is another line.
-    _kinds: dict[type, Callable[[Any, Any], Any]] = {Image.Image: _image, np.ndarray: _array, Tensor: _tensor}
+    _kinds: dict[type, Callable[[Any, Any], Any]] = {
+        Picture: _picture,
+        Image.Image: _image,
+        np.ndarray: _array,
+        Tensor: _tensor,
+    }
 
     def _check_array(self, picture: np.ndarray) -> None:
         if picture.ndim != 3 or picture.shape[2] != self.in_channels or 0 in picture.shape:
@@ -164,11 +173,15 @@ class Translator:
             raise ValueError(f"an array of a picture is {wanted}, not {picture.shape}")
 
     @torch.inference_mode()
-    def unit(self, batch: Tensor) -> Tensor:
-        """NCHW in [-1, 1] on the device, any height and width -> the same, float32."""
+    def unit(self, batch: Tensor, network: nn.Module | None = None) -> Tensor:
+        """NCHW in [-1, 1] on the device, any height and width -> the same, float32.
+
+        By `network` if one is given: a form of the generator with its weights.
+        """
+        network = network or self.generator
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        with _evaluating(self.generator), autocast(self.device, self.dtype):
-            made: Tensor = self.generator(batch.contiguous(memory_format=layout))
+        with _evaluating(network), autocast(self.device, self.dtype):
+            made: Tensor = network(batch.contiguous(memory_format=layout))
         return made.float()
 
 

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from cyclegan.cli import cli
 
@@ -77,3 +79,22 @@ def test_names_that_are_no_text_do_not_stop_the_report(folder: Folder) -> None:
         result = run(*arguments)
         assert result.exit_code == 3
         assert "caf\\udce9.png" in result.stdout
+
+
+def test_what_kinds_of_pictures_there_are_is_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "deep.npy", np.full((80, 80), 700, np.uint16))
+    Image.new("RGBA", (80, 80), (1, 2, 3, 4)).save(tmp_path / "clear.png")
+    shown = run(tmp_path).stdout
+    for words in (
+        "depths   8-bit 1, 16-bit 1",
+        "channels 3 1, 1 1",
+        "numbers  700 to 700 (16-bit)",
+        "1 with transparent pixels",
+        "with --range full each is shown by its own depth",
+        "together (deep.npy, clear.png): training shows grey as RGB",
+    ):
+        assert words in shown
+    (found,) = json.loads(run(tmp_path, "--json").stdout)["folders"]
+    assert found["channels"] == {"3": 1, "1": 1}
+    assert found["ranges"]["16-bit"] == [700, 700]
+    assert len(found["mixes"]) == 2

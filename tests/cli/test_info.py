@@ -65,3 +65,18 @@ def test_info_of_a_damaged_file_is_its_damage(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stdout == ""
     assert "Error: MODEL: " in result.stderr
+
+
+def test_info_says_channels_and_ranges(tmp_path: Path) -> None:
+    ranges = {"a": "-1000,3071", "b": "0,1", "dtype": "int16"}
+    state_file(tmp_path / "state.pt", state(in_channels=5, out_channels=1) | {"ranges": ranges})
+    shown = CliRunner().invoke(cli, ["info", str(tmp_path / "state.pt")]).stdout
+    assert "range a      -1000 to 3071 in int16 (horses)" in shown
+    assert "range b      0 to 1 in int16 (zebras)" in shown
+    assert "in_channels 5, out_channels 1" in shown
+    about = json.loads(CliRunner().invoke(cli, ["info", str(tmp_path / "state.pt"), "--json"]).stdout)
+    assert about["info"]["ranges"] == ranges
+
+
+def test_info_of_a_model_without_ranges_says_what_is_black_and_white_to_it(run: Path) -> None:
+    assert "range        all that the type of a picture can hold" in CliRunner().invoke(cli, ["info", str(run)]).stdout

@@ -34,6 +34,7 @@ OTHER: dict[str, Any] = {
     "crop_size": 48,
     "flip": False,
     "augment": "~",
+    "range": "100,4000",
     "workers": 3,
     "cache": "disk",
     "generator": "unet_128",

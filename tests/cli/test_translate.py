@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -14,8 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cyclegan.cli import cli
+from cyclegan.cli.quantities import Memory
 from cyclegan.images import encode_image, read_image
 from cyclegan.translation import Summary, Translator
+from cyclegan.translation.jobs import Ends
+from cyclegan.translation.naming import Naming, Shard
+from cyclegan.translation.scales import Scales
+from cyclegan.translation.work import Work
 from tests.models.examples import generator, generators_file, state, state_file
 
 Folder = Callable[..., Path]
@@ -59,7 +65,11 @@ def test_failures_are_listed_and_end_in_exit_code_3(tmp_path: Path, model: Path,
     assert result.exit_code == 3
     assert result.stdout == f"translated 2 of 3 pictures to {tmp_path / 'out'}, 1 failed\n"
     assert "bad\\n.jpg: not a picture" in result.stderr
-    assert result.stderr.endswith("Error: 1 of 3 pictures could not be translated, see above\n")
+    failed = tmp_path / "out/.cyclegan/failed.jsonl"
+    assert result.stderr.endswith(f"Error: 1 of 3 pictures could not be translated, see {failed}\n")
+    row = json.loads(failed.read_text())
+    assert (row["path"], row["error"]) == ("bad\n.jpg", "UnreadableImage")
+    assert row["reason"].startswith("not a picture")
 
 
 def test_a_second_run_skips_and_says_how_not_to(tmp_path: Path, model: Path, folder: Folder) -> None:
@@ -76,8 +86,8 @@ def test_the_batch_size_is_a_number_or_chosen(
 ) -> None:
     seen: list[int | None] = []
 
-    def translate_folder(*arguments: object, batch_size: int | None, **options: object) -> Summary:
-        seen.append(batch_size)
+    def translate_folder(*arguments: object, work: Work, **options: object) -> Summary:
+        seen.append(work.batch_size)
         return Summary()
 
     monkeypatch.setattr("cyclegan.translation.translate_folder", translate_folder)
@@ -123,6 +133,79 @@ def test_nothing_is_loaded_that_one_picture_does_not_need(tmp_path: Path, folder
 
 
 @pytest.mark.parametrize(
+    ("text", "size"), [("4GB", 4 * 2**30), ("500 MB", 500 * 2**20), ("1.5GiB", 3 * 2**29), ("7", 7)]
+)
+def test_memory_is_given_in_the_units_of_memory(text: str, size: int) -> None:
+    assert Memory().convert(text, None, None) == size
+
+
+def test_every_option_reaches_what_it_is_about(
+    tmp_path: Path, model: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, object] = {}
+
+    def translate_folder(translator: Translator, source: str, dest: Path, **options: object) -> Summary:
+        seen.update(options, scales=translator.scales)
+        return Summary()
+
+    monkeypatch.setattr("cyclegan.translation.translate_folder", translate_folder)
+    words = "--size 32 --tile 128 --overlap 16 --max-memory 1GB --max-pixels 99 --format JPG --suffix _z --flat"
+    words += " --quality 80 --retry-failed --strict --shard 2/3 --engine ray --address auto --range minmax"
+    assert _translate(model, folder("in", 1), tmp_path / "out", *words.split()).exit_code == 0
+    work, scales = seen.pop("work"), seen.pop("scales")
+    assert isinstance(work, Work)
+    assert isinstance(scales, Scales)
+    assert work.ends == Ends(size=32, max_pixels=99, quality=80)
+    assert (work.tile, work.overlap, work.max_memory, work.model) == (128, 16, 2**30, str(model))
+    assert (scales.source.text, scales.target, scales.dtype) == ("minmax", None, None)
+    assert seen.pop("on_progress")
+    assert seen == {
+        "naming": Naming(".jpg", "_z", True),
+        "shard": Shard(2, 3),
+        "overwrite": False,
+        "retry_failed": True,
+        "strict": True,
+        "engine": "ray",
+        "address": "auto",
+    }
+
+
+def test_what_failed_before_is_counted_and_still_exit_code_3(tmp_path: Path, model: Path, folder: Folder) -> None:
+    pictures = folder("in", 1)
+    (pictures / "bad.png").write_text("no picture")
+    _translate(model, pictures, tmp_path / "out")
+    again = _translate(model, pictures, tmp_path / "out")
+    assert again.exit_code == 3
+    assert "1 failed before and were not tried again (--retry-failed tries them)" in again.stdout
+    assert again.stderr.startswith("Error: 1 of 2 pictures could not be translated, see ")
+    assert "bad.png: not a picture" in _translate(model, pictures, tmp_path / "out", "--retry-failed").stderr
+    strict = _translate(model, pictures, tmp_path / "out", "--retry-failed", "--strict")
+    assert strict.exit_code == 3
+    assert strict.stderr.endswith("could not be translated, as --strict asks\n")
+
+
+def test_a_list_on_stdin_is_translated(tmp_path: Path, model: Path, folder: Folder) -> None:
+    names = "".join(f"{folder('in', 2)}/{number:03d}.png\n" for number in range(2))
+    words = ["translate", str(model), "-", str(tmp_path / "out"), "--device", "cpu"]
+    result = CliRunner().invoke(cli, words, input=names)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / str(tmp_path).lstrip("/") / "in/001.png").exists()
+
+
+def test_the_size_is_that_of_the_shorter_side(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(encode_image(np.full((30, 60, 3), 99, np.uint8), ".png"))
+    _translate(model, tmp_path / "in", tmp_path / "out", "--size", 16)
+    assert read_image(tmp_path / "out/a.png").shape == (16, 32, 3)
+
+
+def test_in_tiles_it_comes_out_as_large_as_it_went_in(tmp_path: Path, model: Path, folder: Folder) -> None:
+    result = _translate(model, folder("in", 2, 150), tmp_path / "out", "--tile", 64, "--overlap", 16)
+    assert result.exit_code == 0, result.output
+    assert read_image(tmp_path / "out/001.png").shape == (150, 150, 3)
+
+
+@pytest.mark.parametrize(
     ("model_name", "source", "dest", "options", "sentence"),
     [
         ("missing", "in", "out", [], "Error: MODEL: there is no"),
@@ -134,6 +217,24 @@ def test_nothing_is_loaded_that_one_picture_does_not_need(tmp_path: Path, folder
         ("model.safetensors", "in", "out", ["--batch-size", "0"], "Invalid value for '--batch-size': 0 is less than 1"),
         ("model.safetensors", "in", "out", ["--batch-size", "all"], "'all' is neither auto nor a whole number"),
         ("model.safetensors", "in", "out", ["--png-level", "10"], "Invalid value for '--png-level'"),
+        ("model.safetensors", "in", "out", ["--range", "wide"], "Error: --range wide: not a range"),
+        ("model.safetensors", "in", "out", ["--tile", "8"], "Invalid value for '--tile': 8 is less than 64"),
+        ("model.safetensors", "in", "out", ["--tile", "some"], "'some' is neither auto nor off nor a whole number"),
+        ("model.safetensors", "in", "out", ["--max-memory", "much"], "'much' is no amount of memory; write 500MB"),
+        ("model.safetensors", "in", "out", ["--max-memory", "0"], "'0' is no amount of memory"),
+        ("model.safetensors", "in", "out", ["--shard", "4/3"], "'4/3' is no part of a job; write 1/3"),
+        ("model.safetensors", "in", "out", ["--shard", "half"], "'half' is no part of a job"),
+        ("model.safetensors", "in", "out", ["--format", "exe"], "Error: --format exe: unknown; use one of"),
+        ("model.safetensors", "in", "out", ["--suffix", "a/b"], "Error: --suffix a/b: is no part of a file name"),
+        ("model.safetensors", "in", "out", ["--quality", "0"], "Invalid value for '--quality'"),
+        (
+            "model.safetensors",
+            "in",
+            "out",
+            ["--address", "auto"],
+            "Error: --address: is of a cluster; give --engine ray",
+        ),
+        ("model.safetensors", "in", "out.tar", [], "Error: DEST: .*out.tar: only an archive becomes an archive"),
     ],
 )
 @pytest.mark.usefixtures("model")

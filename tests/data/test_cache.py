@@ -28,7 +28,7 @@ def config(folder: Folder) -> TrainConfig:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
     caplog.set_level(logging.INFO, logger="cyclegan")
-    return tmp_path / "cache/pictures-v1"
+    return tmp_path / "cache/pictures-v2"
 
 
 def files(place: Path) -> list[Path]:
@@ -84,10 +84,10 @@ def test_the_folder_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch,
     assert pictures_folder() == place
     monkeypatch.delenv("CYCLEGAN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert pictures_folder() == tmp_path / "xdg/cyclegan/pictures-v1"
+    assert pictures_folder() == tmp_path / "xdg/cyclegan/pictures-v2"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert pictures_folder() == tmp_path / "home/.cache/cyclegan/pictures-v1"
+    assert pictures_folder() == tmp_path / "home/.cache/cyclegan/pictures-v2"
 
 
 def test_what_is_kept_is_said(config: TrainConfig, place: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -166,7 +166,7 @@ def test_pictures_damaged_on_disk_are_rebuilt_without_a_word(
         path.write_bytes(path.read_bytes()[:-1])
     caplog.clear()
     assert pixels(config) == expected
-    assert len({path.stat().st_size for path in files(place)} - {32 + 20 * 20 * 3}) == 0
+    assert len({path.stat().st_size for path in files(place)} - {40 + 20 * 20 * 3}) == 0
     assert len(caplog.messages) == 1
 
 

@@ -116,3 +116,85 @@ def test_the_report_is_json_and_progress_counts_to_the_total(folder: Folder) -> 
     report = check_folders([folder("horses", 3, size=80)], advance=lambda done, total: calls.append((done, total)))
     assert json.loads(json.dumps(report.to_json()))["folders"][0]["pictures"] == 3
     assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_depths_channels_and_the_numbers_found_are_reported(tmp_path: Path) -> None:
+    Image.new("RGB", (80, 80), (3, 40, 200)).save(tmp_path / "rgb.png")
+    for name, low, high in (("one", 100, 4000), ("two", 7, 900)):
+        np.save(tmp_path / f"{name}.npy", np.linspace(low, high, 6400).reshape(80, 80).astype(np.uint16))
+    (found,) = check_folders([tmp_path]).folders
+    assert found.depths == {"16-bit": 2, "8-bit": 1}
+    assert found.channels == {1: 2, 3: 1}
+    assert found.ranges == {"16-bit": (7, 4000), "8-bit": (3, 200)}
+    deep, grey = found.mixes
+    assert "16-bit" in deep
+    assert "8-bit" in deep
+    assert "with --range full each is shown by its own depth" in deep
+    assert grey == "1 and 3 channels together (two.npy, rgb.png): training shows grey as RGB"
+
+
+def test_channels_that_cannot_be_learnt_from_together_are_a_problem(tmp_path: Path) -> None:
+    for name, channels in (("a", 3), ("b", 3), ("c", 4)):
+        np.save(tmp_path / f"{name}.npy", np.zeros((80, 80, channels), np.uint8) + np.uint8(ord(name)))
+    report = check_folders([tmp_path])
+    assert report.problems == [f"{tmp_path} mixes channels (2 of 3 and 1 of 4); keep those of one kind"]
+    assert report.folders[0].mixes == ["3 and 4 channels together (b.npy, c.npy): training refuses the mixture"]
+
+
+def test_numbers_that_are_none_are_a_problem_and_stay_out_of_the_range(tmp_path: Path) -> None:
+    numbers = np.full((80, 80), 0.5, np.float32)
+    numbers[:2] = [[np.nan], [np.inf]]
+    np.save(tmp_path / "some.npy", numbers)
+    np.save(tmp_path / "all.npy", np.full((80, 80), np.nan, np.float32))
+    np.save(tmp_path / "none.npy", np.full((80, 80), 0.25, np.float32))
+    report = check_folders([tmp_path])
+    (found,) = report.folders
+    assert found.not_finite == ["all.npy", "some.npy"]
+    assert found.ranges["32-bit float"] == (0.25, 0.5)
+    assert any("2 pictures with numbers that are not finite" in problem for problem in report.problems)
+
+
+def test_what_is_transparent_animated_or_has_a_profile_is_said(tmp_path: Path) -> None:
+    from PIL import ImageCms
+
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 4), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "clear.png")
+    Image.new("RGBA", (80, 80), "red").save(tmp_path / "opaque.png")
+    frames = [Image.new("RGB", (80, 80), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (80, 80), "blue").save(tmp_path / "tagged.png", icc_profile=profile)
+    (found,) = check_folders([tmp_path]).folders
+    assert (found.transparent, found.profiles) == (1, 1)
+    assert found.notes == [("moving.gif", "the first of 3 frames")]
+
+
+def test_documents_are_counted_by_their_pages(tmp_path: Path) -> None:
+    first, *others = [Image.new("RGB", (80, 80), colour) for colour in ("red", "green", "blue")]
+    first.save(tmp_path / "three.tif", save_all=True, append_images=others)
+    first.save(tmp_path / "one.png")
+    assert check_folders([tmp_path]).folders[0].pages == {3: 1}
+
+
+def test_pictures_that_differ_in_transparency_or_depth_alone_are_no_duplicates(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 4), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "clear.png")
+    Image.fromarray(pixels[:, :, :3]).save(tmp_path / "opaque.png")
+    np.save(tmp_path / "deep.npy", pixels[:, :, :3].astype(np.uint16))
+    assert check_folders([tmp_path]).duplicates == []
+
+
+def test_of_an_enormous_picture_parts_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cyclegan.data import inspection
+
+    pixels = np.zeros((700, 800), np.uint16)
+    pixels[0, 0], pixels[-1, -1] = 5, 900
+    np.save(tmp_path / "slide.npy", pixels)
+    np.save(tmp_path / "copy.npy", pixels)
+    whole = check_folders([tmp_path])
+    monkeypatch.setattr(inspection, "WHOLE", 1000)
+    monkeypatch.setattr(inspection, "decode_picture", None)
+    report = check_folders([tmp_path])
+    assert report.folders == whole.folders
+    assert report.folders[0].ranges == {"16-bit": (0, 900)}
+    assert [duplicate.same for duplicate in report.duplicates] == ["file"]

@@ -15,12 +15,13 @@ from PIL import Image
 
 from cyclegan.config import TrainConfig
 from cyclegan.data import datasets
-from cyclegan.data.datasets import build_loader, held_out
+from cyclegan.data.datasets import build_loader
 from cyclegan.data.domains import Domains, find_domains
+from cyclegan.data.examples import held_out
 from cyclegan.data.sampler import StepSampler
+from cyclegan.data.views import PLAIN
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images import read_image
-from cyclegan.images.decode import Decoded, decode_file
+from cyclegan.images import Picture, read_image, read_picture
 
 Folder = Callable[..., Path]
 Batch = dict[str, object]
@@ -99,12 +100,12 @@ def test_in_the_second_epoch_nothing_is_decoded(
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
     record = tmp_path / "decoded"
 
-    def decoding(path: Path, **options: int) -> Decoded:
+    def decoding(path: Path, **options: int | None) -> Picture:
         with open(record, "a") as stream:
             stream.write(f"{path}\n")
-        return decode_file(path, **options)
+        return read_picture(path, **options)
 
-    monkeypatch.setattr(datasets, "decode_file", decoding)
+    monkeypatch.setattr(datasets, "read_picture", decoding)
     loader = build_loader(replace(config, cache=cache, workers=workers), find_domains(config), start=0, stop=500)
     stream = iter(loader)
     for _ in range(200):  # 15 epochs, and at most 98 steps more are under way
@@ -314,3 +315,66 @@ def test_workers_leave_interrupts_to_the_training_process(config: TrainConfig) -
         os.kill(worker.pid, signal.SIGTERM)
     rest = list(loader)
     assert pixels([*first, *rest]) == pixels(batches(config, stop=40))
+
+
+def deep(folder: Path, dtype: str, *channels: int) -> Path:
+    """Five random .npy pictures of 24 × 26 pixels, with `channels` in turn."""
+    folder.mkdir()
+    for number in range(5):
+        fractions = np.random.default_rng(number).random((24, 26, channels[number % len(channels)]))
+        high = 1 if dtype == "float32" else np.iinfo(dtype).max
+        np.save(folder / f"{number}.npy", (fractions * high).astype(dtype))
+    return folder
+
+
+@pytest.fixture(params=["uint16", "float32"])
+def deep_config(request: pytest.FixtureRequest, tmp_path: Path) -> TrainConfig:
+    a, b = deep(tmp_path / "deep-a", request.param, 5), deep(tmp_path / "deep-b", request.param, 1, 3)
+    options = {"lambda_identity": 0.0}
+    return TrainConfig(
+        a=str(a), b=str(b), load_size=20, crop_size=16, workers=0, holdout=0, batch_size=2, options=options
+    )
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_deep_pictures_arrive_as_fractions_whatever_reads_and_keeps_them(
+    cache: str, workers: int, deep_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
+    expected = batches(replace(deep_config, cache="off"))
+    found = batches(replace(deep_config, cache=cache, workers=workers))
+    assert pixels(found) == pixels(expected)
+    for batch in found:
+        assert (batch["a"].shape, batch["b"].shape) == ((2, 5, 16, 16), (2, 3, 16, 16))
+        for name in "ab":
+            assert batch[name].dtype == torch.float32
+            assert batch[name].is_contiguous()
+            assert 0 <= batch[name].min() < 0.2 < 0.8 < batch[name].max() <= 1
+    grey = sum(bool((b[0] == b[1]).all() and (b[1] == b[2]).all()) for batch in found for b in batch["b"])
+    assert 8 <= grey <= 20  # three of five
+
+
+def test_pictures_of_16_bits_are_those_of_8_bits_but_for_the_rounding(config: TrainConfig, tmp_path: Path) -> None:
+    for name in ("horses", "zebras"):
+        (tmp_path / f"deep-{name}").mkdir()
+        for path in (tmp_path / name).iterdir():
+            np.save(tmp_path / f"deep-{name}" / path.stem, np.asarray(Image.open(path)).astype(np.uint16) * 257)
+    deeper = replace(config, a=str(tmp_path / "deep-horses"), b=str(tmp_path / "deep-zebras"))
+    for one, other in zip(batches(config), batches(deeper), strict=True):
+        for name in "ab":
+            assert (one[name] / 255 - other[name]).abs().max() < 0.51 / 255
+
+
+def test_a_picture_that_does_not_suit_the_run_is_unreadable_with_the_reason(config: TrainConfig) -> None:
+    root = Path(config.a or "")
+    np.save(root / "004.npy", np.zeros((24, 24, 4), np.uint8))
+    loader = build_loader(replace(config, batch_size=14), find_domains(config), PLAIN, start=0, stop=1)
+    (batch,) = loader
+    assert batch["unreadable"] == [(str(root / "004.npy"), "it has 4 channels and this run learns from 3")]
+
+
+def test_held_out_pictures_are_of_the_kind_that_is_learnt_from(deep_config: TrainConfig) -> None:
+    a, b = held_out(find_domains(deep_config), deep_config, 2)
+    assert (a.shape, b.shape, a.dtype) == ((2, 5, 16, 16), (2, 3, 16, 16), torch.float32)
+    assert 0 <= a.min() < 0.2 < 0.8 < a.max() <= 1

@@ -69,3 +69,11 @@ def test_memory_that_runs_out_leaves_fewer_slots(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(SharedFile, "write", full)
     assert slots.take() is None
+
+
+def test_slots_hold_numbers_of_any_type() -> None:
+    slots = Slots(3, (2, 2), np.float32)
+    assert [slots.take(), slots.take()] == [0, 1]
+    pickle.loads(pickle.dumps(slots))[1][...] = [[0.25, 1], [-3, 1e9]]
+    assert slots.lend(1).tolist() == [[0.25, 1], [-3, 1e9]]
+    assert not slots[0].any()

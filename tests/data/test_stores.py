@@ -140,8 +140,9 @@ def damaged(change: Callable[[bytes], bytes], folder: Path) -> DiskCache:
         lambda data: bytes(len(data)),  # what a file system may leave after a power failure
         lambda data: data[:8] + struct.pack("<I", stores.VERSION + 1) + data[12:],  # another version
         lambda data: b"another!" + data[8:],
+        lambda data: data[:32] + b"zzzz" + data[36:],
     ],
-    ids=["bit", "cut", "header", "empty", "longer", "zeros", "version", "magic"],
+    ids=["bit", "cut", "header", "empty", "longer", "zeros", "version", "magic", "type"],
 )
 def test_a_damaged_file_counts_as_not_there_and_is_written_anew(
     change: Callable[[bytes], bytes], tmp_path: Path
@@ -175,3 +176,17 @@ def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(files.os, "replace", full)
     DiskCache(tmp_path, ["aa0"]).put(0, picture(0))
     assert list((tmp_path / "aa").iterdir()) == []
+
+
+@pytest.mark.parametrize("channels", [1, 3, 7])
+def test_pictures_of_any_kind_are_kept(channels: int, cache: Cache) -> None:
+    fractions = np.random.default_rng(0).random((3, 4, channels)).astype(np.float32)
+    cache.put(0, Prepared(np.zeros((1, 1, 1), np.uint8), 1, 1))  # so that what follows begins at an odd place
+    cache.put(1, Prepared(fractions, 30, 40))
+    cache.put(2, Prepared((fractions * 255).astype(np.uint8), 5, 6))
+    found = cache.get(1)
+    assert found is not None
+    assert found.pixels.dtype == np.float32
+    assert found.pixels.flags.aligned
+    assert same(found, Prepared(fractions, 30, 40))
+    assert same(cache.get(2), Prepared((fractions * 255).astype(np.uint8), 5, 6))

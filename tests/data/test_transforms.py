@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.transforms import Pipeline, build_transform, fit, prepared_size
+from cyclegan.data.transforms import Pipeline, build_transform, fit, mirror, prepared_size, to_planes
+from cyclegan.data.views import View
 from cyclegan.errors import UsageError
 
 CONFIG = TrainConfig(load_size=20, crop_size=16)
@@ -221,3 +222,88 @@ def test_a_pipeline_that_fails_only_on_some_picture_still_says_so(tmp_path: Path
     config = with_pipeline(tmp_path, "- CenterCrop: {height: 16, width: 16}")
     with pytest.raises(UsageError, match=r"--augment: .* fails on a picture of 40×9 pixels: Crop size"):
         build_transform(config)(PICTURE[:9], rng())
+
+
+KINDS = [(1, np.uint8), (2, np.uint8), (4, np.uint8), (7, np.uint8), (1, np.float32), (3, np.float32), (20, np.float32)]
+
+
+def of_kind(height: int, width: int, channels: int, dtype: type) -> np.ndarray:
+    fractions = rng(3).random((height, width, channels))
+    return (fractions * (255 if dtype is np.uint8 else 1)).astype(dtype)
+
+
+@pytest.mark.parametrize(("channels", "dtype"), KINDS)
+@pytest.mark.parametrize("size", [(30, 40), (5, 9), (300, 20)])
+def test_pictures_of_every_kind_stay_what_they_are(channels: int, dtype: type, size: tuple[int, int]) -> None:
+    picture = of_kind(*size, channels, dtype)
+    for result in (build_transform(CONFIG)(picture, rng()), fit(picture, 20, 16), fit(picture, 0, 16)):
+        assert (result.shape, result.dtype) == ((16, 16, channels), dtype)
+        assert picture.min() <= result.min() <= result.max() <= picture.max()
+
+
+@pytest.mark.parametrize(("channels", "dtype"), KINDS)
+def test_every_channel_is_cut_scaled_and_mirrored_like_a_picture_of_its_own(channels: int, dtype: type) -> None:
+    picture, transform = of_kind(30, 40, channels, dtype), build_transform(CONFIG)
+    for seed in range(4):
+        together = transform(picture, rng(seed))
+        for channel in range(channels):
+            alone = transform(picture[:, :, channel : channel + 1], rng(seed))
+            assert np.array_equal(together[:, :, channel], alone[:, :, 0])
+
+
+@pytest.mark.parametrize(("channels", "dtype"), KINDS)
+def test_mirroring_and_planes_are_those_of_numpy(channels: int, dtype: type) -> None:
+    picture = of_kind(6, 5, channels, dtype)
+    assert np.array_equal(mirror(picture), picture[:, ::-1])
+    planes = np.zeros((channels, 6, 5), dtype)
+    to_planes(mirror(picture), planes)
+    assert np.array_equal(planes, picture[:, ::-1].transpose(2, 0, 1))
+
+
+AS_IT_IS = replace(CONFIG, load_size=0)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_load_size_of_0_cuts_from_the_picture_as_it_is(flip: bool) -> None:
+    steps = [A.RandomCrop(16, 16)] + [A.HorizontalFlip(p=0.5)] * flip
+    reference, transform = A.Compose(steps), build_transform(replace(AS_IT_IS, flip=flip))
+    assert transform.prepare(PICTURE) is PICTURE
+    for seed in range(30):
+        state = rng(seed)
+        reference.set_random_state(state, random.Random(int(state.integers(2**63))))
+        cut = transform(PICTURE, rng(seed))
+        assert np.array_equal(cut, reference(image=PICTURE)["image"])
+        window = transform.window(30, 40, rng(seed))
+        assert window is not None
+        part = PICTURE[window.top : window.top + 16, window.left : window.left + 16]
+        assert np.array_equal(mirror(part) if window.mirrored else part, cut)
+
+
+def test_what_is_smaller_than_the_crop_is_enlarged_to_it_and_has_no_window() -> None:
+    transform = build_transform(AS_IT_IS)
+    assert transform.prepare(PICTURE[:8]).shape == (16, 80, 3)
+    assert transform.window(8, 40, rng()) is None
+    assert build_transform(CONFIG).window(300, 400, rng()) is None
+    assert transform.prepare(np.zeros((2, 5000, 1), np.uint8)).shape == (16, 16 * 16, 1)  # of a strip, the middle
+    assert transform.depends_on != build_transform(replace(AS_IT_IS, crop_size=12)).depends_on
+
+
+def test_a_pipeline_is_given_and_gives_fractions_where_a_run_learns_from_them(tmp_path: Path) -> None:
+    config = with_pipeline(
+        tmp_path,
+        "- RandomCrop: {height: 16, width: 16}\n- RandomBrightnessContrast: {p: 1.0}\n- VerticalFlip: {p: 0.5}",
+    )
+    views = {"a": View(1, np.dtype(np.float32)), "b": View(5, np.dtype(np.float32))}
+    transform = build_transform(config, views)
+    for channels in (1, 5):
+        result = transform(of_kind(30, 40, channels, np.float32), rng(2))
+        assert (result.shape, result.dtype) == ((16, 16, channels), np.float32)
+        assert 0 <= result.min() < result.max() <= 1
+
+
+def test_a_pipeline_that_is_only_fit_for_rgb_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    config = with_pipeline(tmp_path, "- RandomCrop: {height: 16, width: 16}\n- HueSaturationValue: {p: 1.0}")
+    build_transform(config)
+    with pytest.raises(UsageError, match=r"fails on a picture of 57×20 pixels with 5 channels of uint8") as caught:
+        build_transform(config, {"a": View(), "b": View(5)})
+    assert "\n" not in str(caught.value)

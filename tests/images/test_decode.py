@@ -251,6 +251,6 @@ def test_the_stored_size_needs_no_more_than_the_header(tmp_path: Path) -> None:
     (tmp_path / "head.jpg").write_bytes(data[:1000])
     assert stored_size(tmp_path / "head.jpg") == (768, 960)
     (tmp_path / "text.jpg").write_text("dear diary")
-    for name, reason in (("text.jpg", "not a picture"), ("gone.jpg", "No such file")):
+    for name, reason in (("text.jpg", "not a picture"), ("gone.jpg", "no such file")):
         with pytest.raises(UnreadableImage, match=reason):
             stored_size(tmp_path / name)

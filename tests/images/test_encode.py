@@ -15,10 +15,11 @@ PICTURE = np.stack([GREY, GREY[::-1], 255 - GREY], axis=2)
 def test_what_is_written_reads_back_in_the_format_of_its_suffix(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / f"picture{suffix.upper()}"
     write_image(path, PICTURE)
-    difference = np.abs(read_image(path).astype(int) - PICTURE)
+    stored = np.repeat(np.rint(PICTURE @ [[0.299], [0.587], [0.114]]), 3, 2) if suffix == ".pgm" else PICTURE
+    difference = np.abs(read_image(path).astype(int) - stored)
     if suffix == ".webp":
         difference = difference[4::8, 4::8]  # it halves the resolution of colour, which blurs the edges of the blocks
-    assert difference.max() <= (12 if suffix in (".jpg", ".jpeg", ".jfif", ".webp") else 0)
+    assert difference.max() <= (12 if suffix in (".jpg", ".jpeg", ".jfif", ".webp", ".avif") else 0)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 

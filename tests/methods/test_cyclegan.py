@@ -29,7 +29,7 @@ def game(**options) -> CycleGAN:
     """G doubles, F triples, D_A halves, D_B leaves as it is."""
     generators, discriminators = iter([Scale(2.0), Scale(3.0)]), iter([Scale(0.5), Scale(1.0)])
     settings = asdict(replace(CycleGANOptions(), **options))
-    return CycleGAN(lambda: next(generators), lambda: next(discriminators), **settings)
+    return CycleGAN(lambda direction: next(generators), lambda domain: next(discriminators), **settings)
 
 
 BATCH = {"a": torch.full((1, 1, 2, 2), 0.1), "b": torch.full((1, 1, 2, 2), 0.2)}
@@ -179,3 +179,21 @@ def test_unknown_names_are_sentences():
 def test_every_method_declares_its_options():
     for method in METHODS.values():
         assert method.Options()
+
+
+def test_players_have_the_channels_of_the_domains_they_work_for():
+    config = TrainConfig(channels=2, generator="resnet_6blocks", options={"lambda_identity": 0.0})
+    method = build_method(config, {"a": 4, "b": 3})
+    batch = {"a": torch.rand(1, 4, 32, 32), "b": torch.rand(1, 3, 32, 32)}
+    images = method.generate(batch)
+    shapes = {name: image.shape[1] for name, image in images.items()}
+    assert shapes == {"fake_b": 3, "fake_a": 4, "rec_a": 4, "rec_b": 3}
+    assert set(method.discriminator_losses(batch, images)) == {"discriminator_a", "discriminator_b"}
+    specs = {way: (g.spec["in_channels"], g.spec["out_channels"]) for way, g in method.generators.items()}
+    assert specs == {"ab": (4, 3), "ba": (3, 4)}
+
+
+def test_identity_between_different_channels_is_refused():
+    with pytest.raises(UsageError, match=r"--lambda-identity 0.5: .* from 1 to 4 channels .* --lambda-identity 0"):
+        build_method(TrainConfig(channels=2, generator="resnet_6blocks"), {"a": 1, "b": 4})
+    build_method(TrainConfig(channels=2, generator="resnet_6blocks"), {"a": 4, "b": 4})

@@ -112,3 +112,11 @@ def test_the_discriminators_come_with_the_state_and_its_step(tmp_path: Path) -> 
     for domain, judge in judges.items():
         for name, value in judge.state_dict().items():
             assert torch.equal(value, content["method"][f"discriminators.{domain}.{name}"])
+
+
+def test_the_ranges_of_a_run_are_in_what_its_model_says_of_itself(tmp_path):
+    ranges = {"a": "100,4000", "b": "0,255", "dtype": "uint16"}
+    state_file(tmp_path / "with.pt", state() | {"ranges": ranges})
+    state_file(tmp_path / "without.pt", state() | {"ranges": None})
+    assert load_model(tmp_path / "with.pt").info["ranges"] == ranges
+    assert "ranges" not in load_model(tmp_path / "without.pt").info

@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from cyclegan.errors import CycleganError
+from cyclegan.training.batches import Batches
 from cyclegan.training.ema import EMA, NoEMA, build_ema
 from cyclegan.training.health import PATIENCE, Averages, Guard, Pictures
 from cyclegan.training.optimizers import rate_factor
 from cyclegan.training.progress import Bar, Lines, open_progress, summary
+from cyclegan.training.samples import grid, visible
 
 CPU = torch.device("cpu")
 
@@ -155,3 +157,32 @@ def test_on_a_terminal_progress_is_a_bar(capsys, monkeypatch):
     assert captured.out == ""
     assert "7/10" in captured.err
     assert summary(FIGURES) in captured.err
+
+
+def test_bytes_and_fractions_become_the_same_pictures_and_what_is_read_stays_as_it_was():
+    bytes_ = torch.arange(256, dtype=torch.uint8).reshape(2, 2, 8, 8)
+    fractions = bytes_ / 255
+    kept = fractions.clone()
+    note = {"unreadable": [], "enlarged": []}
+    loader = [{"a": each, "b": each[:, :1]} | note for each in (bytes_, fractions)]
+    batches = Batches(loader, CPU, parts=2)
+    one, other = next(batches), next(batches)
+    assert torch.equal(fractions, kept)
+    for name, channels in (("a", 2), ("b", 1)):
+        parts = [torch.cat([part[name] for part in batch.parts]) for batch in (one, other)]
+        assert parts[0].shape == (2, channels, 8, 8)
+        assert torch.allclose(parts[0], parts[1], atol=1e-6)
+    assert (one.parts[0]["a"].min(), one.parts[1]["a"].max()) == (-1, 1)
+
+
+def test_a_grid_shows_grey_as_grey_and_of_many_channels_the_first_three():
+    five, two = torch.rand(1, 5, 4, 4) * 2 - 1, torch.rand(1, 2, 4, 4) * 2 - 1
+    assert torch.equal(visible(five), ((five[:, :3] + 1) * 127.5).round().byte())
+    assert visible(two).shape == visible(two[:, :1]).shape == (1, 1, 4, 4)
+    assert visible(torch.tensor([-1.2, 0.0, 1.2]).reshape(1, 1, 1, 3)).flatten().tolist() == [0, 128, 255]
+    grey = visible(two)
+    assert grid([grey, grey]).shape == (8, 14, 1)
+    mixed = grid([grey, visible(five)])
+    assert mixed.shape == (8, 14, 3)
+    assert (mixed[2:6, 2:6] == grey[0, 0].numpy()[:, :, None]).all()
+    assert (mixed[2:6, 8:12] == visible(five)[0].permute(1, 2, 0).numpy()).all()

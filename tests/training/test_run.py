@@ -15,6 +15,8 @@ from cyclegan.methods import options_of
 from cyclegan.training import train
 from cyclegan.training.run import default_run, open_run, stored_config
 
+PICTURES = {"channels": {"a": 3, "b": 3}, "ranges": None}
+
 
 def status(run):
     return json.loads((run / "status.json").read_text())
@@ -33,6 +35,7 @@ def test_a_run_holds_what_the_documents_say(tmp_path, tiny):
     assert {name for name in os.listdir(run) if not name.startswith(".")} == {
         "config.yaml",
         "meta.json",
+        "pictures.json",
         "status.json",
         "metrics.jsonl",
         "samples",
@@ -103,7 +106,7 @@ def test_a_file_in_the_place_of_the_run_is_refused(tmp_path, tiny):
 
 def test_two_trainers_in_one_directory_the_second_is_refused(tmp_path, tiny):
     config = tiny(steps=1)
-    with open_run(tmp_path / "run", config, "0" * 64):
+    with open_run(tmp_path / "run", config, "0" * 64, PICTURES):
         before = status(tmp_path / "run")
         with pytest.raises(CycleganError, match=rf"in use by process {os.getpid()} on "):
             train(config, tmp_path / "run")
@@ -135,7 +138,7 @@ def test_a_damaged_record_is_a_sentence_and_can_be_deleted(tmp_path, tiny, name,
 
 def test_how_a_run_failed_is_on_record(tmp_path, tiny):
     config = tiny(steps=1)
-    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, "0" * 64):
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, "0" * 64, PICTURES):
         _ = 1 / 0
     assert status(tmp_path / "run")["status"] == "failed"
     assert status(tmp_path / "run")["reason"] == "division by zero"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import resource
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
 from cyclegan.translation import Translator
+from cyclegan.translation.naming import RECORD
 
 
 class Negative(nn.Module):
@@ -16,6 +22,17 @@ class Negative(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return -x
+
+
+class Weighted(nn.Module):
+    """A negative with a weight, by which one is told from another."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(Tensor([-weight]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
 
 
 class Small(nn.Module):
@@ -48,4 +65,27 @@ def picture(path: Path, size: tuple[int, int] = (6, 4), seed: int = 0, **options
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """The files below `folder`, without the record of the job."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return sorted(name for name in found if RECORD not in name.split("/"))
+
+
+def record(folder: Path) -> list[str]:
+    """The names of what a job has left beside its translations."""
+    return sorted(path.relative_to(folder / RECORD).as_posix() for path in (folder / RECORD).rglob("*"))
+
+
+def rows(path: Path) -> list[Any]:
+    """The rows of a file of the record."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@contextlib.contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file that this process writes may become larger than `size` bytes, as if the disk were full then."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import wait
-from pathlib import Path
 
 import pytest
 
@@ -22,7 +21,7 @@ def gate() -> Iterator[threading.Event]:
 
 
 def _job(number: int) -> Job:
-    return Job(str(number), Path("in"), Path("out"))
+    return Job(str(number), "in", "out")
 
 
 def _fill(backlog: Backlog[int], gate: threading.Event, result: int = 0, weight: int = 0, limit: int = 50) -> int:

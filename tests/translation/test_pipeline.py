@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cyclegan.images import read_image
-from cyclegan.translation import Translator, jobs, pipeline, translate_folder
+from cyclegan.images import Picture, read_picture
+from cyclegan.translation import Translator, backlog, jobs, pipeline, translate_folder
 from cyclegan.translation.backlog import BYTES
 from cyclegan.translation.batch_sizes import BatchSizes
 from cyclegan.translation.jobs import Job
@@ -78,17 +80,18 @@ def test_writing_does_not_keep_reading_from_going_on(
         picture(tmp_path / f"in/{number:02d}.png")
     last_read = threading.Event()
 
-    def reading(path: Path) -> np.ndarray:
-        if path.name == "24.png":  # not one of the first 16, which are asked for before anything is written
+    def reading(path: str, **options: object) -> Picture:
+        if path.endswith("24.png"):  # not one of the first 16, which are asked for before anything is written
             last_read.set()
-        return read_image(path)
+        return read_picture(path)
 
-    def writing(path: Path, picture: np.ndarray, **options: object) -> None:
+    def writing(picture: Picture, suffix: str, **options: object) -> bytes:
         assert last_read.wait(20), "a writer waits for a reader that waits for a thread"
+        return b""
 
     monkeypatch.setattr(pipeline, "_processors", lambda: 2)
-    monkeypatch.setattr(jobs, "read_image", reading)
-    monkeypatch.setattr(jobs, "write_image", writing)
+    monkeypatch.setattr(jobs, "read_picture", reading)
+    monkeypatch.setattr(jobs, "encode_picture", writing)
     assert translate_folder(negative, tmp_path / "in", tmp_path / "out").translated == 30
 
 
@@ -106,32 +109,53 @@ def test_only_so_many_pictures_are_in_memory(
             alive += change
             most = max(most, alive)
 
-    def reading(path: Path) -> np.ndarray:
+    def reading(path: str, **options: object) -> Picture:
         count(+1)
-        return read_image(path)
+        return read_picture(path)
 
-    def writing(path: Path, picture: np.ndarray, **options: object) -> None:
+    def writing(picture: Picture, suffix: str, **options: object) -> bytes:
         count(-1)
+        return b""
 
     monkeypatch.setattr(pipeline, "_processors", lambda: 2)
-    monkeypatch.setattr(jobs, "read_image", reading)
-    monkeypatch.setattr(jobs, "write_image", writing)
+    monkeypatch.setattr(jobs, "read_picture", reading)
+    monkeypatch.setattr(jobs, "encode_picture", writing)
     translate_folder(negative, tmp_path / "in", tmp_path / "out", batch_size=3)
     assert alive == 0
     # 6 read ahead, 6 and the newest in buckets, 3 ready, two batches computing, 6 and a batch being written
     assert most <= 6 + (6 + 1) + 3 + 2 * 3 + (6 + 3)
 
 
+def test_pictures_behind_many_that_fail_at_once_are_translated(
+    tmp_path: Path, negative: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AtOnce(ThreadPoolExecutor):
+        """Reads faster than anyone can look: all that is asked for is done, and has failed, before the next look."""
+
+        def submit(self, task: Callable[..., object], /, *arguments: object, **options: object) -> Future:
+            future = super().submit(task, *arguments, **options)
+            wait([future])
+            return future
+
+    monkeypatch.setattr(backlog, "ThreadPoolExecutor", AtOnce)
+    (tmp_path / "in").mkdir()
+    for number in range(100):
+        (tmp_path / f"in/{number:02d}.png").write_bytes(b"")
+    picture(tmp_path / "in/last.png")
+    summary = translate_folder(negative, tmp_path / "in", tmp_path / "out")
+    assert (summary.translated, len(summary.failed)) == (1, 100)
+
+
 def _shapes(batches: list[pipeline.Batch]) -> list[list[tuple[int, int]]]:
-    return [[(image.shape[0], image.shape[1]) for _, image in batch] for batch in batches]
+    return [[(image.height, image.width) for _, image in batch] for batch in batches]
 
 
 def test_a_bucket_leaves_when_it_is_full_and_the_oldest_when_there_is_no_more_room() -> None:
     buckets = Buckets(BatchSizes(fp32(Negative()), 3, 1000))
-    job = Job("a", Path("a"), Path("b"))
+    job = Job("a", "a", "b")
 
     def add(height: int) -> list[list[tuple[int, int]]]:
-        return _shapes(buckets.add(job, np.zeros((height, 2, 3), np.uint8)))
+        return _shapes(buckets.add(job, Picture(np.zeros((height, 2, 3), np.uint8))))
 
     assert [add(1), add(2), add(1)] == [[], [], []]
     assert add(1) == [[(1, 2)] * 3]
@@ -143,10 +167,10 @@ def test_a_bucket_leaves_when_it_is_full_and_the_oldest_when_there_is_no_more_ro
 
 def test_large_pictures_are_not_held_back_for_company() -> None:
     buckets = Buckets(BatchSizes(fp32(Negative()), 100, 1000))
-    job = Job("a", Path("a"), Path("b"))
+    job = Job("a", "a", "b")
 
     class Large(np.ndarray):
         nbytes = BYTES // 3
 
-    held = [buckets.add(job, np.zeros((height, 2, 3), np.uint8).view(Large)) for height in (1, 2, 3, 4)]
+    held = [buckets.add(job, Picture(np.zeros((height, 2, 3), np.uint8).view(Large))) for height in (1, 2, 3, 4)]
     assert [_shapes(batches) for batches in held] == [[], [], [], [[(1, 2)]]]

@@ -1,0 +1,97 @@
+"""Which formats there are, how each is known by its first bytes, and what is said of a file that is none of them."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from cyclegan.errors import CycleganError
+
+# The name of each format that is opened, and its suffixes. Pillow knows some forty more, among them PostScript,
+# which starts a program, and layered documents, which are no pictures: only these are tried.
+FORMATS: dict[str, tuple[str, ...]] = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "PPM": (".ppm", ".pgm", ".pnm"),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k"),
+    "NPY": (".npy",),
+}
+EXTENSIONS: tuple[str, ...] = tuple(sorted(suffix for suffixes in FORMATS.values() for suffix in suffixes))
+FORMAT_OF: dict[str, str] = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
+
+# Pillow's own bound, from which it refuses a picture: more is rather a bomb than a picture
+DEFAULT_MAX_PIXELS = 357_913_940
+
+# What a file of each format begins with: offset and bytes, any of which will do
+_BEGINNINGS: dict[str, tuple[tuple[int, bytes], ...]] = {
+    "PNG": ((0, b"\x89PNG\r\n\x1a\n"),),
+    "JPEG": ((0, b"\xff\xd8\xff"),),
+    "WEBP": ((8, b"WEBP"),),
+    "BMP": ((0, b"BM"),),
+    "TIFF": tuple((0, start) for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    "GIF": ((0, b"GIF87a"), (0, b"GIF89a")),
+    "AVIF": ((4, b"ftypavif"), (4, b"ftypavis")),
+    "JPEG2000": ((0, b"\xff\x4f\xff\x51"), (0, b"\0\0\0\x0cjP  \r\n\x87\n")),
+    "NPY": ((0, b"\x93NUMPY"),),
+    "PPM": tuple((0, b"P" + digit) for digit in (b"1", b"2", b"3", b"4", b"5", b"6", b"f")),
+}
+HEAD = 16  # bytes that decide
+
+# Which extra brings a module that not everybody has
+_EXTRAS = {"tifffile": "tiff", "imagecodecs": "tiff", "pyvips": "large"}
+
+
+class UnreadableImage(CycleganError):
+    """A file that holds no picture we can read; `path` and `reason` say which and why."""
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(path, reason)  # both as arguments, so that it survives pickling between processes
+        self.path = Path(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot read {printable(os.fspath(self.path))}: {self.reason}"
+
+
+class MissingExtra(CycleganError):
+    """A library that is not installed is needed; the sentence names the extra that brings it."""
+
+    def __init__(self, what: str, module: str) -> None:
+        super().__init__(f'{what} needs {module}; pip install "cyclegan[{_EXTRAS[module]}]"')
+
+
+def printable(name: str) -> str:
+    """`name` fit for any output: bytes that are no text, newlines and control characters stand as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
+
+
+def format_of(head: bytes) -> str | None:
+    """The format of a file that begins with `head` (16 bytes or more), whatever it is called."""
+    for name, beginnings in _BEGINNINGS.items():
+        if any(head[offset : offset + len(start)] == start for offset, start in beginnings):
+            return name
+    return None
+
+
+def required(module: str, what: str) -> Any:
+    """A module that an extra brings, imported; `MissingExtra` says that `what` needs it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtra(what, module) from error
+
+
+def installed(module: str) -> bool:
+    """Whether a module that an extra brings is there and works."""
+    try:
+        import_module(module)
+    except ImportError:
+        return False
+    return True

@@ -1,0 +1,147 @@
+"""What a file says beside its pixels: orientation, EXIF, XMP, resolution; put right for an upright picture."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+_EXIF_START = b"Exif\0\0"
+_ORIENTATION_TAG = 0x0112  # Exif 2.3, section 4.6.4
+_WHOLE_NUMBERS = {3: "H", 4: "I"}  # types of a tag, as TIFF numbers them
+# In XMP as an attribute, tiff:Orientation="6", or as an element, <tiff:Orientation>6</tiff:Orientation>
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>\s*))([0-9])")
+
+# What undoes each value of the tag. 1, and values the standard does not know, leave the picture as stored.
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: np.rot90(stored, 1),
+}
+ON_ITS_SIDE = frozenset({5, 6, 7, 8})  # the values that exchange height and width
+
+# What of a TIFF's own tags is EXIF: the words of whoever made it, and the two tables behind it. The others describe the
+# layout of the pixels in that one file.
+_DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 33432, 40091, 40092, 40093, 40094, 40095)
+EXIF_TABLE, GPS_TABLE = 34665, 34853
+
+
+def upright(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """An array, H×W or H×W×C, turned as its orientation says; a view."""
+    turn = _UPRIGHT.get(orientation)
+    return stored if turn is None else turn(stored)
+
+
+def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
+    """Height and width that a picture has when it is upright."""
+    return (width, height) if orientation in ON_ITS_SIDE else (height, width)
+
+
+def exif_and_xmp(info: dict[Any, Any], notes: list[str]) -> tuple[bytes, bytes, int]:
+    """EXIF and XMP with the orientation reset, and the orientation they gave, from what Pillow keeps of a file."""
+    orientation = 0
+    exif = _raw_exif(info)
+    if exif:
+        try:
+            exif, orientation = _reset(exif)
+        except (struct.error, ValueError, IndexError):
+            exif = b""
+            notes.append("its EXIF is damaged and was left out")
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
+    xmp = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
+    found = _XMP_ORIENTATION.search(xmp)
+    if found and not orientation:
+        orientation = int(found[2])
+    return exif, upright_xmp(xmp), orientation or 1
+
+
+def upright_xmp(xmp: bytes) -> bytes:
+    """XMP that says of the picture that it is upright, if it says anything of that."""
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+
+
+def exif_of_tiff(own: Image.Exif, notes: list[str]) -> bytes:
+    """The part of a TIFF's tags that is EXIF, as EXIF bytes; call it before Pillow loads the pixels."""
+    try:
+        tags = _descriptive(own)
+        return tags.tobytes() if len(tags) else b""
+    except Exception:
+        # Pillow stumbles over damaged tags in as many ways as over damaged pixels, and those are not needed
+        notes.append("its EXIF is damaged and was left out")
+        return b""
+
+
+def descriptive(exif: bytes) -> Image.Exif:
+    """The part of EXIF that may stand among the tags of another TIFF, as Pillow's table of tags."""
+    own = Image.Exif()
+    if exif:
+        own.load(exif)
+    return _descriptive(own)
+
+
+def _descriptive(own: Image.Exif) -> Image.Exif:
+    tags = Image.Exif()
+    for code in _DESCRIPTIVE:
+        if code in own:
+            tags[code] = own[code]
+    for code in (EXIF_TABLE, GPS_TABLE):
+        if table := dict(own.get_ifd(code)):
+            tags.get_ifd(code).update(table)
+            tags[code] = 0  # that there is one; its offset is found when it is written
+    return tags
+
+
+def resolution(info: dict[Any, Any], orientation: int) -> tuple[float, float] | None:
+    """Pixels per inch along the width and the height of the upright picture, where the file has two sound numbers."""
+    try:
+        across, down = (float(value) for value in info.get("dpi") or ())
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not (0 < across < math.inf and 0 < down < math.inf):
+        return None
+    return (down, across) if orientation in ON_ITS_SIDE else (across, down)
+
+
+def exif_body(exif: bytes) -> bytes:
+    """EXIF without the six bytes that JPEG puts before it."""
+    return exif.removeprefix(_EXIF_START)
+
+
+def _raw_exif(info: dict[Any, Any]) -> bytes:
+    raw = info.get("exif")
+    if raw is None and "Raw profile type exif" in info:  # ImageMagick's way, before PNG had a chunk for it
+        digits = "".join(str(info["Raw profile type exif"]).split("\n")[3:])
+        raw = bytes.fromhex(digits) if re.fullmatch("([0-9a-fA-F]{2})*", digits) else digits.encode()
+    return bytes(raw or b"")
+
+
+def _reset(exif: bytes) -> tuple[bytes, int]:
+    """EXIF with an orientation of 1 where it has one, all other bytes as they are; and the orientation, 0 for none.
+
+    Written anew by a library, EXIF loses its thumbnail and makers' notes, which hold offsets. Raises `ValueError` or
+    `struct.error` for what is no EXIF.
+    """
+    body = bytearray(exif_body(exif))
+    order = {b"II": "<", b"MM": ">"}.get(bytes(body[:2]))
+    if order is None:
+        raise ValueError("neither byte order")
+    magic, table = struct.unpack_from(order + "HI", body, 2)
+    (count,) = struct.unpack_from(order + "H", body, table)
+    if magic != 42 or table + 2 + 12 * count > len(body):
+        raise ValueError("no table of tags")
+    orientation = 0
+    for entry in range(table + 2, table + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(order + "HH", body, entry)
+        if tag == _ORIENTATION_TAG and kind in _WHOLE_NUMBERS:
+            (orientation,) = struct.unpack_from(order + _WHOLE_NUMBERS[kind], body, entry + 8)
+            struct.pack_into(order + _WHOLE_NUMBERS[kind], body, entry + 8, 1)
+    return _EXIF_START + bytes(body), orientation

@@ -1,0 +1,205 @@
+"""A Ray cluster for as long as a folder takes: one that is there already, or one started on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cyclegan.errors import CycleganError, UsageError
+
+# Ray's own words stay in its logs: what matters of them is raised. They are said in these variables because Ray reads
+# them when it is imported; what the user has set comes first.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # or a thread that asks for an answer after the end starts a Ray of its own
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+# A cluster of one machine listens on the loopback interface alone (the name of the variable says where Ray does so by
+# itself), and only who knows the token may speak to it: whoever speaks to Ray can run anything.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+STORE = 100 * 2**20  # bytes of Ray's shared memory: names of files go through it, not pictures
+LONGEST_FOLDER = 32  # characters; sockets below it may have 107 in all
+ANSWERS_WITHIN = 10.0  # seconds
+THREADS = 4  # of a process on a machine without GPUs; with more, small pictures gain nothing
+
+
+@dataclass(frozen=True)
+class Seats:
+    """Processes that a cluster has room for, and what each takes."""
+
+    count: int
+    cpus: float
+    gpus: int
+    threads: int
+
+
+@contextlib.contextmanager
+def session(address: str | None) -> Iterator[Session]:
+    """Connect to the cluster at `address` (`auto` or HOST:PORT), or start Ray here if it is None, until the end.
+
+    Where the program is connected to Ray already, that connection is used and stays. Raises `UsageError` where there
+    is no Ray to be imported or to be found.
+    """
+    with contextlib.ExitStack() as stack:
+        local = address is None
+        if address not in (None, "auto"):
+            _reach(address)
+        settings = QUIET | (LOOPBACK | {"RAY_AUTH_TOKEN": secrets.token_hex(32)} if local else {})
+        stack.enter_context(_environment(settings))
+        ray = _import_ray()
+        if ray.is_initialized():
+            yield Session(ray, None)
+            return
+        arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+        if local:
+            folder = stack.enter_context(_short_folder())
+            arguments |= {"address": "local", "num_cpus": _processors(), "object_store_memory": STORE}
+            arguments |= {"include_dashboard": False, "_temp_dir": folder}
+        else:
+            arguments |= {"address": address}
+        stack.callback(ray.shutdown)
+        opened = Session(ray, arguments)
+        opened.connect()
+        yield opened
+
+
+class Session:
+    """A connection to a cluster. `arguments` of `ray.init` make it anew; None: it belongs to somebody else."""
+
+    def __init__(self, ray: Any, arguments: dict[str, Any] | None) -> None:
+        self.ray = ray
+        self._arguments = arguments
+
+    @property
+    def own(self) -> bool:
+        """Whether it may be closed and opened again."""
+        return self._arguments is not None
+
+    def connect(self) -> None:
+        """Begin the connection, or begin it again; `UsageError` where nothing answers."""
+        assert self._arguments is not None
+        self.ray.shutdown()
+        address = self._arguments["address"]
+        try:
+            with _silence():
+                self.ray.init(**self._arguments)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            if address == "local":
+                raise CycleganError(
+                    f"--engine ray: Ray did not start on this machine ({_first_line(error)})"
+                ) from error
+            raise UsageError(
+                f"--address {address}: there is no cluster to connect to ({_first_line(error)}); "
+                "start one by `ray start --head`, or leave --address out to use this machine alone"
+            ) from error
+
+    def nodes(self) -> list[dict[str, float]]:
+        """What each machine that is alive has: CPU, GPU, …"""
+        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+
+    def seats(self, device: str) -> Seats:
+        """As many processes as the cluster is good for: one for each GPU, where there are any and `device` allows it.
+
+        Otherwise one for every four processors. Of those half are claimed, so that the processes of a machine that is
+        lost find room on the others. Raises `UsageError` for a device that the cluster does not have.
+        """
+        nodes = self.nodes()
+        gpus = [(int(node["GPU"]), int(node.get("CPU", 0))) for node in nodes if node.get("GPU", 0) >= 1]
+        kind, _, number = device.partition(":")
+        if number:
+            raise UsageError(f"--device {device}: --engine ray gives each process a GPU of its own; use auto or {kind}")
+        if gpus and kind in ("auto", "cuda"):
+            threads = min(cpus // count for count, cpus in gpus)
+            return Seats(sum(count for count, _ in gpus), min(threads, 1), 1, max(threads, 1))
+        if kind == "cuda":
+            raise UsageError("--device cuda: the cluster has no GPU; use auto or cpu")
+        cpus = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
+        if not cpus:
+            raise CycleganError("--engine ray: no machine of the cluster offers a processor; start it with some")
+        threads = min(THREADS, *cpus)
+        return Seats(sum(count // threads for count in cpus), threads // 2 or 0.5, 0, threads)
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise UsageError(f'--engine ray: {error}; install it by pip install "cyclegan[ray]"') from None
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # that of the terminal; another writes into the logs of Ray
+            handler.setLevel(logging.CRITICAL)
+    return ray
+
+
+def _reach(address: str) -> None:
+    """Ray itself waits for minutes, and says nothing, where nothing answers."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "//" in host:
+        raise UsageError(f"--address {address}: is neither auto nor HOST:PORT, such as 10.0.0.1:6379")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERS_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"--address {address}: nothing answers there ({_first_line(error)}); "
+            "name the address that `ray start --head` printed, or leave --address out to use this machine alone"
+        ) from None
+
+
+@contextlib.contextmanager
+def _environment(settings: dict[str, str]) -> Iterator[None]:
+    added = {name: value for name, value in settings.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing on the terminal: at any level, and from C++, Ray says there that a level was set."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    sys.stderr.flush()
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextlib.contextmanager
+def _short_folder() -> Iterator[str]:
+    """A folder for Ray's sockets and logs, which goes when Ray does."""
+    place = tempfile.gettempdir()
+    if len(place) > LONGEST_FOLDER and os.path.isdir("/tmp"):
+        place = "/tmp"
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first_line(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[0].strip().rstrip(".").lower()

@@ -1,0 +1,95 @@
+"""Where the tiles of a picture lie along one of its axes, and how much each counts at every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+RAMP = 4  # of an overlap the middle one part in so many passes from one tile to the next
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Tiles of `tile` pixels that cover `size`, each sharing at least `overlap` with the next.
+
+    All begin at a multiple of `multiple`, the step of the network, and so do their interiors: what of each nobody else
+    answers for. `size` and `tile` are such multiples too. The last tile ends where the picture does; what is left over
+    makes all overlaps a little wider.
+    """
+
+    size: int
+    tile: int
+    overlap: int
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.size % self.multiple == self.tile % self.multiple == 0, self
+        assert 0 <= self.overlap < self.tile, self
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """The first pixel of each tile."""
+        if self.size <= self.tile:
+            return (0,)
+        step = (self.tile - self.overlap) // self.multiple * self.multiple
+        assert step > 0, self
+        room = self.size - self.tile
+        steps = -(-room // step)
+        return tuple(room * number // steps // self.multiple * self.multiple for number in range(steps + 1))
+
+    @property
+    def extent(self) -> int:
+        """Pixels of each tile: those of the picture where it is smaller than a tile."""
+        return min(self.tile, self.size)
+
+    def _seam(self, number: int) -> tuple[float, float]:
+        """The middle of what tile `number` shares with the next, and half the width of the passage between them."""
+        this, following = self.starts[number], self.starts[number + 1]
+        return (this + self.tile + following) / 2, (this + self.tile - following) / RAMP / 2
+
+    def span(self, number: int) -> tuple[int, int]:
+        """The pixels of the picture for which tile `number` counts at all."""
+        first, last = 0, self.size
+        if number:
+            middle, half = self._seam(number - 1)
+            first = int(np.floor(middle - half))
+        if number + 1 < len(self.starts):
+            middle, half = self._seam(number)
+            last = int(np.ceil(middle + half))
+        return first, last
+
+    def weights(self, number: int) -> np.ndarray:
+        """How much tile `number` counts at each pixel of its span, float32; all tiles together count 1 everywhere.
+
+        From 0 to 1 along half a cosine in the middle of an overlap. The outer part, which the mirrored edge of the
+        tile has reached, counts nothing.
+        """
+        first, last = self.span(number)
+        centres = np.arange(first, last) + 0.5
+        weights = np.ones(last - first)
+        if number:
+            weights *= _risen(centres, *self._seam(number - 1))
+        if number + 1 < len(self.starts):
+            weights *= 1 - _risen(centres, *self._seam(number))
+        return weights.astype(np.float32)
+
+    def interior(self, number: int) -> tuple[int, int]:
+        """The pixels of the picture that tile `number` answers for: the interiors of all tiles make up the axis."""
+        bounds = [0, *(self._middle(seam) for seam in range(len(self.starts) - 1)), self.size]
+        return bounds[number], bounds[number + 1]
+
+    def _middle(self, number: int) -> int:
+        return int(self._seam(number)[0]) // self.multiple * self.multiple
+
+
+def _risen(at: np.ndarray, middle: float, half: float) -> np.ndarray:
+    """From 0 at `middle` − `half` to 1 at `middle` + `half`."""
+    share = np.clip((at - middle) / (2 * half) + 0.5, 0, 1) if half else (at >= middle).astype(float)
+    return (1 - np.cos(np.pi * share)) / 2
+
+
+def rounded(pixels: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-pixels // multiple) * multiple

@@ -1,0 +1,68 @@
+"""A program: pictures of a folder through `--engine ray`, telling on stdout what is settled, for tests.
+
+`python -m tests.translation.cluster_job MODEL SOURCE DEST [ADDRESS]`. What DEST has already is not done again. Reading
+a picture takes a moment, so that there is time to kill something; one called `fatal.png` brings its process down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from cyclegan.errors import CycleganError
+from cyclegan.translation import cluster
+from cyclegan.translation.jobs import Ends, Failure, Job
+from cyclegan.translation.work import EngineOptions, Work
+
+MOMENT = 0.02  # seconds
+
+
+@dataclass(frozen=True)
+class Slow(Ends):
+    """Pictures that take a while to come."""
+
+    def read(self, job: Job, *arguments: Any, **options: Any) -> Any:
+        """As `Ends.read`, later or never."""
+        time.sleep(MOMENT)
+        if job.name == "fatal.png":
+            os._exit(1)
+        return super().read(job, *arguments, **options)
+
+
+def work_for(model: str, dest: str, ends: type[Ends] = Slow) -> Work:
+    """What gives the same bytes in whatever company a picture is."""
+    return Work(ends(dest), model=model, precision="fp32", batch_size=1, tile=None)
+
+
+def jobs_for(source: str, dest: str) -> list[Job]:
+    """One for each file of `source` that `dest` has not."""
+    there = set(os.listdir(dest))
+    return [Job(name, os.path.join(source, name), name) for name in sorted(os.listdir(source)) if name not in there]
+
+
+def tell(**words: Any) -> None:
+    """One line of JSON for the test."""
+    sys.stdout.write(json.dumps(words) + "\n")
+    sys.stdout.flush()
+
+
+def settle(job: Job, failure: Failure | None) -> None:
+    """Say what became of a picture."""
+    tell(name=job.name, **({} if failure is None else {"error": failure.error, "reason": failure.reason}))
+
+
+def main(model: str, source: str, dest: str, address: str | None = None) -> None:
+    """Do the job, or say in one line why not."""
+    cluster.PATIENCE = 15.0
+    try:
+        cluster.run(work_for(model, dest), jobs_for(source, dest), settle, EngineOptions(address=address))
+    except CycleganError as error:
+        tell(raised=type(error).__name__, text=str(error))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
