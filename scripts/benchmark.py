@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time cyclegan against a textbook CycleGAN: `python scripts/benchmark.py train|translate|tiles|folder|data|scale --help`."""
+"""Time cyclegan against a textbook CycleGAN, and itself: `python scripts/benchmark.py --help` lists what."""
 
 from __future__ import annotations
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from cyclegan.images import Full, Picture, Range, RangeRule, full_range, parse_range
+from cyclegan.images import Full, Picture, Range, RangeRule, full_range, hiding, parse_range, with_channels
 
 BYTES = np.dtype(np.uint8)
 FRACTIONS = np.dtype(np.float32)
 FULL = Full()
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's grey
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,7 @@ class View:
             )
         scale = self.rule.of([picture.pixels])
         shown = self._scaled(with_channels(picture.pixels, self.channels), scale)
-        if picture.alpha is not None and not picture.alpha.all():
-            shown = shown.copy()
-            shown[picture.alpha == 0] = 255 if self.dtype == BYTES else 1
-        return shown
+        return hiding(shown, picture.alpha, 255 if self.dtype == BYTES else 1)
 
     @property
     def depends_on(self) -> tuple[str | int, ...]:
@@ -64,22 +60,6 @@ class View:
 
 Views = Mapping[str, View]  # of domain "a" and "b"
 PLAIN: Views = {"a": View(), "b": View()}  # 8-bit RGB
-
-
-def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """HWC pixels with as many channels as a run learns from: grey as equal red, green and blue, colour as its luma.
-
-    Raises `ValueError`, in words, for what has neither the right number nor a meaning as grey or colour.
-    """
-    have = pixels.shape[2]
-    if have == channels:
-        return pixels
-    if have == 1 and channels == 3:
-        return np.repeat(pixels, 3, axis=2)
-    if have == 3 and channels == 1:
-        luma = pixels @ _LUMA
-        return (np.rint(luma) if pixels.dtype.kind in "iu" else luma).astype(pixels.dtype)[:, :, None]
-    raise ValueError(f"it has {have} channels and this run learns from {channels}")
 
 
 def ranges_of(views: Views) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from cyclegan.images.formats import DEFAULT_MAX_PIXELS, EXTENSIONS, FORMATS, Mis
 from cyclegan.images.picture import Details, Header, Picture
 from cyclegan.images.ranges import Full, Range, RangeRule, full_range, parse_range
 from cyclegan.images.regions import ArrayRegions, Regions, open_regions
+from cyclegan.images.showing import hiding, with_channels
 from cyclegan.images.view import Decoded, as_rgb, decode_file, decode_image, read_image, rgb_array, stored_size
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "encode_image",
     "encode_picture",
     "full_range",
+    "hiding",
     "is_image",
     "list_images",
     "open_regions",
@@ -47,6 +49,7 @@ __all__ = [
     "read_picture",
     "rgb_array",
     "stored_size",
+    "with_channels",
     "write_image",
     "write_picture",
 ]

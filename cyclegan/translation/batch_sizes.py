@@ -5,11 +5,15 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+from cyclegan.images import Picture
 from cyclegan.translation.translator import Translator
+
+T = TypeVar("T")
 
 Size = tuple[int, int]  # height, width
 
@@ -53,16 +57,16 @@ class BatchSizes:
         return self._sizes[size]
 
     def fit(
-        self, attempt: Callable[[Sequence[np.ndarray]], list[np.ndarray] | None], pictures: Sequence[np.ndarray]
-    ) -> list[np.ndarray | str]:
-        """The translations of pictures of one size that have just run out of memory together, or reasons.
+        self, attempt: Callable[[Sequence[Picture]], Sequence[T] | None], pictures: Sequence[Picture]
+    ) -> list[T | None]:
+        """What `attempt` makes of pictures of one size that have just run out of memory together.
 
-        `attempt` translates, or returns None for want of memory. The batch is halved until it fits, and the size that
-        does is kept for pictures like these; a picture that does not fit alone gets a reason. Said once in a job.
+        It returns None for want of memory. The batch is halved until it fits, and the size that does is kept for
+        pictures like these; a picture that does not fit alone gets None. Said once in a job.
         """
-        height, width = pictures[0].shape[:2]
+        height, width = pictures[0].height, pictures[0].width
         size = max(1, min(self[height, width], len(pictures) // 2))
-        results: list[np.ndarray | str] = []
+        results: list[T | None] = []
         while len(results) < len(pictures):
             release_memory(self._translator.device)
             made = attempt(pictures[len(results) : len(results) + size])
@@ -71,7 +75,7 @@ class BatchSizes:
             elif size > 1:
                 size //= 2
             else:
-                results.append(too_large(height, width))
+                results.append(None)
         self._sizes[height, width] = size
         if not self._said and len(pictures) > 1:
             self._said = True
@@ -122,7 +126,7 @@ def try_batch(translator: Translator, pictures: Sequence[np.ndarray]) -> list[np
     try:
         return translator.batch(pictures)
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     return None
 
@@ -143,7 +147,8 @@ def release_memory(device: torch.device) -> None:
 _SIGNS = ("out of memory", "not enough memory", "allocate", "alloc_failed")
 
 
-def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error means that memory has run out, whatever library says so."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(sign in str(error).lower() for sign in _SIGNS)

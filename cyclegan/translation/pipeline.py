@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -186,14 +186,11 @@ class Pipeline:
 
     def _in_parts(self, pictures: list[Picture]) -> list[Picture | Failure | None]:
         """The translations of pictures that did not fit together; None for one that does not fit alone."""
-        by_pixels = {id(picture.pixels): picture for picture in pictures}
 
-        def some(part):  # type: ignore[no-untyped-def]
-            chosen = [by_pixels[id(pixels)] for pixels in part]
-            return self._computer.submit(attempt, self._translator, chosen).result()
+        def some(part: Sequence[Picture]) -> list[Picture | Failure] | None:
+            return self._computer.submit(attempt, self._translator, part).result()
 
-        results = self._sizes.fit(some, [picture.pixels for picture in pictures])
-        return [None if isinstance(result, str) else result for result in results]  # type: ignore[misc]
+        return self._sizes.fit(some, pictures)
 
     def _finish(self, job: Job, result: Picture | Failure | Written) -> None:
         """Have a translation written, unless it is already, or say why there is none."""

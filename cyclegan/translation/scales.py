@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cyclegan.images import Full, Picture, Range, RangeRule, parse_range
-
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's grey
+from cyclegan.images import Full, Picture, Range, RangeRule, hiding, parse_range, with_channels
 
 FULL = Full()
 
@@ -53,33 +51,5 @@ class Scales:
 
 
 def seen(pixels: np.ndarray, alpha: np.ndarray | None, source: Range, channels: int) -> np.ndarray:
-    """What a network of so many channels is shown of stored pixels, in stored numbers; `ValueError` as below."""
+    """Stored pixels as a network of so many channels is shown them; `ValueError` as `with_channels` raises."""
     return with_channels(hiding(pixels, alpha, source.high), channels)
-
-
-def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """H×W×C pixels with the channels that a network takes: grey becomes equal red, green and blue, colour its luma.
-
-    Raises `ValueError`, in words, for what has neither the right number nor a meaning as grey or colour.
-    """
-    have = pixels.shape[2]
-    if have == channels:
-        return pixels
-    if have == 1 and channels == 3:
-        return np.repeat(pixels, 3, axis=2)
-    if have == 3 and channels == 1:
-        luma = pixels @ _LUMA
-        return (np.rint(luma) if pixels.dtype.kind in "iu" else luma).astype(pixels.dtype)[:, :, None]
-    raise ValueError(f"it has {have} channels and the model takes {channels}")
-
-
-def hiding(pixels: np.ndarray, alpha: np.ndarray | None, white: float) -> np.ndarray:
-    """Pixels in which what is wholly transparent is white, so that no colour hidden there reaches a network."""
-    if alpha is None:
-        return pixels
-    hidden = alpha == 0
-    if not hidden.any():
-        return pixels
-    shown = pixels.copy()
-    shown[hidden] = white
-    return shown

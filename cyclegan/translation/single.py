@@ -10,7 +10,7 @@ import numpy as np
 from cyclegan.errors import CycleganError
 from cyclegan.files import replacing
 from cyclegan.images import ArrayRegions, Header, Picture, UnreadableImage, open_regions, open_writer
-from cyclegan.translation.batch_sizes import _is_out_of_memory, release_memory, too_large
+from cyclegan.translation.batch_sizes import is_out_of_memory, release_memory, too_large
 from cyclegan.translation.jobs import Alone, Ends, Failure, Job, TileFor, write_failure
 from cyclegan.translation.tiles import translate_regions
 from cyclegan.translation.tiling import Tiling
@@ -67,7 +67,7 @@ class Single:
         try:
             tile = self._tiling.tile_for(self._translator, header)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return None  # not even the estimate fits; what is to be done will be seen when the picture does not
         if tile is None:
@@ -96,7 +96,7 @@ class Single:
                 overlap=self._overlap,
             )
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return Failure("MemoryError", too_large(picture.height, picture.width))
         return replace(picture, pixels=np.concatenate(bands))
@@ -132,7 +132,7 @@ def attempt(translator: Translator, pictures: Sequence[Picture]) -> list[Picture
         if len(pictures) == 1:
             return [Failure.of(error)]
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return None
     # One of them does not suit the model; which, and for what reason, is seen when each goes by itself

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.networks.sharing import SharedStatistics, Window
-from cyclegan.translation.batch_sizes import _is_out_of_memory as is_out_of_memory
-from cyclegan.translation.batch_sizes import release_memory
+from cyclegan.translation.batch_sizes import is_out_of_memory, release_memory
 from cyclegan.translation.tile_plan import Axis, rounded
 from cyclegan.translation.translator import Translator
 

@@ -371,7 +371,7 @@ def test_a_picture_that_does_not_suit_the_run_is_unreadable_with_the_reason(conf
     np.save(root / "004.npy", np.zeros((24, 24, 4), np.uint8))
     loader = build_loader(replace(config, batch_size=14), find_domains(config), PLAIN, start=0, stop=1)
     (batch,) = loader
-    assert batch["unreadable"] == [(str(root / "004.npy"), "it has 4 channels and this run learns from 3")]
+    assert batch["unreadable"] == [(str(root / "004.npy"), "it has 4 channels and the model takes 3")]
 
 
 def test_held_out_pictures_are_of_the_kind_that_is_learnt_from(deep_config: TrainConfig) -> None:

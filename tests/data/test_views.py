@@ -55,7 +55,7 @@ def test_grey_and_colour_become_each_other_and_nothing_else_does() -> None:
     luma = colour.astype(float) @ [0.299, 0.587, 0.114]
     assert np.abs(with_channels(colour, 1)[..., 0] - luma).max() <= 0.5
     for have, wanted in ((4, 3), (3, 4), (2, 1), (1, 4)):
-        with pytest.raises(ValueError, match=f"it has {have} channels and this run learns from {wanted}"):
+        with pytest.raises(ValueError, match=f"it has {have} channels and the model takes {wanted}"):
             with_channels(numbers("uint8", have), wanted)
 
 

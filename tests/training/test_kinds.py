@@ -183,4 +183,4 @@ def test_pictures_of_another_kind_among_the_others_are_unreadable_with_the_reaso
     monkeypatch.setattr(survey, "HEADERS", 8)  # so that the sample misses it
     with caplog.at_level(logging.WARNING, "cyclegan"):
         train(config(a, b, steps=13), tmp_path / "run")
-    assert "1-stray.npy cannot be read (it has 4 channels and this run learns from 3)" in caplog.text
+    assert "1-stray.npy cannot be read (it has 4 channels and the model takes 3)" in caplog.text
