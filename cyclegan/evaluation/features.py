@@ -117,9 +117,7 @@ def _inception(wanted: Wanted, device: torch.device) -> Extractor:
     path = inception.find_weights(wanted.weights, download=wanted.download)
     network = inception.load_inception(path).to(device)
     digest = file_sha256(path)
-    known = (
-        "the weights of FID" if digest == inception.SHA256 else "weights of your own, not those that FID is defined by"
-    )
+    known = "the weights of FID" if digest == inception.SHA256 else "weights of your own, not those of FID"
     how = f"bilinear to {inception.SIDE} px without antialiasing, as pytorch-fid; {known}"
     return Extractor("inception", digest, how, network, inception.prepare, device)
 

@@ -104,7 +104,8 @@ def load_inception(weights: Path) -> nn.Module:
 
     Raises `UsageError` for a file that is not there or holds something else; nothing in it is run.
     """
-    network = FIDInception()
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and a trainer may be asking
+        network = FIDInception()
     fill(network, read_weights(weights, "--features inception"), weights, "--features inception")
     network.fc = nn.Identity()
     return network.eval()

@@ -125,7 +125,8 @@ def _read(file: Path, device: torch.device) -> Judge | None:
         with safe_open(file, framework="pt", device="cpu") as opened:
             about = json.loads((opened.metadata() or {})["about"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
-        network = JudgeNetwork()
+        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and a trainer may be asking
+            network = JudgeNetwork()
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):  # not there, cut short, of another version
         return None

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cyclegan.config import resolve
-from cyclegan.data.domains import find_domains
+from cyclegan.data.domains import Pictures, find_domains
 from cyclegan.devices import is_exact, pick_device, prepare
 from cyclegan.errors import UsageError
 from cyclegan.evaluation import protocol
@@ -150,8 +150,7 @@ def _prepared(options: Options) -> torch.device:
 
 
 def _some(folder: Path, option: str, size: int, options: Options) -> Squares:
-    names = names_in(folder, option)
-    return Squares(folder, names[: options.max_pictures], size).read()
+    return Squares.of(Pictures(folder, tuple(names_in(folder, option))), size, options.max_pictures).read()
 
 
 def _domains(options: Options, size: int) -> tuple[dict[str, Squares], dict[str, str]]:

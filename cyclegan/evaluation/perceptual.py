@@ -30,7 +30,8 @@ class LPIPS(nn.Module):
         from torchvision.models import alexnet
 
         super().__init__()
-        network = alexnet(weights=None)
+        with torch.random.fork_rng(devices=[]):  # its first weights are drawn
+            network = alexnet(weights=None)
         fill(network, read_weights(backbone, OPTION), backbone, OPTION)
         self.features = network.features
         weights = read_weights(linear, OPTION)
