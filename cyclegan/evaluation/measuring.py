@@ -127,6 +127,9 @@ def measure_folders(fake: Path, real: Path | None, source: Path | None, directio
         fakes, reals = (_some(folder, option, size, options) for option, folder in list(named.items())[:2])
         sources = None if source is None else in_order_of(fakes, source, "--source").read()
         training, domain_names = _domains(options, size)
+        for option, judged in (("--real", reals), ("--source", sources)):
+            if judged is not None:
+                _refuse_learned(option, judged, training)
         extractor, judge = _judges(options, training, device)
         one = OneWay(direction[1], reals, sources, training.get(direction[1]), extractor, judge, seed=options.seed)
         figures |= one.figures(pairs(fakes, sources))
@@ -163,6 +166,17 @@ def _domains(options: Options, size: int) -> tuple[dict[str, Squares], dict[str,
     training = {"a": Squares.of(found.train_a, size, MOST), "b": Squares.of(found.train_b, size, MOST)}
     folders = {"a": config.a, "b": config.b}
     return training, {domain: Path(folder).name if folder else domain.upper() for domain, folder in folders.items()}
+
+
+def _refuse_learned(option: str, judged: Squares, training: Mapping[str, Squares]) -> None:
+    """`UsageError` where a judge would judge pictures that it learned from, and of course know them."""
+    learned = {path.resolve() for squares in training.values() for path in squares.paths()}
+    known = sum(path.resolve() in learned for path in judged.paths())
+    if known:
+        raise UsageError(
+            f"{option}: {known} of {len(judged)} pictures in {judged.root} are among those that the judge learns from; "
+            "give held-out ones"
+        )
 
 
 def _judges(options: Options, training: Mapping[str, Squares], device: torch.device) -> tuple[Extractor, Judge | None]:

@@ -128,12 +128,15 @@ def test_a_judge_of_two_folders_learns_from_others(program: Program, fake: Path,
     ask = ("evaluate", "--fake", fake, "--real", real)
     is_refusal(program(*ask), "--features judge", "others than it judges", "--data")
     data_set(tmp_path / "data", train=12, test=2, side=32)
-    ended = program(*ask, "--a", tmp_path / "data" / "trainA", "--b", tmp_path / "data" / "trainB", "--json")
+    names = {"--a": "trainA", "--b": "trainB", "--test-a": "testA", "--test-b": "testB"}
+    given = tuple(word for option, name in names.items() for word in (option, tmp_path / "data" / name))
+    ended = program(*ask, *given, "--json")
     assert ended.code == 0, ended.err
     answer = json.loads(ended.out)
     assert 0 <= answer["metrics"]["judge_real"] <= 1
-    ended = program(*ask, "--a", tmp_path / "data" / "trainA", "--b", tmp_path / "data" / "trainB")
-    assert "are taken for trainB" in ended.out
+    assert "are taken for trainB (real trainB: " in program(*ask, *given).out
+    learned = ("evaluate", "--fake", fake, "--real", tmp_path / "data" / "trainB", *given)
+    is_refusal(program(*learned), "--real", "12 of 12 pictures", "held-out")
 
 
 def test_label_maps_need_no_features(program: Program, tmp_path: Path) -> None:
