@@ -64,8 +64,13 @@ def identity_error(pictures: Tensor, translated: Tensor) -> Tensor:
 
 
 def _levels(x: Tensor, y: Tensor) -> Tensor:
-    return (x - y).abs().double().mean(dim=(1, 2, 3)) * 127.5
+    return (_exact(x) - _exact(y)).abs().mean(dim=(1, 2, 3)) * 127.5
 
 
 def _to_levels(x: Tensor) -> Tensor:
-    return (x.double() + 1) * 127.5
+    return (_exact(x) + 1) * 127.5
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In float64, which a Mac's GPU does not have."""
+    return (x.cpu() if x.device.type == "mps" else x).double()

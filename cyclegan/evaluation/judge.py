@@ -58,7 +58,7 @@ class Judge:
     @torch.inference_mode()
     def taken_for_b(self, pictures: Tensor) -> Tensor:
         """For each of uint8 N × 3 × S × S pictures whether it is taken for one of B: N booleans, on the CPU."""
-        return self.network(shrunk(pictures).to(self.device)).cpu() > 0
+        return self.network.verdict(shrunk(pictures).to(self.device)).cpu()
 
     def share(self, batches: Iterable[Tensor], domain: str) -> float:
         """The share of pictures, in batches, that are taken for those of `domain`, "a" or "b"."""
@@ -67,7 +67,7 @@ class Judge:
         return {"a": 1 - of_b, "b": of_b}[domain]
 
     def extractor(self) -> Extractor:
-        """Its features, 128 of them, for FID, KID and distances."""
+        """Its features, 256 of them, for FID, KID and distances."""
         how = f"bicubic to {SIDE} px, antialiased, 8 bits; what comes before the last layer of the judge"
         return Extractor("judge", self.sha256, how, self.network.features, shrunk, self.device)
 

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SIDE = 64  # pixels that the judge sees
-FEATURES = 128
+CHANNELS = 128
+FEATURES = 2 * CHANNELS
 BATCH = 64
 STEPS = 400
 CHECK_EVERY = 40  # steps between two looks at the pictures that decide when to stop
@@ -29,7 +30,7 @@ RATE = 3e-3  # at its highest; it rises for a tenth of the steps and then falls 
 # At random: the share of pictures compressed and the JPEG qualities; blurred, and by how many pixels at most; the
 # greatest noise, in levels of 255; the smallest part of the side that is cut out; the greatest change of brightness
 # and contrast.
-COMPRESSED, QUALITIES = 0.3, (30, 95)
+COMPRESSED, QUALITIES = 0.3, (50, 95)
 BLURRED, BLUR = 0.3, 1.0
 NOISE = 8.0
 CUT = 0.75
@@ -41,7 +42,7 @@ class JudgeNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (3, 32, 64, 96, FEATURES)
+        widths = (3, 32, 64, 96, CHANNELS)
         layers: list[nn.Module] = []
         for start, end in pairwise(widths):
             layers += [nn.Conv2d(start, end, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(end), nn.ReLU()]
@@ -49,13 +50,17 @@ class JudgeNetwork(nn.Module):
         self.head = nn.Linear(FEATURES, 1)
 
     def features(self, pictures: Tensor) -> Tensor:
-        """N × 128."""
+        """N × 256: mean and maximum of each channel, since an animal may fill the picture or a corner of it."""
         maps: Tensor = self.body(pictures.float() / 127.5 - 1)
-        return maps.mean(dim=(2, 3))
+        return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
 
     def forward(self, pictures: Tensor) -> Tensor:
         scores: Tensor = self.head(self.features(pictures))
         return scores[:, 0]
+
+    def verdict(self, pictures: Tensor) -> Tensor:
+        """N booleans, true for B: by the picture and its mirror image together."""
+        return self(pictures) + self(pictures.flip(3)) > 0
 
 
 @dataclass(frozen=True)
@@ -88,22 +93,23 @@ def school(a: Tensor, b: Tensor, *, seed: int, device: torch.device) -> Schooled
     wanted = torch.cat([torch.zeros(BATCH // 2), torch.ones(BATCH // 2)]).to(device)
     while step < STEPS and step - best_step <= PATIENCE * CHECK_EVERY:
         network.train()
-        for _ in range(CHECK_EVERY):
+        for _ in range(min(CHECK_EVERY, STEPS - step)):
             batch = torch.cat([_some(pictures, BATCH // 2, draws) for pictures in learned])
             loss = F.binary_cross_entropy_with_logits(network(worsened(batch, draws).to(device)), wanted)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
-        step += CHECK_EVERY
+            step += 1
         scores = [_scores(network, pictures, device) for pictures in stopping]
         doubt = float(F.softplus(scores[0]).mean() + F.softplus(-scores[1]).mean()) / 2
         if doubt < best_loss:
             best, best_loss, best_step = copy.deepcopy(network.state_dict()), doubt, step
     network.load_state_dict(best)
     network.eval().requires_grad_(False)
-    told_a, told_b = (_scores(network, pictures, device) for pictures in marking)
-    accuracy = float((told_a <= 0).float().mean() + (told_b > 0).float().mean()) / 2
+    with torch.inference_mode():
+        of_b = [float(network.verdict(pictures.to(device)).double().mean()) for pictures in marking]
+    accuracy = (1 - of_b[0] + of_b[1]) / 2
     return Schooled(network, accuracy, best_step, _counts(learned), _counts(marking))
 
 

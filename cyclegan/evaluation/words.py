@@ -33,7 +33,7 @@ def way(figures: Figures, names: tuple[str, str], suffix: str, source_suffix: st
         for name, label, form in _TABLE:
             cells = (f"{name}{part}{suffix}" for part in ("", "_real", "_source"))
             shown = [form.format(figures[key]) if key in figures else "" for key in cells]
-            if shown[0]:
+            if shown[0] and "nan" not in shown[0]:
                 yield f"{label:24}{shown[0]:>12}{shown[1]:>10}{shown[2]:>14}"
     for key, label, form in _alone(suffix, source_suffix, target_suffix):
         if key in figures and math.isfinite(figures[key]):

@@ -41,6 +41,17 @@ def test_generators_that_invert_come_back_whole_and_invert_the_light(sets: dict[
     assert {name.rpartition("_")[2] for name in found} == {"ab", "ba", "a", "b"}
 
 
+def test_a_picture_comes_back_by_way_of_both_generators(sets: dict[str, Squares]) -> None:
+    found = bench(sets).measure({"ab": Engine(torch.neg), "ba": Engine(lambda x: x)})
+    for domain in "ab":
+        unit = torch.cat(list(sets[f"test{domain.upper()}"].batches())).float() / 127.5 - 1
+        wanted = float((2 * unit).abs().mean()) * 127.5  # what comes back is the negative
+        assert found[f"cycle_l1_{domain}"] == pytest.approx(wanted, rel=1e-5)
+        assert found[f"cycle_noise_l1_{domain}"] != found[f"cycle_l1_{domain}"]
+    assert found["identity_l1_a"] == 0
+    assert found["identity_l1_b"] > 5
+
+
 def test_one_that_does_nothing_scores_what_doing_nothing_scores(sets: dict[str, Squares]) -> None:
     found = bench(sets).measure({"ab": Engine(lambda x: x)}, ["ab"])
     for name in ("fid", "kid", "kid_std", "diversity"):
