@@ -92,7 +92,7 @@ def find_judge(a: Squares, b: Squares, *, seed: int = 0, device: torch.device | 
     if known is not None:
         return known
     log.info(
-        "teaching a judge to tell %s from %s by %d + %d pictures, once for this data set; about a minute",
+        "teaching a judge to tell %s from %s by %d + %d pictures, once for this data set; some minutes on a processor",
         *(a.root, b.root, len(a), len(b)),
     )
     began = time.monotonic()

@@ -182,7 +182,7 @@ def _refuse_learned(option: str, judged: Squares, training: Mapping[str, Squares
 def _judges(options: Options, training: Mapping[str, Squares], device: torch.device) -> tuple[Extractor, Judge | None]:
     """What gives the features, and the judge, where there are pictures enough to teach one."""
     wanted = options.features
-    if wanted.name != JUDGE:  # first, since it may fail, and a judge takes a minute
+    if wanted.name != JUDGE:  # first, since it may fail, and a judge takes minutes
         extractor = load_extractor(wanted, device)
         few = [squares for squares in training.values() if len(squares) < FEWEST]
         if few:

@@ -47,12 +47,14 @@ class JudgeNetwork(nn.Module):
         for start, end in pairwise(widths):
             layers += [nn.Conv2d(start, end, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(end), nn.ReLU()]
         self.body = nn.Sequential(*layers)
+        self.scale = nn.BatchNorm1d(FEATURES, affine=False)  # so that distances do not hang on a few large channels
         self.head = nn.Linear(FEATURES, 1)
 
     def features(self, pictures: Tensor) -> Tensor:
         """N × 256: mean and maximum of each channel, since an animal may fill the picture or a corner of it."""
         maps: Tensor = self.body(pictures.float() / 127.5 - 1)
-        return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+        found: Tensor = self.scale(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
+        return found
 
     def forward(self, pictures: Tensor) -> Tensor:
         scores: Tensor = self.head(self.features(pictures))
