@@ -66,6 +66,7 @@ cli = Commands(
     modules={
         "train": ("cyclegan.cli.train", "Learn to translate between two folders of pictures."),
         "translate": ("cyclegan.cli.translate", "Translate a picture or a folder with a trained model."),
+        "evaluate": ("cyclegan.cli.evaluate", "Measure how good translations are."),
         "info": ("cyclegan.cli.info", "Say what a run, a checkpoint or a generators file holds."),
         "data": ("cyclegan.cli.data", "Make demo pictures, check folders, score translations."),
         "export": ("cyclegan.cli.export", "Write a model in another tool's format."),

@@ -1,0 +1,125 @@
+"""`cyclegan evaluate`: how good translations are, in figures and in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from cyclegan.errors import UsageError
+
+_PATH = click.Path(path_type=Path)
+_DIRECTIONS = ("ab", "ba")
+
+
+@click.command("evaluate")
+@click.argument("model", type=_PATH, required=False)
+@click.option("--fake", type=_PATH, metavar="DIR", help="Instead of MODEL: translated pictures.")
+@click.option("--real", type=_PATH, metavar="DIR", help="Real pictures of the domain that those were translated to.")
+@click.option("--source", type=_PATH, metavar="DIR", help="What they were translated from, under the same names.")
+@click.option("--truth", type=_PATH, metavar="DIR", help="Right answers under the same names, with any suffix.")
+@click.option(
+    "--direction",
+    type=click.Choice(_DIRECTIONS),
+    help="Only from A to B, or back; with --fake what the pictures are, ab unless given.",
+)
+@click.option(
+    "--features",
+    default="judge",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="judge, inception, a network of torchvision, or a TorchScript or torch.export file.",
+)
+@click.option("--weights", type=_PATH, metavar="FILE", help="Weights of inception or of the network of torchvision.")
+@click.option("--download", is_flag=True, help="Fetch the weights of inception, once, if they are not here.")
+@click.option("--random-features", is_flag=True, help="Let a network of torchvision be untrained.")
+@click.option("--trust-features", is_flag=True, help="Run the program in the file that --features names.")
+@click.option("--size", type=click.IntRange(8), help="Side of the squares compared; the model's own unless given.")
+@click.option("--max-pictures", type=click.IntRange(2), help="Held-out pictures of each domain at most.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What is random follows from it.")
+@click.option("--threshold", default=16.0, show_default=True, help="Levels of 255 within which a pixel is right.")
+@click.option("--labels", type=_PATH, metavar="FILE", help="Colours of a label map (YAML): adds accuracy and IoU.")
+@click.option("--lpips", type=_PATH, nargs=2, metavar="ALEXNET LINEAR", help="Weights of LPIPS: adds it to --truth.")
+@click.option("--data", metavar="DIR", help="The pictures of the run, if they have moved: trainA, trainB, …")
+@click.option("--a", metavar="DIR", help="The same for the pictures of A alone.")
+@click.option("--b", metavar="DIR", help="The same for the pictures of B alone.")
+@click.option("--test-a", metavar="DIR", help="Held-out pictures of A.")
+@click.option("--test-b", metavar="DIR", help="Held-out pictures of B.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16, of the translating.")
+@click.option("--output", type=_PATH, metavar="FILE", help="Where to store figures and protocol; RUN/evaluation.json.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines to read.")
+def command(
+    model: Path | None,
+    fake: Path | None,
+    real: Path | None,
+    source: Path | None,
+    truth: Path | None,
+    direction: str | None,
+    features: str,
+    weights: Path | None,
+    download: bool,
+    random_features: bool,
+    trust_features: bool,
+    size: int | None,
+    max_pictures: int | None,
+    seed: int,
+    threshold: float,
+    labels: Path | None,
+    lpips: tuple[Path, Path] | None,
+    data: str | None,
+    a: str | None,
+    b: str | None,
+    test_a: str | None,
+    test_b: str | None,
+    device: str,
+    precision: str,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure MODEL, a run or one of its checkpoints, on held-out pictures; or the pictures in --fake beside --real.
+
+    FID and KID compare the translations with real pictures. The judge, a small classifier that learns once from the
+    training pictures, says how many are taken for the target. --truth adds figures for pictures whose right answer is
+    known. Figures and how they came about are printed together, and stored in RUN/evaluation.json or where --output
+    says.
+    """
+    if (model is None) == (fake is None):
+        raise UsageError("name one thing to measure: MODEL, or --fake DIR with --real DIR or --truth DIR")
+    if model is not None and (real is not None or source is not None):
+        raise UsageError("--real and --source go with --fake; a MODEL is measured on the pictures of its run")
+    from cyclegan.evaluation.features import Wanted
+    from cyclegan.evaluation.measuring import Options, measure_folders, measure_model
+    from cyclegan.evaluation.protocol import clean, store
+
+    options = Options(
+        features=Wanted(features, weights, download, random_features, trust_features, seed),
+        size=size,
+        seed=seed,
+        max_pictures=max_pictures,
+        truth=truth,
+        labels=labels,
+        lpips=lpips or None,
+        threshold=threshold,
+        device=device,
+        precision=precision,
+        places={"data": data, "a": a, "b": b, "test_a": test_a, "test_b": test_b},
+    )
+    if model is not None:
+        result = measure_model(model, (direction,) if direction else None, options)
+    else:
+        assert fake is not None
+        result = measure_folders(fake, real, source, direction or _DIRECTIONS[0], options)
+    # A checkpoint is stored only where it is said: evaluation.json of a run is about its newest
+    if output is None and result.run is not None and result.run == model:
+        output = result.run / "evaluation.json"
+    if output is not None:
+        store(output, result.figures, result.protocol)
+    if as_json:
+        click.echo(json.dumps({"metrics": clean(result.figures), "protocol": result.protocol}, ensure_ascii=False))
+        return
+    for line in result.lines:
+        click.echo(line)
+    if output is not None:
+        click.echo(f"stored in {output}")

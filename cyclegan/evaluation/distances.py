@@ -1,0 +1,144 @@
+"""How far apart two sets of features lie: the Fréchet distance (FID) and the kernel distance (KID).
+
+Both compare clouds of points, not pictures with pictures; both say something only beside the same figure for other
+sets of the same size, made with the same features. Everything is computed in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cyclegan.errors import UsageError
+
+SUBSETS = 100
+SUBSET_SIZE = 1000  # both as in the paper of KID
+
+
+class Moments:
+    """Number, mean and covariance of features that come in batches, of which none is kept.
+
+    Batches are merged by the formula of Chan, Golub and LeVeque 1979, which loses no digits where the mean is large
+    beside the spread.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self.count = 0
+        self.mean = torch.zeros(dimension, dtype=torch.float64)
+        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)  # about the mean
+
+    @classmethod
+    def of(cls, features: Tensor) -> Moments:
+        """The moments of N × D features."""
+        return cls(features.shape[1]).add(features)
+
+    def add(self, features: Tensor) -> Moments:
+        """Take N × D further features into account; returns itself."""
+        if not len(features):
+            return self
+        batch = features.to("cpu", torch.float64)
+        mean = batch.mean(dim=0)
+        centred = batch - mean
+        gap = mean - self.mean
+        total = self.count + len(batch)
+        self._scatter += centred.T @ centred + torch.outer(gap, gap) * (self.count * len(batch) / total)
+        self.mean = self.mean + gap * (len(batch) / total)
+        self.count = total
+        return self
+
+    @property
+    def covariance(self) -> Tensor:
+        """The unbiased covariance, D × D; of fewer than two features a `UsageError`."""
+        refuse_too_few(self.count)
+        return self._scatter / (self.count - 1)
+
+
+def frechet(first: Moments, second: Moments) -> float:
+    """The Fréchet distance of two Gaussians with these moments (Heusel et al. 2017, https://arxiv.org/abs/1706.08500).
+
+    |m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½). The trace of the root is that of (C₁^½ C₂ C₁^½)^½, which is symmetric, so
+    that its eigenvalues are real and covariances of fewer pictures than dimensions, which are singular, do no harm.
+    """
+    c1, c2 = first.covariance, second.covariance
+    values, vectors = torch.linalg.eigh(c1)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ c2 @ root).clamp(min=0).sqrt().sum()
+    gap = (first.mean - second.mean).square().sum()
+    return max(0.0, float(gap + c1.trace() + c2.trace() - 2 * cross))
+
+
+class KernelDistance(NamedTuple):
+    """KID with the standard deviation that `kernel_distance` describes."""
+
+    mean: float
+    std: float
+
+
+def kernel_distance(fake: Tensor, real: Tensor, *, seed: int = 0) -> KernelDistance:
+    """KID of two sets of N × D features (Bińkowski et al. 2018, https://arxiv.org/abs/1801.01401).
+
+    Of sets with more than 1000 each, mean and standard deviation over 100 pairs of subsets of 1000, as in the paper.
+    Subsets of smaller sets would be the sets themselves, with a standard deviation of 0, which claims what nobody
+    knows. So of those the distance is that of all their features, and the standard deviation is over 100 pairs of
+    random halves: for a mean that is its standard error. Raises `UsageError` for fewer than two.
+    """
+    size = min(len(fake), len(real))
+    refuse_too_few(size)
+    if size > SUBSET_SIZE:
+        return over_subsets(fake, real, SUBSET_SIZE, seed=seed)
+    whole = mmd2(fake, real)
+    if size < 4:  # a half would be a single feature, of which there is no distance
+        return KernelDistance(whole, math.nan)
+    generator = torch.Generator().manual_seed(seed)
+    halves = [
+        mmd2(_drawn(fake, len(fake) // 2, generator), _drawn(real, len(real) // 2, generator)) for _ in range(SUBSETS)
+    ]
+    return KernelDistance(whole, _spread(halves))
+
+
+def over_subsets(fake: Tensor, real: Tensor, size: int, *, subsets: int = SUBSETS, seed: int = 0) -> KernelDistance:
+    """Mean and (population) standard deviation of `mmd2` over `subsets` pairs of random subsets of `size`."""
+    generator = torch.Generator().manual_seed(seed)
+    values = []
+    for _ in range(subsets):
+        some_real = _drawn(real, size, generator)
+        values.append(mmd2(_drawn(fake, size, generator), some_real))
+    return KernelDistance(math.fsum(values) / subsets, _spread(values))
+
+
+def mmd2(x: Tensor, y: Tensor) -> float:
+    """The unbiased estimate of the squared maximum mean discrepancy under the kernel (xᵀy / D + 1)³.
+
+    Unbiased, it is zero in the mean for equal distributions, whatever the number of features, and so at times negative.
+    """
+    n, m = len(x), len(y)
+    assert min(n, m) >= 2, (n, m)
+    x, y = (features.to("cpu", torch.float64) for features in (x, y))
+    xx, yy, xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
+    within = (xx.sum() - xx.trace()) / (n * (n - 1)) + (yy.sum() - yy.trace()) / (m * (m - 1))
+    return float(within - 2 * xy.mean())
+
+
+def refuse_too_few(count: int) -> None:
+    """`UsageError` for a number of pictures that has no spread."""
+    if count < 2:
+        raise UsageError(
+            f"FID and KID compare sets of pictures, and {'one picture is' if count else 'no pictures are'} no set; "
+            "give at least two of each, better hundreds"
+        )
+
+
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def _drawn(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    return features[torch.randperm(len(features), generator=generator)[:count]]
+
+
+def _spread(values: list[float]) -> float:
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))

@@ -1,0 +1,83 @@
+"""What can be said of translations without asking whether they are good: alike, copied, inverted, chequered."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601
+# Two layers of stride 2 that enlarge leave patterns that repeat every 2 and every 4 pixels
+PERIODS = 4
+SMALLEST = 16  # pixels: of smaller pictures the frequencies in question are most of what there is
+_PAIRS = 1000  # features whose distances are all taken
+
+
+def diversity(features: Tensor) -> float:
+    """The mean Euclidean distance of two of N × D features, over all pairs of the first 1000."""
+    some = features[:_PAIRS].double()
+    count = len(some)
+    assert count >= 2, count
+    # Not by the product of the features, whose rounding makes distances of equal features
+    distances = torch.cdist(some, some, compute_mode="donot_use_mm_for_euclid_dist")
+    return float(distances.sum() / (count * (count - 1)))
+
+
+def nearest(features: Tensor, references: Tensor) -> Tensor:
+    """For each of N × D features the Euclidean distance to the nearest of M × D `references`: N, float64."""
+    found = [
+        torch.cdist(part.double(), references.double(), compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1)
+        for part in features.split(256)
+    ]
+    return torch.cat(found)
+
+
+def luminance(pictures: Tensor) -> Tensor:
+    """N × 3 × H × W -> N × H × W, float64."""
+    weights = torch.tensor(LUMA, dtype=torch.float64, device=pictures.device)
+    return torch.einsum("nchw,c->nhw", pictures.double(), weights)
+
+
+def luminance_correlation(pictures: Tensor, others: Tensor) -> Tensor:
+    """Pearson's correlation of the luminance of N × 3 × H × W pictures with that of others, one for each: N, float64.
+
+    1: light stays light; -1: inverted; 0 too where one of the two is of one luminance alone.
+    """
+    x, y = (luminance(images).flatten(1) for images in (pictures, others))
+    x, y = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
+    scale = x.square().sum(dim=1).sqrt() * y.square().sum(dim=1).sqrt()
+    return torch.where(scale > 0, (x * y).sum(dim=1) / scale.clamp(min=1e-12), 0.0)
+
+
+def checkerboard(pictures: Tensor) -> Tensor | None:
+    """The share of the energy of the luminance, without its mean, at patterns of 2 and 4 pixels: N, float64.
+
+    Transposed convolutions leave such patterns (Odena et al. 2016, https://distill.pub/2016/deconv-checkerboard).
+    Counted are the frequencies of which both parts are multiples of a quarter, but for 0 and 0, with their neighbours,
+    after a Hann window. None for pictures of less than 16 pixels.
+    """
+    height, width = (side - side % PERIODS for side in pictures.shape[-2:])
+    if min(height, width) < SMALLEST:
+        return None
+    x = luminance(pictures)[:, :height, :width]
+    window = torch.outer(*(torch.hann_window(side, dtype=torch.float64) for side in (height, width))).to(x.device)
+    x = (x - (x * window).mean(dim=(1, 2), keepdim=True) / window.mean()) * window
+    energy = torch.fft.fft2(x).abs().square()
+    marked = torch.outer(_near_quarters(height), _near_quarters(width))
+    marked &= ~torch.outer(_near(height, 0), _near(width, 0))
+    total = energy.sum(dim=(1, 2))
+    share = energy[:, marked.to(x.device)].sum(dim=1) / total.clamp(min=1e-12)
+    return torch.where(total > 1e-6, share, 0.0)
+
+
+def _near_quarters(length: int) -> Tensor:
+    marked = torch.zeros(length, dtype=torch.bool)
+    for quarter in range(PERIODS):
+        marked |= _near(length, quarter * length // PERIODS)
+    return marked
+
+
+def _near(length: int, place: int) -> Tensor:
+    """The frequency `place` of `length`, and its two neighbours, into which the window spreads it."""
+    marked = torch.zeros(length, dtype=torch.bool)
+    marked[[(place + step) % length for step in (-1, 0, 1)]] = True
+    return marked

@@ -1,0 +1,81 @@
+"""How figures came about, in a form that is printed and stored with them: without it a figure compares with nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import math
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cyclegan.errors import CycleganError
+from cyclegan.evaluation.cycle import NOISE
+from cyclegan.evaluation.distances import SUBSET_SIZE, SUBSETS
+from cyclegan.evaluation.features import Extractor
+from cyclegan.evaluation.judge import Judge
+from cyclegan.evaluation.paired import SIGMA, THRESHOLD, WINDOW
+from cyclegan.evaluation.squares import SCALING, Squares
+from cyclegan.files import write_json
+
+_PACKAGES = ("cyclegan", "torch", "torchvision", "numpy", "pillow")
+
+
+def of_pictures(squares: Squares, there: int | None = None) -> dict[str, Any]:
+    """Which pictures: the folder, how many of how many, and a digest of their names."""
+    names = hashlib.sha256(b"\n".join(os.fsencode(name) for name in squares.names)).hexdigest()
+    return {
+        "folder": str(squares.root),
+        "count": len(squares),
+        "of": len(squares) if there is None else there,
+        "unreadable": squares.unreadable,
+        "names_sha256": names,
+    }
+
+
+def of_method(
+    extractor: Extractor | None,
+    judge: Judge | None,
+    *,
+    size: int | None,
+    seed: int,
+    noise: float = NOISE,
+    threshold: float = THRESHOLD,
+) -> dict[str, Any]:
+    """How pictures were scaled and compared, and with which versions."""
+    said: dict[str, Any] = {
+        "size": size,
+        "scaling": SCALING.format(size=size) if size else "as stored",
+        "seed": seed,
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
+        | {"python": platform.python_version()},
+        "paired": f"SSIM: windows of {WINDOW}×{WINDOW}, σ {SIGMA}, mean of R, G, B; within {threshold:g} levels of 255",
+    }
+    if extractor is not None:
+        said["features"] = {"name": extractor.name, "sha256": extractor.sha256, "how": extractor.how}
+        said["kid"] = (
+            f"unbiased MMD², kernel (xᵀy/D + 1)³; of more than {SUBSET_SIZE} pictures mean and deviation of {SUBSETS} "
+            f"subsets of {SUBSET_SIZE}, else of all, with the deviation over {SUBSETS} random halves"
+        )
+        said["cycle"] = f"pictures not rounded to 8 bits on the way; noise gaussian, σ {noise:g} of 255 levels"
+    if judge is not None:
+        said["judge"] = {**judge.about, "sha256": judge.sha256}
+    return said
+
+
+def clean(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures as JSON can hold them: None for what is no number."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def store(path: Path, figures: Mapping[str, float], protocol: Mapping[str, Any]) -> None:
+    """Write `evaluation.json`: {"metrics": …, "protocol": …}. `CycleganError` where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"metrics": clean(figures), "protocol": dict(protocol)})
+    except OSError as error:
+        raise CycleganError(
+            f"--output: cannot write {path} ({(error.strerror or str(error)).lower()}); name another place"
+        ) from error

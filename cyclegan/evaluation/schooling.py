@@ -1,0 +1,178 @@
+"""How the judge learns: real pictures of A against real pictures of B, made worse at random so that content decides.
+
+The two folders often differ in how their files were made: other cameras, compression, scaling. A classifier would find
+that out first, and then call every clean picture a zebra. So each picture it learns from is cut, mirrored, brightened,
+blurred, made noisy or compressed at random, the same way for both sides.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SIDE = 64  # pixels that the judge sees
+CHANNELS = 128
+FEATURES = 2 * CHANNELS
+BATCH = 64
+STEPS = 400
+CHECK_EVERY = 40  # steps between two looks at the pictures that decide when to stop
+PATIENCE = 4  # looks without improvement
+RATE = 3e-3  # at its highest; it rises for a tenth of the steps and then falls to nothing
+# At random: the share of pictures compressed and the JPEG qualities; blurred, and by how many pixels at most; the
+# greatest noise, in levels of 255; the smallest part of the side that is cut out; the greatest change of brightness
+# and contrast.
+COMPRESSED, QUALITIES = 0.3, (50, 95)
+BLURRED, BLUR = 0.3, 1.0
+NOISE = 8.0
+CUT = 0.75
+LIGHT = 0.2
+
+
+class JudgeNetwork(nn.Module):
+    """uint8 or float N × 3 × 64 × 64 in [0, 255] -> N scores, above 0 for B; `features` is what comes before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 32, 64, 96, CHANNELS)
+        layers: list[nn.Module] = []
+        for start, end in pairwise(widths):
+            layers += [nn.Conv2d(start, end, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(end), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.scale = nn.BatchNorm1d(FEATURES, affine=False)  # so that distances do not hang on a few large channels
+        self.head = nn.Linear(FEATURES, 1)
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """N × 256: mean and maximum of each channel, since an animal may fill the picture or a corner of it."""
+        maps: Tensor = self.body(pictures.float() / 127.5 - 1)
+        found: Tensor = self.scale(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
+        return found
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.features(pictures))
+        return scores[:, 0]
+
+    def verdict(self, pictures: Tensor) -> Tensor:
+        """N booleans, true for B: by the picture and its mirror image together."""
+        return self(pictures) + self(pictures.flip(3)) > 0
+
+
+@dataclass(frozen=True)
+class Schooled:
+    """A judge that has learned, and how well."""
+
+    network: JudgeNetwork
+    accuracy: float  # mean of the two shares told rightly, of pictures neither learned from nor used to stop
+    steps: int
+    learned: tuple[int, int]  # pictures of A and of B
+    marked: tuple[int, int]  # those that `accuracy` is of
+
+
+def school(a: Tensor, b: Tensor, *, seed: int, device: torch.device) -> Schooled:
+    """A judge for uint8 N × 3 × 64 × 64 pictures of both domains; the same for the same pictures and seed on a CPU.
+
+    A tenth of each domain (at least two pictures) decides when to stop, another tenth is for the accuracy. The global
+    random state is left alone.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    parts = [_parts(pictures, draws) for pictures in (a, b)]
+    learned, stopping, marking = ([part[index] for part in parts] for index in range(3))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = JudgeNetwork().to(device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
+    best, best_loss, best_step, step = copy.deepcopy(network.state_dict()), math.inf, 0, 0
+    # A batch holds as many of A as of B, however many there are of each
+    wanted = torch.cat([torch.zeros(BATCH // 2), torch.ones(BATCH // 2)]).to(device)
+    while step < STEPS and step - best_step <= PATIENCE * CHECK_EVERY:
+        network.train()
+        for _ in range(min(CHECK_EVERY, STEPS - step)):
+            batch = torch.cat([_some(pictures, BATCH // 2, draws) for pictures in learned])
+            loss = F.binary_cross_entropy_with_logits(network(worsened(batch, draws).to(device)), wanted)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            step += 1
+        scores = [_scores(network, pictures, device) for pictures in stopping]
+        doubt = float(F.softplus(scores[0]).mean() + F.softplus(-scores[1]).mean()) / 2
+        if doubt < best_loss:
+            best, best_loss, best_step = copy.deepcopy(network.state_dict()), doubt, step
+    network.load_state_dict(best)
+    network.eval().requires_grad_(False)
+    with torch.inference_mode():
+        of_b = [float(network.verdict(pictures.to(device)).double().mean()) for pictures in marking]
+    accuracy = (1 - of_b[0] + of_b[1]) / 2
+    return Schooled(network, accuracy, best_step, _counts(learned), _counts(marking))
+
+
+def worsened(pictures: Tensor, draws: torch.Generator) -> Tensor:
+    """uint8 N × 3 × S × S, each cut, mirrored, and made worse in its own way; uint8 again, as a file would hold it."""
+    count = len(pictures)
+
+    def random(low: float = 0.0, high: float = 1.0) -> Tensor:
+        return (torch.rand(count, generator=draws) * (high - low) + low)[:, None, None, None]
+
+    scale, mirror = random(CUT, 1).flatten(), (random() < 0.5).flatten().float() * 2 - 1
+    room = 1 - scale
+    shift = [room * random(-1, 1).flatten() for _ in range(2)]
+    grid = torch.zeros(count, 2, 3)
+    grid[:, 0, 0], grid[:, 1, 1] = scale * mirror, scale
+    grid[:, 0, 2], grid[:, 1, 2] = shift
+    where = F.affine_grid(grid, list(pictures.shape), align_corners=False)
+    x = F.grid_sample(pictures.float(), where, padding_mode="reflection", align_corners=False)
+    x = (x - 127.5) * random(1 - LIGHT, 1 + LIGHT) + 127.5 * random(1 - LIGHT, 1 + LIGHT)
+    # A blur of 3 pixels, mixed in by as much as comes up
+    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+    x = torch.lerp(x, blurred, random(0, BLUR) * (random() < BLURRED))
+    x = x + torch.randn(x.shape, generator=draws) * random(0, NOISE)
+    result = x.round().clamp(0, 255).to(torch.uint8)
+    chosen = (random() < COMPRESSED).flatten().nonzero().flatten().tolist()
+    qualities = torch.randint(QUALITIES[0], QUALITIES[1] + 1, (count,), generator=draws).tolist()
+    for index in chosen:
+        result[index] = _compressed(result[index], qualities[index])
+    return result
+
+
+def shrunk(pictures: Tensor) -> Tensor:
+    """uint8 N × 3 × S × S of any size as the judge sees them: 64 × 64, antialiased, rounded to 8 bits."""
+    if pictures.shape[-1] == SIDE:
+        return pictures
+    scaled = F.interpolate(pictures.float(), (SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True)
+    return scaled.round().clamp(0, 255).to(torch.uint8)
+
+
+def _compressed(picture: Tensor, quality: int) -> Tensor:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy())).save(buffer, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)
+
+
+def _parts(pictures: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Those to learn from, to stop by, and to be marked with."""
+    tenth = max(2, len(pictures) // 10)
+    order = torch.randperm(len(pictures), generator=draws)
+    return pictures[order[2 * tenth :]], pictures[order[:tenth]], pictures[order[tenth : 2 * tenth]]
+
+
+def _some(pictures: Tensor, count: int, draws: torch.Generator) -> Tensor:
+    return pictures[torch.randint(len(pictures), (count,), generator=draws)]
+
+
+@torch.inference_mode()
+def _scores(network: JudgeNetwork, pictures: Tensor, device: torch.device) -> Tensor:
+    network.eval()
+    return torch.cat([network(batch.to(device)).cpu() for batch in pictures.split(256)])
+
+
+def _counts(parts: list[Tensor]) -> tuple[int, int]:
+    return len(parts[0]), len(parts[1])

@@ -1,0 +1,128 @@
+"""What `cyclegan evaluate MODEL` measures: a model, and the pictures that its run held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cyclegan.config import TrainConfig, resolve
+from cyclegan.data.domains import Domains, Pictures, find_domains
+from cyclegan.errors import UsageError
+from cyclegan.evaluation.squares import Squares
+from cyclegan.files import file_sha256
+from cyclegan.models import Model, is_run, load_model
+from cyclegan.translation import Translator
+
+_PICTURES = ("a", "b", "data", "test_a", "test_b")  # the options of a run that say where its pictures are
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, the pictures it is measured on, and the folder of its run where it has one."""
+
+    model: Model
+    domains: Domains
+    config: TrainConfig
+    run: Path | None
+    which: str  # "last" of a run, or "as named"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What to call the domains: the folders of --a and --b, or A and B."""
+        folders = {"a": self.config.a, "b": self.config.b}
+        return {domain: Path(folder).name if folder else domain.upper() for domain, folder in folders.items()}
+
+    def size(self) -> int:
+        """The side of the squares that the model learned from."""
+        return int(self.model.info.get("crop_size", 256))
+
+    def translators(self, device: str, precision: str) -> dict[str, Translator]:
+        """An engine for each direction that the model has; `UsageError` for one that takes no RGB."""
+        engines = {
+            direction: Translator(generator, device=device, precision=precision, info=self.model.info)
+            for direction, generator in self.model.generators.items()
+        }
+        for engine in engines.values():
+            if engine.in_channels != 3:
+                raise UsageError(
+                    f"MODEL: it takes pictures of {engine.in_channels} channels, and what is measured here has 3"
+                )
+        return engines
+
+    def checkpoint(self) -> dict[str, Any]:
+        """The file that was measured, for the protocol."""
+        path = self.model.path
+        return {
+            "file": str(path),
+            "which": self.which,
+            "step": self.model.info.get("step"),
+            "sha256": file_sha256(path),
+        }
+
+    def held_out(self, size: int, most: int | None) -> dict[str, Squares]:
+        """The held-out pictures by domain, as squares; `UsageError` where a run has held none out."""
+        return self._squares({"a": self.domains.test_a, "b": self.domains.test_b}, size, most, "held out")
+
+    def training(self, size: int, most: int) -> dict[str, Squares]:
+        """`most` of the pictures learned from by domain, those that drew the lowest lots."""
+        return self._squares({"a": self.domains.train_a, "b": self.domains.train_b}, size, most, "learned from")
+
+    def _squares(self, found: Mapping[str, Pictures], size: int, most: int | None, what: str) -> dict[str, Squares]:
+        for domain, pictures in found.items():
+            if not len(pictures):
+                raise UsageError(
+                    f"no pictures of {domain.upper()} are {what}; give other ones by --test-{domain}, or train with a "
+                    "--holdout"
+                )
+        return {domain: Squares.of(pictures, size, most) for domain, pictures in found.items()}
+
+
+def find_subject(path: Path, places: Mapping[str, str | None]) -> Subject:
+    """The model in `path` with the pictures of its run, or those that `places` (a, b, data, test_a, test_b) name.
+
+    Raises `UsageError` for what is no model, has no run beside it and no places given, or whose pictures have gone.
+    """
+    model = load_model(path)
+    run = _run_of(path)
+    given = {name: value for name, value in places.items() if value is not None}
+    stored: dict[str, Any] = {}
+    if run is not None:
+        stored = {name: value for name, value in _config(run).items() if name in (*_PICTURES, "holdout")}
+    elif not given:
+        raise UsageError(
+            f"MODEL: {path} is not in a run, so nothing says what it is measured on; give --data DIR, or --a and --b"
+        )
+    if given:
+        stored = {name: value for name, value in stored.items() if name not in _PICTURES} | given
+    config = resolve([stored])
+    try:
+        domains = find_domains(config)
+    except UsageError as error:
+        if given or run is None:
+            raise
+        raise UsageError(
+            f"{error} (as {run / 'config.yaml'} says; if they have moved, give --data, or --a and --b)"
+        ) from None
+    return Subject(model, domains, config, run, "last" if is_run(path) else "as named")
+
+
+def _run_of(path: Path) -> Path | None:
+    for folder in (path, path.absolute().parent.parent):
+        if is_run(folder) and (folder / "config.yaml").is_file():
+            return folder
+    return None
+
+
+def _config(run: Path) -> dict[str, Any]:
+    file = run / "config.yaml"
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        values = None
+    if not isinstance(values, dict):
+        raise UsageError(f"{file} is damaged; give --data DIR, or --a and --b, to say what to measure on")
+    return values
