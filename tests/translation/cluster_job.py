@@ -34,8 +34,8 @@ class Slow(Ends):
 
 
 def work_for(model: str, dest: str, ends: type[Ends] = Slow) -> Work:
-    """What gives the same bytes in whatever company a picture is."""
-    return Work(ends(dest), model=model, precision="fp32", batch_size=1, tile=None)
+    """What gives the same bytes in whatever company a picture is; files are begun beside `dest`, as by the command."""
+    return Work(ends(dest, temporary=f"{dest}.tmp"), model=model, precision="fp32", batch_size=1, tile=None)
 
 
 def jobs_for(source: str, dest: str) -> list[Job]:
