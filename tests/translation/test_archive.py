@@ -15,12 +15,7 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import read_image
 from cyclegan.translation import Translator, translate_folder
 from cyclegan.translation.naming import Naming, Shard
-from tests.translation.examples import Negative, files, fp32
-
-
-@pytest.fixture
-def negative() -> Translator:
-    return fp32(Negative())
+from tests.translation.examples import files
 
 
 def _png(seed: int) -> tuple[bytes, np.ndarray]:

@@ -12,13 +12,7 @@ from cyclegan.errors import UsageError
 from cyclegan.images import read_image
 from cyclegan.translation import Translator, translate_folder
 from tests.models.examples import generator
-from tests.translation.examples import Negative, file_size_limit, files, fp32, picture, record
-
-
-@pytest.fixture
-def negative() -> Translator:
-    return fp32(Negative())
-
+from tests.translation.examples import file_size_limit, files, picture, record
 
 NAMES = ["plain.png", "with space.png", "ünïcødé 馬.png", "deep/er/still.bmp", "deep/UPPER.PNG", "x.tif"]
 

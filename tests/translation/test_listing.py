@@ -14,7 +14,7 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import read_image
 from cyclegan.translation import Translator, translate_folder
 from cyclegan.translation.listing import is_single, list_source
-from tests.translation.examples import Negative, files, fp32, picture
+from tests.translation.examples import files, picture
 
 STRANGE = [
     "with space.png",
@@ -26,11 +26,6 @@ STRANGE = [
     " .png",
     "a.b.c.png",
 ]
-
-
-@pytest.fixture
-def negative() -> Translator:
-    return fp32(Negative())
 
 
 def test_a_folder_is_listed_by_names_alone(tmp_path: Path) -> None:

@@ -11,12 +11,7 @@ import pytest
 from cyclegan.errors import UsageError
 from cyclegan.translation import Translator, batch, translate_folder
 from cyclegan.translation.naming import Naming, Shard, cleaned, folding_of, refuse_clashes
-from tests.translation.examples import Negative, files, fp32, picture
-
-
-@pytest.fixture
-def negative() -> Translator:
-    return fp32(Negative())
+from tests.translation.examples import files, picture
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,6 @@ from cyclegan.translation.pipeline import Buckets
 from tests.translation.examples import Negative, Small, files, fp32, picture
 
 
-@pytest.fixture
-def negative() -> Translator:
-    return fp32(Negative())
-
-
 def test_two_batches_that_do_not_fit_beside_each_other_are_computed_in_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,24 +17,7 @@ from cyclegan.translation.jobs import Ends
 from cyclegan.translation.naming import Naming
 from cyclegan.translation.work import Work
 from tests.models.examples import generator
-from tests.translation.examples import Negative, Weighted, file_size_limit, files, fp32, picture, record, rows
-
-
-@pytest.fixture
-def negative() -> Translator:
-    return fp32(Negative())
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Summary]:
-    """Translate the folder `in` of eight pictures into `out`."""
-    for number in range(8):
-        picture(tmp_path / f"in/{number}.png", seed=number)
-
-    def translate(translator: Translator, **options: object) -> Summary:
-        return translate_folder(translator, tmp_path / "in", tmp_path / "out", **options)  # type: ignore[arg-type]
-
-    return translate
+from tests.translation.examples import Weighted, file_size_limit, files, fp32, picture, record, rows
 
 
 def _after(count: int) -> Callable[[int, int], None]:

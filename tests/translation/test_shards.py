@@ -11,24 +11,7 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.files import locked
 from cyclegan.translation import Summary, Translator, translate_folder
 from cyclegan.translation.naming import Shard
-from tests.translation.examples import Negative, Weighted, files, fp32, picture, rows
-
-
-@pytest.fixture
-def negative() -> Translator:
-    return fp32(Negative())
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Summary]:
-    """Translate the folder `in` of eight pictures into `out`."""
-    for number in range(8):
-        picture(tmp_path / f"in/{number}.png", seed=number)
-
-    def translate(translator: Translator, **options: object) -> Summary:
-        return translate_folder(translator, tmp_path / "in", tmp_path / "out", **options)  # type: ignore[arg-type]
-
-    return translate
+from tests.translation.examples import Weighted, files, fp32, picture, rows
 
 
 def test_parts_of_a_job_make_together_what_the_whole_does(
