@@ -94,8 +94,11 @@ def _refuse_code_in_pickles(path: Path) -> None:
                 raise UsageError(
                     f"--features {path}: its part {name} holds code beside tensors; nothing in it was run"
                 ) from None
-            except Exception:  # weights whose first two bytes are those of an archive by chance, or damage
-                continue  # torch will say so; what cannot be read here cannot be unpickled there either
+            except Exception as error:  # whatever the reader stumbles over; another one might read on to the code
+                raise UsageError(
+                    f"--features {path}: its part {name} cannot be checked for code ({type(error).__name__}); "
+                    "export the network again"
+                ) from error
 
 
 def _load_script(path: Path, device: torch.device) -> Network:

@@ -78,6 +78,16 @@ def test_code_in_a_part_of_an_exported_network_is_not_run(tmp_path: Path) -> Non
     assert victim.exists()
 
 
+def test_a_part_that_cannot_be_checked_for_code_is_refused_and_not_left_to_another_reader(tmp_path: Path) -> None:
+    good, bad = export_file(tmp_path / "good.pt2"), tmp_path / "bad.pt2"
+    with zipfile.ZipFile(good) as source, zipfile.ZipFile(bad, "w") as target:
+        for name in source.namelist():
+            whole = source.read(name)
+            target.writestr(name, whole[: len(whole) // 2] if "sample_inputs" in name else whole)
+    with pytest.raises(UsageError, match="cannot be checked for code"):
+        of_file(bad)
+
+
 def test_a_network_that_is_damaged_or_gives_no_features_is_a_sentence(tmp_path: Path) -> None:
     class Wide(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
