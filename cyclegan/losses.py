@@ -30,11 +30,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cyclegan.errors import choose
 
 Verdicts = Tensor | list[Tensor]
+Discriminator = Callable[[Tensor], Any]  # a discriminator, or one that is shown its pictures in some other way
 
 
 class AdversarialLoss(ABC):
@@ -62,11 +63,11 @@ class AdversarialLoss(ABC):
         """Raw verdicts as a person reads them."""
         return raw
 
-    def generator(self, discriminator: nn.Module, fake: Tensor) -> Tensor:
+    def generator(self, discriminator: Discriminator, fake: Tensor) -> Tensor:
         """The generator's loss for NCHW fakes, a scalar with gradients to them."""
         return _mean(self.fooled, discriminator(fake))
 
-    def discriminator(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         """The discriminator's loss for NCHW real pictures and fakes, a scalar; no gradient reaches the fakes' maker."""
         on_real, on_fake = _judge(discriminator, real, fake.detach())
         return _mean(self.believed, on_real) + _mean(self.unmasked, on_fake)
@@ -168,11 +169,11 @@ class Wasserstein(AdversarialLoss):
     def unmasked(self, fake: Tensor) -> Tensor:
         return fake
 
-    def discriminator(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         difference = super().discriminator(discriminator, real, fake)
         return difference + self.gradient_penalty * self.penalty(discriminator, real, fake)
 
-    def penalty(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    def penalty(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         """E[(‖∇D(z)‖₂ − 1)²]. u comes from torch's global generator on the CPU, the same draw on every device."""
         real, fake = _exact(real), _exact(fake)
         u = torch.rand(len(real), 1, 1, 1).to(real)
@@ -199,7 +200,7 @@ class WithR1:
         self.generator = loss.generator
         self.verdict = loss.verdict
 
-    def discriminator(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         """The wrapped loss of the discriminator, with the penalty on the real pictures."""
         penalty = _gradient(discriminator, _exact(real)).flatten(1).square().sum(1).mean()
         return self.loss.discriminator(discriminator, real, fake) + self.gamma / 2 * penalty
@@ -239,7 +240,7 @@ def _exact(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[Verdicts, Verdicts]:
+def _judge(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Verdicts, Verdicts]:
     """The verdicts on both, in one call where each picture is judged by itself: the same, and fewer passes over
     the weights. With batch norm, or a spectral norm that is followed from call to call, it would not be the same.
     """
@@ -256,7 +257,7 @@ def _mean(term: Callable[[Tensor], Tensor], outputs: Verdicts) -> Tensor:
     return torch.stack([term(_exact(raw)).mean() for raw in scales]).mean()
 
 
-def _gradient(discriminator: nn.Module, pictures: Tensor) -> Tensor:
+def _gradient(discriminator: Discriminator, pictures: Tensor) -> Tensor:
     """∇ of the verdict on each picture with respect to its pixels, NCHW, itself differentiable.
 
     The verdict on a picture is the mean over its patches and scales, which is the function the losses compare; the

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from cyclegan.config import option
 from cyclegan.errors import UsageError, choose
-from cyclegan.losses import RECONSTRUCTION_LOSSES, build_adversarial
+from cyclegan.losses import RECONSTRUCTION_LOSSES, Discriminator, build_adversarial
 from cyclegan.methods.base import Images, Losses, MakeNetwork, Method
+from cyclegan.methods.diffaug import Augmented, parse_policies
 from cyclegan.methods.image_pool import ImagePool
 
 
@@ -29,6 +30,12 @@ class CycleGANOptions:
     pool_size: int = option(50, "Earlier fakes kept for the discriminators.", minimum=0)
     r1: float = option(0.0, "Weight of the R1 penalty on real pictures (Mescheder 2018).", minimum=0)
     gradient_penalty: float = option(10.0, "Weight of the penalty of wgan-gp.", minimum=0)
+    diffaug: str = option(
+        "", "For few pictures, change what discriminators see: color,translation,cutout.", metavar="NAMES"
+    )
+    cycle_noise: float = option(
+        0.0, "Against hidden signals: noise on translations before the way back, σ in levels of 255.", minimum=0
+    )
 
 
 class CycleGAN(Method):
@@ -59,6 +66,8 @@ class CycleGAN(Method):
         pool_size: int,
         r1: float,
         gradient_penalty: float,
+        diffaug: str,
+        cycle_noise: float,
     ) -> None:
         super().__init__()
         self.generators = nn.ModuleDict({direction: make_generator(direction) for direction in ("ab", "ba")})
@@ -74,6 +83,8 @@ class CycleGAN(Method):
         self.distance = choose(RECONSTRUCTION_LOSSES, reconstruction, "--reconstruction")
         self.lambda_cycle = lambda_cycle
         self.lambda_identity = lambda_identity
+        self.policies = parse_policies(diffaug)
+        self.cycle_noise = cycle_noise * 2 / 255
         self.terms = {  # kind of image -> its loss
             "fake": ("adversarial", self._adversarial),
             "rec": ("cycle", self._cycle),
@@ -101,7 +112,19 @@ class CycleGAN(Method):
             fake, images[f"identity_{end}"] = both.split([len(batch[start]), len(batch[end])])
         else:
             fake, images[f"identity_{end}"] = there(batch[start]), there(batch[end])
-        return images | {f"fake_{end}": fake, f"rec_{start}": back(fake)}
+        return images | {f"fake_{end}": fake, f"rec_{start}": back(self._blurred_message(fake))}
+
+    def _blurred_message(self, fake: Tensor) -> Tensor:
+        """What the way back is given. A translation that carries its original in invisible detail (Chu et al. 2017,
+        https://arxiv.org/abs/1712.02950) is of no use there once that detail drowns in noise of the same size
+        (Bashkirova et al. 2019, https://arxiv.org/abs/1908.01517).
+        """
+        return fake + self.cycle_noise * torch.randn_like(fake) if self.cycle_noise else fake
+
+    def _seeing(self, domain: str) -> Discriminator:
+        """The discriminator of `domain`, seeing what it is to see."""
+        discriminator = self.discriminators[domain]
+        return Augmented(discriminator, self.policies) if self.policies else discriminator
 
     def generator_losses(self, batch: Images, images: Images) -> Losses:
         """The losses of those images that are given; each kind of image has one."""
@@ -113,7 +136,7 @@ class CycleGAN(Method):
         return losses
 
     def _adversarial(self, fake: Tensor, domain: str, real: Tensor) -> Tensor:
-        return self.adversarial.generator(self.discriminators[domain], fake)
+        return self.adversarial.generator(self._seeing(domain), fake)
 
     def _cycle(self, rec: Tensor, domain: str, real: Tensor) -> Tensor:
         return self.lambda_cycle * self.distance(rec.float(), real)
@@ -123,7 +146,8 @@ class CycleGAN(Method):
 
     def discriminator_losses(self, batch: Images, images: Images) -> Losses:
         losses = {}
-        for domain, discriminator in self.discriminators.items():
+        for domain in self.discriminators:
             fake = cast(ImagePool, self.pools[domain]).query(images[f"fake_{domain}"])
-            losses[f"discriminator_{domain}"] = self.adversarial.discriminator(discriminator, batch[domain], fake)
+            loss = self.adversarial.discriminator(self._seeing(domain), batch[domain], fake)
+            losses[f"discriminator_{domain}"] = loss
         return losses

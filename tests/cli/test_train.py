@@ -74,6 +74,8 @@ OTHER: dict[str, Any] = {
     "pool_size": 0,
     "r1": 0.5,
     "gradient_penalty": 1.0,
+    "diffaug": "color,cutout",
+    "cycle_noise": 2.0,
 }
 
 

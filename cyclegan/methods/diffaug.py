@@ -1,0 +1,84 @@
+"""Differentiable augmentation of what discriminators see (Zhao et al. 2020, https://arxiv.org/abs/2006.10738).
+
+With few pictures a discriminator learns them by heart: it is sure of each real one, and its verdict on a fake says
+only that this is none of those. Augmenting the real pictures alone would teach the generators to make augmented
+ones. Here real pictures and fakes both go through the same random changes, for the discriminator's loss and for the
+generators', whose gradients pass through them: nobody sees an unchanged picture, so there is nothing to learn by heart,
+and nothing to imitate either as long as the changes can be undone in distribution (Karras et al. 2020,
+https://arxiv.org/abs/2006.06676, call that not to leak).
+
+Draws come from torch's global generator on the processor: the same on every device, and nothing waits for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cyclegan.errors import choose
+
+SHIFT = 1 / 8  # of the side, at most, in each direction
+HOLE = 1 / 2  # side of the hole, of the picture's
+
+
+def color(pictures: Tensor) -> Tensor:
+    """Brightness ± 0.5 (of the range from -1 to 1), saturation × 0 to 2, contrast × 0.5 to 1.5, each its own."""
+    brightness, saturation, contrast = torch.rand(3, len(pictures), 1, 1, 1).to(pictures)
+    changed = pictures + (brightness - 0.5)
+    grey = changed.mean(1, keepdim=True)
+    changed = grey + (changed - grey) * (2 * saturation)
+    mean = changed.mean((1, 2, 3), keepdim=True)
+    return mean + (changed - mean) * (contrast + 0.5)
+
+
+def translation(pictures: Tensor) -> Tensor:
+    """Shifted by up to an eighth of the side in whole pixels; what comes in from outside is grey."""
+    height, width = pictures.shape[-2:]
+    down, right = round(height * SHIFT), round(width * SHIFT)
+    padded = F.pad(pictures, (right, right, down, down))
+    tops = torch.randint(0, 2 * down + 1, (len(pictures),)).tolist()
+    lefts = torch.randint(0, 2 * right + 1, (len(pictures),)).tolist()
+    places = zip(padded, tops, lefts, strict=True)
+    return torch.stack([picture[:, top : top + height, left : left + width] for picture, top, left in places])
+
+
+def cutout(pictures: Tensor) -> Tensor:
+    """A square hole of grey, half the side wide, with its centre anywhere."""
+    height, width = pictures.shape[-2:]
+    tall, wide = round(height * HOLE), round(width * HOLE)
+    kept = torch.ones(len(pictures), 1, height, width)
+    rows = torch.randint(0, height, (len(pictures),)).tolist()
+    columns = torch.randint(0, width, (len(pictures),)).tolist()
+    for mask, row, column in zip(kept, rows, columns, strict=True):
+        top, left = row - tall // 2, column - wide // 2
+        mask[:, max(top, 0) : max(top + tall, 0), max(left, 0) : max(left + wide, 0)] = 0
+    return pictures * kept.to(pictures)
+
+
+POLICIES: dict[str, Callable[[Tensor], Tensor]] = {"color": color, "translation": translation, "cutout": cutout}
+
+
+def parse_policies(names: str) -> tuple[Callable[[Tensor], Tensor], ...]:
+    """`"color,translation"` -> what to do, in that order; `UsageError` for another name. Empty: nothing."""
+    return tuple(choose(POLICIES, name.strip(), "--diffaug") for name in names.split(",") if name.strip())
+
+
+class Augmented:
+    """A discriminator that sees NCHW pictures only after `policies`, drawn anew for each call.
+
+    It is no module: its weights are those of the discriminator it wraps.
+    """
+
+    def __init__(self, discriminator: nn.Module, policies: tuple[Callable[[Tensor], Tensor], ...]) -> None:
+        self.discriminator = discriminator
+        self.policies = policies
+        self.independent = getattr(discriminator, "independent", False)
+
+    def __call__(self, pictures: Tensor) -> Tensor | list[Tensor]:
+        for change in self.policies:
+            pictures = change(pictures)
+        verdicts: Tensor | list[Tensor] = self.discriminator(pictures)
+        return verdicts
