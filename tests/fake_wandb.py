@@ -80,6 +80,8 @@ class Service:
         self.uploads: dict[str, bytes] = {}  # address -> content
         self.artifacts: dict[str, dict[str, Any]] = {}
         self.committed: list[str] = []
+        self.asked_aliases: list[tuple[str, str]] = []  # artifact, alias, in the order of asking
+        self.alerts: list[dict[str, Any]] = []
         self._released = threading.Event()
 
     def __enter__(self) -> Service:
@@ -104,6 +106,12 @@ class Service:
     def environment(self, home: Path) -> dict[str, str]:
         """Variables with which a client knows this service, a key for it, and no setting of the person testing."""
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY, **isolated(home)}
+
+    def versions(self, collection: str) -> list[set[str]]:
+        """The aliases of each version of an artifact, oldest first: an alias is with the last that asked for it."""
+        keys = [key for key in self.committed if self.artifacts[key]["artifactCollectionName"] == collection]
+        holders = {alias: key for key, alias in self.asked_aliases if key in keys}
+        return [{alias for alias, holder in holders.items() if holder == key} for key in keys]
 
     def history(self, run: str) -> list[dict[str, Any]]:
         """The rows of a run in the order of their lines."""
@@ -225,11 +233,16 @@ def _run_files(service: Service, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _artifact(service: Service, asked: dict[str, Any]) -> dict[str, Any]:
-    key = f"artifact{len(service.artifacts)}"
-    service.artifacts[key] = asked["input"]
-    return {
-        "createArtifact": {"artifact": {"id": key, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}}
-    }
+    """A version with the same content as one that is there is that one, as in the service."""
+    wanted = asked["input"]
+    there = {key: service.artifacts[key] for key in service.committed}
+    told = ("artifactCollectionName", "digest")
+    same = [key for key, one in there.items() if all(one[name] == wanted[name] for name in told)]
+    key = same[0] if same else f"artifact{len(service.artifacts)}"
+    service.artifacts.setdefault(key, wanted)
+    service.asked_aliases += [(key, alias["alias"]) for alias in wanted["aliases"]]
+    state = "COMMITTED" if same else "PENDING"
+    return {"createArtifact": {"artifact": {"id": key, "state": state, "artifactSequence": {"latestArtifact": None}}}}
 
 
 def _artifact_files(service: Service, asked: dict[str, Any]) -> dict[str, Any]:
@@ -283,4 +296,5 @@ OPERATIONS: dict[str, Callable[[Service, dict[str, Any]], dict[str, Any]]] = {
         "updateArtifactManifest": {"artifactManifest": _manifest(service, asked["artifactManifestID"])}
     },
     "CommitArtifact": _commit,
+    "NotifyScriptableRunAlert": lambda service, asked: service.alerts.append(asked) or {},
 }

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cyclegan.tracking.journal import MODEL, Journal
+from cyclegan.tracking.journal import ALARM, ALARM_FIGURE, BEST, MODEL, TABLE, Journal
 from cyclegan.tracking.session import EXIT_CODES
 from cyclegan.tracking.weights_and_biases import (
     Follower,
@@ -58,9 +58,23 @@ class Tracker:
         """A picture that is on the disk, inside the run directory, under the name of its panel, e.g. `samples/a2b`."""
         self._append(step, {name: self._inside(path)})
 
-    def model(self, step: int, path: Path) -> None:
-        """A file of generators inside the run directory; it becomes a version of the artifact `generators`."""
-        self._append(step, {MODEL: self._inside(path)})
+    def model(self, step: int, path: Path, best: bool = False) -> None:
+        """A file of generators inside the run directory; it becomes a version of an artifact of the run.
+
+        The `best` so far take the alias `best` from those before, in whose file they may be.
+        """
+        self._append(step, {BEST if best else MODEL: self._inside(path)})
+
+    def table(self, step: int, path: Path) -> None:
+        """The `gallery.json` of held-out pictures and their translations, in the run directory; each way is a table."""
+        self._append(step, {TABLE: self._inside(path)})
+
+    def alarm(self, step: int, name: str, text: str, figure: float) -> None:
+        """Something is wrong with the run; it becomes an alert, once.
+
+        `name` is lower-case words with hyphens, `text` a sentence or two, `figure` what was measured.
+        """
+        self._append(step, {f"{ALARM}{name}": text, f"{ALARM_FIGURE}{name}": figure})
 
     def finish(self, status: str = "done") -> None:
         """The training has ended: `done`, `preempted` or `failed`. Waits for the upload, at most until the deadline."""

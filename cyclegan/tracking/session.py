@@ -14,7 +14,6 @@ folders counts the rows; `wandb sync` appends the folders of one run to each oth
 from __future__ import annotations
 
 import json
-import math
 import os
 import threading
 import time
@@ -25,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from cyclegan.errors import CycleganError
 from cyclegan.files import locked
-from cyclegan.tracking.journal import FILE, MODEL, RESERVED, Reader, Row
+from cyclegan.tracking.journal import FILE, Reader
+from cyclegan.tracking.panels import Panels, is_point
 
 if TYPE_CHECKING:
     import wandb
 
 FOLDER = "wandb"  # in the run directory; the client puts its own folders there
 SESSION = "session.json"  # in that folder: {"id", "project", "name", "config"}
-STEP = "trainer/step"  # the x axis: the client's own step counts calls, and drops what comes late
 POLL = 0.5  # seconds between two looks at the journal
 INIT_TIMEOUT = 30.0  # seconds for the service to answer the first question
 
@@ -111,44 +110,25 @@ def hand_over(run: Path, mode: str, ending: Ending, say: Say, *, deadline: float
 def _follow(run: Path, mode: str, client: wandb.Run, ending: Ending, handed: Handed) -> int:
     """Hand over rows until the trainer has ended and none is left; how many the journal has."""
     reader = Reader(run / FILE)
+    panels = Panels(run, client)
     rows = points = 0
     while True:
         ended = ending.status is not None  # asked before the rows are read, so that none written before is missed
         for row in reader.new():
+            panels.learn(row)
             # artifacts are not counted by the service; one that arrived after all is recognised there by its content
-            counted = mode == "online" and MODEL not in row
+            counted = mode == "online" and is_point(row)
             known = points < client.starting_step if counted else rows < handed.rows
             if not known:
-                _send(run, client, row)
+                panels.show(row)
             rows += 1
-            points += MODEL not in row
+            points += is_point(row)
             if mode == "offline" and not known:
                 handed.save(rows, certain=True)
         if ended:
+            panels.summarise()
             return rows
         ending.wait(POLL)
-
-
-def _send(run: Path, client: wandb.Run, row: Row) -> None:
-    import wandb
-
-    if MODEL in row:
-        path = run / row[MODEL]
-        if path.exists():  # a later one may have taken its place; that one has a row of its own
-            artifact = wandb.Artifact("generators", type="model", metadata={"step": row["step"]})
-            artifact.add_file(str(path), skip_cache=True)
-            client.log_artifact(artifact, aliases=["latest", f"step-{row['step']}"])
-        return
-    # the time of the row, not of the sending: a row may be handed over days later
-    values: dict[str, Any] = {STEP: row["step"], "_timestamp": row["time"]}
-    for name in row.keys() - RESERVED:
-        value = row[name]
-        if isinstance(value, str):
-            if (run / value).exists():
-                values[name] = wandb.Image(str(run / value))
-        else:
-            values[name] = math.nan if value is None else value
-    client.log(values)  # exactly one row of history, even where a picture is gone: the count above depends on it
 
 
 def _open_client(folder: Path, mode: str, deadline: float, pid: int) -> wandb.Run:
@@ -169,7 +149,7 @@ def _open_client(folder: Path, mode: str, deadline: float, pid: int) -> wandb.Ru
         finish_timeout_raises=True,
         x_stats_pid=pid,
     )
-    client = wandb.init(
+    return wandb.init(
         project=session["project"],
         id=session["id"],
         name=session["name"],
@@ -179,9 +159,6 @@ def _open_client(folder: Path, mode: str, deadline: float, pid: int) -> wandb.Ru
         resume="allow",
         settings=settings,
     )
-    client.define_metric(STEP)
-    client.define_metric("*", step_metric=STEP)
-    return client
 
 
 def _close_client(client: wandb.Run, status: str) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,38 +16,13 @@ import pytest
 from PIL import Image
 
 from cyclegan.files import locked
-from cyclegan.tracking import Tracker, open_tracker
+from cyclegan.tracking import Tracker
 from cyclegan.tracking.session import Handed
 from cyclegan.tracking.weights_and_biases import sync_command, upload_command
 from tests.fake_wandb import KEY, Service
+from tests.tracking.sessions import ID, shell, track, use
 
 pytestmark = pytest.mark.slow
-ID = "abcd1234"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    (tmp_path / "run" / "samples").mkdir(parents=True)
-    return tmp_path / "run"
-
-
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    with Service() as service:
-        use(service, tmp_path, monkeypatch)
-        yield service
-
-
-def use(service: Service, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in service.environment(home).items():
-        monkeypatch.setenv(name, value)
-
-
-def track(run: Path, mode: str, *, resumed: bool = False, deadline: float = 40.0) -> Tracker:
-    config = {"lr_generator": 2e-4, "resumed": resumed}
-    return open_tracker(
-        run, mode=mode, project="cyclegan", config=config, resumed=resumed, run_id=ID, name="h2z", deadline=deadline
-    )
 
 
 def train(tracker: Tracker, run: Path, steps: range) -> None:
@@ -75,26 +49,11 @@ def assert_complete(service: Service, steps: range) -> None:
     assert service.unknown == []
 
 
-def shell(command: str) -> str:
-    """Run a command we printed, with this Python for the one on the path."""
-    python = shlex.quote(sys.executable)
-    command = command.replace("wandb sync", f"{python} -m wandb sync").replace(
-        "python -m cyclegan", f"{python} -m cyclegan"
-    )
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
 def wait_until(happened: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < end, "waited for a minute"
         time.sleep(0.05)
-
-
-def aliases(service: Service) -> list[list[str]]:
-    return [sorted(alias["alias"] for alias in service.artifacts[key]["aliases"]) for key in service.committed]
 
 
 def test_a_run_online_and_its_resume_send_every_point_once(
@@ -115,7 +74,7 @@ def test_a_run_online_and_its_resume_send_every_point_once(
     assert_complete(service, range(9))
     assert list(service.runs) == [ID]
     assert '"lr_generator":{"value":0.0002}' in service.runs[ID].config.replace(" ", "")
-    assert aliases(service) == [["latest", "step-6"], ["latest", "step-9"]]
+    assert service.versions(f"generators-{ID}") == [{"step-6"}, {"latest", "step-9"}]
     assert b"weights" * 9 in service.uploads.values()
     assert sum(address.endswith(".png") for address in service.uploads) == 3
 
@@ -136,7 +95,7 @@ def test_runs_offline_are_uploaded_by_the_command_that_was_printed(run: Path, se
 
     shell(sync_command(run))
     assert_complete(service, range(9))
-    assert aliases(service) == [["latest", "step-6"], ["latest", "step-9"]]
+    assert service.versions(f"generators-{ID}") == [{"step-6"}, {"latest", "step-9"}]
 
 
 def test_a_run_that_goes_online_brings_along_what_it_did_without(run: Path, service: Service) -> None:
@@ -145,7 +104,7 @@ def test_a_run_that_goes_online_brings_along_what_it_did_without(run: Path, serv
         train(tracker, run, steps)
         tracker.finish()
     assert_complete(service, range(6))
-    assert aliases(service) == [["latest", f"step-{step}"] for step in (2, 4, 6)]
+    assert service.versions(f"generators-{ID}") == [{"step-2"}, {"step-4"}, {"latest", "step-6"}]
     assert "No runs to sync" in shell(sync_command(run))  # typed by habit, or from an old note
     assert_complete(service, range(6))
 
