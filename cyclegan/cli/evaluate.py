@@ -83,7 +83,8 @@ def command(
     FID and KID compare the translations with real pictures. The judge, a small classifier that learns once from the
     training pictures, says how many are taken for the target. --truth adds figures for pictures whose right answer is
     known. Figures and how they came about are printed together, and stored in RUN/evaluation.json or where --output
-    says.
+    says. Of a run the last generators are measured and beside them the best that it has kept, and RUN/gallery is
+    written.
     """
     if (model is None) == (fake is None):
         raise UsageError("name one thing to measure: MODEL, or --fake DIR with --real DIR or --truth DIR")
@@ -91,7 +92,7 @@ def command(
         raise UsageError("--real and --source go with --fake; a MODEL is measured on the pictures of its run")
     from cyclegan.evaluation.features import Wanted
     from cyclegan.evaluation.measuring import Options, measure_folders, measure_model
-    from cyclegan.evaluation.protocol import clean, store
+    from cyclegan.evaluation.protocol import answer, store
 
     options = Options(
         features=Wanted(features, weights, download, random_features, trust_features, seed),
@@ -114,10 +115,11 @@ def command(
     # A checkpoint is stored only where it is said: evaluation.json of a run is about its newest
     if output is None and result.run is not None and result.run == model:
         output = result.run / "evaluation.json"
+    said = answer(result.figures, result.protocol, result.best)
     if output is not None:
-        store(output, result.figures, result.protocol)
+        store(output, said)
     if as_json:
-        click.echo(json.dumps({"metrics": clean(result.figures), "protocol": result.protocol}, ensure_ascii=False))
+        click.echo(json.dumps(said, ensure_ascii=False))
         return
     for line in result.lines:
         click.echo(line)

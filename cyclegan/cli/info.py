@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+_OF_THE_BEST = ("step", "value", "better", "file")  # without the other figures of that evaluation
+
 
 @click.command("info")
 @click.argument("model", type=click.Path(path_type=Path))
@@ -18,6 +20,7 @@ def command(model: Path, as_json: bool) -> None:
     It is loaded and checked on the way: the checksum, the names and shapes of the weights, that all are finite. A model
     that fails ends the command with exit code 1 and the reason.
     """
+    from cyclegan.evaluation.best import read_best
     from cyclegan.models import is_run, load_model
 
     loaded = load_model(model)
@@ -33,6 +36,9 @@ def command(model: Path, as_json: bool) -> None:
         },
         "damaged": list(loaded.damaged),
     }
+    best = read_best(model) if is_run(model) else {}
+    if best:
+        about["best"] = {name: {key: entry[key] for key in _OF_THE_BEST} for name, entry in best.items()}
     if as_json:
         click.echo(json.dumps(about, indent=2))
         return
@@ -53,6 +59,8 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         name, parameters = rest.pop("name"), rest.pop("parameters")
         settings = ", ".join(f"{key} {value}" for key, value in rest.items())
         lines.append((f"direction {direction}", f"{start} to {end}: {name}, {parameters:,} parameters ({settings})"))
+    for name, entry in about.get("best", {}).items():
+        lines.append(("best", f"by {name}, {entry['value']:.4g} at step {entry['step']}: {entry['file']}"))
     checks = "checksum, shapes and finite weights are right"
     return [*lines, ("checked", checks), *(("damaged", sentence) for sentence in about["damaged"])]
 

@@ -38,7 +38,8 @@ class Bench:
     """Pictures to measure generators with: `held_out` and `training` by domain, "a" and "b".
 
     `answers`, for the direction that there is a truth for, is given with `truth`, the right pictures in the order of
-    the held-out ones. `noise` is that of the honesty of the cycle, in levels of 255.
+    the held-out ones. `noise` is that of the honesty of the cycle, in levels of 255. `batch` is how many pictures go
+    through a generator together, as many as suit their size without it.
     """
 
     def __init__(
@@ -52,12 +53,14 @@ class Bench:
         noise: float = NOISE,
         truth: Mapping[str, Squares] | None = None,
         answers: Callable[[], Answers] = Answers,
+        batch: int | None = None,
     ) -> None:
         self.held_out = held_out
         self.seed = seed
         self.noise = noise
         self.truth = dict(truth or {})
         self.answers = answers
+        self.batch = batch
         self.ways = {
             source + target: OneWay(
                 target, held_out[target], held_out[source], training.get(target), extractor, judge, seed=seed
@@ -81,10 +84,10 @@ class Bench:
         there, back = translators[direction], translators.get(target + source)
         cycle = CycleMarks(noise=self.noise, seed=self.seed)
         answers = self.answers()
-        truths = self.truth[direction].batches() if direction in self.truth else None
+        truths = self.truth[direction].batches(self.batch) if direction in self.truth else None
 
         def pairs() -> Iterator[tuple[Tensor | None, Tensor]]:
-            for batch in self.held_out[source].batches():
+            for batch in self.held_out[source].batches(self.batch):
                 real = to_unit(batch).to(there.device)
                 fake = _same_size(there.unit(real), real)
                 if back is not None:
@@ -102,7 +105,7 @@ class Bench:
 
     def _identity(self, translator: Engine, domain: str) -> float:
         errors = []
-        for batch in self.held_out[domain].batches():
+        for batch in self.held_out[domain].batches(self.batch):
             real = to_unit(batch).to(translator.device)
             errors.append(identity_error(real, translator.unit(real)))
         return float(torch.cat(errors).mean())

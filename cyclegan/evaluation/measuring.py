@@ -20,13 +20,16 @@ from cyclegan.evaluation.answers import Answers
 from cyclegan.evaluation.bench import Bench
 from cyclegan.evaluation.features import Extractor, Wanted, load_extractor
 from cyclegan.evaluation.folders import answer, common_size, in_order_of, names_in, pairs
+from cyclegan.evaluation.gallery import write_gallery
 from cyclegan.evaluation.judge import FEWEST, MOST, SURE, Judge, find_judge
 from cyclegan.evaluation.labels import read_colours
 from cyclegan.evaluation.oneway import OneWay
 from cyclegan.evaluation.perceptual import LPIPS
 from cyclegan.evaluation.squares import Squares
-from cyclegan.evaluation.subject import find_subject
-from cyclegan.evaluation.words import protocol_lines, sure, way
+from cyclegan.evaluation.subject import Subject, find_subject
+from cyclegan.evaluation.words import protocol_lines, side_by_side, sure, way
+from cyclegan.models import is_run
+from cyclegan.translation import Translator
 
 JUDGE = "judge"
 
@@ -65,13 +68,15 @@ class Result:
     protocol: dict[str, Any]
     lines: tuple[str, ...]
     run: Path | None = None
+    best: dict[str, tuple[dict[str, float], dict[str, Any]]] = field(default_factory=dict)  # figures and protocol
 
 
 def measure_model(path: Path, directions: tuple[str, ...] | None, options: Options) -> Result:
     """The figures of the model in `path`, a run or one of its checkpoints, in `directions`, or all that it has.
 
-    `--truth` holds the answers for the first direction. Raises `UsageError` and `CycleganError` in the words of the
-    command.
+    Of a run the last generators are measured, beside them the best that it has kept, and RUN/gallery shows what the
+    last ones make. `--truth` holds the answers for the first direction. Raises `UsageError` and `CycleganError` in the
+    words of the command.
     """
     device = _prepared(options)
     answers = options.answers()
@@ -94,8 +99,7 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
     domains = subject.domains
     existing = {"a": len(domains.test_a), "b": len(domains.test_b)}
     learned = {"a": len(domains.train_a), "b": len(domains.train_b)}
-    said = {
-        "checkpoint": subject.checkpoint(),
+    method = {
         "directions": list(directions),
         "pictures": {
             **{f"held out {d.upper()}": protocol.of_pictures(held_out[d], existing[d]) for d in "ab"},
@@ -105,7 +109,19 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
         "computed": {"device": str(device), "precision": options.precision},
         **_method(options, extractor, judge, size),
     }
-    return Result(figures, said, tuple(_model_lines(figures, said, directions, subject.names)), subject.run)
+    measured, best = [(subject, figures)], {}
+    if is_run(path):
+        _write_gallery(path, subject, held_out, engines, judge)
+        for metric, other in subject.best().items():
+            # Measured once only, where the last, or those that are the best by two figures, are the same
+            known = [found for one, found in measured if one.is_the_same_as(other)]
+            others = other.translators(options.device, options.precision)
+            found = known[0] if known else bench.measure(others, directions)
+            measured.append((other, found))
+            best[metric] = (found, {"checkpoint": other.checkpoint(), **method})
+    said = {"checkpoint": subject.checkpoint(), **method}
+    lines = _model_lines(measured, said, directions, subject.names)
+    return Result(figures, said, tuple(lines), subject.run, best)
 
 
 def measure_folders(fake: Path, real: Path | None, source: Path | None, direction: str, options: Options) -> Result:
@@ -204,14 +220,33 @@ def _method(options: Options, extractor: Extractor | None, judge: Judge | None, 
     return protocol.of_method(extractor, judge, size=size, seed=options.seed, threshold=options.threshold)
 
 
+def _write_gallery(
+    run: Path, subject: Subject, held_out: Mapping[str, Squares], engines: Mapping[str, Translator], judge: Judge | None
+) -> None:
+    """Pictures for people to look at; a folder that cannot be written to is no reason to keep back the figures."""
+    step = int(subject.model.info.get("step", 0))
+    try:
+        write_gallery(run / "gallery", held_out, engines, judge, step=step, which=subject.which)
+    except OSError as error:
+        log.warning("the gallery of translations could not be written (%s)", error.strerror or error)
+
+
 def _model_lines(
-    figures: Mapping[str, float], said: Mapping[str, Any], directions: tuple[str, ...], names: Mapping[str, str]
+    measured: list[tuple[Subject, dict[str, float]]],
+    said: Mapping[str, Any],
+    directions: tuple[str, ...],
+    names: Mapping[str, str],
 ) -> Iterator[str]:
+    """All of the first; beside it what tells it from the others, if there are any."""
+    figures = measured[0][1]
     for direction in directions:
         source, target = tuple(direction)
         yield f"{names[source]} to {names[target]}"
         suffixes = (f"_{direction}", f"_{source}", f"_{target}")
         yield from (f"  {line}" for line in way(figures, (names[source], names[target]), *suffixes))
+        yield ""
+    if len(measured) > 1:
+        yield from side_by_side([(one.checkpoint(), found) for one, found in measured], names, directions)
         yield ""
     yield from _epilogue(said)
 

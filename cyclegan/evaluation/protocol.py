@@ -35,6 +35,14 @@ def of_pictures(squares: Squares, there: int | None = None) -> dict[str, Any]:
     }
 
 
+def chosen_on(held_out: Mapping[str, Squares]) -> dict[str, Any]:
+    """Which held-out pictures decide which generators are the best: by domain how many, and a digest of their names."""
+    return {
+        domain: {name: value for name, value in of_pictures(squares).items() if name in ("count", "names_sha256")}
+        for domain, squares in held_out.items()
+    }
+
+
 def of_method(
     extractor: Extractor | None,
     judge: Judge | None,
@@ -70,11 +78,23 @@ def clean(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
-def store(path: Path, figures: Mapping[str, float], protocol: Mapping[str, Any]) -> None:
-    """Write `evaluation.json`: {"metrics": …, "protocol": …}. `CycleganError` where that cannot be."""
+def answer(
+    figures: Mapping[str, float],
+    protocol: Mapping[str, Any],
+    best: Mapping[str, tuple[Mapping[str, float], Mapping[str, Any]]],
+) -> dict[str, Any]:
+    """What is stored and printed: {"metrics": …, "protocol": …}, and where there are best generators, beside the last,
+    "best": {"<metric>": {"metrics": …, "protocol": …}, …}.
+    """
+    of_the_last = {"metrics": clean(figures), "protocol": dict(protocol)}
+    return of_the_last | ({"best": {name: answer(*pair, {}) for name, pair in best.items()}} if best else {})
+
+
+def store(path: Path, answer: Mapping[str, Any]) -> None:
+    """Write `evaluation.json`; `CycleganError` where that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"metrics": clean(figures), "protocol": dict(protocol)})
+        write_json(path, answer)
     except OSError as error:
         raise CycleganError(
             f"--output: cannot write {path} ({(error.strerror or str(error)).lower()}); name another place"

@@ -114,6 +114,10 @@ class Squares:
             pass
         return self
 
+    def forget(self) -> None:
+        """Give back the memory of what has been decoded; it is read anew when it is asked for again."""
+        self._kept.clear()
+
     def paths(self) -> list[Path]:
         """Where the pictures lie."""
         return [self.root / name for name in self.names]

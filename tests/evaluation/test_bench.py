@@ -99,6 +99,22 @@ def test_the_same_bench_measures_again_and_again_with_the_same_result(sets: dict
     assert all(network.training for network in networks.values())  # lent by a trainer, and given back as it was
 
 
+def test_few_pictures_at_a_time_have_the_same_figures(sets: dict[str, Squares]) -> None:
+    counts: list[int] = []
+
+    def counted(x: Tensor) -> Tensor:
+        counts.append(len(x))
+        return -x
+
+    ways = {"ab": Engine(counted), "ba": Engine(counted)}
+    together, alone = bench(sets).measure(ways), bench(sets, batch=1).measure(ways)
+    assert (max(counts), min(counts)) == (6, 1)
+    assert together.keys() == alone.keys()
+    for name, value in together.items():
+        # but for which noise meets which picture
+        assert alone[name] == pytest.approx(value, rel=0.2 if "noise" in name else 1e-5, abs=1e-4), name
+
+
 def test_other_channels_are_a_sentence(sets: dict[str, Squares]) -> None:
     with pytest.raises(UsageError, match="channels"):
         bench(sets).measure({"ab": Engine(lambda x: x[:, :1])}, ["ab"])

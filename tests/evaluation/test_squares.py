@@ -33,6 +33,16 @@ def test_scaling_down_averages_and_of_label_maps_takes_no_new_colour() -> None:
     assert set(np.unique(square(fine, 16, nearest=True))) <= {0, 200}
 
 
+def test_what_was_forgotten_is_read_anew(tmp_path: Path) -> None:
+    for number, level in enumerate((10, 20)):
+        Image.fromarray(np.full((16, 16, 3), level, np.uint8)).save(tmp_path / f"{number}.png")
+    some = Squares(tmp_path, ["0.png", "1.png"], 16).read()
+    Image.fromarray(np.full((16, 16, 3), 30, np.uint8)).save(tmp_path / "1.png")
+    assert [int(picture.max()) for picture in torch.cat(list(some.batches()))] == [10, 20]
+    some.forget()
+    assert [int(picture.max()) for picture in torch.cat(list(some.batches()))] == [10, 30]
+
+
 def test_bytes_and_unit_are_each_others_inverse() -> None:
     every = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_bytes(to_unit(every)), every)

@@ -1,0 +1,144 @@
+"""The gallery of a run: the translations that the judge believes most and least, as files for people to look at.
+
+RUN/gallery/ab-000-source.png, ab-000-fake.png, ab-000-rec.png, …, and gallery.json, which says what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cyclegan.evaluation.bench import Engine
+from cyclegan.evaluation.cycle import identity_error
+from cyclegan.evaluation.judge import Judge
+from cyclegan.evaluation.outputs import luminance_correlation
+from cyclegan.evaluation.schooling import shrunk
+from cyclegan.evaluation.squares import Squares, to_bytes, to_unit
+from cyclegan.files import atomic_write
+from cyclegan.images import write_image
+
+FILE = "gallery.json"
+EACH = 8  # pictures of each group: the best, the worst, and some between
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    name: str
+    judge: float | None
+    group: str
+
+
+def write_gallery(
+    folder: Path,
+    held_out: Mapping[str, Squares],
+    engines: Mapping[str, Engine],
+    judge: Judge | None,
+    *,
+    step: int,
+    which: str,
+) -> Path:
+    """Translate every picture of `held_out` ("a", "b") and keep, for each direction, the best 8, the worst 8 and 8
+    chosen evenly between them by the judge; all where there are fewer. Returns the path of gallery.json.
+
+    A picture's place is the probability that the judge takes its translation for the target domain. Without a judge
+    they are chosen evenly by name. `step` and `which` ("last", "best-kid_ab") say of which generators they are.
+
+    gallery.json is taken away first and written last: who finds it finds all its pictures. Memory does not grow with
+    the number of pictures, but for their names and one number each; the price is that the chosen ones are translated
+    twice. Raises `OSError` where the folder cannot be written, `CycleganError` where no picture can be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).unlink(missing_ok=True)
+    for stale in folder.glob("*.png"):
+        stale.unlink()
+    about: dict[str, Any] = {"step": step, "which": which, "size": held_out["a"].size, "count": {}}
+    for direction in ("ab", "ba"):
+        if direction not in engines:
+            about["count"][direction], about[direction] = 0, []
+            continue
+        source, target = tuple(direction)
+        squares, there, back = held_out[source], engines[direction], engines.get(target + source)
+        # Both read all, after which the names are those of the readable pictures
+        chances = None if judge is None else _chances(squares, there, judge, target)
+        chosen = _choose(squares.names if chances else squares.read().names, chances)
+        about["count"][direction] = len(squares)
+        about[direction] = list(_write(folder, direction, squares, chosen, there, back))
+    atomic_write(folder / FILE, (json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    return folder / FILE
+
+
+@torch.inference_mode()
+def _chances(squares: Squares, there: Engine, judge: Judge, target: str) -> list[float]:
+    """For each picture the probability that the judge takes its translation for `target`, by it and its mirror image.
+
+    Above one half where, and only where, `Judge.taken_for_b` says so for B.
+    """
+    found: list[float] = []
+    for batch in squares.batches():
+        fake = to_bytes(there.unit(to_unit(batch).to(there.device))).cpu()
+        seen = shrunk(fake).to(judge.device)
+        of_b = torch.sigmoid((judge.network(seen) + judge.network(seen.flip(3))).double().cpu() / 2)
+        found += ({"a": 1 - of_b, "b": of_b}[target]).tolist()
+    return found
+
+
+def _choose(names: tuple[str, ...], chances: list[float] | None) -> list[_Chosen]:
+    """The pictures to keep, in the order in which they are shown."""
+    if chances is None:
+        return [_Chosen(names[place], None, "between") for place in _evenly(len(names), 3 * EACH)]
+    assert len(names) == len(chances), f"{len(names)} names, {len(chances)} translations"
+    order = sorted(range(len(names)), key=lambda index: (-chances[index], names[index]))
+    # Of a few pictures the best come first, so that no picture is called both
+    best = order[:EACH] if len(order) >= 2 * EACH else order[: (len(order) + 1) // 2]
+    worst = order[len(best) :][-EACH:]
+    rest = order[len(best) : len(order) - len(worst)]
+    groups = (("best", best), ("between", [rest[place] for place in _evenly(len(rest), EACH)]), ("worst", worst))
+    return [_Chosen(names[index], chances[index], group) for group, indices in groups for index in indices]
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    """Up to `most` of the places 0 … count - 1, as far apart as can be."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist() if count else []
+
+
+def _write(
+    folder: Path, direction: str, squares: Squares, chosen: list[_Chosen], there: Engine, back: Engine | None
+) -> Iterator[dict[str, Any]]:
+    """Write the pictures of one direction, one translation at a time, and say what each is."""
+    for number, item in enumerate(chosen):
+        (batch,) = Squares(squares.root, [item.name], squares.size, whole=True).batches()
+        real = to_unit(batch).to(there.device)
+        fake = there.unit(real)
+        assert fake.shape == real.shape, f"{tuple(real.shape)} became {tuple(fake.shape)}; the bench refuses such"
+        made = {"source": batch, "fake": to_bytes(fake).cpu()}
+        cycle_l1 = None
+        if back is not None:
+            returned = back.unit(fake)  # not rounded on the way, as in training
+            made["rec"] = to_bytes(returned).cpu()
+            cycle_l1 = _finite(identity_error(real, returned))
+        files = {role: f"{direction}-{number:03d}-{role}.png" for role in made}
+        for role, file in files.items():
+            write_image(folder / file, made[role][0].permute(1, 2, 0).contiguous().numpy())
+        yield {
+            "name": item.name,
+            "judge": item.judge,
+            "cycle_l1": cycle_l1,
+            "luminance_correlation": _finite(luminance_correlation(batch, made["fake"])),
+            "rec": None,
+            **files,
+            "group": item.group,
+        }
+
+
+def _finite(figures: Tensor) -> float | None:
+    """The one figure in `figures` as JSON can hold it."""
+    value = float(figures[0])
+    return value if math.isfinite(value) else None
