@@ -79,6 +79,8 @@ def test_numbers_may_come_as_yaml_reads_them():
         ({"batch_size": 3, "accumulate": 2}, "--accumulate 2 does not divide --batch-size 3"),
         ({"holdout": 1.0}, "--holdout 1 leaves nothing to train on"),
         ({"ema_decay": 1.0}, "--ema-decay must be below 1"),
+        ({"patience": 3, "evaluate_every": 0}, "--patience 3 counts evaluations, and --evaluate-every 0 makes none"),
+        ({"evaluate_pictures": 1}, "--evaluate-pictures must be at least 2, not 1"),
         ({"a": 5}, "--a: 5 is not text"),
         ({"lr_generator": float("nan")}, "--lr-generator: nan is not a number"),
     ],

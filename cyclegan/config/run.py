@@ -94,6 +94,19 @@ class TrainConfig:
     samples: int = option(4, "Held-out pictures of each domain in a grid.", minimum=1)
     state_every: int = option(500, "Steps between two saved states.", minimum=1)
     generators_every: int = option(0, "Keep the generators of every so many steps; 0 keeps the newest.", minimum=0)
+    evaluate_every: int = option(5000, "Steps between two evaluations on held-out pictures; 0 makes none.", minimum=0)
+    evaluate_pictures: int = option(
+        128, "Held-out pictures of each domain that an evaluation takes, at most.", minimum=2
+    )
+    metric: str = option(
+        "kid", "Figures to keep the best generators by, such as kid,judge_ab; the first decides.", metavar="NAMES"
+    )
+    patience: int = option(
+        0, "Stop after so many evaluations in a row without a better first --metric; 0 never does.", minimum=0
+    )
+    on_alarm: Literal["warn", "stop", "restart"] = option(
+        "warn", "When a run goes wrong: say so, end it, or begin anew with another seed, early on and twice at most."
+    )
     wandb: Literal["auto", "online", "offline", "disabled"] = option(
         "auto", "Weights & Biases; auto is online where a key is known, else offline."
     )
@@ -130,6 +143,11 @@ class TrainConfig:
             raise UsageError("--seed: that number is too large; give one below 2^63")
         if self.decay_steps is not None and self.steps is None:
             raise UsageError("--decay-steps says nothing without --steps; give both, or --decay-epochs")
+        if self.patience and not self.evaluate_every:
+            raise UsageError(
+                f"--patience {self.patience} counts evaluations, and --evaluate-every 0 makes none; give a number of "
+                "steps to --evaluate-every, or leave --patience out"
+            )
         for name in ("beta1", "beta2", "ema_decay"):
             if getattr(self, name) >= 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be below 1")

@@ -27,6 +27,7 @@ log = logging.getLogger("cyclegan")
 
 FORMAT = "cyclegan-state"
 VERSION = 1
+LATER = frozenset({"evaluation", "alarms"})  # parts of a state that came up after version 1 had been written to disks
 
 
 class HasState(Protocol):
@@ -112,8 +113,13 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any], **objects: HasState) -> None:
-    """Give each of `objects` its part of `state`; `CycleganError` when one does not fit."""
+    """Give each of `objects` its part of `state`; `CycleganError` when one does not fit.
+
+    What states of earlier versions do not have begins anew.
+    """
     for name, value in objects.items():
+        if name in LATER and name not in state:
+            continue
         try:
             value.load_state_dict(state[name])
         except (RuntimeError, KeyError, ValueError) as error:
@@ -132,6 +138,21 @@ def save_generators(folder: Path, generators: nn.ModuleDict, info: dict[str, Any
         number = int(old.stem.removeprefix("generators-"))
         if number != step and not (every and number % every == 0):
             old.unlink()
+    return path
+
+
+def best_path(folder: Path, metric: str) -> Path:
+    """Where the best generators by `metric` lie; a name that the tidying of others passes by."""
+    return folder / f"best-{metric}.safetensors"
+
+
+def save_best(folder: Path, generators: nn.ModuleDict, info: dict[str, Any], step: int, metric: str) -> Path:
+    """Write the generators of `step` as the best by `metric`, in place of those that were.
+
+    Raises `OSError` (disk full) with those intact.
+    """
+    path = best_path(folder, metric)
+    save_model(path, dict(generators.items()), info=info | {"step": step, "best_by": metric})
     return path
 
 

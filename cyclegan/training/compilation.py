@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from cyclegan.methods import Method
 
@@ -39,6 +42,20 @@ def compile_players(method: Method, device: torch.device) -> bool:
     for network in networks:
         network.compile()
     return True
+
+
+@contextlib.contextmanager
+def uncompiled(networks: nn.ModuleDict) -> Iterator[None]:
+    """Compute `networks` as they are written for a while.
+
+    Seen in evaluation mode or with another number of pictures, a compiled network is compiled once more for each: a
+    minute, for a look that takes seconds.
+    """
+    if not any(network._compiled_call_impl is not None for network in networks.values()):
+        yield  # the way below imports the compiler, which takes seconds too
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def _obstacle(device: torch.device) -> str:

@@ -16,6 +16,17 @@ PATIENCE = 10  # steps in a row that may fail to be finite
 UNREADABLE_SHARE = 0.05
 
 
+class NotFiniteError(CycleganError):
+    """So many steps in a `row` came to nothing that the run cannot go on."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(
+            f"{row} steps in a row had a loss or gradient that is not finite; the last good state is kept: "
+            "resume from it with lower learning rates, --clip-gradient 1 or --precision fp32"
+        )
+        self.row = row
+
+
 class Guard:
     """Counts steps that were skipped because a loss or a gradient was not finite, without waiting for the device."""
 
@@ -29,13 +40,10 @@ class Guard:
         self.counts = torch.stack([total + skipped, row, torch.maximum(longest, row)])
 
     def check(self) -> int:
-        """The number of skipped steps so far; `CycleganError` after ten in a row. Waits for the device."""
+        """The number of skipped steps so far; `NotFiniteError` after ten in a row. Waits for the device."""
         total, _, longest = self.counts.tolist()
         if longest >= PATIENCE:
-            raise CycleganError(
-                f"{longest} steps in a row had a loss or gradient that is not finite; the last good state is kept: "
-                "resume from it with lower learning rates, --clip-gradient 1 or --precision fp32"
-            )
+            raise NotFiniteError(longest)
         return int(total)
 
     def state_dict(self) -> dict[str, Any]:

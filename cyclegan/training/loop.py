@@ -16,10 +16,12 @@ from cyclegan.devices import is_exact, peak_memory, pick_device, pick_precision,
 from cyclegan.methods import Method, build_method, options_of
 from cyclegan.networks import Generator, arrange
 from cyclegan.tracking import open_tracker
+from cyclegan.training.alarms import Alarms
 from cyclegan.training.batches import Batches
 from cyclegan.training.checkpoint import States, restore, save_generators
 from cyclegan.training.compilation import compile_players, wanted
 from cyclegan.training.ema import build_ema
+from cyclegan.training.evaluating import open_evaluation
 from cyclegan.training.health import Averages, Guard, Pictures
 from cyclegan.training.optimizers import build_optimizer, match_layout, rate_factor, set_betas, set_rate
 from cyclegan.training.precision import Precision
@@ -57,8 +59,9 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
     views = find_views(config, domains, kept_record(path))
     torch.manual_seed(config.seed)
     method = build_method(config, {domain: view.channels for domain, view in views.items()})
+    evaluation = open_evaluation(config, domains, views, path, device, tuple(method.generators))
 
-    with open_run(path, config, domains.fingerprint, record_of(views)) as directory, stop_on_signals() as stop:
+    with open_run(path, config, domains, record_of(views)) as directory, stop_on_signals() as stop:
         # The players, and what moves them.
         prepare(device, exact=is_exact(config.precision))
         arrange(method, device, exact=is_exact(config.precision))
@@ -77,6 +80,7 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
         precision = Precision(device, dtype)
         guard = Guard(device)
         averages = Averages()
+        alarms = Alarms(config, domains, views, method, path)
 
         # Everything that must survive; what is not named here is a function of the configuration and the step.
         lasting: dict[str, Any] = {
@@ -87,6 +91,8 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
             "precision": precision,
             "guard": guard,
             "averages": averages,
+            "alarms": alarms,
+            "evaluation": evaluation,
         }
         states = States(path / "checkpoints")
         state = states.load_newest() if directory.began else None
@@ -133,13 +139,17 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
         ending = "failed"
 
         try:
+            alarms.begin(step, tracker)
             with open_progress(step, config.steps) as progress:
                 while True:
                     # Looking and saving come before the step: so step 0 is seen and the last state is written.
-                    last = step >= config.steps or bool(stop)  # more than that after a resume with a smaller --steps
-                    if outcome is not None and (step % config.log_every == 0 or step == config.steps):
+                    if evaluation.due(step):
+                        since += evaluation.look(step, ema.generators, info, tracker, stop)  # is no time of training
+                    over = step == config.steps or evaluation.exhausted
+                    last = over or step >= config.steps or bool(stop)  # more: after a resume with a smaller --steps
+                    if outcome is not None and (step % config.log_every == 0 or over):
                         elapsed = time.perf_counter() - since
-                        skipped = guard.check()
+                        skipped = alarms.finite(step, guard)
                         row = averages.read()
                         with precision.autocast():
                             scores = method.scores(outcome.batch, outcome.images)
@@ -154,21 +164,25 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
                             "health/unreadable_pictures": len(pictures.unreadable),
                         }
                         tracker.log(step, row)
+                        alarms.look(step, row)
                         progress.report(step, row)
                         since, batches.waited, since_step = time.perf_counter(), 0.0, step
                         outcome = None
 
-                    if config.sample_every and (step % config.sample_every == 0 or step == config.steps):
+                    alarms.probe(step, ema.generators, precision)
+                    last = last or bool(alarms.ended_by)
+
+                    if config.sample_every and (step % config.sample_every == 0 or over):
                         grids = _sample(method, ema.generators, shown, path / "samples", step, device, config.precision)
                         for name, grid in grids.items():
                             tracker.images(step, f"samples/{name}", grid)
 
                     if step != saved and (step % config.state_every == 0 or last):
-                        guard.check()  # a bad run must not replace the last good state
+                        alarms.finite(step, guard)  # a bad run must not replace the last good state
                         states.save(step, about=about, **lasting)
                         kept = config.generators_every
                         model = save_generators(path / "checkpoints", ema.generators, info, step, every=kept)
-                        if step == config.steps or (kept and step % kept == 0):
+                        if over or (kept and step % kept == 0):
                             tracker.model(step, model)
                         directory.status("running", step)
                         saved = step
@@ -192,15 +206,17 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
                     averages.update(outcome.figures)
                     progress.advance(step)
 
-            if stop.signal is not None and step < config.steps:
+            alarms.obey(step)
+            if stop.signal is not None and step < config.steps and not over:
                 ending = "preempted"
                 raise Preempted(
                     f"stopped by {stop.signal.name} at step {step} of {config.steps}, state saved; "
                     f"go on with `cyclegan train --resume {path}`",
                     stop.signal,
                 )
+            evaluation.finish(step, ema.generators, tracker)
             ending = "done"
-            directory.status("done", step)
+            directory.status("done", step, evaluation.reason(step))
         finally:
             tracker.finish(ending)
     return path

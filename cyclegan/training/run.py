@@ -2,11 +2,13 @@
 
 config.yaml    the resolved configuration, which `--config` reads again
 pictures.json  channels and ranges of the two domains, as they were found when the run began
-meta.json      versions, command, data fingerprint, tracking id; no secrets
+meta.json      versions, command, data fingerprint, numbers of pictures, tracking id; no secrets
 status.json    running, done, preempted or failed, the step, and the reason
 metrics.jsonl  one row of figures every --log-every steps
 samples/       grids on the same held-out pictures
 checkpoints/   states to resume from, generators to translate with
+best.json      which of them were the best, with their figures
+gallery/       translations of held-out pictures at the end
 wandb/         what Weights & Biases keeps
 """
 
@@ -103,7 +105,7 @@ def kept_record(run: Path) -> dict[str, Any] | None:
 class Run:
     """A run directory held by this process."""
 
-    def __init__(self, path: Path, config: TrainConfig, fingerprint: str, pictures: dict[str, Any]) -> None:
+    def __init__(self, path: Path, config: TrainConfig, domains: Domains, pictures: dict[str, Any]) -> None:
         self.path = path
         self.config = config
         values = flatten(config, options_of(config.method))
@@ -112,7 +114,7 @@ class Run:
             _report_changes(stored_config(path), values, config)
         for name in ("samples", "checkpoints"):
             (path / name).mkdir(exist_ok=True)
-        self.meta = self._meta(fingerprint)
+        self.meta = self._meta(domains)
         write_json(path / "meta.json", self.meta)
         write_json(path / "pictures.json", pictures)
         atomic_write(path / "config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
@@ -127,12 +129,12 @@ class Run:
         """The step that status.json tells."""
         return int(_record(self.path / "status.json", ("step",))["step"])
 
-    def _meta(self, fingerprint: str) -> dict[str, Any]:
+    def _meta(self, domains: Domains) -> dict[str, Any]:
         meta: dict[str, Any] = {"tracking_id": secrets.token_hex(4), "created": time.time()}
         if (self.path / "meta.json").exists():
             before = _record(self.path / "meta.json", ("data_fingerprint", *meta))
             meta = {key: before[key] for key in meta}
-            if before["data_fingerprint"] != fingerprint:
+            if before["data_fingerprint"] != domains.fingerprint:
                 log.warning(
                     "the pictures have changed since this run last started; from here on it learns from the new ones"
                 )
@@ -144,12 +146,13 @@ class Run:
             "packages": {name: _version(name) for name in packages},
             "git_commit": _git_commit(),
             "command": sys.argv,
-            "data_fingerprint": fingerprint,
+            "data_fingerprint": domains.fingerprint,
+            "pictures": {role: len(getattr(domains, role)) for role in ("train_a", "train_b", "test_a", "test_b")},
         }
 
 
 @contextlib.contextmanager
-def open_run(path: Path, config: TrainConfig, fingerprint: str, pictures: dict[str, Any]) -> Iterator[Run]:
+def open_run(path: Path, config: TrainConfig, domains: Domains, pictures: dict[str, Any]) -> Iterator[Run]:
     """Make or reopen the run directory `path`, hold it alone, and record how the run ends.
 
     `pictures` is the record of its pictures (`cyclegan.data.record_of`). Raises `UsageError` when the folder belongs to
@@ -160,7 +163,7 @@ def open_run(path: Path, config: TrainConfig, fingerprint: str, pictures: dict[s
     make_folder(path, "-o")
     with locked(path):
         with _naming_the_run(path):
-            run = Run(path, config, fingerprint, pictures)
+            run = Run(path, config, domains, pictures)
         try:
             run.status("running", run.last_step() if (path / "status.json").exists() else 0)
             yield run

@@ -6,8 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from cyclegan.config import TrainConfig
+from cyclegan.evaluation.judge import Judge
+from cyclegan.evaluation.schooling import JudgeNetwork
+from cyclegan.training import evaluating
+from tests.evaluation.examples import data_set
 
 TINY = {
     "generator": "resnet_6blocks",
@@ -37,5 +42,32 @@ def tiny(folder: Callable[..., Path]) -> Callable[..., TrainConfig]:
         options = TINY["options"] | changes.pop("options", {})  # type: ignore[operator]
         values = TINY | {"a": str(a), "b": str(b)} | changes
         return TrainConfig(**(values | {"options": options}))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch) -> Judge:
+    """A judge that is not taught: its features are those of random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = JudgeNetwork().eval().requires_grad_(False)
+    planted = Judge(network, 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"))
+    monkeypatch.setattr(evaluating, "find_judge", lambda a, b, **options: planted)
+    return planted
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """10 and 3 pictures of each domain, to learn from and held out."""
+    return data_set(tmp_path_factory.mktemp("pictures"), train=10, test=3, side=40)
+
+
+@pytest.fixture
+def small(tiny: Callable[..., TrainConfig], pictures: Path, judge: Judge) -> Callable[..., TrainConfig]:
+    """`small(steps=4, …)` is a config that evaluates every two steps, on 3 held-out pictures of each domain."""
+
+    def make(**changes: object) -> TrainConfig:
+        return tiny(**{"a": None, "b": None, "data": str(pictures), "evaluate_every": 2} | changes)  # type: ignore[arg-type]
 
     return make

@@ -18,7 +18,9 @@ from torch import nn
 
 from cyclegan.errors import CycleganError
 from cyclegan.files import TEMPORARY_PREFIX, sha256
-from cyclegan.training.checkpoint import States, read_state, restore
+from cyclegan.models import load_model
+from cyclegan.training.checkpoint import States, read_state, restore, save_best, save_generators
+from tests.models.examples import generators
 
 
 def saved(folder: Path, steps: list[int], keep: int = 2) -> States:
@@ -151,6 +153,22 @@ def test_a_state_of_other_networks_is_a_sentence(tmp_path):
         restore(state, net=nn.Linear(3, 2))
     with pytest.raises(CycleganError, match="the saved other does not fit"):
         restore(state, other=nn.Linear(3, 2))
+
+
+def test_a_state_from_before_there_were_evaluations_and_alarms_can_be_gone_on_with(tmp_path):
+    net = nn.Linear(2, 2)
+    before = net.weight.clone()
+    restore(saved(tmp_path, [1]).load_newest(), evaluation=net, alarms=net)
+    assert torch.equal(net.weight, before)
+
+
+def test_the_best_generators_stay_when_others_are_tidied_away(tmp_path):
+    players = nn.ModuleDict(generators())
+    best = save_best(tmp_path, players, {"method": "cyclegan"}, 3, "kid")
+    for step in (3, 4):
+        save_generators(tmp_path, players, {"method": "cyclegan"}, step, every=0)
+    assert sorted(os.listdir(tmp_path)) == ["best-kid.safetensors", "generators-00000004.safetensors"]
+    assert load_model(best).info == {"method": "cyclegan", "step": 3, "best_by": "kid"}
 
 
 def test_a_full_disk_leaves_the_old_state_and_no_stray_file(tmp_path):

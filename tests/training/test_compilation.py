@@ -9,10 +9,11 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from cyclegan.config import TrainConfig
 from cyclegan.methods import build_method
-from cyclegan.training.compilation import COMPILE_FROM, compile_players, wanted
+from cyclegan.training.compilation import COMPILE_FROM, compile_players, uncompiled, wanted
 
 CPU = torch.device("cpu")
 
@@ -88,3 +89,31 @@ def test_a_run_without_a_compiler_goes_on_without_a_traceback(tmp_path, folder):
     assert "Traceback" not in done.stderr
     assert done.stderr.count("the networks are not compiled") == 1
     assert done.stderr.count("convolutions are computed by torch alone") == 1
+
+
+@pytest.mark.slow
+def test_to_look_at_a_compiled_network_compiles_it_for_nothing_else():
+    shapes = []
+
+    def backend(graph, inputs):
+        shapes.append([tuple(value.shape) for value in inputs if isinstance(value, torch.Tensor)])
+        return graph.forward
+
+    networks = nn.ModuleDict({"ab": nn.Linear(3, 3), "ba": nn.Linear(3, 3)})
+    networks["ab"].compile(backend=backend)
+    picture = torch.ones(2, 3)
+    made = networks["ab"](picture)
+    before = len(shapes)
+    assert before > 0
+    with uncompiled(networks), torch.inference_mode():
+        assert torch.equal(networks["ab"].eval()(picture), made)
+        networks["ab"](torch.ones(5, 3))
+    assert len(shapes) == before
+    networks["ab"](torch.ones(7, 3))  # and afterwards it is compiled as before
+    assert len(shapes) > before
+
+
+def test_to_look_at_other_networks_the_compiler_is_not_asked(monkeypatch):
+    monkeypatch.setattr(torch.compiler, "set_stance", None)
+    with uncompiled(nn.ModuleDict({"ab": nn.Linear(3, 3)})):
+        pass

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from cyclegan.config import resolve
+from cyclegan.data import find_domains
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.methods import options_of
 from cyclegan.training import train
@@ -63,6 +64,7 @@ def test_meta_tells_versions_command_and_data_and_keeps_the_tracking_id(tmp_path
     assert first["packages"]["torch"]
     assert first["command"]
     assert len(first["data_fingerprint"]) == 64
+    assert first["pictures"] == {"train_a": 5, "train_b": 4, "test_a": 0, "test_b": 0}
     train(config, run)
     assert json.loads((run / "meta.json").read_text())["tracking_id"] == first["tracking_id"]
     for path in run.rglob("*"):
@@ -106,7 +108,7 @@ def test_a_file_in_the_place_of_the_run_is_refused(tmp_path, tiny):
 
 def test_two_trainers_in_one_directory_the_second_is_refused(tmp_path, tiny):
     config = tiny(steps=1)
-    with open_run(tmp_path / "run", config, "0" * 64, PICTURES):
+    with open_run(tmp_path / "run", config, find_domains(config), PICTURES):
         before = status(tmp_path / "run")
         with pytest.raises(CycleganError, match=rf"in use by process {os.getpid()} on "):
             train(config, tmp_path / "run")
@@ -138,7 +140,7 @@ def test_a_damaged_record_is_a_sentence_and_can_be_deleted(tmp_path, tiny, name,
 
 def test_how_a_run_failed_is_on_record(tmp_path, tiny):
     config = tiny(steps=1)
-    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, "0" * 64, PICTURES):
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, find_domains(config), PICTURES):
         _ = 1 / 0
     assert status(tmp_path / "run")["status"] == "failed"
     assert status(tmp_path / "run")["reason"] == "division by zero"

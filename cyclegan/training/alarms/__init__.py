@@ -1,0 +1,9 @@
+"""Alarms: what says early, in words, that a run goes wrong, and what to do about it. docs/alarms.md explains each."""
+
+from __future__ import annotations
+
+from cyclegan.training.alarms.alarm import Alarm, Facts, Finding, Moment
+from cyclegan.training.alarms.table import ALARMS
+from cyclegan.training.alarms.watch import Alarms, Restart, Stopped
+
+__all__ = ["ALARMS", "Alarm", "Alarms", "Facts", "Finding", "Moment", "Restart", "Stopped"]

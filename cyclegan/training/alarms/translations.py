@@ -1,0 +1,150 @@
+"""Alarms about what translations look like, from the probe. Each speaks of the direction in which it is worst."""
+
+from __future__ import annotations
+
+from cyclegan.training.alarms.alarm import Alarm, Finding, Moment, ending
+
+# Correlation of light and dark of input and output: 0.6 in a healthy run of the demo, 0.9 in one of horse2zebra,
+# -1 for a perfect negative.
+INVERTED = -0.4
+# The way back counts as fine where it is nearer to the start than another picture is, by this factor.
+FINE_CYCLE = 0.6
+# Levels of 255. A generator that paints a picture anew misses it by 5 levels and more for most of a run; who is nearer
+# has learnt to copy.
+COPIED = 4.0
+# Outputs vary by less than this share of what inputs and what real pictures of the target vary by. Real sets differ in
+# this by a factor of two.
+ALIKE = 0.2
+VARIED = 4.0  # levels: inputs that differ by less are alike themselves
+# The noise on the translation has 1.6 levels in the mean. An honest way back passes on as much or less, and four times
+# as much where it makes day of a night that has a quarter of the contrast.
+HIDDEN_RATIO, HIDDEN_LEVELS = 2.0, 10.0
+# Photographs have some thousandths of their energy there; a checkerboard that can be seen has several times as much.
+CHEQUERED_RATIO, CHEQUERED_SHARE = 4.0, 0.03
+
+
+class ColoursInverted(Alarm):
+    """Light becomes dark, and the way back is fine: two that both invert undo each other perfectly."""
+
+    sees = "probe"
+    curable = True
+    cause = "nothing but the identity term fixes colours, and both generators settled on the negative"
+    cure = (
+        "begin anew with another --seed (--on-alarm restart does it), or raise --lambda-identity to 1; "
+        "a run seldom leaves that state"
+    )
+
+    def look(self, moment: Moment) -> Finding | None:
+        found = ending(moment.figures, "luminance_correlation")
+        direction = min(found, key=lambda way: found[way])
+        error = moment.figures.get(f"cycle_l1_{direction[0]}", 0.0)
+        others = moment.figures[f"variety_source_{direction}"]
+        if found[direction] > INVERTED or (others and error > FINE_CYCLE * others):
+            return None
+        return Finding(
+            found[direction],
+            f"{_named(direction)} turns light into dark: input and output correlate by {found[direction]:.2f}",
+        )
+
+
+class NothingChanges(Alarm):
+    """A translation is its input."""
+
+    sees = "probe"
+    curable = True
+    cause = "the terms that hold the translators back outweigh the discriminator, or it has learnt nothing"
+    cure = (
+        "look at scores; raise --lr-discriminator if they are equal, else lower --lambda-identity to 0.1 and "
+        "--lambda-cycle to 5"
+    )
+
+    def look(self, moment: Moment) -> Finding | None:
+        found = ending(moment.figures, "change")
+        if not found:  # as many channels go in as come out in neither direction
+            return None
+        direction = min(found, key=lambda way: found[way])
+        if found[direction] > COPIED or moment.figures[f"variety_source_{direction}"] < VARIED:
+            return None
+        return Finding(
+            found[direction],
+            f"{_named(direction)} copies its input: they differ by {found[direction]:.1f} of 255 levels",
+        )
+
+
+class OutputsAlike(Alarm):
+    """Inputs differ and translations do not: the generator has collapsed to one answer."""
+
+    sees = "probe"
+    curable = True
+    cause = "the generator found one picture that pleases, and the cycle term is too weak or is cheated"
+    cure = (
+        "begin anew with another --seed or a higher --lambda-cycle, try --adversarial hinge --spectral-norm, and look "
+        "for pictures that are nearly the same (`cyclegan data check`)"
+    )
+
+    def look(self, moment: Moment) -> Finding | None:
+        found = ending(moment.figures, "variety")
+        shares = {}
+        for direction in (name for name in found if len(name) == len("ab")):
+            inputs, real = (moment.figures[f"variety_{kind}_{direction}"] for kind in ("source", "real"))
+            if min(inputs, real) >= VARIED:
+                shares[direction] = found[direction] / min(inputs, real)
+        direction = min(shares, key=lambda way: shares[way], default="")
+        if not direction or shares[direction] > ALIKE:
+            return None
+        return Finding(
+            shares[direction],
+            f"{_named(direction)} makes the same of everything: its outputs differ by {shares[direction]:.0%} of what "
+            "real pictures differ by",
+        )
+
+
+class HiddenSignal(Alarm):
+    """The way back reads what cannot be seen (Chu et al. 2017, https://arxiv.org/abs/1712.02950)."""
+
+    sees = "probe"
+    cause = "the generator writes its input into faint detail of the translation, which satisfies the cycle term"
+    cure = (
+        "give --cycle-noise 4, lower --lambda-cycle, or let the discriminator see more (--discriminator multiscale); a "
+        "fine cycle loss says nothing here"
+    )
+
+    def look(self, moment: Moment) -> Finding | None:
+        ratios = ending(moment.figures, "cycle_noise_ratio")
+        if not ratios:  # no way back
+            return None
+        domain = max(ratios, key=lambda name: ratios[name])
+        clean, noisy = (moment.figures[f"{name}_{domain}"] for name in ("cycle_l1", "cycle_noise_l1"))
+        if ratios[domain] < HIDDEN_RATIO or noisy - clean < HIDDEN_LEVELS:
+            return None
+        return Finding(
+            ratios[domain],
+            f"translations of {domain.upper()} carry it as a hidden signal: with noise on them that is too faint to "
+            f"see the way back is wrong by {noisy:.1f} of 255 levels, without it by {clean:.1f}",
+        )
+
+
+class Checkerboard(Alarm):
+    """A pattern of 2 or 4 pixels (Odena et al. 2016, https://distill.pub/2016/deconv-checkerboard)."""
+
+    sees = "probe"
+    looks = 3  # early pictures have it, and most lose it
+    cause = "transposed convolutions give every other pixel more than the next"
+    cure = "train a new run with --upsampling resize, which cannot draw it; a longer training makes it fainter"
+
+    def look(self, moment: Moment) -> Finding | None:
+        real = ending(moment.figures, "checkerboard_real")
+        shares = {way: moment.figures[f"checkerboard_{way}"] for way in real}
+        over = {way: shares[way] for way in real if shares[way] > max(CHEQUERED_SHARE, CHEQUERED_RATIO * real[way])}
+        direction = max(over, key=lambda way: over[way], default="")
+        if not direction:
+            return None
+        return Finding(
+            shares[direction],
+            f"{_named(direction)} draws a checkerboard: {shares[direction]:.1%} of its pictures' energy is in patterns "
+            f"of 2 and 4 pixels (real ones: {real[direction]:.1%})",
+        )
+
+
+def _named(direction: str) -> str:
+    return f"the translator from {direction[0].upper()} to {direction[1].upper()}"

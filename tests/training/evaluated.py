@@ -1,0 +1,50 @@
+"""What tests read in a run that was evaluated, and how they plan what is found in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cyclegan.config import TrainConfig
+from cyclegan.training.evaluating import Evaluation
+
+Make = Callable[..., TrainConfig]
+
+
+def journal(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def looked(run: Path, figure: str = "kid") -> dict[int, float]:
+    """By step what a figure was."""
+    name = f"evaluation/{figure}"
+    return {row["step"]: row[name] for row in journal(run) if name in row}
+
+
+def status(run: Path) -> dict[str, Any]:
+    return json.loads((run / "status.json").read_text())
+
+
+def best(run: Path) -> dict[str, Any]:
+    return json.loads((run / "best.json").read_text())
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, figures: dict[int, float]) -> None:
+    """Let the only figure, `kid_ab` and `kid_ba` alike, be as planned at each step."""
+    steps: list[int] = []
+    look, measure = Evaluation.look, Evaluation._measure
+
+    def noted(self: Evaluation, step: int, *arguments: Any) -> float:
+        steps.append(step)
+        return look(self, step, *arguments)
+
+    def made(self: Evaluation, *arguments: Any) -> dict[str, float]:
+        value = figures[steps[-1]]
+        return measure(self, *arguments) | {"kid_ab": value, "kid_ba": value}
+
+    monkeypatch.setattr(Evaluation, "look", noted)
+    monkeypatch.setattr(Evaluation, "_measure", made)
