@@ -33,6 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "losses": GROUND,
     "images": GROUND,
     "tracking": GROUND,
+    # What a run has written down, as pages: on any machine, without torch
+    "report": {"config", "errors", "files", "tracking"},
     # What is built of them
     "data": GROUND | {"images"},
     "methods": GROUND | {"networks", "losses"},
@@ -43,7 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": GROUND | {"networks", "methods", "data", "images", "models", "translation", "evaluation", "tracking"},
     # The surface. Its imports are those of `cyclegan train --help`, which lists the tables of the rooms.
     "cli": GROUND
-    | {"networks", "losses", "images", "data", "methods", "models", "translation", "evaluation", "export", "training"}
+    | {"networks", "losses", "images", "data", "methods", "models", "translation", "evaluation", "export", "report"}
+    | {"training"}
     | {"cyclegan"},  # the version
     "cyclegan": {"config", "training", "translation"},  # the three names of the Python interface, on first use
     "__main__": {"cli"},
@@ -202,6 +205,13 @@ def test_everything_public_says_what_it_is() -> None:
 )
 def test_the_command_line_answers_before_anything_heavy_is_loaded(code: str) -> None:
     assert not loaded_by(code) & {"torch", "numpy", "albumentations", "wandb", "PIL", "cv2", "yaml", "rich"}
+
+
+def test_to_look_at_a_run_neither_torch_nor_a_model_is_loaded() -> None:
+    loaded = loaded_by("import cyclegan.report, cyclegan.report.drawing, cyclegan.report.showing")
+    assert {"cyclegan.report", "matplotlib"} <= loaded
+    assert not loaded & {"torch", "albumentations", "wandb", "cv2", "cyclegan.models", "matplotlib.pyplot"}
+    assert not loaded_by("import cyclegan.report") & {"matplotlib", "jinja2"}  # the extra, which may be missing
 
 
 def test_to_translate_nothing_is_loaded_that_only_training_needs() -> None:

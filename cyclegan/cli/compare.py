@@ -1,0 +1,68 @@
+"""`cyclegan compare`: several runs beside each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cyclegan.report import Comparison
+
+_CELL = 18  # columns of the terminal that a run needs at least, and the names of its rows
+_NAMES = 34
+
+
+@click.command("compare")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN …", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write a page with curves, grids.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables to read.")
+def command(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
+    """Put runs beside each other: what differs in them, and what came of it.
+
+    Figures compare only where they were measured alike; where they were not, that is said first. --output writes one
+    HTML page with the curves on common axes, the newest grids, and the same held-out pictures as each run has
+    translated them.
+    """
+    from cyclegan.report import compare, write_comparison
+
+    comparison = compare(runs)
+    if output is not None:
+        write_comparison(comparison, output)
+    if as_json:
+        click.echo(json.dumps(comparison.as_json(), ensure_ascii=False))
+        return
+    _print(comparison)
+    if output is not None:
+        click.echo(output)
+
+
+def _print(comparison: Comparison) -> None:
+    """Tables on stdout, in blocks of as many runs as the terminal is wide enough for."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for warning in comparison.warnings:
+        console.print(f"! {warning}", style="bold red", markup=False)
+    each = max(1, (console.width - _NAMES) // _CELL)
+    for start in range(0, len(comparison.labels), each):
+        console.print(_table(comparison, slice(start, start + each)))
+
+
+def _table(comparison: Comparison, some: slice) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column(overflow="fold")
+    for label in comparison.labels[some]:
+        table.add_column(Text(label), overflow="fold")
+    for rows in (comparison.standing, comparison.differences, comparison.figures):
+        for name, cells in rows:
+            table.add_row(Text(name), *(Text(cell) for cell in cells[some]))
+        table.add_section()
+    return table

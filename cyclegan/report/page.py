@@ -1,0 +1,122 @@
+"""One run as one HTML file: pictures and plots first, text second, and nothing that is not in the file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import time
+from pathlib import Path
+from typing import Any
+
+from cyclegan.errors import CycleganError
+from cyclegan.files import atomic_write
+from cyclegan.report import telling
+from cyclegan.report.figures import columns, table
+from cyclegan.report.record import Record, read_record
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(run: Path, output: Path | None = None) -> Path:
+    """Write the page of the run in `run` to `output`, RUN/report.html unless given, and return its path.
+
+    What is not there yet is left out; what is damaged is named in the page. Raises `UsageError` for what is no run,
+    `CycleganError` where matplotlib or jinja2 is missing or the page cannot be written.
+    """
+    need()
+    return write_page(output or run / "report.html", render("report.html", **_context(read_record(run))))
+
+
+def need() -> None:
+    """`CycleganError` where a library that pages are made with is missing."""
+    try:
+        import jinja2
+        import matplotlib
+    except ImportError as error:
+        raise CycleganError(
+            f"a page needs {error.name}, which is not installed; install it with `pip install 'cyclegan[report]'`"
+        ) from error
+    assert jinja2, matplotlib
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Write a page; `CycleganError` where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, text.encode())
+    except OSError as error:
+        raise CycleganError(
+            f"--output: cannot write {path} ({(error.strerror or str(error)).lower()}); name another place"
+        ) from error
+    return path
+
+
+def render(template: str, **context: Any) -> str:
+    """A template with the style and the script of all pages. All text is escaped but what is `Markup`."""
+    import jinja2
+    from markupsafe import Markup
+
+    style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
+        style=Markup(style),
+        script=Markup(script),
+        # The one script that the page's policy lets run
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        version=importlib.metadata.version("cyclegan"),
+        made=telling.day(time.time()),
+        **context,
+    )
+
+
+def _context(record: Record) -> dict[str, Any]:
+    from cyclegan.report.drawing import of_run
+    from cyclegan.report.showing import gallery, samples
+
+    found = columns(record)
+    tables = [
+        {"source": record.domains[way[0]], "target": record.domains[way[1]], "rows": rows}
+        for way in ("ab", "ba")
+        if (rows := table(record, way, found))
+    ]
+    context = {
+        "name": record.name,
+        "domains": record.domains,
+        "status": telling.status(record),
+        "facts": telling.facts(record),
+        "verdicts": telling.judge_verdicts(record),
+        "judge_words": telling.judge_words(record),
+        "columns": found,
+        "tables": tables,
+        "figure_notes": telling.figure_notes(found),
+        "protocol": telling.protocol(found[0].protocol) if found else [],
+        "charts": of_run(record),
+        "alarms": record.alarms,
+        "alarm_count": record.alarm_count,
+        "notes": record.notes,
+        "data": telling.data(record),
+        "data_words": telling.data_words(record),
+        "config": telling.config(record),
+        "command": telling.command(record),
+        "reproduce": telling.reproduce(record),
+        **samples(record),
+        **gallery(record),
+    }
+    there = {
+        "samples": context["frames"],
+        "translations": context["gallery"],
+        "figures": tables,
+        "curves": context["charts"],
+        "alarms": True,
+        "data": True,
+        "configuration": context["config"],
+        "reproduce": context["reproduce"],
+    }
+    return context | {"sections": [(name, name.capitalize()) for name, filled in there.items() if filled]}
