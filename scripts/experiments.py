@@ -2,7 +2,7 @@
 """Recipes compared: the same steps, several seeds, figures that no loss enters. What came out is docs/experiments.md.
 
     scripts/experiments.py run WORK --bench demo [--recipe NAME …] [--seeds 0,1,2] [--data DIR]
-    scripts/experiments.py table WORK [--write benchmarks/experiments.json]
+    scripts/experiments.py table WORK [--write benchmarks/experiments.json] [--document docs/experiments.md]
 
 Each run is one folder below WORK and is not done twice, so that the command may be stopped and given again, and given
 twice at once: one process a core, each with OMP_NUM_THREADS=1, is the fastest way. A recipe is the paper's with the
@@ -30,6 +30,7 @@ BENCHES = {
 RECIPES = {
     "paper": "",
     "rates doubled": "--lr-generator 4e-4 --lr-discriminator 4e-4",
+    "rates quadrupled": "--lr-generator 8e-4 --lr-discriminator 8e-4",
     "rate of D doubled": "--lr-discriminator 4e-4",
     "rate of D halved": "--lr-discriminator 1e-4",
     "EMA 0.998": "--ema-decay 0.998",
@@ -46,6 +47,12 @@ RECIPES = {
     "diffaug": "--diffaug color,translation,cutout",
     "diffaug without colour": "--diffaug translation,cutout",
     "cycle noise 4": "--cycle-noise 4",
+    "doubled, EMA, resize": "--lr-generator 4e-4 --lr-discriminator 4e-4 --ema-decay 0.998 --upsampling resize",
+    "doubled, EMA, resize, identity 0.1": (
+        "--lr-generator 4e-4 --lr-discriminator 4e-4 --ema-decay 0.998 --upsampling resize --lambda-identity 0.1"
+    ),
+    "doubled, EMA": "--lr-generator 4e-4 --lr-discriminator 4e-4 --ema-decay 0.998",
+    "quadrupled, EMA, resize": "--lr-generator 8e-4 --lr-discriminator 8e-4 --ema-decay 0.998 --upsampling resize",
 }
 MARKS = {  # figure -> heading, digits, factor
     "gain_db": ("gain, dB", 2, 1),
@@ -71,6 +78,7 @@ def main() -> None:
     table = commands.add_parser("table", help="what came out")
     table.add_argument("work", type=Path)
     table.add_argument("--write", type=Path, metavar="FILE", help="the figures as JSON")
+    table.add_argument("--document", type=Path, metavar="FILE", help="put each table between its marks in there")
     values = parser.parse_args()
     if values.command == "table":
         results = read(values.work)
@@ -78,6 +86,8 @@ def main() -> None:
             values.write.write_text(json.dumps(record(results), indent=1, ensure_ascii=False) + "\n")
         for bench in BENCHES:
             print("\n".join(lines(bench, results)))
+        if values.document:
+            values.document.write_text(filled(values.document.read_text(), results))
         return
     data = pictures(values.work, values.bench, values.data)
     for seed in map(int, values.seeds.split(",")):  # seeds outermost: a table is complete early
@@ -163,6 +173,16 @@ def lines(bench: str, results: list[dict[str, Any]]) -> list[str]:
             cells = [cell([run[name] for run in runs], *MARKS[name][1:]) for name in marks]
             rows.append(f"| {recipe} | {f'`{options}`' if options else ''} | {len(runs)} | " + " | ".join(cells) + " |")
     return [*rows, ""]
+
+
+def filled(document: str, results: list[dict[str, Any]]) -> str:
+    """`document` with the table of each bench between `<!-- BENCH: begin -->` and `<!-- BENCH: end -->`."""
+    for bench in BENCHES:
+        begin, end = f"<!-- {bench}: begin -->\n", f"<!-- {bench}: end -->"
+        before, _, rest = document.partition(begin)
+        _, _, after = rest.partition(end)
+        document = before + begin + "\n".join(lines(bench, results)[:-1]) + "\n" + end + after
+    return document
 
 
 def cell(values: list[float | None], digits: int, factor: int) -> str:
