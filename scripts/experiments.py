@@ -2,6 +2,7 @@
 """Recipes compared: the same steps, several seeds, figures that no loss enters. What came out is docs/experiments.md.
 
     scripts/experiments.py run WORK --bench demo [--recipe NAME …] [--seeds 0,1,2] [--data DIR]
+    scripts/experiments.py measure WORK [--data DIR]
     scripts/experiments.py table WORK [--write benchmarks/experiments.json] [--document docs/experiments.md]
 
 Each run is one folder below WORK and is not done twice, so that the command may be stopped and given again, and given
@@ -75,6 +76,9 @@ def main() -> None:
     run.add_argument("--recipe", action="append", choices=list(RECIPES), help="all of them unless given")
     run.add_argument("--seeds", default="0,1,2")
     run.add_argument("--data", type=Path, help="the photographs, for benches that are not drawn")
+    again = commands.add_parser("measure", help="measure again all that was trained, as after a change of the judge")
+    again.add_argument("work", type=Path)
+    again.add_argument("--data", type=Path, help="the photographs, for benches that are not drawn")
     table = commands.add_parser("table", help="what came out")
     table.add_argument("work", type=Path)
     table.add_argument("--write", type=Path, metavar="FILE", help="the figures as JSON")
@@ -88,6 +92,12 @@ def main() -> None:
             print("\n".join(lines(bench, results)))
         if values.document:
             values.document.write_text(filled(values.document.read_text(), results))
+        return
+    if values.command == "measure":
+        for result in read(values.work):
+            folder = place(values.work, result["bench"], result["recipe"], result["seed"])
+            result["figures"] = measure(folder, result["bench"], pictures(values.work, result["bench"], values.data))
+            (folder / "result.json").write_text(json.dumps(result))
         return
     data = pictures(values.work, values.bench, values.data)
     for seed in map(int, values.seeds.split(",")):  # seeds outermost: a table is complete early
@@ -110,27 +120,35 @@ def pictures(work: Path, bench: str, data: Path | None) -> Path:
     return folder
 
 
+def place(work: Path, bench: str, recipe: str, seed: int) -> Path:
+    """The folder of one run and its figures."""
+    return work / bench / f"{recipe.replace(' ', '-')}-{seed}"
+
+
 def settle(work: Path, bench: str, recipe: str, seed: int, data: Path) -> None:
     """Train and measure once, unless that is done or another process is at it."""
-    folder = work / bench / f"{recipe.replace(' ', '-')}-{seed}"
+    folder = place(work, bench, recipe, seed)
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
         return
     print(f"{bench}: {recipe}, seed {seed}", flush=True)
-    run = folder / "run"
-    options = [*BENCHES[bench]["options"].split(), *RECIPES[recipe].split()]
-    cyclegan(
-        "train", "--data", str(data), "--preset", "paper", *options, *QUIET.split(), "--seed", str(seed), "-o", str(run)
-    )
+    options = [*BENCHES[bench]["options"].split(), *RECIPES[recipe].split(), "--seed", str(seed)]
+    cyclegan("train", "--data", str(data), "--preset", "paper", *options, *QUIET.split(), "-o", str(folder / "run"))
+    for state in (folder / "run" / "checkpoints").glob("state-*"):
+        state.unlink()
+    about = {"bench": bench, "recipe": recipe, "seed": seed, "options": options}
+    (folder / "result.json").write_text(json.dumps(about | {"figures": measure(folder, bench, data)}))
+
+
+def measure(folder: Path, bench: str, data: Path) -> dict[str, Any]:
+    """The figures of the run in `folder`."""
+    run, out = folder / "run", folder / "out"
     figures: dict[str, Any] = json.loads(cyclegan("evaluate", str(run), "--json"))["metrics"]
     if BENCHES[bench]["data"] is not None:
-        cyclegan("translate", str(run), str(data / "testA"), str(folder / "out"), "--direction", "ab")
-        figures |= json.loads(cyclegan("data", "score", str(folder / "out"), "--demo", str(data), "--json"))
-    for state in (run / "checkpoints").glob("state-*"):
-        state.unlink()
-    result = {"bench": bench, "recipe": recipe, "seed": seed, "options": options, "figures": figures}
-    (folder / "result.json").write_text(json.dumps(result))
+        cyclegan("translate", str(run), str(data / "testA"), str(out), "--direction", "ab", "--overwrite")
+        figures |= json.loads(cyclegan("data", "score", str(out), "--demo", str(data), "--json"))
+    return figures
 
 
 def cyclegan(*arguments: str) -> str:

@@ -28,7 +28,7 @@ from cyclegan.evaluation.schooling import SIDE, JudgeNetwork, school, shrunk
 from cyclegan.evaluation.squares import Squares
 from cyclegan.files import atomic_write, cache_folder
 
-VERSION = 1  # of all that a cached judge depends on beside the pictures, the size and the seed
+VERSION = 2  # of all that a cached judge depends on beside the pictures, the size and the seed
 FEWEST = 10  # pictures of a domain: two to stop by, two to be marked with, the rest to learn from
 MOST = 1000  # pictures of a domain it learns from: more make it slower to read them and hardly better
 SURE = 0.75  # held-out accuracy below which its verdict means little

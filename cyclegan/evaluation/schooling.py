@@ -33,6 +33,13 @@ RATE = 3e-3  # at its highest; it rises for a tenth of the steps and then falls 
 COMPRESSED, QUALITIES = 0.3, (50, 95)
 BLURRED, BLUR = 0.3, 1.0
 NOISE = 8.0
+# Convolutions that enlarge leave patterns that repeat every 2 or 4 pixels (Odena et al. 2016,
+# https://distill.pub/2016/deconv-checkerboard), and a judge that never saw one takes it for stripes: of 120 real horses
+# it took 14 % for zebras, under a pattern of 20 levels 33 %, and preferred generators with a checkerboard to better
+# ones. Having seen some on pictures of both sides, it says 11 and 12 %. The share of pictures, and the greatest
+# deviation in levels:
+PATTERNED, PATTERN = 0.5, 24.0
+PERIOD = 4
 CUT = 0.75
 LIGHT = 0.2
 
@@ -134,6 +141,7 @@ def worsened(pictures: Tensor, draws: torch.Generator) -> Tensor:
     # A blur of 3 pixels, mixed in by as much as comes up
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
     x = torch.lerp(x, blurred, random(0, BLUR) * (random() < BLURRED))
+    x = x + repeated(x, draws) * random(0, PATTERN) * (random() < PATTERNED)
     x = x + torch.randn(x.shape, generator=draws) * random(0, NOISE)
     result = x.round().clamp(0, 255).to(torch.uint8)
     chosen = (random() < COMPRESSED).flatten().nonzero().flatten().tolist()
@@ -141,6 +149,14 @@ def worsened(pictures: Tensor, draws: torch.Generator) -> Tensor:
     for index in chosen:
         result[index] = _compressed(result[index], qualities[index])
     return result
+
+
+def repeated(pictures: Tensor, draws: torch.Generator) -> Tensor:
+    """For each N × 3 × H × W picture a pattern of 4 × 4 pixels all over it, of mean 0 and a deviation of about 1."""
+    count, channels, height, width = pictures.shape
+    tile = torch.randn(count, channels, PERIOD, PERIOD, generator=draws)
+    tile = tile - tile.mean(dim=(2, 3), keepdim=True)
+    return tile.repeat(1, 1, -(-height // PERIOD), -(-width // PERIOD))[:, :, :height, :width]
 
 
 def shrunk(pictures: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from cyclegan.errors import UsageError
 from cyclegan.evaluation import judge as judging
 from cyclegan.evaluation import schooling
 from cyclegan.evaluation.judge import Judge, find_judge
-from cyclegan.evaluation.schooling import school, shrunk, worsened
+from cyclegan.evaluation.outputs import checkerboard
+from cyclegan.evaluation.schooling import repeated, school, shrunk, worsened
 from cyclegan.evaluation.squares import Squares
 from cyclegan.images import list_images
 from tests.evaluation.examples import folder
@@ -138,3 +139,14 @@ def test_the_judge_sees_everything_at_the_same_size_and_in_whole_levels() -> Non
     assert shrunk(x).shape == (2, 3, 64, 64)
     assert shrunk(x).dtype == torch.uint8
     assert torch.equal(shrunk(shrunk(x)), shrunk(x))
+
+
+def test_pictures_of_both_sides_are_overlaid_with_patterns_that_repeat_and_change_no_mean():
+    grey = torch.full((400, 3, 64, 64), 128, dtype=torch.uint8)
+    pattern = repeated(grey, torch.Generator().manual_seed(0))
+    assert torch.equal(pattern[:, :, 4:, :60], pattern[:, :, :-4, 4:])
+    assert pattern.mean((2, 3)).abs().max() < 1e-5
+    assert abs(pattern.std() - 1) < 0.1
+    energies = checkerboard(worsened(grey, torch.Generator().manual_seed(0)))
+    # Of white noise the marked frequencies hold a seventh
+    assert 0.35 < (energies > 0.5).double().mean() < 0.6
