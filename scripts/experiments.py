@@ -48,12 +48,10 @@ RECIPES = {
     "diffaug": "--diffaug color,translation,cutout",
     "diffaug without colour": "--diffaug translation,cutout",
     "cycle noise 4": "--cycle-noise 4",
-    "doubled, EMA, resize": "--lr-generator 4e-4 --lr-discriminator 4e-4 --ema-decay 0.998 --upsampling resize",
-    "doubled, EMA, resize, identity 0.1": (
+    "best": "--lr-generator 4e-4 --lr-discriminator 4e-4 --ema-decay 0.998 --upsampling resize",
+    "best, identity 0.1": (
         "--lr-generator 4e-4 --lr-discriminator 4e-4 --ema-decay 0.998 --upsampling resize --lambda-identity 0.1"
     ),
-    "doubled, EMA": "--lr-generator 4e-4 --lr-discriminator 4e-4 --ema-decay 0.998",
-    "quadrupled, EMA, resize": "--lr-generator 8e-4 --lr-discriminator 8e-4 --ema-decay 0.998 --upsampling resize",
 }
 MARKS = {  # figure -> heading, digits, factor
     "gain_db": ("gain, dB", 2, 1),
@@ -133,8 +131,9 @@ def settle(work: Path, bench: str, recipe: str, seed: int, data: Path) -> None:
     except FileExistsError:
         return
     print(f"{bench}: {recipe}, seed {seed}", flush=True)
-    options = [*BENCHES[bench]["options"].split(), *RECIPES[recipe].split(), "--seed", str(seed)]
-    cyclegan("train", "--data", str(data), "--preset", "paper", *options, *QUIET.split(), "-o", str(folder / "run"))
+    options = [*BENCHES[bench]["options"].split(), *RECIPES[recipe].split()]
+    given = [*options, *QUIET.split(), "--seed", str(seed)]
+    cyclegan("train", "--data", str(data), "--preset", "paper", *given, "-o", str(folder / "run"))
     for state in (folder / "run" / "checkpoints").glob("state-*"):
         state.unlink()
     about = {"bench": bench, "recipe": recipe, "seed": seed, "options": options}
