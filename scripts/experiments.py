@@ -60,8 +60,9 @@ MARKS = {  # figure -> heading, digits, factor
     "judge_ab": ("judge A→B, %", 1, 100),
     "judge_ba": ("judge B→A, %", 1, 100),
     "kid_ab": ("KID A→B", 3, 1),
-    "cycle_l1_a": ("cycle L1 A", 2, 1),
-    "cycle_noise_ratio_a": ("× with noise", 2, 1),
+    "kid_ba": ("KID B→A", 3, 1),
+    "cycle_l1_a": ("cycle L1", 2, 1),
+    "checkerboard_ab": ("checkerboard, %", 2, 100),
 }
 
 
