@@ -25,7 +25,7 @@ SMALL = "--generator resnet_6blocks --channels 16 --crop-size 64"
 QUIET = "--workers 0 --wandb disabled --sample-every 0 --state-every 100000 --compile off --cache ram"
 BENCHES = {
     "demo": {"data": "--count 200 --test-count 40", "options": f"{SMALL} --load-size 64 --steps 1200"},
-    "demo-few": {"data": "--count 16 --test-count 40", "options": f"{SMALL} --load-size 64 --steps 1200"},
+    "demo-few": {"data": "--count 16 --test-count 40", "options": f"{SMALL} --load-size 64 --steps 600"},
     "horse2zebra": {"data": None, "options": f"{SMALL} --load-size 72 --steps 1500"},
 }
 RECIPES = {
