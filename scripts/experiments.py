@@ -180,7 +180,7 @@ def lines(bench: str, results: list[dict[str, Any]]) -> list[str]:
     mine = [result for result in results if result["bench"] == bench]
     if not mine:
         return []
-    marks = [name for name in MARKS if name in mine[0]["figures"]]
+    marks = [name for name in MARKS if name in mine[0]["figures"] and tells(name, mine)]
     rows = [
         f"| {bench} | options | seeds | " + " | ".join(MARKS[name][0] for name in marks) + " |",
         "|---|---|---|" + "---|" * len(marks),
@@ -191,6 +191,11 @@ def lines(bench: str, results: list[dict[str, Any]]) -> list[str]:
             cells = [cell([run[name] for run in runs], *MARKS[name][1:]) for name in marks]
             rows.append(f"| {recipe} | {f'`{options}`' if options else ''} | {len(runs)} | " + " | ".join(cells) + " |")
     return [*rows, ""]
+
+
+def tells(mark: str, results: list[dict[str, Any]]) -> bool:
+    """Whether a figure is not the same in all of several runs."""
+    return len(results) == 1 or len({result["figures"][mark] for result in results}) > 1
 
 
 def filled(document: str, results: list[dict[str, Any]]) -> str:

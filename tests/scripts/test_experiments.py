@@ -88,3 +88,8 @@ def test_what_is_there_is_read_again_and_not_done_twice(experiments, tmp_path, m
     (only,) = experiments.read(tmp_path)
     assert (only["recipe"], only["seed"], only["figures"]["kid_ab"]) == ("paper", 0, 1.0)
     assert experiments.record([only])["runs"][0]["figures"] == {"gain_db": 2.0, "kid_ab": 1.0}
+
+
+def test_a_figure_that_is_the_same_in_all_runs_has_no_column(experiments):
+    results = [result("paper", seed, gain_db=float(seed), judge_ab=1.0) for seed in (0, 1)]
+    assert experiments.lines("demo", results)[0] == "| demo | options | seeds | gain, dB |"
