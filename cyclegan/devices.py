@@ -7,6 +7,7 @@ import ctypes
 import resource
 import sys
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 
@@ -105,8 +106,14 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def peak_memory(device: torch.device) -> float:
-    """GiB held at most so far: of the GPU's memory where there is one, else by the process."""
+    """GiB held at most so far: of the GPU's memory where there is one, else by the process.
+
+    Linux's own `ru_maxrss` is not what is meant: a new process inherits that of the one that started it.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on a Mac, KiB on Linux
+    with contextlib.suppress(OSError, StopIteration):  # only Linux has this file
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on a Mac, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
