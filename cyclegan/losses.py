@@ -32,6 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cyclegan import draws
 from cyclegan.errors import choose
 
 Verdicts = Tensor | list[Tensor]
@@ -174,9 +175,9 @@ class Wasserstein(AdversarialLoss):
         return difference + self.gradient_penalty * self.penalty(discriminator, real, fake)
 
     def penalty(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-        """E[(‖∇D(z)‖₂ − 1)²]. u comes from torch's global generator on the CPU, the same draw on every device."""
+        """E[(‖∇D(z)‖₂ − 1)²]. u is drawn for each picture (`cyclegan.draws`), the same on every device."""
         real, fake = _exact(real), _exact(fake)
-        u = torch.rand(len(real), 1, 1, 1).to(real)
+        u = draws.uniform(len(real), 1, 1, 1).to(real)
         slope = _gradient(discriminator, u * real + (1 - u) * fake).flatten(1)
         return (torch.linalg.vector_norm(slope, dim=1) - 1).square().mean()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from cyclegan import draws
 
 
 class ImagePool(nn.Module):
@@ -15,15 +19,18 @@ class ImagePool(nn.Module):
     Until `size` pictures are held, each new one is stored and returned. After that each is, with probability one
     half, returned as it is; else it takes the place of a random stored one, which is returned instead.
 
-    The draws come from torch's global generator on the CPU, which the loop seeds by step; the pictures stay on
-    their device, so nothing waits for it. `size` 0 returns what it is given.
+    The pool is divided into lanes, one for each place in the batch (`cyclegan.draws`), as equal in size as can be and
+    of one picture at least. Each place takes and gives in its own lane: so a fake is as likely to return, and as old
+    when it does, as in one pool for all, and how a batch is divided among processes makes no difference.
+
+    The pictures stay on their device, so nothing waits for it. `size` 0 returns what it is given.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        self.count = 0
-        self.stored: Tensor | None = None  # size × CHW, allocated when the first picture shows its shape
+        self.total = 1  # places in the batch
+        self.lanes: dict[int, list[Tensor]] = {}  # place -> CHW fakes
 
     @torch.no_grad()
     def query(self, fakes: Tensor) -> Tensor:
@@ -31,44 +38,77 @@ class ImagePool(nn.Module):
         fakes = fakes.detach()
         if self.size == 0:
             return fakes
-        if self.stored is None:
-            self.stored = fakes.new_zeros((self.size, *fakes.shape[1:]))
-        elif self.stored.device != fakes.device:
-            self.stored = self.stored.to(fakes.device)  # restored from a state
-        keep_new = torch.rand(len(fakes)) < 0.5
-        slots = torch.randint(self.size, (len(fakes),))
-        chosen = []
-        for fake, new, slot in zip(fakes, keep_new.tolist(), slots.tolist(), strict=True):
-            if self.count < self.size:
-                self._store(self.count, fake)
-                self.count += 1
-                chosen.append(fake)
-            elif new:
-                chosen.append(fake)
-            else:
-                chosen.append(self.stored[slot].to(fake.dtype, copy=True))
-                self._store(slot, fake)
-        return torch.stack(chosen)
+        first, total = draws.place()
+        self.deal(total)
+        numbers = draws.uniform(len(fakes), 2).tolist()
+        return torch.stack([self._exchange((first + n) % total, fake, *numbers[n]) for n, fake in enumerate(fakes)])
 
-    def _store(self, slot: int, fake: Tensor) -> None:
-        # A fake that is not finite must not come back to poison a later step; decided on the device, without waiting.
-        assert self.stored is not None
-        self.stored[slot] = torch.where(torch.isfinite(fake).all(), fake, self.stored[slot])
+    def deal(self, total: int) -> None:
+        """Divide what is held anew where the batch has come to have `total` places; the first are filled first."""
+        if total == self.total:
+            return
+        held = iter([fake for place in sorted(self.lanes) for fake in self.lanes[place]])
+        self.total = total
+        dealt = {place: list(islice(held, self._room(place))) for place in range(total)}
+        self.lanes = {place: lane for place, lane in dealt.items() if lane}
+
+    def keep(self, places: Iterable[int]) -> None:
+        """Forget all lanes but those of `places`."""
+        self.lanes = {place: self.lanes[place] for place in places if place in self.lanes}
+
+    def join(self, state: dict[str, Any]) -> None:
+        """Take in the lanes of another process's pool, from what it gives as its state."""
+        other = ImagePool(self.size)
+        other.set_extra_state(state)
+        assert other.total == self.total, (other.total, self.total)
+        self.lanes |= other.lanes
+
+    def _room(self, place: int) -> int:
+        return max(self.size * (place + 1) // self.total - self.size * place // self.total, 1)
+
+    def _exchange(self, place: int, fake: Tensor, coin: float, lot: float) -> Tensor:
+        lane = self.lanes.setdefault(place, [])
+        if len(lane) < self._room(place):
+            lane.append(_finite(fake, torch.zeros_like(fake)))
+            return fake
+        if coin < 0.5:
+            return fake
+        slot = int(lot * len(lane))
+        old = lane[slot].to(fake)  # restored from a state it may be on another device
+        lane[slot] = _finite(fake, old)
+        return old
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What `state_dict()` holds of the pool: the stored pictures."""
-        return {"stored": None if self.stored is None else self.stored[: self.count].clone()}
+        """What `state_dict()` holds of the pool: the stored pictures, one lane after the other, and whose they are."""
+        places = sorted(self.lanes)
+        fakes = [fake for place in places for fake in self.lanes[place]]
+        return {
+            "stored": torch.stack([fake.to(fakes[0]) for fake in fakes]) if fakes else None,
+            "lanes": [[place, len(self.lanes[place])] for place in places],
+            "total": self.total,
+        }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over stored pictures; of a larger pool the first `size`."""
+        """Take over stored pictures, of a larger pool as many as there is room for.
+
+        In states of versions before there were lanes all are in one.
+        """
         stored = state["stored"]
-        self.count = 0 if stored is None else min(len(stored), self.size)
-        self.stored = None
-        if self.count:
-            self.stored = stored.new_zeros((self.size, *stored.shape[1:]))
-            self.stored[: self.count] = stored[: self.count]
+        fakes = iter(() if stored is None else stored.unbind())
+        lanes = state.get("lanes", [[0, 0 if stored is None else len(stored)]])
+        self.total = state.get("total", 1)
+        held = {place: list(islice(fakes, count)) for place, count in lanes}
+        self.lanes = {place: lane[: self._room(place)] for place, lane in held.items()}
 
     def _apply(self, fn: Any, recurse: bool = True) -> ImagePool:
         super()._apply(fn, recurse)
-        self.stored = None if self.stored is None else fn(self.stored)
+        self.lanes = {place: [fn(fake) for fake in lane] for place, lane in self.lanes.items()}
         return self
+
+
+def _finite(fake: Tensor, instead: Tensor) -> Tensor:
+    """A copy of `fake`, or `instead` where it is not finite, so that it cannot poison a later step.
+
+    Decided on the device, without waiting for it. A copy, since a part of a batch would keep all of it in memory.
+    """
+    return torch.where(torch.isfinite(fake).all(), fake, instead)

@@ -88,14 +88,13 @@ class Pool:
 
     def query(self, fakes: Tensor) -> Tensor:
         """NCHW fakes to as many new or old ones. The coins are torch's, drawn as `ImagePool` draws them."""
-        fresh = (torch.rand(len(fakes)) < 0.5).tolist()
-        slots = torch.randint(POOL_SIZE, (len(fakes),)).tolist()
         chosen = []
-        for fake, new, slot in zip(fakes.detach(), fresh, slots, strict=True):
+        for fake, (coin, lot) in zip(fakes.detach(), torch.rand(len(fakes), 2).tolist(), strict=True):
+            slot = int(lot * POOL_SIZE)
             if len(self.pictures) < POOL_SIZE:
                 self.pictures.append(fake)
                 chosen.append(fake)
-            elif new:
+            elif coin < 0.5:
                 chosen.append(fake)
             else:
                 chosen.append(self.pictures[slot])
