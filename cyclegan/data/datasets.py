@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.cache import open_cache
 from cyclegan.data.domains import Domains, Pictures
+from cyclegan.data.faults import explained, shown
 from cyclegan.data.large import Large
 from cyclegan.data.layout import Layout
+from cyclegan.data.readers import PREFETCH, Readers
 from cyclegan.data.sampler import Request, RequestSampler, StepSampler
 from cyclegan.data.shared import Slots
 from cyclegan.data.stores import Cache, Prepared
@@ -29,29 +28,27 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import Picture, UnreadableImage, printable, read_picture
 
 _AUGMENTATION = 2  # tells these random streams from those of the order, which start with another number
-# Asking a worker and taking its answer keeps the training process for 1 ms, which is 20 % of a step of 5 ms; spread
-# over 16 steps of a batch of one it is 1 %.
+# Asking a worker and taking its answer keeps the training process for a part of a millisecond, which is much beside a
+# step of 5 ms; spread over 16 steps of a batch of one it is nothing.
 _PICTURES_PER_REQUEST = 32
-_PREFETCH = 2  # requests that each worker has at a time
 _UNDER_WAY = 64 * 2**20  # bytes
-_GRACE_S = 30  # how long a worker outlives a SIGTERM; what sends one sends SIGKILL after about as long
 
 
 class Answer(NamedTuple):
     """Some steps of pictures on their way to the training process."""
 
     slot: int | None
-    pictures: Tensor | None  # steps × the shape of the layout; None: they are in the slot
+    pictures: np.ndarray | None  # steps × the shape of the layout; None: they are in the slot
     notes: list[dict[str, Any]]  # of each step {"unreadable", "enlarged": lists of (path, words)}
     failure: CycleganError | None = None  # of the step after those in `notes`
 
 
-class UnpairedDataset(Dataset[Answer]):
+class UnpairedDataset:
     """Answers to requests, of which `PictureLoader` makes batches.
 
     How a picture is cut and mirrored follows from the seed, the number of the sample and the domain. Where a picture
     cannot be read, the next readable one by name takes its place and the notes say so. What was scaled up, because
-    it is smaller than the crop, is under "enlarged".
+    it is smaller than the crop, is under "enlarged". Pictures go by place: those of A, then those of B.
     """
 
     def __init__(
@@ -71,6 +68,13 @@ class UnpairedDataset(Dataset[Answer]):
         self.views: tuple[View, View] = (views["a"], views["b"])
         self.large = Large(len(domains.train_a) + len(domains.train_b)) if transform.windows else None
         self.slots: Slots | None = None
+        self.at: Callable[[int], None] = _nobody  # is told the place of each picture before it is touched
+        self.avoided: dict[int, str] = {}  # places of pictures that readers were lost at, with what happened
+
+    def path(self, place: int) -> Path:
+        """The file of the picture at `place`."""
+        first_b = len(self.pictures[0])
+        return self.pictures[0].path(place) if place < first_b else self.pictures[1].path(place - first_b)
 
     def __getitem__(self, request: Request) -> Answer:
         if request.slot is not None:
@@ -79,7 +83,7 @@ class UnpairedDataset(Dataset[Answer]):
             answer = Answer(request.slot, None, [])
         else:
             planes = np.empty((len(request.steps), *self.layout.shape), self.layout.dtype)
-            answer = Answer(None, torch.from_numpy(planes), [])
+            answer = Answer(None, planes, [])
         for step, keys in enumerate(request.steps):
             notes: dict[str, Any] = {"unreadable": [], "enlarged": []}
             a, b = self.layout.split(planes[step])
@@ -96,17 +100,23 @@ class UnpairedDataset(Dataset[Answer]):
     def _draw(self, planes: np.ndarray, domain: int, index: int, number: int, notes: dict[str, Any]) -> None:
         """One picture, or the next that can be read, into `planes`, channels × crop × crop."""
         pictures = self.pictures[domain]
-        first_place = domain * len(self.pictures[0])  # in the cache, where B comes after A
+        first_place = domain * len(self.pictures[0])
         unreadable: list[tuple[str, str]] = notes["unreadable"]
         for offset in range(len(pictures)):
             candidate = (index + offset) % len(pictures)
             path = pictures.path(candidate)
             rng = np.random.default_rng([_AUGMENTATION, self.seed, number, ord("ab"[domain])])
+            place = first_place + candidate
             try:
-                square, height, width = self._square(first_place + candidate, path, self.views[domain], rng)
+                if place in self.avoided:
+                    raise UnreadableImage(path, self.avoided[place])
+                self.at(place)
+                square, height, width = self._square(place, path, self.views[domain], rng)
             except UnreadableImage as error:
                 unreadable.append((printable(str(error.path)), error.reason))
                 continue
+            except Exception as error:
+                raise explained(path, error) from error
             if min(height, width) < self.transform.crop_size:
                 notes["enlarged"].append((printable(str(path)), f"{width}×{height}"))
             to_planes(square, planes)
@@ -134,8 +144,8 @@ class UnpairedDataset(Dataset[Answer]):
         return self.transform.vary(picture.pixels, rng), picture.height, picture.width
 
 
-class PictureLoader(DataLoader[Answer]):
-    """A `DataLoader` of answers, several steps each, that yields batches; its length is the number of steps.
+class PictureLoader:
+    """Batches made of answers of several steps each; its length is the number of steps.
 
     A failure is raised at its step, as the plain sentence that it is.
     """
@@ -146,34 +156,44 @@ class PictureLoader(DataLoader[Answer]):
         requests: RequestSampler,
         together: int,
         *,
+        workers: int,
+        timeout: float,
         pin: bool,
-        **options: Any,
     ) -> None:
-        self.pictures = dataset
+        self.dataset = dataset
         self.requests = requests
         self.together = together  # steps in an answer, at most
         self.layout = dataset.layout
-        self.pin = pin  # here and not by DataLoader, which does not know of the slots
-        # With no batch size each item of the sampler is one request, and its answer is not stacked with others
-        super().__init__(dataset, sampler=requests, batch_size=None, collate_fn=_unchanged, **options)
+        self.workers = workers
+        self.timeout = timeout  # seconds that one picture may keep a reader
+        self.pin = pin
+        self.multiprocessing_context: str | None = None  # how readers are started; None: as Python does here
 
     def __len__(self) -> int:
         return len(self.requests.steps)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]  # all that is used of it is next()
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         slots = self._slots()
         if slots is not None:
-            self.pictures.slots, self.requests.take = slots, slots.take
-        # The iterator starts the workers, and stops them when it goes: no name, by which a traceback would keep it
-        for answer in super().__iter__():
+            self.requests.take = slots.take
+        # No name for the iterator, by which a traceback would keep it: readers end when it goes
+        for answer in self._answers(slots):
             if slots is not None and answer.slot is not None:
                 pictures = slots.lend(answer.slot)
             else:
-                pictures = answer.pictures
+                pictures = torch.from_numpy(answer.pictures)
             # All cut up at once: between two steps of a GPU the processor is cold, and a call takes ten times as long
             yield from self._batches(pictures, answer.notes)
             if answer.failure is not None:
                 raise answer.failure
+
+    def _answers(self, slots: Slots | None) -> Iterator[Answer]:
+        if not self.workers:
+            return map(self.dataset.__getitem__, self.requests)
+        own = copy.copy(self.dataset)  # two iterations at once have slots of their own
+        own.slots = slots
+        readers = Readers(own, self.workers, timeout=self.timeout, context=self.multiprocessing_context)
+        return readers.answers(iter(self.requests))
 
     def _batches(self, pictures: Tensor, notes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         pictures = pictures[: len(notes)]  # requests at the beginning and the end have fewer steps than a slot
@@ -185,20 +205,20 @@ class PictureLoader(DataLoader[Answer]):
     def _slots(self) -> Slots | None:
         """Slots for all requests that can be out, and for two answers in use: the last, and the one it gives way to.
 
-        Whoever holds on to more gets memory of its own, handed over by torch, which takes 2 ms an answer; so does
-        everyone where the system grants no slots.
+        Whoever holds on to more gets memory of its own, copied through a pipe, which takes milliseconds an answer; so
+        does everyone where the system grants no slots.
         """
-        if not self.num_workers:
+        if not self.workers:
             return None
         try:
             shape = (self.together, *self.layout.shape)
-            return Slots(self.num_workers * _PREFETCH + 2, shape, self.layout.dtype)
+            return Slots(self.workers * PREFETCH + 2, shape, self.layout.dtype)
         except OSError:
             return None
 
 
-def _unchanged(answer: Any) -> Any:
-    return answer
+def _nobody(place: int) -> None:
+    """Whom a dataset tells what it is at, where it reads in the training process."""
 
 
 def build_loader(
@@ -244,11 +264,9 @@ def build_loader(
         UnpairedDataset(domains, transform, config.seed, cache, layout, views),
         RequestSampler(sampler, together, config.workers),
         together,
+        workers=config.workers,
+        timeout=config.reader_timeout,
         pin=pin,
-        num_workers=config.workers,
-        worker_init_fn=_start_worker,
-        prefetch_factor=_PREFETCH if config.workers else None,
-        generator=torch.Generator(),  # else starting workers would draw their seed from the global generator
     )
 
 
@@ -256,26 +274,5 @@ def _steps_per_request(layout: Layout, workers: int) -> int:
     """As many steps as make about 32 pictures, fewer where all that is under way would take too much memory."""
     if not workers:
         return 1  # nothing is handed over, and no step should wait for later ones
-    room = _UNDER_WAY // (layout.nbytes * (workers * _PREFETCH + 2))
+    room = _UNDER_WAY // (layout.nbytes * (workers * PREFETCH + 2))
     return max(min(_PICTURES_PER_REQUEST // (2 * layout.batch), room), 1)
-
-
-def shown(picture: Picture, view: View, path: Path) -> np.ndarray:
-    """What `view` makes of a picture; `UnreadableImage` where it cannot be learnt from with the others."""
-    try:
-        return view.of(picture)
-    except ValueError as error:
-        raise UnreadableImage(path, str(error)) from None
-
-
-def _start_worker(_: int) -> None:
-    cv2.setNumThreads(0)  # the workers are the parallelism; threads in each would only take turns
-    torch.set_num_threads(1)
-    # Ctrl-C reaches every process of a terminal, and a scheduler's SIGTERM every process of a job. Both are for the
-    # training process, which saves its state; a worker that died of them would take it along.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave_later)
-
-
-def _leave_later(signum: int, frame: FrameType | None) -> None:
-    signal.alarm(_GRACE_S)

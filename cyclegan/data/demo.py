@@ -125,6 +125,6 @@ def _present(root: Path) -> Demo | None:
         manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         if (manifest["format"], manifest["version"]) == ("cyclegan-demo", VERSION):
             return Demo(*(int(manifest[key]) for key in ("count", "test_count", "size", "seed")))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # no manifest, or one of something else
     raise UsageError(f"{root} is not empty and holds something else; name a new or an empty folder")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.datasets import shown
 from cyclegan.data.domains import Domains, Pictures, by_lot
+from cyclegan.data.faults import shown
 from cyclegan.data.large import is_large
 from cyclegan.data.survey import find_views
 from cyclegan.data.transforms import fit, middle

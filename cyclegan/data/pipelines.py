@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cyclegan.config.plain import read_yaml
 from cyclegan.errors import UsageError, nearest
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version
@@ -21,15 +20,15 @@ from albumentations.core.serialization import SERIALIZABLE_REGISTRY
 def read_pipeline(path: Path) -> A.Compose:
     """A pipeline from YAML: a list (`- RandomCrop: {height: 256, width: 256}`), or what `A.to_dict` makes."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))  # safe: tags that would run code are refused
+        content = read_yaml(path)
     except OSError as error:
         raise UsageError(f"--augment: cannot read {path} ({(error.strerror or str(error)).lower()})") from None
     except UnicodeDecodeError:
         raise UsageError(f"--augment: {path} is not text; give a YAML file") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+    except ValueError as error:
+        mark = getattr(error.__cause__, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"--augment: {path}{line}: {getattr(error, 'problem', None) or error}") from None
+        raise UsageError(f"--augment: {path}{line}: {getattr(error.__cause__, 'problem', None) or error}") from None
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # albumentations only warns of an argument it does not know
         try:

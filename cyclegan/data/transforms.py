@@ -159,7 +159,11 @@ class Pipeline(Transform):
                 f"pixels, but training takes {'×'.join(map(str, wanted))} {image.dtype}; end it with a crop or resize "
                 "to --crop-size and leave normalising to the training"
             )
-        return result if result.dtype == np.uint8 else np.clip(result, 0, 1)
+        if result.dtype == np.uint8:
+            return result
+        if not np.isfinite(result).all():
+            raise UsageError(f"--augment: {self.source} makes numbers that are not finite of a picture that has none")
+        return np.clip(result, 0, 1)
 
 
 def build_transform(config: TrainConfig, views: Views = PLAIN) -> Transform:

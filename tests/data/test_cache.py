@@ -113,7 +113,7 @@ def test_memory_that_is_too_little_is_said_once_and_used_as_far_as_it_goes(
     assert [batch["a"].numpy().tobytes() + batch["b"].numpy().tobytes() for batch in loader] == expected
     (warning,) = caplog.messages
     assert "--cache ram" in warning
-    assert sum(loader.pictures.cache.get(number) is not None for number in range(9)) == 3
+    assert sum(loader.dataset.cache.get(number) is not None for number in range(9)) == 3
 
 
 def test_a_system_that_grants_no_memory_is_a_warning(
