@@ -106,7 +106,7 @@ def read_best(run: Path) -> Record:
         sound = all({"step", "value", "better", "file"} <= entry.keys() for entry in record.values())
     except FileNotFoundError:
         return {}
-    except (ValueError, AttributeError):  # not JSON, not even UTF-8, or no record of records
+    except (ValueError, AttributeError, RecursionError):  # not JSON, not even UTF-8, or no record of records
         sound = False
     if not sound:
         raise CycleganError(

@@ -71,7 +71,8 @@ def write_gallery(
         chosen = _choose(squares.names if chances else squares.read().names, chances)
         about["count"][direction] = len(squares)
         about[direction] = list(_write(folder, direction, squares, chosen, there, back))
-    atomic_write(folder / FILE, (json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    atomic_write(folder / FILE, text.encode(errors="backslashreplace"))  # names may hold bytes that are no text
     return folder / FILE
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from cyclegan.config.plain import read_yaml
 from cyclegan.errors import UsageError
 
 IGNORED = "ignore"  # the class whose pixels, in the truth, do not count
@@ -43,10 +43,10 @@ def read_colours(path: Path) -> Colours:
     """
     ways = "write a line such as `road: [128, 64, 128]` for each class"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except OSError as error:
         raise UsageError(f"--labels: cannot read {path} ({(error.strerror or str(error)).lower()}); {ways}") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except ValueError:
         raise UsageError(f"--labels: {path} is no YAML; {ways}") from None
     if not isinstance(content, dict) or len(set(content) - {IGNORED}) < 2:
         raise UsageError(f"--labels: {path} does not name two classes or more; {ways}")

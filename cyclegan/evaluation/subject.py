@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
 from cyclegan.config import TrainConfig, resolve
+from cyclegan.config.plain import read_yaml
 from cyclegan.data.domains import Domains, Pictures, find_domains
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.best import read_best
@@ -176,8 +176,8 @@ def _run_of(path: Path) -> Path | None:
 def _config(run: Path) -> dict[str, Any]:
     file = run / "config.yaml"
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        values = read_yaml(file)
+    except (OSError, ValueError):
         values = None
     if not isinstance(values, dict):
         raise UsageError(f"{file} is damaged; give --data DIR, or --a and --b, to say what to measure on")

@@ -6,12 +6,12 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cyclegan.errors import UsageError
+from cyclegan.models.torch_file import read_torch
 
 
 def read_weights(path: Path, option: str) -> dict[str, Tensor]:
@@ -22,13 +22,13 @@ def read_weights(path: Path, option: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: object = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = read_torch(path, archive=False)
     except pickle.UnpicklingError:
         raise UsageError(
             f"{option}: {path} holds code beside its tensors, or is none of torch's files; it was refused, nothing in "
             "it was run"
         ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"{option}: {path} is cut short or damaged ({reason}); fetch it again") from None
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):

@@ -13,7 +13,6 @@ import copy
 import io
 import pickle
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -25,6 +24,7 @@ from torch.nn.utils import parametrize
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.export.junyanz_layout import LAYOUTS, translate_names
 from cyclegan.files import atomic_write
+from cyclegan.models.torch_file import read_torch
 from cyclegan.networks import Discriminator, Generator, build_generator
 from cyclegan.networks.layers import InstanceNorm, ResizeConv2d
 from cyclegan.networks.patchgan import PatchDiscriminator, PixelDiscriminator
@@ -171,16 +171,14 @@ def _files_of(source: Path) -> dict[str, Path]:
 def _read(path: Path) -> Weights:
     """The tensors of a state dict by name, in fp32, without `module.` prefixes and idle running statistics."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # about pickle protocols, which says nothing to a user
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = read_torch(path, archive=False)
     except pickle.UnpicklingError:
         raise CycleganError(
             f"{path} is no file of bare weights and was not opened: it is damaged, or holds objects whose loading "
             "would run code; save network.state_dict() and give that file"
         ) from None
-    except Exception as error:  # bytes that are no pickle make the reader stumble in any way
-        reason = str(error).partition("\n")[0] or "it ends too soon"
-        raise CycleganError(f"{path} cannot be read ({reason}); copy it again") from error
+    except (OSError, ValueError) as error:
+        raise CycleganError(f"{path} cannot be read ({error}); copy it again") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise CycleganError(f"{path} is not a state dict: it should hold named tensors and nothing else")
     weights = {str(name).removeprefix("module."): value for name, value in loaded.items()}

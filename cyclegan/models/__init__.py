@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.models.generators_file import read_generators, save_model
+from cyclegan.models.generators_file import model_bytes, read_generators, save_model
 from cyclegan.models.rebuild import DamagedModel, Weights, rebuild
 from cyclegan.models.state_file import foreign, model_info, read_state_discriminators, read_state_generators
 from cyclegan.networks import Generator
@@ -30,12 +30,15 @@ __all__ = [
     "is_run",
     "load_discriminators",
     "load_model",
+    "model_bytes",
     "model_info",
     "save_model",
 ]
 
 STATES = ("state-*.pt",)
 EITHER = ("generators-*.safetensors", *STATES)  # in a run; the first is preferred
+
+LOOKS = 10  # at a run that is being trained, before its files are taken for damaged
 
 T = TypeVar("T")
 log = logging.getLogger("cyclegan")
@@ -90,17 +93,28 @@ def is_run(path: str | os.PathLike[str]) -> bool:
 
 
 def _first_sound(path: Path, read: Callable[[Path], T], patterns: tuple[str, ...]) -> tuple[T, tuple[str, ...]]:
-    """What `read` makes of the first candidate that is sound, and what is wrong with those before it."""
-    damaged: list[str] = []
-    for file in _candidates(path, patterns):
-        try:
-            return read(file), tuple(damaged)
-        except CycleganError as error:
-            if not path.is_dir():
-                raise
-            log.warning("passed over: %s", error)
-            damaged.append(str(error))
-    raise DamagedModel(f"MODEL: no file in {path / 'checkpoints'} can be used; the newest says: {damaged[0]}")
+    """What `read` makes of the first candidate that is sound, and what is wrong with those before it.
+
+    A trainer deletes old files when it has written new ones: for what vanished while it was read, one looks again.
+    """
+    for _ in range(LOOKS):
+        damaged: list[str] = []
+        vanished = None
+        for file in _candidates(path, patterns):
+            try:
+                return read(file), tuple(damaged)
+            except CycleganError as error:
+                if not path.is_dir():
+                    raise
+                if not file.exists():
+                    vanished = error
+                    break
+                log.warning("passed over: %s", error)
+                damaged.append(str(error))
+        if vanished is None:
+            break
+    newest = (damaged or [str(vanished)])[0]
+    raise DamagedModel(f"MODEL: no file in {path / 'checkpoints'} can be used; the newest says: {newest}")
 
 
 def _candidates(path: Path, patterns: tuple[str, ...]) -> list[Path]:

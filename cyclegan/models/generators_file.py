@@ -25,18 +25,27 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cyclegan.errors import UsageError
-from cyclegan.files import atomic_write
-from cyclegan.models.rebuild import DamagedModel, Weights, grouped
+from cyclegan.files import atomic_write, named_by_text
+from cyclegan.models.about import checked_info, checked_specs
+from cyclegan.models.rebuild import NUMBERS, DamagedModel, Weights, grouped
 
 FORMAT = "cyclegan-generators"
 VERSION = "1"
 
 
 def save_model(path: str | os.PathLike[str], generators: Mapping[str, nn.Module], *, info: Mapping[str, Any]) -> None:
-    """Write `generators` ({"ab": …, "ba": …}) as one generators file, atomically.
+    """Write `generators` ({"ab": …, "ba": …}) as one generators file, atomically. See `model_bytes`.
+
+    Raises `OSError` when it cannot be written; an old file is then intact.
+    """
+    atomic_write(path, model_bytes(generators, info=info))
+
+
+def model_bytes(generators: Mapping[str, nn.Module], *, info: Mapping[str, Any]) -> bytes:
+    """What a generators file of `generators` ({"ab": …, "ba": …}) holds.
 
     Every generator carries `.spec`, the arguments it can be rebuilt with; `info` is anything that JSON can hold. Equal
-    content makes an equal file, byte for byte. Raises `OSError` when it cannot be written; an old file is then intact.
+    content makes an equal file, byte for byte.
     """
     weights = {
         f"{direction}.{name}": value.detach().cpu().contiguous()  # channels_last is no layout of the format
@@ -47,7 +56,7 @@ def save_model(path: str | os.PathLike[str], generators: Mapping[str, nn.Module]
     about = json.dumps(dict(info), sort_keys=True, allow_nan=False)
     metadata = {"format": FORMAT, "version": VERSION, "specs": specs, "info": about}
     metadata["sha256"] = _digest(weights, specs, about)
-    atomic_write(path, _sorted_header(save(weights, metadata)))
+    return _sorted_header(save(weights, metadata))
 
 
 def read_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], Weights]:
@@ -56,25 +65,40 @@ def read_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], Weights
     Raises `DamagedModel` for one that is not whole, `UsageError` for a safetensors file of another kind.
     """
     try:
-        with safe_open(file, framework="pt", device="cpu") as opened:
+        with named_by_text(file) as named, safe_open(named, framework="pt", device="cpu") as opened:
             metadata = opened.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise UsageError(f"MODEL: {file} is a safetensors file, but not one of cyclegan's generators")
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, MemoryError) as error:
         raise DamagedModel(f"MODEL: {file} is cut short or damaged ({error}); fetch or save it again") from error
     if metadata.get("version") != VERSION:
         raise DamagedModel(
-            f"MODEL: {file} has format version {metadata.get('version')} and this cyclegan reads {VERSION}; "
+            f"MODEL: {file} has format version {str(metadata.get('version'))[:20]} and this cyclegan reads {VERSION}; "
             "use the cyclegan it was written by"
+        )
+    odd = next((name for name, value in tensors.items() if value.dtype not in NUMBERS), None)
+    if odd is not None:
+        raise DamagedModel(
+            f"MODEL: {file} holds numbers of type {tensors[odd].dtype} ({odd[:200]!r}); no weights are so"
         )
     specs, info = metadata.get("specs", "{}"), metadata.get("info", "{}")
     if metadata.get("sha256") != _digest(tensors, specs, info):
         raise DamagedModel(f"MODEL: {file} is damaged, its checksum does not match its content; fetch or save it again")
-    by_direction, weights = json.loads(specs), grouped(tensors)
+    by_direction, about = checked_specs(_parsed(specs, file), file), checked_info(_parsed(info, file), file)
+    weights = grouped(tensors)
     if not weights or set(by_direction) != set(weights):
-        raise DamagedModel(f"MODEL: {file} describes generators {sorted(by_direction)} but holds {sorted(weights)}")
-    return by_direction, json.loads(info), weights
+        raise DamagedModel(
+            f"MODEL: {file} describes generators {sorted(by_direction)} but holds {str(sorted(weights))[:200]}"
+        )
+    return by_direction, about, weights
+
+
+def _parsed(text: str, file: Path) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedModel(f"MODEL: {file} says of itself what is no JSON; fetch or save it again") from error
 
 
 def _digest(tensors: Mapping[str, Tensor], specs: str, info: str) -> str:

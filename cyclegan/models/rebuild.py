@@ -11,10 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError
 from cyclegan.networks import Generator, build_generator
 
 LARGEST = 2**16  # channels; a spec that asks for more was not written by us, and would only exhaust the memory
+
+# Types of numbers that weights are kept in: those of a network, and how batches were counted
+FRACTIONS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+NUMBERS = FRACTIONS | {torch.int64}
 
 Network = TypeVar("Network", bound=nn.Module)
 Weights = dict[str, dict[str, Tensor]]  # by network, then by parameter
@@ -29,19 +33,31 @@ def rebuild(spec: Any, weights: Mapping[str, Tensor], file: Path, direction: str
 
     Raises `DamagedModel` for a spec that describes nothing and for weights that are not those of what it describes.
     """
-    sane = isinstance(spec, dict) and all(
-        isinstance(value, str | bool) or (isinstance(value, int) and 1 <= value <= LARGEST) for value in spec.values()
-    )
-    if not sane:
+    if not (isinstance(spec, dict) and is_sane(spec)):
         raise DamagedModel(f"MODEL: {file} describes no possible generator {direction} ({str(spec)[:200]})")
+    what = f"generator {direction}"
+    with building(file, what):
+        generator = build_generator(**spec)
+    return filled(generator, weights, file, what)
+
+
+@contextlib.contextmanager
+def building(file: Path, what: str) -> Iterator[None]:
+    """A `blank` network is built inside by what `file` says; `DamagedModel` where that describes none."""
     try:
         with blank():
-            generator = build_generator(**spec)
-    except (UsageError, TypeError) as error:
-        raise DamagedModel(
-            f"MODEL: {file} has a generator {direction} that this cyclegan cannot build ({error})"
-        ) from error
-    return filled(generator, weights, file, f"generator {direction}")
+            yield
+    except Exception as error:  # arguments from a file: unknown names, wrong types, numbers that no layer takes
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DamagedModel(f"MODEL: {file} has a {what} that this cyclegan cannot build ({reason})") from error
+
+
+def is_sane(spec: Mapping[Any, Any]) -> bool:
+    """Whether all arguments for a network are of a kind that could be meant."""
+    return all(
+        isinstance(name, str) and (isinstance(value, str | bool) or (isinstance(value, int) and 1 <= value <= LARGEST))
+        for name, value in spec.items()
+    )
 
 
 @contextlib.contextmanager
@@ -80,7 +96,10 @@ def filled(network: Network, weights: Mapping[str, Tensor], file: Path, what: st
                 f"MODEL: {file} does not fit its own description: {name} of {what} should be "
                 f"{wanted.get(name, 'absent')} and is {given.get(name, 'absent')}"
             )
+    kinds = {name: value.is_floating_point() for name, value in network.state_dict().items()}
     for name, value in weights.items():
+        if value.dtype not in (FRACTIONS if kinds[name] else (torch.int64,)):
+            raise DamagedModel(f"MODEL: {file} holds {value.dtype} in {name} of {what}, which no weights are kept in")
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise DamagedModel(
                 f"MODEL: {file} holds weights that are not finite ({name} of {what}); take an earlier one"

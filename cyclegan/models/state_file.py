@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from cyclegan.errors import UsageError
-from cyclegan.files import file_sha256
-from cyclegan.models.rebuild import DamagedModel, Weights, blank, filled, grouped
+from cyclegan.files import file_sha256, named_by_text
+from cyclegan.models.about import checked_config, checked_info, checked_specs
+from cyclegan.models.rebuild import DamagedModel, Weights, building, filled, grouped, is_sane
+from cyclegan.models.torch_file import read_torch
 from cyclegan.networks import build_discriminator
 
 FORMAT = "cyclegan-state"
@@ -49,7 +49,7 @@ def read_state_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], W
     specs = {direction: spec for direction, spec in state["generator_specs"].items() if direction in weights}
     if not specs:
         raise DamagedModel(f"MODEL: {file} holds no generators")
-    return specs, model_info(state["config"], state["step"], state.get("ranges")), weights
+    return specs, checked_info(model_info(state["config"], state["step"], state.get("ranges")), file), weights
 
 
 def read_state_discriminators(file: Path) -> tuple[dict[str, nn.Module], int]:
@@ -57,11 +57,15 @@ def read_state_discriminators(file: Path) -> tuple[dict[str, nn.Module], int]:
     state = _read(file)
     config, specs = state["config"], state["generator_specs"]
     # Domain b is what "ab" makes and what "ba" takes: its pictures have that many channels.
-    channels = {way[at]: specs[way][f"{side}_channels"] for way in specs for at, side in enumerate(("in", "out"))}
     kept = {key: config[key] for key in ("channels", "norm", "spectral_norm") if key in config}
+    if not (is_sane(kept) and all(isinstance(spec, dict) and is_sane(spec) for spec in specs.values())):
+        raise DamagedModel(f"MODEL: {file} describes no possible discriminators")
+    channels = {
+        way[at]: spec.get(f"{side}_channels", 3) for way, spec in specs.items() for at, side in enumerate(("in", "out"))
+    }
     networks: dict[str, nn.Module] = {}
     for domain, weights in grouped(state["method"], "discriminators.").items():
-        with blank():
+        with building(file, f"discriminator {domain[:20]}"):
             empty = build_discriminator(config["discriminator"], in_channels=channels.get(domain, 3), **kept)
         networks[domain] = filled(empty, weights, file, f"discriminator {domain}")
     return networks, state["step"]
@@ -81,23 +85,29 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         if note.exists() and note.read_text().split()[:1] != [file_sha256(file)]:
             raise DamagedModel(f"MODEL: {file} is damaged, its checksum is not the one in {note.name}")
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        with named_by_text(file) as named:
+            state = read_torch(named, mmap=True)
     except pickle.UnpicklingError as error:
         raise DamagedModel(
             f"MODEL: {file} is damaged or holds code beside its tensors; it was refused, nothing in it was run"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError) as error:
-        # The last because torch.load hands every file that is called .safetensors to that library
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DamagedModel(f"MODEL: {file} is cut short or damaged ({reason})") from error
+    except (OSError, ValueError) as error:
+        raise DamagedModel(f"MODEL: {file} is cut short or damaged ({error})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise foreign(file)
     if state.get("version") != VERSION:
         raise DamagedModel(
-            f"MODEL: {file} has format version {state.get('version')} and this cyclegan reads {VERSION}; "
+            f"MODEL: {file} has format version {str(state.get('version'))[:20]} and this cyclegan reads {VERSION}; "
             "use the cyclegan it was written by"
         )
     for part, kind in _PARTS.items():
         if not isinstance(state.get(part), kind):
             raise DamagedModel(f"MODEL: {file} lacks its part {part!r}")
+    checked_specs(state["generator_specs"], file)
+    checked_config(state["config"], file)
+    # Beside the networks a method has its pools, whose part is a dict that nobody here looks into
+    for part, networks in (("method", ("generators.", "discriminators.")), ("ema", ("",))):
+        names = [name for name in state[part] if not isinstance(name, str) or name.startswith(networks)]
+        if not all(isinstance(name, str) and isinstance(state[part][name], Tensor) for name in names):
+            raise DamagedModel(f"MODEL: {file} has a part {part!r} that is no weights by name")
     return state

@@ -185,7 +185,7 @@ def _warnings(records: Sequence[Record], found: Sequence[Sequence[Column]]) -> I
     steps = {record.step for record in records}
     if len(steps) > 1:
         yield f"The runs have come differently far, from {min(steps):,} to {max(steps):,} steps."
-    prints = {record.meta.get("data_fingerprint") for record in records} - {None}
+    prints = {_inside(record.meta, ("data_fingerprint",)) for record in records} - {None}
     if len(prints) > 1:
         yield "The runs learned from different pictures: their fingerprints of the data differ."
 

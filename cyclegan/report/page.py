@@ -6,14 +6,18 @@ import base64
 import hashlib
 import importlib.metadata
 import time
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclegan.errors import CycleganError
 from cyclegan.files import atomic_write
 from cyclegan.report import telling
 from cyclegan.report.figures import columns, table
 from cyclegan.report.record import Record, read_record
+
+if TYPE_CHECKING:
+    import jinja2
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -44,7 +48,7 @@ def write_page(path: Path, text: str) -> Path:
     """Write a page; `CycleganError` where that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, text.encode())
+        atomic_write(path, text.encode(errors="backslashreplace"))  # names of files may hold bytes that are no text
     except OSError as error:
         raise CycleganError(
             f"--output: cannot write {path} ({(error.strerror or str(error)).lower()}); name another place"
@@ -54,25 +58,35 @@ def write_page(path: Path, text: str) -> Path:
 
 def render(template: str, **context: Any) -> str:
     """A template with the style and the script of all pages. All text is escaped but what is `Markup`."""
-    import jinja2
     from markupsafe import Markup
 
     style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
-    environment = jinja2.Environment(
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            style=Markup(style),
+            script=Markup(script),
+            # The one script that the page's policy lets run
+            script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            version=importlib.metadata.version("cyclegan"),
+            made=telling.day(time.time()),
+            **context,
+        )
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Where templates are compiled, once."""
+    import jinja2
+
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(
-        style=Markup(style),
-        script=Markup(script),
-        # The one script that the page's policy lets run
-        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        version=importlib.metadata.version("cyclegan"),
-        made=telling.day(time.time()),
-        **context,
     )
 
 

@@ -24,6 +24,7 @@ _ENCODINGS: tuple[tuple[float, tuple[str, dict[str, Any]]], ...] = (
 )
 _MARGIN = 2  # pixels between the pictures of a grid, as the trainer leaves them
 _HEADINGS = ("real", "fake", "reconstructed", "identity")
+_FORMATS = ("PNG",)  # which a run draws; Pillow would open PostScript too, by starting a program
 _BOMB = 2**27  # pixels of a grid above which it is not opened
 
 
@@ -41,7 +42,7 @@ def embed(path: Path | None, longest: int = _LONGEST) -> Embedded | None:
     if path is None:
         return None
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=_FORMATS) as opened:
             if opened.width * opened.height > _BOMB:
                 return None
             image = opened.convert("RGB")
@@ -90,7 +91,7 @@ def headings(record: Record, name: str) -> tuple[str, ...]:
     if path is None or not isinstance(side, int):
         return ()
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=_FORMATS) as opened:
             across, rest = divmod(opened.width - _MARGIN, side + _MARGIN)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return ()

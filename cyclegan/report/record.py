@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cyclegan.config.plain import parse_yaml
 from cyclegan.errors import UsageError
 from cyclegan.report.series import Series
 from cyclegan.tracking.journal import FILE as JOURNAL
@@ -75,8 +74,11 @@ class Record:
 
     def inside(self, relative: str) -> Path | None:
         """The file of that name in the run; None where it is none, or lies elsewhere, whatever a record says."""
-        path = (self.path / relative).resolve()
-        return path if self.path.resolve() in path.parents and path.is_file() else None
+        try:
+            path = (self.path / relative).resolve()
+            return path if self.path.resolve() in path.parents and path.is_file() else None
+        except (OSError, ValueError):  # no file can be called so: too long, or with a NUL in it
+            return None
 
 
 def read_record(path: Path) -> Record:
@@ -88,7 +90,7 @@ def read_record(path: Path) -> Record:
     if not any((path / name).is_file() for name in ("config.yaml", "status.json", JOURNAL)):
         raise UsageError(f"RUN: {path} is no run; name a folder that `cyclegan train` made")
     record = Record(path)
-    record.config = _mapping(record, "config.yaml", yaml.safe_load)
+    record.config = _mapping(record, "config.yaml", parse_yaml)
     found = [_mapping(record, name, json.loads) for name in _FILES]
     record.meta, record.status, record.pictures, record.evaluation, record.best, record.gallery = found
     if (path / JOURNAL).is_file():
@@ -105,7 +107,7 @@ def _mapping(record: Record, name: str, parse: Any) -> Mapping[str, Any]:
     except OSError as error:
         record.notes.append(f"{name} cannot be read ({(error.strerror or str(error)).lower()}) and is left out")
         return {}
-    except (ValueError, RecursionError, yaml.YAMLError):  # not JSON, or not even UTF-8
+    except (ValueError, RecursionError):  # not JSON, not YAML, or not even UTF-8
         values = None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         record.notes.append(f"{name} is damaged and left out")

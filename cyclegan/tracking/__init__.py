@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cyclegan.tracking.journal import ALARM, ALARM_FIGURE, BEST, MODEL, TABLE, Journal
 from cyclegan.tracking.session import EXIT_CODES
@@ -22,9 +22,20 @@ from cyclegan.tracking.weights_and_biases import (
     upload_command,
 )
 
-__all__ = ["Tracker", "open_tracker", "upload_command"]
+__all__ = ["Recorder", "Tracker", "open_tracker", "upload_command"]
 
 logger = logging.getLogger("cyclegan")
+
+
+class Recorder(Protocol):
+    """What a training loop tells its figures to; see `Tracker`."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+    def images(self, step: int, name: str, path: Path) -> None: ...
+    def model(self, step: int, path: Path, best: bool = False) -> None: ...
+    def table(self, step: int, path: Path) -> None: ...
+    def alarm(self, step: int, name: str, text: str, figure: float) -> None: ...
+    def finish(self, status: str = "done") -> None: ...
 
 
 class Tracker:

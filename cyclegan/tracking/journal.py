@@ -59,7 +59,7 @@ class Journal:
         if not new:
             return
         row = {"step": step, "time": round(time.time(), 3)} | {name: _as_json(value) for name, value in new.items()}
-        line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")
         size = os.fstat(self._file).st_size
         written = os.write(self._file, line)  # no buffer in between: after SIGKILL the row is there
         if written < len(line):
@@ -100,7 +100,7 @@ class Reader:
 def _parse(line: bytes) -> Row | None:
     try:
         row = json.loads(line)
-    except ValueError:  # not JSON, or not even UTF-8
+    except (ValueError, RecursionError):  # not JSON, or not even UTF-8
         return None
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 

@@ -141,6 +141,6 @@ def _read(path: Path) -> Mapping[str, Any]:
     """What a gallery says; a damaged one costs its table and not the curves."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -95,7 +95,8 @@ def knows_key() -> bool:
     places = [Path(named).expanduser()] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]
     for place in places:
         try:
-            entry = netrc.netrc(str(place)).hosts.get(urlsplit(service()).hostname or "")
+            # As the client asks: with the port, if the address has one, and content with an entry for all others
+            entry = netrc.netrc(str(place)).authenticators(urlsplit(service()).netloc)
         except (OSError, netrc.NetrcParseError):
             continue
         if entry and entry[2]:

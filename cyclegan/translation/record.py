@@ -234,7 +234,7 @@ def _job_in(path: Path) -> dict[str, Any] | None:
         known = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         known = None
     if not isinstance(known, dict) or not {"fingerprint", "renewing", "shard"} <= known.keys():
         raise UsageError(f"DEST: {printable(str(path))} is no record of a job; remove it and give --overwrite")
@@ -250,7 +250,7 @@ def _rows(path: Path) -> Iterator[Any]:
     with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii", errors="replace") as stream:
         for line in stream:
             if line.endswith("\n"):
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, RecursionError):
                     yield json.loads(line)
 
 

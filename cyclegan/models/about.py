@@ -1,0 +1,64 @@
+"""What a model file says of itself, held against what it may say: it may come from anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cyclegan.models.rebuild import DamagedModel
+
+DIRECTIONS = frozenset({"ab", "ba"})
+_STEPS = 2**53  # beyond which a float, such as a chart's, no longer tells two of them apart
+_LONGEST = 4096  # characters of a name; no file system has longer ones
+_TYPES = frozenset({"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"})
+
+
+def checked_info(info: Any, file: Path) -> dict[str, Any]:
+    """`info` of a model (see `model_info`); `DamagedModel` where it is not what one of ours says of itself."""
+    sound = isinstance(info, dict) and all(isinstance(key, str) for key in info) and _is_step(info.get("step", 0))
+    if sound:
+        sound = _are_ranges(info.get("ranges")) and all(
+            _is_plain(value) for name, value in info.items() if name != "ranges"
+        )
+    if sound:
+        sound = all(isinstance(info.get(name, ""), str) for name in ("method", "a", "b", "best_by"))
+        sound = sound and all(_is_size(info.get(name, 1)) for name in ("load_size", "crop_size"))
+    if not sound:
+        raise DamagedModel(f"MODEL: {file} says of itself what no model of ours does; fetch or save it again")
+    result: dict[str, Any] = info
+    return result
+
+
+def checked_specs(specs: Any, file: Path) -> dict[str, Any]:
+    """The specs of generators by direction; `DamagedModel` for anything else."""
+    if not isinstance(specs, dict) or not specs.keys() <= DIRECTIONS:
+        raise DamagedModel(f"MODEL: {file} describes no generators ab and ba; fetch or save it again")
+    return specs
+
+
+def checked_config(config: Mapping[Any, Any], file: Path) -> Mapping[str, Any]:
+    """The flat configuration in a state; `DamagedModel` for one that is not flat."""
+    if not all(isinstance(name, str) and _is_plain(value) for name, value in config.items()):
+        raise DamagedModel(f"MODEL: {file} holds a configuration that is none; take an earlier one")
+    return config
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _LONGEST)
+
+
+def _is_step(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _STEPS
+
+
+def _is_size(value: Any) -> bool:
+    return value is None or (type(value) is int and 0 <= value <= 2**24)
+
+
+def _are_ranges(value: Any) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not all(isinstance(value.get(domain), str) for domain in ("a", "b")):
+        return False
+    return value.get("dtype") is None or (isinstance(value["dtype"], str) and value["dtype"] in _TYPES)

@@ -1,0 +1,126 @@
+"""Files by torch.save from anybody: nothing in them is run, and they take no more memory than their size allows.
+
+`weights_only=True` keeps Python code from running. It does not keep a small file from becoming large: parts may be
+compressed a thousandfold, a tensor may repeat one number to any shape, and a handful of lists within lists may stand
+for billions of values. So the archive is looked at before torch reads it, and the values before anything walks through
+them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+# What weights and plain values are pickled with. The reader of torch knows more, with which memory can be taken.
+_NEEDED = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|parameter)|torch \w+Storage"
+    r"|torch\.nn\.parameter Parameter|torch Size|torch (float|bfloat|int|uint)\d+|torch bool"
+)
+_LARGEST_PICKLE = 2**23  # bytes of what names the tensors; a state of ours has 150,000
+_VALUES = 10**6  # in all, each counted as often as it is reached
+_DEEPEST = 20
+_BITS = 2**12  # of a whole number
+_REPEATED = 4  # times that the numbers of all tensors may be what the file is large: tensors may share them
+_PLAIN = (str, bool, float, type(None))
+
+
+def read_torch(file: Path | BinaryIO, *, mmap: bool = False, archive: bool = True) -> Any:
+    """The tensors (on the CPU) and plain values in a file by torch.save; with `mmap` tensors stay on disk until used.
+
+    Raises `pickle.UnpicklingError` for one that holds more than these, and `ValueError`, in words, for one that is
+    damaged or would grow. Unless `archive`, files of before torch 1.6 are read as well, which are no zip archives.
+    """
+    try:
+        size, is_zip = _size_of(file), _is_zip(file)
+        if is_zip:
+            _check_archive(file, size)
+        elif archive:
+            raise ValueError("it is no archive of torch's")
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols, which says nothing to a user
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap and is_zip)
+        if _measured(content, 0, {})[0] > _REPEATED * size:
+            raise ValueError("its tensors are larger than the file")
+    except (pickle.UnpicklingError, OSError):
+        raise
+    except Exception as error:  # on damaged bytes both readers raise whatever they stumble over
+        raise ValueError((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
+    return content
+
+
+def _size_of(file: Path | BinaryIO) -> int:
+    if isinstance(file, Path):
+        return file.stat().st_size
+    size = file.seek(0, 2)
+    file.seek(0)
+    return size
+
+
+def _is_zip(file: Path | BinaryIO) -> bool:
+    if isinstance(file, Path):
+        with open(file, "rb") as stream:
+            return stream.read(2) == b"PK"
+    start = file.read(2)
+    file.seek(0)
+    return start == b"PK"
+
+
+def _check_archive(file: Path | BinaryIO, size: int) -> None:
+    """Raises where a zip archive would become larger in reading, or its pickle asks for more than weights need."""
+    with zipfile.ZipFile(file) as opened:
+        parts = opened.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise ValueError("its parts are compressed, as torch never writes them")
+        if sum(part.file_size for part in parts) > size:
+            raise ValueError("its parts are larger than the file")
+        for part in parts:
+            if part.filename.endswith(".pkl"):
+                if part.file_size > _LARGEST_PICKLE:
+                    raise ValueError(f"it has a pickle of {part.file_size:,} bytes")
+                _check_pickle(opened.read(part))
+    if not isinstance(file, Path):
+        file.seek(0)
+
+
+def _check_pickle(data: bytes) -> None:
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL") and not _NEEDED.fullmatch(str(argument)):
+            raise pickle.UnpicklingError(f"it asks for {argument}")
+
+
+def _measured(value: Any, depth: int, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Bytes of the tensors in `value` and the number of values, each as often as it is reached.
+
+    Raises `ValueError` where it holds anything but tensors and plain values, or more than can be walked through.
+    """
+    if isinstance(value, Tensor):
+        strided = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+        if not strided or type(value) not in (Tensor, torch.nn.Parameter):
+            raise ValueError("it holds tensors of a kind that weights are not")
+        return value.numel() * value.element_size(), 1
+    if isinstance(value, int):
+        if value.bit_length() > _BITS:
+            raise ValueError("it holds a number of too many digits")
+        return 0, 1
+    if isinstance(value, (*_PLAIN, torch.dtype)):
+        return 0, 1
+    if id(value) in known:
+        return known[id(value)]
+    if not isinstance(value, dict | list | tuple | set):
+        raise ValueError(f"it holds a {type(value).__name__}")
+    if depth >= _DEEPEST:
+        raise ValueError("it is nested too deep")
+    inside = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
+    found = [_measured(item, depth + 1, known) for item in inside]
+    total = sum(size for size, _ in found), 1 + sum(count for _, count in found)
+    if total[1] > _VALUES:
+        raise ValueError("it stands for more values than it holds")
+    known[id(value)] = total
+    return total
