@@ -17,6 +17,8 @@ class CycleganError(Exception):
     """Something failed that the person at the keyboard can do something about."""
 
     exit_code = 1
+    of_all = False  # of several processes, each of which comes to it by itself
+    said = False  # by another process of several that end by it
 
 
 class UsageError(CycleganError):

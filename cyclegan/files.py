@@ -69,9 +69,24 @@ def replacing(
         _sync(path.parent)
 
 
+@contextlib.contextmanager
+def named_by_text(path: Path) -> Iterator[Path]:
+    """`path`, for a library that wants the names of files to be text. Where it is none, the number of the open file."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:  # only where names are bytes, and Linux tells open files by number
+        with open(path, "rb") as stream:
+            yield Path(f"/proc/self/fd/{stream.fileno()}")
+    else:
+        yield path
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """`value` as indented JSON, written atomically."""
-    atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    """`value` as indented JSON, written atomically.
+
+    Bytes of a file name that are no text, which Python holds as halves of surrogate pairs, stand as JSON's escapes.
+    """
+    atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -95,7 +110,11 @@ def make_folder(path: str | os.PathLike[str], option: str) -> Path:
     """`path` as an existing, writable folder, or a `UsageError` that names `option`."""
     path = Path(path)
     try:
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        if os.name != "nt":
+            for folder in missing:  # what is synced into a folder is lost with it, were its own name not on the disk
+                _sync(folder.parent)
         with tempfile.TemporaryFile(dir=path):
             pass
     except FileExistsError:
@@ -126,7 +145,8 @@ def locked(folder: str | os.PathLike[str], name: str = ".lock", option: str = "-
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that has been made read-only; the lock goes all the same
+            holder.unlink(missing_ok=True)
         lock.release()
 
 

@@ -7,8 +7,10 @@ Results go to stdout, progress and messages to stderr.
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
+import sys
 from typing import Any, NoReturn
 
 import click
@@ -48,7 +50,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CycleganError as error:
-            click.echo(f"Error: {error}", err=True)
+            if not error.said:
+                click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
 
 
@@ -81,8 +84,23 @@ cli = Commands(
 cli = click.version_option(__version__, prog_name="cyclegan")(cli)
 
 
+def _stand_somewhere() -> None:
+    """Where the working directory was removed, go where nothing can be written.
+
+    Libraries of torch end the process if they cannot ask where they are. In /proc, not even root finds or makes what a
+    relative path means, as it was in the directory that is gone.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        os.chdir("/proc" if os.path.isdir("/proc/self") else "/")
+
+
 def main() -> NoReturn:
     """The console command."""
+    _stand_somewhere()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a name that is no text is printed as the bytes that it is
     messages = logging.getLogger("cyclegan")
     messages.addHandler(_Messages())
     messages.setLevel(logging.INFO)

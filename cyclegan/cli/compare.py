@@ -34,7 +34,7 @@ def command(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     if output is not None:
         write_comparison(comparison, output)
     if as_json:
-        click.echo(json.dumps(comparison.as_json(), ensure_ascii=False))
+        click.echo(json.dumps(comparison.as_json(), ensure_ascii=False).encode(errors="backslashreplace"))
         return
     _print(comparison)
     if output is not None:

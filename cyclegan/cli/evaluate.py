@@ -119,7 +119,7 @@ def command(
     if output is not None:
         store(output, said)
     if as_json:
-        click.echo(json.dumps(said, ensure_ascii=False))
+        click.echo(json.dumps(said, ensure_ascii=False).encode(errors="backslashreplace"))
         return
     for line in result.lines:
         click.echo(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
@@ -11,7 +12,10 @@ import click
 import yaml
 from click.core import ParameterSource
 
+from cyclegan.cli.quantities import NumberOr
 from cyclegan.config import PRESETS, TrainConfig, default_of, flatten, resolve
+from cyclegan.config.fields import words_of
+from cyclegan.config.plain import read_yaml
 from cyclegan.errors import UsageError, choose
 from cyclegan.losses import ADVERSARIAL_LOSSES, RECONSTRUCTION_LOSSES
 from cyclegan.methods import METHODS, options_of
@@ -30,6 +34,8 @@ TABLES: dict[str, Mapping[str, Any]] = {
 }
 KINDS: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, bool: click.BOOL, str: click.STRING}
 
+_WORDS = "cyclegan.words"
+
 EPILOG = """The command line wins over the environment (CYCLEGAN_TRAIN_BATCH_SIZE=4), that over --config, that over
 --preset, that over the defaults shown here. Running the same command again goes on where the run stopped."""
 
@@ -41,6 +47,8 @@ def _type(owner: type, item: Field[Any]) -> click.ParamType:
         for kind in (get_args(wanted) if get_origin(wanted) is not Literal else ()) or (wanted,)
         if kind is not type(None)
     )
+    if words_of(item):
+        return NumberOr(*words_of(item), least=int(item.metadata["minimum"]))
     if item.name in TABLES:
         return click.Choice(list(TABLES[item.name]))
     if get_origin(kind) is Literal:
@@ -61,6 +69,14 @@ def _option(owner: type, item: Field[Any]) -> click.Option:
     )
 
 
+class _Remembering(click.Command):
+    """A command that keeps the words it was called with, to hand them on."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
 def _options(function: Callable[..., None]) -> click.Command:
     """`function` as a command that takes every option there is."""
     declared: dict[str, click.Option] = {}
@@ -68,7 +84,7 @@ def _options(function: Callable[..., None]) -> click.Command:
         for item in fields(owner):
             if item.metadata:
                 declared.setdefault(item.name, _option(owner, item))
-    own = click.command("train", epilog=EPILOG)(function)
+    own = click.command("train", cls=_Remembering, epilog=EPILOG)(function)
     own.params = [*own.params, *declared.values()]
     return own
 
@@ -95,6 +111,14 @@ def _options(function: Callable[..., None]) -> click.Command:
     help="A set of values to start from.",
 )
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML file with any of these options.")
+@click.option(
+    "--nproc",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes on this machine that train together, each on a GPU of its own; as torchrun --nproc-per-node.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
 @click.pass_context
 def command(
@@ -103,6 +127,7 @@ def command(
     resume: Path | None,
     preset: str,
     config: Path | None,
+    nproc: int,
     dry_run: bool,
     **values: Any,
 ) -> None:
@@ -136,20 +161,29 @@ def command(
         click.echo(yaml.safe_dump(flatten(resolved, options), sort_keys=False, allow_unicode=True), nl=False)
         return
 
+    run = resume or output or default_run(resolved)
+    rank = os.environ.get("RANK")  # of a process that was started as one of several, by us or by torchrun itself
+    if nproc > 1 and rank is None:
+        from cyclegan.training.launching import launch
+
+        launch(nproc, ["train", *ctx.meta[_WORDS]])
+        return
+
     from cyclegan.training import train
 
-    run = train(resolved, resume or output or default_run(resolved))
-    click.echo(run)
+    train(resolved, run)
+    if rank in (None, "0"):
+        click.echo(run)
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """The flat mapping in a YAML file; `UsageError` for anything else. Tags that would run code are refused."""
     try:
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path)
     except OSError as error:
         raise UsageError(f"--config {path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path}: is not plain YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise UsageError(f"--config {path}: is not plain YAML: {error}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UsageError(f"--config {path}: must hold `name: value` lines, such as batch_size: 4")
     return {key.replace("-", "_"): value for key, value in values.items()}

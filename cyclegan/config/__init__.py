@@ -10,10 +10,11 @@ one method alone (`lambda_cycle`, `pool_size`, …) are declared beside that met
 from cyclegan.config.fields import check_values, convert, default_of, option
 from cyclegan.config.layers import ALTERNATIVES, flatten, in_steps, known_keys, resolve
 from cyclegan.config.presets import PRESETS
-from cyclegan.config.run import TrainConfig
+from cyclegan.config.run import AUTO, TrainConfig
 
 __all__ = [
     "ALTERNATIVES",
+    "AUTO",
     "PRESETS",
     "TrainConfig",
     "check_values",

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclegan.errors import UsageError
 
+_SHOWN = 80  # characters of a value that a file gave in place of another
+_TOO_LARGE = 2**63  # what the libraries behind an option count with
+
 
 def option(
-    default: Any, help: str, *, minimum: float | None = None, fixed: bool = False, metavar: str | None = None
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    fixed: bool = False,
+    metavar: str | None = None,
+    words: Mapping[str, int] | None = None,
 ) -> Any:
     """A dataclass field that is also a command-line option.
 
     `fixed` marks what a run cannot change once it has weights; `minimum` is checked wherever the value comes from.
+    `words` may be given in place of a number, and are held as one below the minimum.
     """
-    metadata = {"help": help, "minimum": minimum, "fixed": fixed, "metavar": metavar}
+    metadata = {"help": help, "minimum": minimum, "fixed": fixed, "metavar": metavar, "words": words or {}}
     return field(default=default, metadata=metadata)
 
 
@@ -26,6 +36,11 @@ def convert(owner: type, name: str, value: Any) -> Any:
     """`value` as the type that field `name` of dataclass `owner` has, or `UsageError` naming the option."""
     wanted = get_type_hints(owner)[name]
     choices = _members(wanted)
+    words = next(words_of(item) for item in fields(owner) if item.name == name)
+    if isinstance(value, str) and value in words:
+        return words[value]
+    if value in words.values():
+        raise UsageError(f"{flags([name])}: {value!r} is not a number to give; use {' or '.join(words)} for that")
     if value is None and type(None) in choices:
         return None
     for kind in choices:
@@ -47,8 +62,11 @@ def convert(owner: type, name: str, value: Any) -> Any:
                 return number
             if number.is_integer():
                 return int(number)
-    expected = " or ".join(_describe(kind) for kind in choices if kind is not type(None))
-    raise UsageError(f"{flags([name])}: {value!r} is not {expected}")
+    expected = " or ".join([*(_describe(kind) for kind in choices if kind is not type(None)), *words])
+    shown = repr(value)
+    if len(shown) > _SHOWN:
+        shown = shown[:_SHOWN] + "…"
+    raise UsageError(f"{flags([name])}: {shown} is not {expected}")
 
 
 def check_values(settings: Any) -> None:
@@ -57,7 +75,11 @@ def check_values(settings: Any) -> None:
         if not item.metadata:
             continue
         value = getattr(settings, item.name)
+        if value in words_of(item).values():
+            continue
         convert(type(settings), item.name, value)
+        if isinstance(value, int) and abs(value) >= _TOO_LARGE:
+            raise UsageError(f"{flags([item.name])}: that number is too large; give one below 2^63")
         minimum = item.metadata["minimum"]
         if minimum is not None and value is not None and value < minimum:
             raise UsageError(f"{flags([item.name])} must be at least {minimum:g}, not {value:g}")
@@ -66,6 +88,12 @@ def check_values(settings: Any) -> None:
 def default_of(item: Field[Any]) -> Any:
     """The default of a dataclass field, None where there is none."""
     return None if item.default is MISSING else item.default
+
+
+def words_of(item: Field[Any]) -> Mapping[str, int]:
+    """The words that a field takes in place of a number, with what each is held as."""
+    words: Mapping[str, int] = item.metadata.get("words", {})
+    return words
 
 
 def _members(wanted: Any) -> tuple[Any, ...]:

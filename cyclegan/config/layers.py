@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from cyclegan.config.fields import check_values, convert, flags
+from cyclegan.config.fields import check_values, convert, flags, words_of
 from cyclegan.config.run import TrainConfig
 from cyclegan.errors import UsageError, nearest
 
@@ -61,6 +61,9 @@ def known_keys(method_options: type | None = None) -> set[str]:
 def flatten(config: TrainConfig, method_options: type | None = None) -> dict[str, Any]:
     """The flat dict that `resolve` turns into an equal config; with `method_options`, their defaults written out."""
     values = {item.name: getattr(config, item.name) for item in fields(config) if item.name != "options"}
+    for item in fields(config):
+        for word, held in words_of(item).items():
+            values[item.name] = word if values[item.name] == held else values[item.name]
     defaults = {item.name: item.default for item in fields(method_options)} if method_options else {}
     return values | defaults | dict(config.options)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from cyclegan.config.fields import check_values, option
+from cyclegan.config.fields import check_values, option, words_of
 from cyclegan.config.presets import PRESETS
 from cyclegan.errors import UsageError, choose
+
+AUTO = -1  # as a batch size: to be found, once, before anything is counted by it
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class TrainConfig:
         "full", "Numbers that are black and white: full, minmax, percentile:1,99 or LO,HI.", fixed=True, metavar="RANGE"
     )
     workers: int = option(2, "Processes that read pictures; 0 reads in the training process.", minimum=0)
+    reader_timeout: int = option(
+        300, "Seconds a picture may keep a reader that is waited for; 0 sets no limit.", minimum=0
+    )
     cache: Literal["auto", "ram", "disk", "off"] = option(
         "auto", "Keep pictures decoded and scaled; auto where they fit, first in memory."
     )
@@ -66,12 +71,20 @@ class TrainConfig:
     decay_steps: int | None = option(None, "The last of these steps, with a linearly falling rate.", minimum=0)
     epochs: int | None = option(100, "Passes over the larger folder at a constant rate.", minimum=0)
     decay_epochs: int | None = option(100, "Further passes with a linearly falling rate.", minimum=0)
-    batch_size: int = option(1, "Pictures of each domain per step, over all processes.", minimum=1)
+    batch_size: int = option(
+        1,
+        "Pictures of each domain per step, over all processes; auto takes as many as fit.",
+        minimum=1,
+        words={"auto": AUTO},
+    )
     accumulate: int = option(
         1, "Split each batch into this many parts to save memory; gradients are averaged.", minimum=1
     )
     lr_generator: float = option(2e-4, "Adam's learning rate of the generators.", minimum=0)
     lr_discriminator: float = option(2e-4, "Adam's learning rate of the discriminators.", minimum=0)
+    lr_scale: Literal["none", "sqrt", "linear"] = option(
+        "none", "Multiply both rates with the batch size, or with its square root."
+    )
     beta1: float = option(0.5, "Adam's first moment.", minimum=0)
     beta2: float = option(0.999, "Adam's second moment.", minimum=0)
     clip_gradient: float = option(0.0, "Largest gradient norm of each side; 0 does not clip.", minimum=0)
@@ -86,6 +99,10 @@ class TrainConfig:
         "auto", "auto is the fastest that learns as well; fp32 is exact."
     )
     compile: Literal["auto", "on", "off"] = option("auto", "torch.compile; auto where the run is long enough to pay.")
+    timeout: int = option(600, "Seconds that processes (torchrun) wait for one another before they end.", minimum=1)
+    average_in: Literal["fp32", "bf16"] = option(
+        "fp32", "Numbers that gradients travel in between processes; bf16 halves the bytes."
+    )
     checkpoint_activations: bool = option(False, "Save memory: compute the generators' inner layers twice.")
 
     # What it leaves behind
@@ -127,20 +144,22 @@ class TrainConfig:
         if self.steps is not None:  # the defaults count in epochs, and a run has one length
             for name in ("epochs", "decay_epochs"):
                 object.__setattr__(self, name, None)
+        for item in fields(self):
+            for word, held in words_of(item).items():
+                if getattr(self, item.name) == word:
+                    object.__setattr__(self, item.name, held)
         check_values(self)
         if self.load_size and self.crop_size > self.load_size:
             raise UsageError(
                 f"--crop-size {self.crop_size} is larger than --load-size {self.load_size}; "
                 "lower the first or raise the second"
             )
-        if self.batch_size % self.accumulate:
+        if self.batch_size != AUTO and self.batch_size % self.accumulate:
             raise UsageError(
                 f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}; choose a divisor of it"
             )
         if self.holdout >= 1:
             raise UsageError(f"--holdout {self.holdout:g} leaves nothing to train on; give a share below 1")
-        if self.seed >= 2**63:
-            raise UsageError("--seed: that number is too large; give one below 2^63")
         if self.decay_steps is not None and self.steps is None:
             raise UsageError("--decay-steps says nothing without --steps; give both, or --decay-epochs")
         if self.patience and not self.evaluate_every:

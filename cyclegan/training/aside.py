@@ -84,7 +84,7 @@ def _yaml(values: dict[str, Any]) -> bytes:
 def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or not record.keys() >= {"seed", "next_seed", "moved"}:
         raise CycleganError(f"{path} is damaged; restore it from a copy, or start again with another -o")

@@ -7,11 +7,11 @@ and agree: a process killed at any moment, a truncated copy or a flipped bit lea
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import pickle
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,11 +22,17 @@ from torch import nn
 from cyclegan.errors import CycleganError
 from cyclegan.files import atomic_write, remove_temporary, sha256
 from cyclegan.models import save_model
+from cyclegan.models.torch_file import read_torch
 
 log = logging.getLogger("cyclegan")
 
+LOOKS = 10  # at a folder in which older states are deleted while they are read
 FORMAT = "cyclegan-state"
 VERSION = 1
+_CURES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make the folder writable again"),
+}
 LATER = frozenset({"evaluation", "alarms"})  # parts of a state that came up after version 1 had been written to disks
 
 
@@ -47,22 +53,35 @@ class States:
         self.folder = folder
         self.keep = keep
         remove_temporary(folder)
+        for checksum in folder.glob("state-*.pt.sha256"):
+            if not checksum.with_suffix("").exists():  # killed before its state was there, or while both were deleted
+                checksum.unlink(missing_ok=True)
 
     def save(self, step: int, *, about: dict[str, Any], **objects: HasState) -> Path:
         """Save the state of `objects` after `step` steps, together with the plain values `about` it.
 
         Raises `CycleganError` (disk full) with all earlier states intact.
         """
-        saved = {name: value.state_dict() for name, value in objects.items()}
-        buffer = io.BytesIO()
-        torch.save({"format": FORMAT, "version": VERSION, "step": step, **about, **saved}, buffer)
+        parts = {name: value.state_dict() for name, value in objects.items()}
+        return self.write(step, state_bytes(step, about, parts))
+
+    def write(self, step: int, data: memoryview) -> Path:
+        """Write `data` (`state_bytes`) as the state of `step`, and delete the oldest beyond those that stay.
+
+        Raises `CycleganError` (disk full) with all earlier states intact.
+        """
         path = self.folder / f"state-{step:08d}.pt"
-        with _naming_what_is_safe(path):
-            atomic_write(path, buffer.getbuffer())
-            atomic_write(_checksum_path(path), f"{sha256(buffer.getbuffer())}  {path.name}\n".encode())
-        for old in self._paths()[self.keep :]:
-            old.unlink()
-            _checksum_path(old).unlink(missing_ok=True)
+        with naming_what_is_safe(path):
+            # The checksum first: a state that is there has one, even the very first of a run that is killed in between
+            atomic_write(_checksum_path(path), f"{sha256(data)}  {path.name}\n".encode())
+            try:
+                atomic_write(path, data)
+            except OSError:
+                _checksum_path(path).unlink(missing_ok=True)
+                raise
+            for old in self._paths()[self.keep :]:
+                old.unlink(missing_ok=True)
+                _checksum_path(old).unlink(missing_ok=True)
         return path
 
     def load_newest(self) -> dict[str, Any] | None:
@@ -71,12 +90,18 @@ class States:
         One that is not whole is passed over with a line that says why. When none is left, `CycleganError`: starting
         afresh in silence would throw away what the person believes is there.
         """
-        paths = self._paths()
-        for path in paths:
-            try:
-                return read_state(path)
-            except CycleganError as error:
-                log.warning("%s; taking the state before", error)
+        for _ in range(LOOKS):
+            paths, vanished = self._paths(), False
+            for path in paths:
+                try:
+                    return read_state(path)
+                except CycleganError as error:
+                    vanished = not path.exists()
+                    if vanished:  # tidied away by the trainer while it was read
+                        break
+                    log.warning("%s; taking the state before", error)
+            if not vanished:
+                break
         if paths:
             raise CycleganError(
                 f"none of the {len(paths)} states in {self.folder} can be used; restore one from a copy, "
@@ -92,23 +117,29 @@ class States:
 
 def read_state(path: Path) -> dict[str, Any]:
     """The state in `path`, on the CPU; `CycleganError` with the reason when it is not whole or not ours."""
-    data = path.read_bytes()
     checksum = _checksum_path(path)
-    if not checksum.exists():
-        raise CycleganError(f"{path} has no {checksum.name} beside it, so it was not saved to its end")
-    if checksum.read_text().split()[:1] != [sha256(data)]:
+    try:
+        data = path.read_bytes()
+        if not checksum.exists():
+            raise CycleganError(f"{path} has no {checksum.name} beside it, so it was not saved to its end")
+        said = checksum.read_bytes()
+    except OSError as error:  # a failing disk, or a trainer that tidied it away meanwhile
+        raise CycleganError(f"{path} cannot be read ({error.strerror or error})") from error
+    if said.split()[:1] != [sha256(data).encode()]:
         raise CycleganError(f"{path} is damaged: its content does not agree with {checksum.name}")
     refusal = f"{path} is refused: it holds more than tensors and plain values, or is no state"
-    if not zipfile.is_zipfile(io.BytesIO(data)):  # a bare pickle; torch.save has written zip files since 1.6
-        raise CycleganError(refusal)
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        state = read_torch(io.BytesIO(data))
+    except pickle.UnpicklingError as error:
         raise CycleganError(refusal) from error
+    except ValueError as error:
+        raise CycleganError(f"{refusal} ({error})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CycleganError(f"{path} is not a state of cyclegan")
-    if state["version"] != VERSION:
-        raise CycleganError(f"{path} has version {state['version']} of the format; this program reads {VERSION}")
+    if state.get("version") != VERSION:
+        raise CycleganError(
+            f"{path} has version {str(state.get('version'))[:20]} of the format; this program reads {VERSION}"
+        )
     return state
 
 
@@ -126,18 +157,25 @@ def restore(state: dict[str, Any], **objects: HasState) -> None:
             raise CycleganError(f"the saved {name} does not fit this run's networks: {error}") from error
 
 
-def save_generators(folder: Path, generators: nn.ModuleDict, info: dict[str, Any], step: int, *, every: int) -> Path:
-    """Write the generators of `step`; of the earlier ones those of every `every` steps stay (0: none).
+def state_bytes(step: int, about: dict[str, Any], parts: dict[str, dict[str, Any]]) -> memoryview:
+    """The content of a state file: the `parts` by name, with the plain values `about` them. Waits for the device."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "version": VERSION, "step": step, **about, **parts}, buffer)
+    return buffer.getbuffer()
 
-    Raises `CycleganError` (disk full) with the earlier ones intact.
+
+def write_generators(folder: Path, data: bytes, step: int, *, every: int) -> Path:
+    """Write `data` (`model_bytes`), the generators of `step`; of the earlier ones those of every `every` steps stay.
+
+    With `every` 0 none does. Raises `CycleganError` (disk full) with the earlier ones intact.
     """
     path = folder / f"generators-{step:08d}.safetensors"
-    with _naming_what_is_safe(path):
-        save_model(path, dict(generators.items()), info=info | {"step": step})
-    for old in folder.glob("generators-*.safetensors"):
-        number = int(old.stem.removeprefix("generators-"))
-        if number != step and not (every and number % every == 0):
-            old.unlink()
+    with naming_what_is_safe(path):
+        atomic_write(path, data)
+        for old in folder.glob("generators-*.safetensors"):
+            number = int(old.stem.removeprefix("generators-"))
+            if number != step and not (every and number % every == 0):
+                old.unlink(missing_ok=True)
     return path
 
 
@@ -157,13 +195,20 @@ def save_best(folder: Path, generators: nn.ModuleDict, info: dict[str, Any], ste
 
 
 @contextlib.contextmanager
-def _naming_what_is_safe(path: Path) -> Iterator[None]:
+def naming_what_is_safe(path: Path) -> Iterator[None]:
+    """Turn an `OSError` while `path` is written into a `CycleganError`: what is left, and what to do."""
     try:
         yield
     except OSError as error:
+        reason = f"{path} could not be written ({error.strerror or error})"
+        if not path.parent.is_dir():
+            raise CycleganError(
+                f"{reason}: {path.parent} has been removed or renamed while the run went on; bring it back and run "
+                "the same command again, or begin anew with another -o"
+            ) from error
+        cure = _CURES.get(error.errno or 0, "see to the disk")
         raise CycleganError(
-            f"{path} could not be written ({error.strerror or error}); the states saved before are intact: "
-            "make room and run the same command again"
+            f"{reason}; the states saved before are intact: {cure} and run the same command again"
         ) from error
 
 

@@ -13,10 +13,10 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cyclegan.config import TrainConfig
 from cyclegan.data import Domains, Pictures
@@ -31,10 +31,13 @@ from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.squares import Squares, batch_size
 from cyclegan.evaluation.subject import domain_names
 from cyclegan.evaluation.words import in_short
-from cyclegan.tracking import Tracker
+from cyclegan.tracking import Recorder
 from cyclegan.training.compilation import uncompiled
 from cyclegan.training.keeping import Keeper
+from cyclegan.training.looking import Asked, Engine, Stopping
 from cyclegan.training.obstacles import obstacles
+from cyclegan.training.ranks import LostError, OneRank, Ranks
+from cyclegan.training.signals import BrokenOff, breaking_off
 from cyclegan.translation import Translator
 
 log = logging.getLogger("cyclegan")
@@ -45,34 +48,11 @@ AT_ONCE = 8
 _TROUBLE = (CycleganError, OSError, torch.OutOfMemoryError)  # that costs a look and not the run
 
 
-class Stopping(Protocol):
-    """Whether the run has been asked to stop."""
-
-    def __bool__(self) -> bool: ...
-
-
-class _Asked(Exception):
-    """The run was asked to stop in the middle of a look."""
-
-
-class _Interruptible:
-    """A translator that gives up when the run is asked to stop: a batch queue kills what takes long over it."""
-
-    def __init__(self, engine: Translator, stop: Stopping) -> None:
-        self.engine = engine
-        self.stop = stop
-        self.device = engine.device
-
-    def unit(self, batch: Tensor) -> Tensor:
-        if self.stop:
-            raise _Asked
-        return self.engine.unit(batch)
-
-
 class Evaluation:
     """Looks at the generators now and then, on `held_out` squares, by a judge that learns from `training` squares.
 
-    `names` are those of the domains, `every` and `steps` say when to look, `batch` how many pictures go together.
+    `names` are those of the domains, `every` and `steps` say when to look, `batch` how many pictures go together. Each
+    process of `ranks` translates a part; the first alone writes, and its figures decide.
     """
 
     def __init__(
@@ -87,6 +67,7 @@ class Evaluation:
         device: torch.device,
         precision: str,
         batch: int,
+        ranks: Ranks | None = None,
     ) -> None:
         self.keeper = keeper
         self.held_out = held_out
@@ -97,6 +78,7 @@ class Evaluation:
         self.device = device
         self.precision = precision
         self.batch = batch
+        self.ranks = ranks or OneRank()
         self.step = 0  # of the last look
         self._chosen_on = chosen_on(held_out)  # before any of them turns out to be unreadable
         self._judge: Judge | None = None
@@ -116,7 +98,7 @@ class Evaluation:
         return step > self.step and (step % self.every == 0 or step == self.steps)
 
     def look(
-        self, step: int, generators: nn.ModuleDict, info: dict[str, Any], tracker: Tracker, stop: Stopping = False
+        self, step: int, generators: nn.ModuleDict, info: dict[str, Any], tracker: Recorder, stop: Stopping = False
     ) -> float:
         """Measure `generators`, put on record and keep what is better; the seconds that it took.
 
@@ -126,8 +108,10 @@ class Evaluation:
         began = time.perf_counter()
         try:
             figures = self._measure(generators, stop)
-        except _Asked:
+        except (Asked, BrokenOff):
             log.info("the evaluation of step %d is left for when the run goes on", step)
+        except LostError:
+            raise
         except _TROUBLE as error:
             log.warning("step %d could not be evaluated (%s); training goes on", step, error)
         else:
@@ -135,16 +119,19 @@ class Evaluation:
             tracker.log(step, {"speed/evaluation_seconds": time.perf_counter() - began})
         return time.perf_counter() - began
 
-    def finish(self, step: int, generators: nn.ModuleDict, tracker: Tracker) -> None:
-        """The training is over: say why, if early, and leave a gallery of what the last generators make."""
+    def finish(self, step: int, generators: nn.ModuleDict, tracker: Recorder, stop: Stopping = False) -> None:
+        """The training is over: say why, if early, and leave a gallery of what the last generators make.
+
+        A request to stop breaks that off; the next start makes up for it.
+        """
         if reason := self.reason(step):
             log.info("ended at step %d of %d: %s", step, self.steps, reason)
         folder = self.keeper.run / "gallery"
         if not self.step or _step_of(folder / GALLERY) == step:
             return
         try:
-            judge, engines = self._find_judge(), self._engines(generators)
-            with uncompiled(generators):
+            with breaking_off(stop), uncompiled(generators):
+                judge, engines = self._find_judge(), self._engines(generators)
                 gallery = write_gallery(folder, self.held_out, engines, judge, step=step, which="last")
         except _TROUBLE as error:
             log.warning("the gallery of translations could not be written (%s)", error)
@@ -162,29 +149,42 @@ class Evaluation:
             self.keeper.load_state_dict(state)
 
     def _take_in(
-        self, step: int, figures: dict[str, float], generators: nn.ModuleDict, info: dict[str, Any], tracker: Tracker
+        self, step: int, figures: dict[str, float], generators: nn.ModuleDict, info: dict[str, Any], tracker: Recorder
     ) -> None:
         values = {criterion.name: criterion.value(figures) for criterion in self.keeper.criteria}
         said = ", ".join(self.keeper.compare(step, values))
         log.info("step %d: %s; %s", step, in_short(figures, self.names, tuple(generators)), said)
         tracker.log(step, {f"evaluation/{name}": value for name, value in (figures | values).items()})
-        best = self.keeper.keep(step, values, figures, generators, info)
+        best = self.ranks.first(lambda: self.keeper.keep(step, values, figures, generators, info))
         if best is not None:
             tracker.model(step, best, best=True)
+        # By a judge of its own, where there is no common cache, another process may have seen them otherwise
+        self.keeper.load_state_dict(self.ranks.first(self.keeper.state_dict))
         self.step = step
 
     def _measure(self, generators: nn.ModuleDict, stop: Stopping) -> dict[str, float]:
-        if stop:
-            raise _Asked
-        judge = self._find_judge()
+        if self.ranks.most(bool(stop)) or not self.ranks.first(lambda: self._ready(stop)):
+            raise Asked
+        judge = self._find_judge()  # by the other processes
         if self._bench is None:
             self._bench = Bench(self.held_out, self.training, judge.extractor(), judge, batch=self.batch)
-        engines = {way: _Interruptible(engine, stop) for way, engine in self._engines(generators).items()}
+        engines = {way: Engine(engine, stop, self.ranks) for way, engine in self._engines(generators).items()}
         with uncompiled(generators):
             figures = self._bench.measure(engines, tuple(engines))
         for squares in self.training.values():
             squares.forget()  # of these the bench has kept the features
-        return figures
+        return self.ranks.first(lambda: figures)
+
+    def _ready(self, stop: Stopping) -> bool:
+        """Do what takes minutes the first time; whether that came to its end before a request to stop."""
+        try:
+            with breaking_off(stop):
+                judge = self._find_judge()
+                if self._bench is None:
+                    self._bench = Bench(self.held_out, self.training, judge.extractor(), judge, batch=self.batch)
+        except BrokenOff:
+            return False
+        return True
 
     def _find_judge(self) -> Judge:
         """The judge, taught or from the cache, at the first look: a run that ends before it needs none."""
@@ -220,12 +220,12 @@ class NoEvaluation:
         return False
 
     def look(
-        self, step: int, generators: nn.ModuleDict, info: dict[str, Any], tracker: Tracker, stop: Stopping = False
+        self, step: int, generators: nn.ModuleDict, info: dict[str, Any], tracker: Recorder, stop: Stopping = False
     ) -> float:
         """Nothing to look with."""
         return 0.0
 
-    def finish(self, step: int, generators: nn.ModuleDict, tracker: Tracker) -> None:
+    def finish(self, step: int, generators: nn.ModuleDict, tracker: Recorder, stop: Stopping = False) -> None:
         """Nothing to leave."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -237,7 +237,13 @@ class NoEvaluation:
 
 
 def open_evaluation(
-    config: TrainConfig, domains: Domains, views: Views, run: Path, device: torch.device, directions: tuple[str, ...]
+    config: TrainConfig,
+    domains: Domains,
+    views: Views,
+    run: Path,
+    device: torch.device,
+    directions: tuple[str, ...],
+    ranks: Ranks | None = None,
 ) -> Evaluation | NoEvaluation:
     """What looks at generators in `directions` as `config`, with its length in steps, says.
 
@@ -271,6 +277,7 @@ def open_evaluation(
         device=device,
         precision=config.precision,
         batch=min(batch_size(size), AT_ONCE * config.batch_size // config.accumulate),
+        ranks=ranks,
     )
 
 
@@ -282,5 +289,5 @@ def _step_of(gallery: Path) -> int | None:
     """The step that a gallery is of; None where there is none that is whole."""
     try:
         return int(json.loads(gallery.read_text(encoding="utf-8"))["step"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -11,6 +11,7 @@ from torch import Tensor
 from cyclegan.errors import CycleganError
 
 log = logging.getLogger("cyclegan")
+of_one_process = logging.getLogger("cyclegan.data")  # of what only the process that reads a picture knows
 
 PATIENCE = 10  # steps in a row that may fail to be finite
 UNREADABLE_SHARE = 0.05
@@ -18,6 +19,8 @@ UNREADABLE_SHARE = 0.05
 
 class NotFiniteError(CycleganError):
     """So many steps in a `row` came to nothing that the run cannot go on."""
+
+    of_all = True
 
     def __init__(self, row: int) -> None:
         super().__init__(
@@ -100,7 +103,7 @@ class Pictures:
         for path, reason in unreadable:
             if path not in self.unreadable:
                 self.unreadable[path] = reason
-                log.warning("%s cannot be read (%s); other pictures take its place", path, reason)
+                of_one_process.warning("%s cannot be read (%s); other pictures take its place", path, reason)
         if len(self.unreadable) > UNREADABLE_SHARE * self.count:
             listed = "".join(f"\n  {path}: {reason}" for path, reason in sorted(self.unreadable.items()))
             raise CycleganError(

@@ -3,66 +3,83 @@
 from __future__ import annotations
 
 import logging
+import signal
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from cyclegan.config import TrainConfig
 from cyclegan.data import build_loader, held_out, record_of
 from cyclegan.methods import Method
-from cyclegan.tracking import open_tracker
+from cyclegan.tracking import Tracker, open_tracker
 from cyclegan.training.alarms import Alarms
+from cyclegan.training.appetite import naming_memory, with_batch_size
 from cyclegan.training.batches import Batches
-from cyclegan.training.checkpoint import States, restore, save_generators
+from cyclegan.training.checkpoint import States, restore
 from cyclegan.training.compilation import compile_players, wanted
 from cyclegan.training.evaluating import open_evaluation
+from cyclegan.training.followers import Follower, SilentProgress, SilentSaver, SilentTracker, hold_run
 from cyclegan.training.health import Averages, Guard, Pictures
-from cyclegan.training.plan import make_plan
+from cyclegan.training.plan import make_plan, refuse_differences
 from cyclegan.training.players import Players
 from cyclegan.training.progress import open_progress
+from cyclegan.training.ranks import Ranks
 from cyclegan.training.rows import Rows
-from cyclegan.training.run import open_run
+from cyclegan.training.run import kept_record
 from cyclegan.training.samples import write_grids
-from cyclegan.training.signals import Preempted, stop_on_signals
-from cyclegan.training.step import Outcome, play
+from cyclegan.training.saving import Saver
+from cyclegan.training.signals import BrokenOff, preempted, stop_on_signals
+from cyclegan.training.space import check_space
+from cyclegan.training.step import Outcome
 
 log = logging.getLogger("cyclegan")
 
+_OTHER_NUMBER = (
+    "the state was saved by {} processes and goes on with {}: pictures, pool and draws are the same, sums are taken in "
+    "another order, so that results agree but for rounding; dropout and cycle noise are drawn anew"
+)
 
-def train(config: TrainConfig, run: str | Path | None = None) -> Path:
-    """Train as `config` says, in the directory `run` (default `runs/<a>2<b>`), and return that directory.
+
+def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
+    """Train as `config` says, in the directory `path`, as one of `ranks`, and return that directory.
 
     A directory that was trained in before is taken up from its newest whole state, exactly: weights, both optimizers,
     averages, image pool, order of the data and augmentation. Learning rate, order, augmentation and noise are
     functions of (seed, step), so there is nothing about them to restore.
 
-    Raises `UsageError` for what cannot be done as asked, `Preempted` after SIGINT or SIGTERM with the state saved,
+    Raises `UsageError` for what cannot be done as asked, `Preempted` after a request to stop with the state saved,
     and `CycleganError` when the run had to stop; the newest good state stays in each case.
     """
-    plan = make_plan(config, run)
-    config, path, device, steps = plan.config, plan.path, plan.device, plan.steps
+    kept = ranks.first(lambda: kept_record(path))
+    plan = with_batch_size(ranks.together(lambda: make_plan(config, path, kept, ranks)), ranks)
+    config, device, steps = plan.config, plan.device, plan.steps
     domains, views, method = plan.domains, plan.views, plan.method
-    evaluation = open_evaluation(config, domains, views, path, device, tuple(method.generators))
+    refuse_differences(plan, ranks)
+    ranks.connect(device)
+    ways = tuple(method.generators)
+    evaluation = ranks.together(lambda: open_evaluation(config, domains, views, path, device, ways, ranks))
+    ranks.first(lambda: check_space(path, method, config))
 
-    with open_run(path, config, domains, record_of(views)) as directory, stop_on_signals() as stop:
-        players = Players(plan)
+    with stop_on_signals() as stop, hold_run(ranks, plan, record_of(views)) as directory:
+        stop.at_once(True)  # until a step is done there is nothing to save
+        players = Players(plan, ranks)
         generators, precision = players.ema.generators, players.precision  # those that are shown and saved
         guard = Guard(device)
         averages = Averages()
-        alarms = Alarms(config, domains, views, method, path)
+        alarms = Alarms(config, domains, views, method, path, ranks)
 
         # Everything that must survive; what is not named here is a function of the configuration and the step.
         others: dict[str, Any] = {"guard": guard, "averages": averages, "alarms": alarms, "evaluation": evaluation}
-        states = States(path / "checkpoints")
-        state = states.load_newest() if directory.began else None
+        state = ranks.first(lambda: States(path / "checkpoints").load_newest() if directory.began else None)
         step = 0
         if state is not None:
             players.restore(state)
             restore(state, **others)
             step = state["step"]
             log.info("resuming %s at step %d of %d", path, step, steps)
+            if (before := state.get("processes", 1)) != ranks.world:
+                log.info("%s", _OTHER_NUMBER.format(before, ranks.world))
         del state
+        players.agree()
 
         # Compiled where the rest of the run is long enough to pay for it.
         if wanted(config.compile, device, steps - step):
@@ -70,34 +87,46 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
 
         # What is looked at, and where it is written.
         shown = dict(zip("ab", held_out(domains, config, config.samples, views), strict=True))
-        tracker = open_tracker(
-            path,
-            mode=config.wandb,
-            project=config.wandb_project,
-            config=plan.saved_config,
-            resumed=step > 0,
-            run_id=directory.meta["tracking_id"],
-            name=path.name,
-        )
+        # The first process writes. The others compute the same, and come to the same decisions.
+        tracker: Tracker | SilentTracker = SilentTracker()
+        if not isinstance(directory, Follower):
+            tracker = open_tracker(
+                path,
+                mode=config.wandb,
+                project=config.wandb_project,
+                config=plan.saved_config,
+                resumed=step > 0,
+                run_id=directory.meta["tracking_id"],
+                name=path.name,
+            )
         if tracker.note:
             log.info("%s", tracker.note)
         saved = step
-        loader = build_loader(config, domains, views, start=step, stop=steps, pin=device.type == "cuda")
+        share = {"rank": ranks.rank, "world": ranks.world}
+        loader = build_loader(config, domains, views, start=step, stop=steps, pin=device.type == "cuda", **share)
         batches = Batches(loader, device, config.accumulate)
         pictures = Pictures(len(domains.train_a) + len(domains.train_b), config.crop_size)
-        rows = Rows(players, averages, pictures, batches, step)
+        rows = Rows(players, averages, pictures, batches, step, ranks)
         outcome: Outcome | None = None
         ending = "failed"
 
         try:
             alarms.begin(step, tracker)
-            with open_progress(step, steps) as progress:
+            saver: Saver | SilentSaver = SilentSaver()
+            if not isinstance(directory, Follower) and isinstance(tracker, Tracker):
+                states, every = States(path / "checkpoints"), config.generators_every
+                saver = Saver(directory, states, tracker, generators, plan.info, every=every, step=step, stop=stop)
+            writes = ranks.rank == 0
+            memory = naming_memory(config, device, lambda: step)
+            with open_progress(step, steps) if writes else SilentProgress() as progress, saver, memory:
                 while True:
+                    saver.check()
                     # Looking and saving come before the step: so step 0 is seen and the last state is written.
                     if evaluation.due(step):
                         rows.leave_out(evaluation.look(step, generators, plan.info, tracker, stop))
+                    asked = ranks.most_so_far(stop.signal or 0)  # of all processes, which are to stop at one step
                     over = step == steps or evaluation.exhausted
-                    last = over or step >= steps or bool(stop)  # more: after a resume with a smaller --steps
+                    last = over or step >= steps or asked > 0  # more: after a resume with a smaller --steps
                     if outcome is not None and (step % config.log_every == 0 or over):
                         row = rows.row(step, outcome, alarms.finite(step, guard))
                         tracker.log(step, row)
@@ -109,19 +138,16 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
                     alarms.probe(step, generators, precision)
                     last = last or bool(alarms.ended_by)
 
-                    if config.sample_every and (step % config.sample_every == 0 or over):
+                    if writes and config.sample_every and (step % config.sample_every == 0 or over):
                         grids = _sample(method, generators, shown, path / "samples", step, device, config.precision)
                         for name, grid in grids.items():
                             tracker.images(step, f"samples/{name}", grid)
 
                     if step != saved and (step % config.state_every == 0 or last):
                         alarms.finite(step, guard)  # a bad run must not replace the last good state
-                        states.save(step, about=plan.about, **players.lasting, **others)
-                        kept = config.generators_every
-                        model = save_generators(path / "checkpoints", generators, plan.info, step, every=kept)
-                        if over or (kept and step % kept == 0):
-                            tracker.model(step, model)
-                        directory.status("running", step)
+                        players.collect()
+                        about = plan.about | {"processes": ranks.world}
+                        saver.save(step, about=about, final=over, **players.lasting, **others)
                         saved = step
 
                     if last:
@@ -132,26 +158,29 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
                     pictures.update(batch.unreadable, batch.enlarged)
 
                     # The step. What is random in it (pool, dropout, interpolation) follows from the seed and the step.
-                    torch.manual_seed((config.seed * 1_000_003 + step + 1) % 2**63)
+                    drawing = players.drawing(step + 1)
                     players.set_rates(step)
-                    outcome = play(method, players.generators, players.discriminators, batch.parts, precision)
+                    outcome = players.play(batch.parts, drawing)
                     step += 1
+                    stop.at_once(False)
                     players.ema.update(step)
                     guard.update(outcome.skipped)
                     averages.update(outcome.figures)
                     progress.advance(step)
 
             alarms.obey(step)
-            if stop.signal is not None and step < steps and not over:
+            if asked and step < steps and not over:
+                stop.signal = stop.signal or signal.Signals(int(asked))
                 ending = "preempted"
-                raise Preempted(
-                    f"stopped by {stop.signal.name} at step {step} of {steps}, state saved; "
-                    f"go on with `cyclegan train --resume {path}`",
-                    stop.signal,
-                )
-            evaluation.finish(step, generators, tracker)
+                directory.status("preempted", step)  # before the tracker is waited for
+                raise preempted(stop, step, steps, path)
+            if writes:
+                evaluation.finish(step, generators, tracker, stop)
             ending = "done"
             directory.status("done", step, evaluation.reason(step))
+        except BrokenOff:
+            ending = "preempted"
+            raise
         finally:
             tracker.finish(ending)
     return path

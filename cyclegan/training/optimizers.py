@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -22,6 +23,13 @@ def build_optimizer(
 def rate_factor(step: int, *, steps: int, decay_steps: int) -> float:
     """What the learning rate is multiplied with at `step`: 1, then linearly to 0 over the last `decay_steps`."""
     return min(1.0, (steps - step) / decay_steps) if decay_steps else 1.0
+
+
+RATE_SCALES: dict[str, Callable[[int], float]] = {
+    "none": lambda batch_size: 1.0,
+    "sqrt": math.sqrt,  # keeps the noise of an update (Krizhevsky 2014, https://arxiv.org/abs/1404.5997)
+    "linear": float,  # keeps the way gone per picture (Goyal et al. 2017, https://arxiv.org/abs/1706.02677)
+}
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

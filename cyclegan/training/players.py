@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from cyclegan.devices import is_exact, prepare
+from cyclegan.draws import Draws
+from cyclegan.methods import Images
+from cyclegan.methods.image_pool import ImagePool
 from cyclegan.networks import Generator, arrange
 from cyclegan.training.checkpoint import HasState, restore
 from cyclegan.training.ema import build_ema
-from cyclegan.training.optimizers import build_optimizer, match_layout, rate_factor, set_betas, set_rate
+from cyclegan.training.norms import share_norms
+from cyclegan.training.optimizers import RATE_SCALES, build_optimizer, match_layout, rate_factor, set_betas, set_rate
 from cyclegan.training.plan import Plan
 from cyclegan.training.precision import Precision
-from cyclegan.training.step import Side
+from cyclegan.training.ranks import Ranks
+from cyclegan.training.step import Outcome, Side, play
 
 
 class Players:
     """The networks of `plan` on its device, their average, an optimizer for each side, and the precision.
 
     `generators` and `discriminators` are the sides. Learning rates are functions of the step; what must be restored
-    for an exact resume is in `lasting`.
+    for an exact resume is in `lasting`. Each process of `ranks` has its own, which remain equal.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, ranks: Ranks) -> None:
         config = plan.config
         self.plan = plan
+        self.ranks = ranks
         self.method = plan.method
         prepare(plan.device, exact=is_exact(config.precision))
         arrange(self.method, plan.device, exact=is_exact(config.precision))
@@ -33,7 +42,8 @@ class Players:
         self.ema = build_ema(self.method.generators, config.ema_decay)
         self.precision = Precision(plan.device, plan.dtype)
         self.betas = (config.beta1, config.beta2)
-        self.rates = (config.lr_generator, config.lr_discriminator)
+        scale = RATE_SCALES[config.lr_scale](config.batch_size)
+        self.rates = (config.lr_generator * scale, config.lr_discriminator * scale)
         self.generators, self.discriminators = (
             Side(list(parameters), build_optimizer(parameters, lr=rate, betas=self.betas), config.clip_gradient)
             for parameters, rate in zip(
@@ -42,6 +52,7 @@ class Players:
                 strict=True,
             )
         )
+        share_norms(self.method, ranks)
 
     @property
     def lasting(self) -> dict[str, HasState]:
@@ -57,9 +68,47 @@ class Players:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`; `CycleganError` where it does not fit."""
         restore(state, **self.lasting)
+        for pool in self._pools():
+            pool.deal(self.plan.config.batch_size)
+            pool.keep(self._places())
         for side in (self.generators, self.discriminators):
             set_betas(side.optimizer, self.betas)
             match_layout(side.optimizer)
+
+    def agree(self) -> None:
+        """Begin from the weights of the first of all processes, whatever the others' came to."""
+        for networks in (self.method, self.ema.generators):
+            self.ranks.spread(networks)
+
+    def collect(self) -> None:
+        """Bring the fakes that the other processes hold to the first, which is about to save them."""
+        for pool in self._pools():
+            for state in self.ranks.gather(pool.get_extra_state())[1:]:
+                pool.join(state)
+
+    def _pools(self) -> list[ImagePool]:
+        return [module for module in self.method.modules() if isinstance(module, ImagePool)]
+
+    def _places(self) -> range:
+        """The places in the batch of the pictures that this process sees."""
+        each = self.plan.config.batch_size // self.ranks.world
+        return range(self.ranks.rank * each, (self.ranks.rank + 1) * each)
+
+    def drawing(self, step: int) -> list[Draws]:
+        """The draws of each part of this process's share of the batch, for the step that leads to `step`."""
+        config, places = self.plan.config, self._places()
+        each = len(places) // config.accumulate
+        # From the seed and the step too, for what is drawn for no picture in particular (dropout), and of each process
+        torch.manual_seed((config.seed * 1_000_003 + step + self.ranks.rank * 2**40) % 2**63)
+        return [
+            Draws(seed=config.seed, step=step, first=first, count=each, total=config.batch_size)
+            for first in places[::each]
+        ]
+
+    def play(self, parts: Sequence[Images], drawing: Sequence[Draws]) -> Outcome:
+        """One step of the game on this process's share of a batch; see `cyclegan.training.step.play`."""
+        sides = self.generators, self.discriminators
+        return play(self.method, *sides, parts, self.precision, self.ranks.average, drawing)
 
     def set_rates(self, step: int) -> None:
         """Give both sides their learning rates for the step after `step`."""

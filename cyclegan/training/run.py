@@ -23,6 +23,7 @@ import platform
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -32,13 +33,18 @@ from typing import Any
 import yaml
 
 from cyclegan.config import TrainConfig, default_of, flatten
+from cyclegan.config.plain import read_yaml
 from cyclegan.data import Domains
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.files import atomic_write, locked, make_folder, write_json
+from cyclegan.files import atomic_write, locked, make_folder, remove_temporary, write_json
 from cyclegan.methods import options_of
-from cyclegan.training.signals import Preempted
+from cyclegan.training.command import without_secrets
+from cyclegan.training.signals import BrokenOff, Preempted
 
 log = logging.getLogger("cyclegan")
+
+PATIENCE = 10.0  # seconds that the disk is given to record how a run ended
+PATIENCE_HANGING = 3.0  # after it has hung already: batch systems kill 30 s after they have asked
 
 _DELETE = "restore it from a copy, or delete it: the states do not need it"
 _RESTORE = "restore it from a copy, or start again with another -o: the networks learned from the range it holds"
@@ -75,12 +81,12 @@ def stored_config(run: Path) -> dict[str, Any]:
     """The flat configuration of the run in `run`; `UsageError` when there is none."""
     path = run / "config.yaml"
     try:
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path)
     except OSError:
         raise UsageError(
             f"{run} has no readable config.yaml, so it is no run; name a folder that `cyclegan train` made"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except ValueError:
         raise UsageError(f"{path} is damaged; restore it from a copy, or start again with another -o") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} is not a configuration; restore it from a copy, or start again with another -o")
@@ -102,6 +108,10 @@ def kept_record(run: Path) -> dict[str, Any] | None:
     return {"channels": {"a": 3, "b": 3}, "ranges": None}
 
 
+class DiskHangs(CycleganError):
+    """The disk of the run has not taken what it was given for so long that it is no longer waited for."""
+
+
 class Run:
     """A run directory held by this process."""
 
@@ -114,6 +124,8 @@ class Run:
             _report_changes(stored_config(path), values, config)
         for name in ("samples", "checkpoints"):
             (path / name).mkdir(exist_ok=True)
+        for folder in (path, path / "samples", path / "gallery", *path.glob("attempts/*")):
+            remove_temporary(folder)
         self.meta = self._meta(domains)
         write_json(path / "meta.json", self.meta)
         write_json(path / "pictures.json", pictures)
@@ -145,7 +157,7 @@ class Run:
             "platform": platform.platform(),
             "packages": {name: _version(name) for name in packages},
             "git_commit": _git_commit(),
-            "command": sys.argv,
+            "command": without_secrets(sys.argv, os.environ),
             "data_fingerprint": domains.fingerprint,
             "pictures": {role: len(getattr(domains, role)) for role in ("train_a", "train_b", "test_a", "test_b")},
         }
@@ -168,10 +180,9 @@ def open_run(path: Path, config: TrainConfig, domains: Domains, pictures: dict[s
             run.status("running", run.last_step() if (path / "status.json").exists() else 0)
             yield run
         except BaseException as error:
-            outcome = "preempted" if isinstance(error, Preempted) else "failed"
-            with _tolerating_a_full_disk():
-                step = run.last_step() if (path / "status.json").exists() else 0
-                run.status(outcome, step, str(error) or type(error).__name__)
+            outcome = "preempted" if isinstance(error, Preempted | BrokenOff) else "failed"
+            patience = PATIENCE_HANGING if isinstance(error, DiskHangs) else PATIENCE
+            _last_words(run, outcome, str(error) or type(error).__name__, patience)
             raise
 
 
@@ -179,7 +190,7 @@ def _record(path: Path, keys: tuple[str, ...], remedy: str = _DELETE) -> dict[st
     """The JSON object in `path`, which must have `keys`; `CycleganError` when it is none, as after a failing disk."""
     try:
         values = json.loads(path.read_text())
-    except ValueError:  # not JSON, or not even UTF-8
+    except (ValueError, RecursionError):  # not JSON, or not even UTF-8
         values = None
     if not isinstance(values, dict) or not all(key in values for key in keys):
         raise CycleganError(f"{path} is damaged; {remedy}")
@@ -199,13 +210,22 @@ def _report_changes(before: dict[str, Any], now: dict[str, Any], config: TrainCo
         log.info("taking over %s %s (was %s)", flag, new, old)
 
 
-@contextlib.contextmanager
-def _tolerating_a_full_disk() -> Iterator[None]:
-    """For the last words of a run that fails already: they may not hide why."""
-    try:
-        yield
-    except CycleganError as error:
-        log.warning("%s", error)
+def _last_words(run: Run, outcome: str, reason: str, patience: float) -> None:
+    """Write how the run ended, if the disk takes it: that it does not may neither hide why nor keep the program."""
+
+    def say() -> None:
+        try:
+            run.status(outcome, run.last_step() if (run.path / "status.json").exists() else 0, reason)
+        except (CycleganError, OSError) as error:
+            log.warning("how the run ended could not be recorded: %s", error)
+
+    thread = threading.Thread(target=say, name="last-words", daemon=True)
+    thread.start()
+    thread.join(patience)
+    if thread.is_alive():
+        log.warning(
+            "how the run ended could not be recorded: the disk of %s did not answer in %.0f s", run.path, patience
+        )
 
 
 @contextlib.contextmanager
@@ -213,6 +233,11 @@ def _naming_the_run(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if not path.is_dir():
+            raise CycleganError(
+                f"{path} has been removed or renamed while the run went on; bring it back and run the same command "
+                "again, or begin anew with another -o"
+            ) from error
         raise CycleganError(
             f"{path} could not be written to ({(error.strerror or str(error)).lower()}); make room, or name another "
             "place with -o, and run the same command again"

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cyclegan.images import write_image
+from cyclegan.files import atomic_write
+from cyclegan.images import encode_image
 from cyclegan.translation import Translator
 
 MARGIN = 2  # pixels of white between pictures
@@ -43,7 +44,8 @@ def write_grids(
             if back.in_channels == pictures.shape[1]:
                 columns.append(back(pictures))
         paths[f"{source}2{target}"] = folder / f"{source}2{target}-{step:08d}.png"
-        write_image(paths[f"{source}2{target}"], grid([visible(column) for column in columns]))
+        # Into a folder that is there: a run that somebody removed may not come back as a folder of grids
+        atomic_write(paths[f"{source}2{target}"], encode_image(grid([visible(column) for column in columns]), ".png"))
     return paths
 
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from cyclegan import draws
+from cyclegan.draws import Draws
 from cyclegan.methods import Images, Method
 from cyclegan.training.precision import Precision
+
+# Begins to average the gradients of some parameters, in place, and a loss over all who play a step; what it returns
+# waits for that and gives the loss
+Average = Callable[[list[nn.Parameter], Tensor], Callable[[], Tensor]]
+
+
+def alone(parameters: list[nn.Parameter], loss: Tensor) -> Callable[[], Tensor]:
+    """The `Average` of one process: nothing to do."""
+    return lambda: loss
 
 
 @dataclass(frozen=True)
@@ -32,37 +43,51 @@ class Outcome:
 
 
 def play(
-    method: Method, generators: Side, discriminators: Side, parts: Sequence[Images], precision: Precision
+    method: Method,
+    generators: Side,
+    discriminators: Side,
+    parts: Sequence[Images],
+    precision: Precision,
+    average: Average = alone,
+    drawing: Sequence[Draws | None] = (),
 ) -> Outcome:
     """Update the generators, then the discriminators, each once, on a batch that comes in equal `parts`.
 
-    Gradients are averaged over the parts, so that any number of parts is one and the same step.
+    Gradients are averaged over the parts, so that any number of parts is one and the same step, and by `average`
+    over what else plays it. `drawing` holds the draws of each part; without it they are torch's.
     """
+    drawing = drawing or [None] * len(parts)
     # The generators move against discriminators that stand still: their weights need no gradient.
     method.discriminators.requires_grad_(False)
     made: list[Images] = []
     figures: dict[str, Tensor] = {}
     generator_loss = torch.zeros((), device=precision.device)
     with precision.autocast():  # around all of them: weights are cast once
-        for part in parts:
+        for part, numbers in zip(parts, drawing, strict=True):
             detached: Images = {}
-            for images, losses in method.turns(part):
-                generator_loss = generator_loss + _backward(losses, len(parts), figures, precision)
-                detached |= {name: image.detach() for name, image in images.items()}
+            with draws.at(numbers):
+                for images, losses in method.turns(part):
+                    generator_loss = generator_loss + _backward(losses, len(parts), figures, precision)
+                    detached |= {name: image.detach() for name, image in images.items()}
             made.append(detached)
-    generator_norm, generator_skipped = precision.update(
-        generators.optimizer, generators.parameters, generator_loss, generators.clip
-    )
+    averaged = average(generators.parameters, generator_loss)  # under way while the discriminators compute
 
     # The discriminators answer to what the generators made before they moved: one forward serves both.
     method.discriminators.requires_grad_(True)
     discriminator_loss = torch.zeros((), device=precision.device)
     with precision.autocast():
-        for part, images in zip(parts, made, strict=True):
-            losses = method.discriminator_losses(part, images)
-            discriminator_loss = discriminator_loss + _backward(losses, len(parts), figures, precision)
+        for part, images, numbers in zip(parts, made, drawing, strict=True):
+            with draws.at(numbers):
+                losses = method.discriminator_losses(part, images)
+                discriminator_loss = discriminator_loss + _backward(losses, len(parts), figures, precision)
+    generator_norm, generator_skipped = precision.update(
+        generators.optimizer, generators.parameters, averaged(), generators.clip
+    )
     discriminator_norm, discriminator_skipped = precision.update(
-        discriminators.optimizer, discriminators.parameters, discriminator_loss, discriminators.clip
+        discriminators.optimizer,
+        discriminators.parameters,
+        average(discriminators.parameters, discriminator_loss)(),
+        discriminators.clip,
     )
     precision.end_step()
 

@@ -36,6 +36,10 @@ OTHER: dict[str, Any] = {
     "augment": "~",
     "range": "100,4000",
     "workers": 3,
+    "reader_timeout": 60,
+    "timeout": 30,
+    "average_in": "bf16",
+    "lr_scale": "sqrt",
     "cache": "disk",
     "generator": "unet_128",
     "discriminator": "pixel",
@@ -177,7 +181,7 @@ def test_a_data_set_on_the_command_line_replaces_two_folders_in_the_file(tmp_pat
 def test_every_option_of_a_run_is_an_option_of_the_command_and_there_is_no_other() -> None:
     expected = known_keys().union(*(known_keys(method.Options) for method in METHODS.values()))
     offered = {parameter.name for parameter in command.params}
-    assert offered == expected | {"output", "resume", "preset", "config", "dry_run"}
+    assert offered == expected | {"output", "resume", "preset", "config", "nproc", "dry_run"}
     assert all(isinstance(parameter, click.Option) and parameter.help for parameter in command.params)
 
 

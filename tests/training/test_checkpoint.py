@@ -8,7 +8,9 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from torch import nn
 
 from cyclegan.errors import CycleganError
 from cyclegan.files import TEMPORARY_PREFIX, sha256
-from cyclegan.models import load_model
-from cyclegan.training.checkpoint import States, read_state, restore, save_best, save_generators
+from cyclegan.models import load_discriminators, load_model, model_bytes
+from cyclegan.training import checkpoint
+from cyclegan.training.checkpoint import States, read_state, restore, save_best, write_generators
 from tests.models.examples import generators
 
 
@@ -137,6 +140,14 @@ def test_the_state_before_is_taken_and_that_is_said(tmp_path, caplog, damage):
     assert not (tmp_path / "canary").exists()
 
 
+def test_a_state_that_cannot_be_read_is_passed_over_too(tmp_path, caplog):
+    states = saved(tmp_path, [1, 2])
+    (tmp_path / "state-00000002.pt").unlink()
+    (tmp_path / "state-00000002.pt").mkdir()
+    assert states.load_newest()["step"] == 1
+    assert "cannot be read (Is a directory); taking the state before" in caplog.text
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_when_none_is_left_the_run_does_not_start_afresh(tmp_path, damage):
     states = saved(tmp_path, [1, 2])
@@ -166,9 +177,55 @@ def test_the_best_generators_stay_when_others_are_tidied_away(tmp_path):
     players = nn.ModuleDict(generators())
     best = save_best(tmp_path, players, {"method": "cyclegan"}, 3, "kid")
     for step in (3, 4):
-        save_generators(tmp_path, players, {"method": "cyclegan"}, step, every=0)
+        write_generators(tmp_path, model_bytes(dict(players.items()), info={"step": step}), step, every=0)
     assert sorted(os.listdir(tmp_path)) == ["best-kid.safetensors", "generators-00000004.safetensors"]
     assert load_model(best).info == {"method": "cyclegan", "step": 3, "best_by": "kid"}
+
+
+def test_a_reader_sees_a_whole_state_or_none_while_others_are_written_and_deleted(tmp_path, caplog):
+    (tmp_path / "checkpoints").mkdir()
+    states = States(tmp_path / "checkpoints")
+    players = nn.ModuleDict(generators())
+    about = {"config": {}, "generator_specs": {way: net.spec for way, net in players.items()}}
+    ema = types.SimpleNamespace(state_dict=dict)
+    method = nn.ModuleDict({"generators": players})
+    over = threading.Event()
+
+    def write() -> None:
+        step = 0
+        while not over.is_set():
+            step += 1
+            states.save(step, about=about, method=method, ema=ema)
+            write_generators(states.folder, model_bytes(dict(players.items()), info={"step": step}), step, every=0)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while not list(states.folder.glob("generators-*.safetensors")):
+            time.sleep(0.001)
+        before = (0, 0, 0)
+        for _ in range(60):
+            state = states.load_newest()
+            assert state is not None
+            seen = (state["step"], load_model(tmp_path).info["step"], load_discriminators(tmp_path)[1])
+            assert all(now >= then for now, then in zip(seen, before, strict=True))
+            before = seen
+    finally:
+        over.set()
+        writer.join()
+    assert before[0] > 2, "the writer hardly wrote"
+    assert "damaged" not in caplog.text
+
+
+def test_a_kill_between_checksum_and_the_very_first_state_leaves_a_run_that_begins(tmp_path, monkeypatch):
+    states = States(tmp_path)
+    written = []
+    monkeypatch.setattr(checkpoint, "atomic_write", lambda path, *data: written.append(path.name))
+    states.save(3, about={}, net=nn.Linear(2, 2))
+    assert written == ["state-00000003.pt.sha256", "state-00000003.pt"]
+    (tmp_path / written[0]).write_text("all that the killed one has left")
+    assert States(tmp_path).load_newest() is None
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_the_old_state_and_no_stray_file(tmp_path):

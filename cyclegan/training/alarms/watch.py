@@ -21,6 +21,7 @@ from cyclegan.training.alarms.table import ALARMS
 from cyclegan.training.aside import given_up
 from cyclegan.training.health import Guard, NotFiniteError
 from cyclegan.training.precision import Precision
+from cyclegan.training.ranks import OneRank, Ranks
 
 log = logging.getLogger("cyclegan")
 
@@ -48,6 +49,8 @@ class Restart(CycleganError):
 class Stopped(CycleganError):
     """The run ended by an alarm, as --on-alarm stop wants it."""
 
+    of_all = True
+
 
 class Event:
     """How long an alarm has held, and whether it was raised for it."""
@@ -74,17 +77,25 @@ class Event:
 class Alarms:
     """The alarms of a run of `config` in the directory `run`, where attempts may have been given up before.
 
-    Nothing here draws a random number or changes a network: the losses are the same with and without.
+    Nothing here draws a random number or changes a network: the losses are the same with and without. Each process of
+    several has them and is shown the same, so that all come to the same decisions.
     """
 
     def __init__(
-        self, config: TrainConfig, domains: Domains, views: Mapping[str, View], method: Method, run: Path
+        self,
+        config: TrainConfig,
+        domains: Domains,
+        views: Mapping[str, View],
+        method: Method,
+        run: Path,
+        ranks: Ranks | None = None,
     ) -> None:
         self.config = config
         self.domains = domains
         self.views = views
         self.method = method
         self.run = run
+        self.ranks = ranks or OneRank()
         self.restarts = len(given_up(run))
         values = flatten(config, options_of(config.method))
         sizes = {
@@ -126,7 +137,8 @@ class Alarms:
             shown = held_out(self.domains, self.config, probing.PICTURES, dict(self.views))
             self._pictures = {name: _in_unit(pictures) for name, pictures in zip("ab", shown, strict=True)}
         pictures = {name: some.to(precision.device) for name, some in self._pictures.items()}
-        figures = probing.probe(pictures, generators, self.method, precision)
+        # By one process, so that all decide on the same figures, to the last digit
+        figures = self.ranks.first(lambda: probing.probe(pictures, generators, self.method, precision))
         assert self._recorder is not None, "begin() comes first"
         self._recorder.log(step, {f"probe/{name}": value for name, value in figures.items()})
         self._show(Moment("probe", step, figures))

@@ -1,0 +1,60 @@
+"""One process of those that train together: `python -m tests.training.rank PLAN.json`.
+
+The plan is `{"run": {option: value, …}, …}`: one training after another, each in a directory of that name beside the
+plan, in double precision, in which the order of sums does not show; but for those that are evaluated, since
+translation is in fp32. Each process leaves the fingerprint of its weights in `run/weights-RANK`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cyclegan.config import TrainConfig
+from cyclegan.evaluation.judge import Judge
+from cyclegan.evaluation.schooling import JudgeNetwork
+from cyclegan.training import evaluating, loop, train
+from cyclegan.training.batches import Batches
+
+
+def main(plan: Path) -> None:
+    """Play the whole plan."""
+    torch.set_num_threads(1)
+    judge = Judge(_network(), 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"))
+    evaluating.find_judge = lambda a, b, **options: judge  # type: ignore[attr-defined]
+    scaled = Batches._scaled
+    Batches._scaled = lambda self, pictures: scaled(self, pictures).to(torch.get_default_dtype())  # type: ignore[method-assign]
+    built: list[Any] = []
+
+    class Players(loop.Players):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            built.append(self)
+
+    loop.Players = Players  # type: ignore[misc]
+    for name, values in json.loads(plan.read_text()).items():
+        torch.set_default_dtype(torch.float32 if values.get("evaluate_every") else torch.float64)
+        run = train(TrainConfig(**values), plan.parent / name)
+        weights = b"".join(_bytes(value) for value in built[-1].method.state_dict().values() if torch.is_tensor(value))
+        (run / f"weights-{os.environ.get('RANK', '0')}").write_text(hashlib.sha256(weights).hexdigest())
+
+
+def _network() -> JudgeNetwork:
+    """A judge that is not taught: its features are those of random weights."""
+    torch.manual_seed(0)
+    return JudgeNetwork().eval().requires_grad_(False)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.numpy().tobytes()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
