@@ -42,7 +42,7 @@ _END_S = 5.0  # what readers are given to end by themselves, all together; what 
 _SIGNALS = {number.value for number in signal.Signals}  # those with a name
 _GRACE_S = 30  # how long a reader outlives a SIGTERM; what sends one sends SIGKILL after about as long
 
-log = logging.getLogger("cyclegan")
+log = logging.getLogger("cyclegan.data")  # of what only this one of several processes knows
 
 
 class Source(Protocol):

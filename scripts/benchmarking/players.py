@@ -25,7 +25,7 @@ from cyclegan.training.batches import Batches
 from cyclegan.training.compilation import compile_players, wanted
 from cyclegan.training.optimizers import build_optimizer
 from cyclegan.training.precision import Precision
-from cyclegan.training.step import Side, play
+from cyclegan.training.step import Average, Side, alone, play
 
 BASELINE = "textbook"
 LONG = 100_000  # steps of the run that a variant is taken from: long enough for every `auto` to pay
@@ -140,10 +140,10 @@ class Ours:
             compile_players(self.method, device)
         self.parts = next(Batches([raw], device, config.accumulate)).parts
 
-    def step(self, number: int) -> dict[str, Tensor]:
-        """As `Player` says."""
+    def step(self, number: int, average: Average = alone) -> dict[str, Tensor]:
+        """As `Player` says; `average` averages gradients with those of other processes."""
         torch.manual_seed(SEED + number)
-        figures = play(self.method, self.sides[0], self.sides[1], self.parts, self.amp).figures
+        figures = play(self.method, self.sides[0], self.sides[1], self.parts, self.amp, average).figures
         return {name.removeprefix("loss/"): value for name, value in figures.items() if name.startswith("loss/")}
 
 

@@ -14,8 +14,8 @@ import statistics
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -26,10 +26,12 @@ from benchmarking.players import VARIANTS, Workload, build_ours, step_flops
 from benchmarking.seats import Seat
 from cyclegan.devices import pick_device
 from cyclegan.errors import CycleganError, UsageError, choose
+from cyclegan.training.process_group import ManyRanks
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 FORETOLD = (2, 4, 8, 16, 32, 64)
 WARM_UP = 2
+LIMIT = timedelta(minutes=10)  # for one to wait for another
 
 Times = dict[str, list[float]]
 
@@ -52,7 +54,9 @@ class Process:
         backend = BACKENDS[self.device.type]
         try:
             dist.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=counts[-1])
-            self.groups: dict[int, Any] = {count: dist.new_group(list(range(count))) for count in counts}
+            self.ranks = {count: ManyRanks(rank, count, rank, LIMIT, None) for count in counts}
+            for count, ranks in self.ranks.items():
+                ranks.data = dist.new_group(list(range(count)))  # type: ignore[assignment]  # not one of ours in others
         except RuntimeError as error:  # what torch raises for any fault of the network or of the library
             raise CycleganError(
                 f"{counts[-1]} processes cannot reach each other over {backend} ({error}); give --processes 1"
@@ -63,16 +67,11 @@ class Process:
         return self.gradients.numel() * self.gradients.element_size(), self.player.precision
 
     def turn(self, what: str, count: int) -> float:
-        """Seconds of a "step", of an "average", or of "both" after each other, begun by `count` processes at once."""
+        """Seconds of a "step", an "average", or "both" as training does them, begun by `count` processes at once."""
         torch.set_num_threads(max(1, min(self.threads, (os.cpu_count() or 1) // count)))
-        work = {"step": [self._step], "average": [self._average], "both": [self._step, self._average]}[what]
-        dist.all_reduce(torch.zeros(1, device=self.device), group=self.groups[count])  # all are here
-
-        def do() -> None:
-            for part in work:
-                part(count)
-
-        return timing.clock(do, self.device)
+        work = {"step": self._step, "average": self._average, "both": self._both}[what]
+        dist.all_reduce(torch.zeros(1, device=self.device), group=self.ranks[count].data)  # all are here
+        return timing.clock(lambda: work(count), self.device)
 
     def leave(self) -> None:
         """Go in peace with the others."""
@@ -83,8 +82,12 @@ class Process:
         self.player.step(self.played)
 
     def _average(self, count: int) -> None:
-        dist.all_reduce(self.gradients, group=self.groups[count])
+        dist.all_reduce(self.gradients, group=self.ranks[count].data)
         self.gradients /= count
+
+    def _both(self, count: int) -> None:
+        self.played += 1
+        self.player.step(self.played, self.ranks[count].average)
 
 
 def measure(workload: Workload, variant: str, counts: list[int], repeats: int) -> tuple[dict[int, Times], int, str]:
