@@ -57,6 +57,9 @@ def check_command(line: str) -> None:
     variables = [word for word in words if re.match(r"[A-Z_]+=", word)]
     words = words[len(variables) :]
     words = words[2:] if words[:2] == ["python", "-m"] else words
+    if words[0] == "torchrun":  # whose own options are its own
+        assert words[words.index("cyclegan") - 1] == "-m", line
+        words = words[words.index("cyclegan") :]
     assert words[0] == "cyclegan", line
     command: click.Command = cli
     name, *rest = words

@@ -200,11 +200,12 @@ def open_ranks(timeout: int, average_in: torch.dtype | None) -> Iterator[Ranks]:
     with _hearing():
         # Words between processes go by gloo, from processor to processor, so that no GPU waits for them
         # and under a name of its own each time, since what a group leaves in the store would mislead the next
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store, *_ = next(rendezvous("env://", timeout=limit))
         store.set_timeout(limit)
         dist.init_process_group(
             "gloo",
-            store=dist.distributed_c10d.PrefixStore(f"cyclegan-{next(_opened)}", store),
+            store=dist.distributed_c10d.PrefixStore(f"cyclegan-{attempt}-{next(_opened)}", store),
             rank=rank,
             world_size=world,
             timeout=limit,

@@ -41,7 +41,7 @@ def test_names_in_a_file_may_be_spelt_as_on_the_command_line(tmp_path: Path) -> 
         ("method: 5", "--method: 5 is not text; use one of cyclegan"),
         ("decay_steps: 5", "--decay-steps says nothing without --steps; give both, or --decay-epochs"),
         (f"seed: {10**400}", "--seed: that number is too large; give one below 2^63"),
-        ("batch_size: four", "--batch-size: 'four' is not a whole number"),
+        ("batch_size: four", "--batch-size: 'four' is not a whole number or auto"),
         ("lr_generator: .nan", "--lr-generator: nan is not a number"),
         ("norm: layer", "--norm: 'layer' is not one of instance, batch, none"),
         ("a: no", "--a: False is not text"),

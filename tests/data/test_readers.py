@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -173,8 +174,8 @@ def test_what_a_reader_hangs_at_is_said_and_then_it_is_replaced(
     with caplog.at_level(logging.WARNING, "cyclegan"):
         assert pixels(batches(config, timeout=0.5)) == expected
     *waiting, last = caplog.messages
-    assert len(waiting) == 2  # after 0.1 and 0.3 s
-    assert all(said.startswith("waiting for pictures for 0 s; the reader has been at /") for said in waiting)
+    assert len(waiting) >= 2  # after 0.1 and 0.3 s, and later on a busy machine
+    assert all(re.match(r"waiting for pictures for \d s; the reader has been at /", said) for said in waiting)
     assert "004.png for 0 s; after 0.5 s (--reader-timeout) it is replaced" in waiting[0]
     assert "did not get on for 0.5 s (--reader-timeout) at /" in last
 

@@ -15,7 +15,7 @@ from cyclegan.config import TrainConfig
 from cyclegan.errors import CycleganError
 from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.networks.layers import Generator
-from cyclegan.training import aside, loop, train
+from cyclegan.training import aside, plan, train
 from cyclegan.training.alarms import probe as probing
 from cyclegan.training.aside import given_up
 from tests.training.test_resume import assert_same, final_state
@@ -37,7 +37,7 @@ def tree(folder: Path) -> set[str]:
 def inverting(tiny, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`inverting(seeds, …)`: a config to be begun anew; with these seeds the generators invert, else they mirror."""
     monkeypatch.setattr(probing, "EVERY", 1)
-    build = loop.build_method
+    build = plan.build_method
 
     def make(seeds: set[int], **changes: object) -> TrainConfig:
         sign = [1.0]
@@ -49,7 +49,7 @@ def inverting(tiny, monkeypatch: pytest.MonkeyPatch) -> Any:
         def forward(self: Generator, x: Tensor) -> Tensor:
             return sign[0] * (x if sign[0] < 0 else x.flip(-1)) + 0 * next(self.parameters()).sum()
 
-        monkeypatch.setattr(loop, "build_method", noted)
+        monkeypatch.setattr(plan, "build_method", noted)
         monkeypatch.setattr(Generator, "forward", forward)
         return tiny(**{"steps": 10, "on_alarm": "restart", "state_every": 1, "sample_every": 1} | changes)
 

@@ -16,8 +16,8 @@ from cyclegan.errors import CycleganError
 from cyclegan.files import file_sha256
 from cyclegan.models import load_model
 from cyclegan.training import evaluating, keeping, train
-from cyclegan.training.checkpoint import States
 from cyclegan.training.evaluating import Evaluation
+from cyclegan.training.saving import Saver
 from tests.training.evaluated import Make, best, journal, looked, planted, status
 from tests.training.test_resume import assert_same, final_state, stop_at
 
@@ -65,7 +65,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int)
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
-        (States, "save", 2),  # after the look at step 4
+        (Saver, "save", 2),  # after the look at step 4
         (keeping, "write_best", 2),  # when its generators have been written, and the record has not
         (evaluating, "write_gallery", 1),
     ],

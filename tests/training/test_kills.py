@@ -34,7 +34,7 @@ def newest(run: Path) -> int:
 
 def newest_name(run: Path) -> int:
     """The step of the newest state by the names alone."""
-    return max((int(path.name[6:14]) for path in (run / "checkpoints").glob("state-*.sha256")), default=0)
+    return max((int(path.name[6:14]) for path in (run / "checkpoints").glob("state-*.pt")), default=0)
 
 
 @pytest.mark.slow

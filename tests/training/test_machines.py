@@ -121,7 +121,14 @@ def first_rank_killed_while_it_writes(cluster: Cluster) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "lose", [cable_pulled, rank_killed, agent_killed, first_rank_killed_while_it_writes], ids=lambda lose: lose.__name__
+    "lose",
+    [
+        pytest.param(cable_pulled, id="cable_pulled"),
+        pytest.param(first_rank_killed_while_it_writes, id="first_rank_killed_while_it_writes"),
+        # On one machine these are in test_several_processes
+        pytest.param(rank_killed, id="rank_killed", marks=pytest.mark.long),
+        pytest.param(agent_killed, id="agent_killed", marks=pytest.mark.long),
+    ],
 )
 def test_when_something_is_lost_all_ends_in_time_and_one_machine_goes_on(tmp_path, tiny, machines, caplog, lose):
     config = tiny(steps=10**6, batch_size=2, state_every=3, ema_decay=0.0, evaluate_every=0, timeout=TIMEOUT_S)

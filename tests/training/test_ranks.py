@@ -84,6 +84,9 @@ def assert_close(one: Path, other: Path, tolerance: float = 1e-6) -> None:
             if name.startswith("scores/") and parts > 1:  # of the last part, which is another part of the batch
                 continue
             if name.split("/")[0] in FIGURES:
+                if mine[name] is None or yours[name] is None:  # no number, as of three pictures alone
+                    assert mine[name] is yours[name], (name, mine["step"])
+                    continue
                 assert mine[name] == pytest.approx(yours[name], rel=tolerance, abs=tolerance), (name, mine["step"])
 
 
@@ -125,9 +128,8 @@ def played(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, str]) ->
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ranks")
-@pytest.mark.parametrize("world", [2, 4])
 @pytest.mark.parametrize("name", PLAYED)
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_several_processes_come_to_what_one_comes_to(played: Callable[[int], Path], name: str, world: int) -> None:
     assert_close(played(world) / name, played(1) / name, 1e-3 if name == "evaluated" else 1e-6)
     if name == "evaluated":

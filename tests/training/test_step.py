@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -55,21 +57,33 @@ def test_both_sides_move_and_every_figure_is_named():
     assert not outcome.skipped
 
 
-def test_the_generators_move_before_the_discriminators_and_without_gradients_of_their_weights(monkeypatch):
+def test_the_generators_game_gives_discriminators_no_gradients_and_each_side_moves_by_its_own(monkeypatch):
     table = Table()
     order = []
     for name, side in zip(("generators", "discriminators"), table.sides, strict=True):
-        step = side.optimizer.step
 
-        def noted(*args: object, name: str = name, step=step) -> None:
-            order.append(name)
-            if name == "generators":
-                assert all(p.grad is None for p in table.method.discriminators.parameters())
+        def noted(*args: object, name: str = name, step=side.optimizer.step) -> None:
+            order.append(f"{name} move")
             step(*args)
 
         monkeypatch.setattr(side.optimizer, "step", noted)
-    table.play(pictures())
-    assert order == ["generators", "discriminators"]
+
+    def average(parameters: list[torch.nn.Parameter], loss: torch.Tensor) -> Callable[[], torch.Tensor]:
+        whose = "generators" if parameters is table.sides[0].parameters else "discriminators"
+        assert all(parameter.grad is not None for parameter in parameters)
+        if whose == "generators":
+            assert all(p.grad is None for p in table.method.discriminators.parameters())
+        order.append(f"{whose} averaged")
+        return lambda: loss
+
+    play(table.method, *table.sides, [pictures()], table.precision, average)
+    averaged, moved = (sorted(word for word in order if word.endswith(end)) for end in ("averaged", "move"))
+    assert (averaged, moved) == (
+        ["discriminators averaged", "generators averaged"],
+        ["discriminators move", "generators move"],
+    )
+    # The generators' gradients are on their way while the discriminators compute, and nobody moves twice
+    assert order[0] == "generators averaged"
 
 
 def test_a_batch_in_parts_is_the_same_step():

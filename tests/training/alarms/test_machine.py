@@ -12,7 +12,7 @@ import torch
 
 from cyclegan.errors import CycleganError
 from cyclegan.methods.cyclegan import CycleGAN
-from cyclegan.training import batches, loop, train
+from cyclegan.training import batches, loop, players, rows, train
 from cyclegan.training.alarms import machine
 
 
@@ -86,10 +86,10 @@ def test_a_slow_loader_is_reported_once(tmp_path, tiny, monkeypatch, reading, ex
         now[0] += 1.0
         return play(*arguments)
 
-    build, play = loop.build_loader, loop.play
+    build, play = loop.build_loader, players.play
     monkeypatch.setattr(loop, "build_loader", slow)
-    monkeypatch.setattr(loop, "play", played)
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(players, "play", played)
+    monkeypatch.setattr(rows, "time", SimpleNamespace(perf_counter=clock))
     monkeypatch.setattr(batches, "time", SimpleNamespace(perf_counter=clock))
     assert alarms_of(train(tiny(steps=8), tmp_path / "run")) == expected
     assert machine.WAITING_SECONDS == 30.0
