@@ -20,6 +20,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,7 @@ class Ledger:
 
 def main() -> None:
     """Read the command line, soak, say what came of it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup trainers would be right to pass over it
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=60, help="no round begins after these (60)")
     parser.add_argument("--rounds", type=int, default=10**6, help="at most so many disturbed runs")
@@ -190,7 +192,7 @@ def meet(fault: str, attempt: Attempt, ledger: Ledger) -> bool:
         attempt.judge()
         ledger.soak.judge_orphans()
     except Missed:
-        if attempt.end(within=END_S):
+        if attempt.end(within=END_S) and not attempt.ended_meanwhile():
             kept = False
             ledger.broken(fault, f"ended with exit code {attempt.code} before the fault came", attempt.log)
     except Broken as error:

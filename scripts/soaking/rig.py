@@ -230,13 +230,20 @@ class Attempt:
         self.acted = acted
         if badly and self.soak.nproc == 1:
             code = self.end(within=35)
-            # Still starting, or on its way out already
-            told = code == -signal.SIGTERM and (not self.training or status(self.run) in ("failed", "done"))
+            told = code == -signal.SIGTERM and (not self.training or self.ended_meanwhile())  # or still starting
             require(told or code in (0, 1, 128 + signal.SIGTERM), f"exit code {code}")
             require("Traceback" not in self.text, "a traceback")
             return
         with contextlib.suppress(Missed):  # it was done: all the better
             self.preempted(signal.SIGTERM)
+
+    def ended_meanwhile(self) -> bool:
+        """Whether it was on its way out when a signal came: its work was done, or its sentence said.
+
+        Once the loop has ended, signals are again what they are for every program.
+        """
+        last = self.text.rstrip().splitlines()[-1:]
+        return status(self.run) in ("failed", "done") or any(line.startswith("Error: ") for line in last)
 
     def put_down(self) -> None:
         """End it by force, with all that it has started."""
