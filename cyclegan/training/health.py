@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cyclegan.errors import CycleganError
+from cyclegan.training.ranks import Ranks
 
 log = logging.getLogger("cyclegan")
 of_one_process = logging.getLogger("cyclegan.data")  # of what only the process that reads a picture knows
@@ -60,16 +61,19 @@ class Guard:
 
 
 class Averages:
-    """Means of figures since they were last read, summed on the device."""
+    """Means of figures since they were last read, summed on the device by each of `ranks`."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
         self.sums: dict[str, Tensor] = {}
         self.count = 0
+        self.each: list[dict[str, Tensor]] = []  # the sums of every process, while a state is made
 
     def update(self, figures: dict[str, Tensor]) -> None:
         """Take in the figures of one step."""
         self.sums = {name: value.float() + self.sums.get(name, 0.0) for name, value in figures.items()}
         self.count += 1
+        self.each = []
 
     def read(self) -> dict[str, float]:
         """The means, and start afresh. Waits for the device, once."""
@@ -80,13 +84,20 @@ class Averages:
         self.sums, self.count = {}, 0
         return dict(zip(names, means, strict=True))
 
+    def collect(self) -> None:
+        """Bring the sums of the other processes to the first, which is about to save them."""
+        self.each = self.ranks.gather({name: value.cpu() for name, value in self.sums.items()})
+
     def state_dict(self) -> dict[str, Any]:
-        """A half-filled interval, so that a resumed run reports the same means."""
-        return {"sums": {name: value.cpu() for name, value in self.sums.items()}, "count": self.count}
+        """A half-filled interval as it was collected, so that a resumed run reports the same means."""
+        means = {name: torch.stack([sums[name] for sums in self.each]).mean(0) for name in self.sums}
+        return {"sums": means, "each": self.each, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a half-filled interval."""
-        self.sums, self.count = dict(state["sums"]), state["count"]
+        """Go on with a half-filled interval: each process with its own sums; other than before, with their means."""
+        each = state.get("each", [])
+        own = each[self.ranks.rank] if len(each) == self.ranks.world else state["sums"]
+        self.sums, self.count = dict(own), state["count"]
 
 
 class Pictures:

@@ -64,7 +64,7 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
         players = Players(plan, ranks)
         generators, precision = players.ema.generators, players.precision  # those that are shown and saved
         guard = Guard(device)
-        averages = Averages()
+        averages = Averages(ranks)
         alarms = Alarms(config, domains, views, method, path, ranks)
 
         # Everything that must survive; what is not named here is a function of the configuration and the step.
@@ -146,6 +146,7 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
                     if step != saved and (step % config.state_every == 0 or last):
                         alarms.finite(step, guard)  # a bad run must not replace the last good state
                         players.collect()
+                        averages.collect()
                         about = plan.about | {"processes": ranks.world}
                         saver.save(step, about=about, final=over, **players.lasting, **others)
                         saved = step

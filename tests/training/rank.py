@@ -1,8 +1,9 @@
 """One process of those that train together: `python -m tests.training.rank PLAN.json`.
 
 The plan is `{"run": {option: value, …}, …}`: one training after another, each in a directory of that name beside the
-plan, in double precision, in which the order of sums does not show; but for those that are evaluated, since
-translation is in fp32. Each process leaves the fingerprint of its weights in `run/weights-RANK`.
+plan; of one with "back" the states after that step are lost, and it is resumed. All are in double precision, in which
+the order of sums does not show; but for those that are evaluated, since translation is in fp32. Each process leaves the
+fingerprint of its weights in `run/weights-RANK`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,14 @@ def main(plan: Path) -> None:
     loop.Players = Players  # type: ignore[misc]
     for name, values in json.loads(plan.read_text()).items():
         torch.set_default_dtype(torch.float32 if values.get("evaluate_every") else torch.float64)
+        back = values.pop("back", None)
         run = train(TrainConfig(**values), plan.parent / name)
+        if back is not None:
+            if os.environ.get("RANK", "0") == "0":
+                for state in (run / "checkpoints").glob("state-*.pt"):
+                    if int(state.stem.removeprefix("state-")) > back:
+                        state.unlink()
+            train(TrainConfig(**values), run)  # begins as soon as the first process does
         weights = b"".join(_bytes(value) for value in built[-1].method.state_dict().values() if torch.is_tensor(value))
         (run / f"weights-{os.environ.get('RANK', '0')}").write_text(hashlib.sha256(weights).hexdigest())
 

@@ -12,6 +12,7 @@ from cyclegan.training.ema import EMA, NoEMA, build_ema
 from cyclegan.training.health import PATIENCE, Averages, Guard, Pictures
 from cyclegan.training.optimizers import rate_factor
 from cyclegan.training.progress import Bar, Lines, open_progress, summary
+from cyclegan.training.ranks import OneRank
 from cyclegan.training.samples import grid, visible
 
 CPU = torch.device("cpu")
@@ -89,12 +90,35 @@ def test_a_resumed_guard_knows_the_total_and_starts_a_fresh_row():
 
 
 def test_averages_go_on_where_a_state_was_saved():
-    first, second = Averages(), Averages()
+    first, second = Averages(OneRank()), Averages(OneRank())
     first.update({"loss": torch.tensor(1.0)})
+    first.collect()
     second.load_state_dict(first.state_dict())
     second.update({"loss": torch.tensor(2.0)})
     assert second.read() == {"loss": 1.5}
     assert second.read() == {}
+
+
+def test_each_of_several_processes_goes_on_with_its_own_sums_and_another_number_with_their_means():
+    def ranks(rank: int, world: int) -> OneRank:
+        made = OneRank()
+        made.rank, made.world = rank, world
+        made.gather = lambda own: [own, {"loss": torch.tensor(4.0)}]  # type: ignore[method-assign]
+        return made
+
+    first = Averages(ranks(0, 2))
+    first.update({"loss": torch.tensor(1.0)})
+    first.collect()
+    for rank, world, expected in ((0, 2, 1.0), (1, 2, 4.0), (0, 1, 2.5), (2, 4, 2.5)):
+        resumed = Averages(ranks(rank, world))
+        resumed.load_state_dict(first.state_dict())
+        assert resumed.read() == {"loss": expected}
+
+
+def test_averages_of_a_state_from_before_several_processes_were_kept_are_taken_up():
+    averages = Averages(OneRank())
+    averages.load_state_dict({"sums": {"loss": torch.tensor(3.0)}, "count": 2})
+    assert averages.read() == {"loss": 1.5}
 
 
 def test_more_than_a_twentieth_of_unreadable_pictures_stops_a_run_with_the_list(caplog):

@@ -32,6 +32,7 @@ PLAYED: dict[str, dict[str, Any]] = {
     },
     "flat": {"batch_size": 4, "spectral_norm": True, "options": {"adversarial": "bce", "r1": 1.0, "pool_size": 0}},
     "batch-norm": {"batch_size": 8, "norm": "batch", "options": {"adversarial": "hinge", "pool_size": 4}},
+    "resumed between two rows": {"batch_size": 4, "steps": 4, "log_every": 4, "state_every": 3, "back": 3},
     "evaluated": {"batch_size": 4, "steps": 2, "evaluate_every": 2},
     "scaled": {"batch_size": 4, "lr_scale": "linear", "options": {"lambda_identity": 0.0, "reconstruction": "l2"}},
 }
