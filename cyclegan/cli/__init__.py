@@ -1,15 +1,17 @@
 """The command line: one file per command, each imported only when it is the one that was typed.
 
-Exit codes: 0 done, 1 failed, 2 asked for wrongly, 3 finished but some items failed.
+Exit codes: 0 done, 1 failed, 2 asked for wrongly, 3 finished but some items failed, 130 after Ctrl-C.
 Results go to stdout, progress and messages to stderr.
 """
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import io
 import logging
 import os
+import signal
 import sys
 from typing import Any, NoReturn
 
@@ -53,6 +55,9 @@ class Commands(click.Group):
             if not error.said:
                 click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Aborted!", err=True)
+            ctx.exit(128 + signal.SIGINT)
 
 
 class _Messages(logging.Handler):
@@ -96,13 +101,36 @@ def _stand_somewhere() -> None:
         os.chdir("/proc" if os.path.isdir("/proc/self") else "/")
 
 
+def _asking() -> list[signal.Signals]:
+    """The signals by which a program is asked to stop, less those that it was started to ignore (nohup)."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    return [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _ignore_requests() -> None:
+    for number in _asking():
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _end_with(code: int) -> None:
+    """From here on a request to stop ends the program at once, as it ends anyway: its work is done, its word said."""
+    for number in _asking():
+        signal.signal(number, lambda *_: os._exit(code))
+
+
 def main() -> NoReturn:
     """The console command."""
+    # Called last of all at the end, when Python gives signals back to the system, though libraries still take seconds
+    atexit.register(_ignore_requests)
     _stand_somewhere()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a name that is no text is printed as the bytes that it is
     messages = logging.getLogger("cyclegan")
     messages.addHandler(_Messages())
     messages.setLevel(logging.INFO)
-    cli(auto_envvar_prefix="CYCLEGAN")
+    try:
+        cli(auto_envvar_prefix="CYCLEGAN")
+    except SystemExit as end:
+        _end_with(end.code if isinstance(end.code, int) else 1)
+        raise
     raise AssertionError("click ends the program itself")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,3 +156,50 @@ def test_albumentations_is_kept_from_asking_its_server_for_updates() -> None:
     code = "import os; os.environ.pop('NO_ALBUMENTATIONS_UPDATE', None); import cyclegan.cli"
     code += "; assert os.environ['NO_ALBUMENTATIONS_UPDATE'] == '1'"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+ENDING = """
+import atexit, os, sys, time
+from cyclegan import cli
+
+class Library:
+    def __del__(self, wait=time.sleep, say=os.write):
+        say(1, b"last\\n")
+        wait(3)
+
+library = Library()
+if sys.argv[1] == "atexit":  # of a library that is loaded in the course of the command
+    cli._stand_somewhere = lambda: atexit.register(lambda: (os.write(1, b"last\\n"), time.sleep(60)))
+sys.argv[1:] = sys.argv[2:]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "number"), [(["--version"], 0, signal.SIGTERM), (["trian"], 2, signal.SIGINT)]
+)
+@pytest.mark.parametrize("where", ["atexit", "destructor"])
+def test_a_signal_on_the_way_out_changes_nothing_about_the_end(
+    words: list[str], code: int, number: signal.Signals, where: str
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDING, where, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "last\n":
+            break
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(timeout=30) == code
+    assert time.monotonic() - began < 20
+    process.communicate()
+
+
+def test_a_ctrl_c_before_there_is_anything_to_save_ends_as_shells_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cyclegan.cli.importlib.import_module", interrupted)
+    done = _program("info", "x")
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "Aborted!\n")
