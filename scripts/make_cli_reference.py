@@ -25,8 +25,8 @@ HEAD = """# Command line
 Made from the program by `python scripts/make_cli_reference.py`; a test compares the two.
 
 - Results go to stdout; progress and messages go to stderr.
-- Exit codes: 0 done, 1 failed, 2 asked for wrongly, 3 finished but some items failed, 130 after Ctrl-C. A training that was
-  stopped by a signal has saved its state and ends with 128 plus its number: 143 after SIGTERM.
+- Exit codes: 0 done, 1 failed, 2 asked for wrongly, 3 finished but some items failed, 130 after Ctrl-C. A training
+  that was stopped by a signal has saved its state and ends with 128 plus its number: 143 after SIGTERM.
 - Every option can also be set by an environment variable: `CYCLEGAN_`, the command, the option, in capitals with
   underscores. `CYCLEGAN_TRAIN_BATCH_SIZE=4` is `cyclegan train --batch-size 4`, and `CYCLEGAN_DATA_DEMO_SEED=1` is
   `cyclegan data demo --seed 1`. A switch takes `true` or `false`. The command line wins over the environment.
