@@ -173,8 +173,9 @@ def test_what_a_reader_hangs_at_is_said_and_then_it_is_replaced(
     reading(first_time(tmp_path, "004.png", hang))
     with caplog.at_level(logging.WARNING, "cyclegan"):
         assert pixels(batches(config, timeout=0.5)) == expected
-    *waiting, last = caplog.messages
-    assert len(waiting) >= 2  # after 0.1 and 0.3 s, and later on a busy machine
+    # After 0.1 and 0.3 s; and again, on a busy machine, for the one that takes its place and has no picture yet
+    *waiting, last = [said for said in caplog.messages if not re.fullmatch(r"waiting for pictures for \d s", said)]
+    assert len(waiting) >= 2
     assert all(re.match(r"waiting for pictures for \d s; the reader has been at /", said) for said in waiting)
     assert "004.png for 0 s; after 0.5 s (--reader-timeout) it is replaced" in waiting[0]
     assert "did not get on for 0.5 s (--reader-timeout) at /" in last

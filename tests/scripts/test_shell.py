@@ -117,6 +117,7 @@ def test_the_quickstart_draws_trains_translates_marks_measures_reports_and_judge
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_small_reference_run_ends_with_a_verdict_and_goes_on_where_it_stopped(project: Path) -> None:
     install(project, "cyclegan", PROGRAM)
     install(project, "python", PYTHON)

@@ -197,7 +197,9 @@ def wait_for_steps(run: Path, count: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)]
+)
 def test_a_signal_saves_a_state_and_says_how_to_go_on(tmp_path, folder, number, code):
     trainer = started(tmp_path, folder, "--steps", "100000")
     wait_for_steps(tmp_path / "run", 3)

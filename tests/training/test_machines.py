@@ -124,8 +124,8 @@ def first_rank_killed_while_it_writes(cluster: Cluster) -> None:
     "lose",
     [
         pytest.param(cable_pulled, id="cable_pulled"),
-        pytest.param(first_rank_killed_while_it_writes, id="first_rank_killed_while_it_writes"),
-        # On one machine these are in test_several_processes
+        # On one machine these are in test_several_processes and test_kills
+        pytest.param(first_rank_killed_while_it_writes, id="first_rank_killed_while_it_writes", marks=pytest.mark.long),
         pytest.param(rank_killed, id="rank_killed", marks=pytest.mark.long),
         pytest.param(agent_killed, id="agent_killed", marks=pytest.mark.long),
     ],

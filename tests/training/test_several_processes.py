@@ -147,6 +147,7 @@ def test_torchrun_starts_them_again_and_they_go_on(tmp_path: Path, job: Job) -> 
     assert [row["step"] for row in rows(job.run) if "loss/cycle_a" in row] == list(range(1, 13))
 
 
+@pytest.mark.long
 def test_what_cannot_be_is_said_once_and_ends_as_it_would_alone(job: Job) -> None:
     code, out, err = job.start("--batch-size", 3).end()
     assert (code, out) == (2, "")

@@ -90,20 +90,24 @@ def once(told: list[dict[str, Any]]) -> bool:
 
 
 @pytest.mark.slow
-def test_a_cluster_makes_the_same_files_as_one_process_and_names_the_bad_ones(
+def test_a_cluster_makes_the_same_files_as_one_process_names_bad_ones_and_survives_fatal_ones(
     cluster: tuple[Program, str], folders: Folders
 ) -> None:
     (folders.source / "bad.png").write_text("this is no PNG")
+    expected = folders.here()
+    picture(folders.source / "fatal.png", (8, 8))  # kills every process that reads it
     told = folders.job(cluster[1]).rest()
     assert once(told)
-    assert len(told) == COUNT + 1
-    assert [line["name"] for line in told if "error" in line] == ["bad.png"]
-    assert [line["error"] for line in told if "error" in line] == ["UnreadableImage"]
-    assert contents(folders.dest) == folders.here()
+    assert len(told) == COUNT + 2
+    assert {line["name"]: line["error"] for line in told if "error" in line} == {
+        "bad.png": "UnreadableImage",
+        "fatal.png": "WorkerDied",
+    }
+    assert contents(folders.dest) == expected
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gpus", [0, 1])
+@pytest.mark.parametrize("gpus", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_when_a_node_is_killed_every_picture_is_there_and_settled_once(folders: Folders, gpus: int) -> None:
     # The GPUs are only said to be there. A process that claims one finds no other place when its node is gone
     with two_nodes(gpus) as (nodes, address):
@@ -119,6 +123,7 @@ def test_when_a_node_is_killed_every_picture_is_there_and_settled_once(folders: 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_job_whose_driver_was_killed_goes_on_where_it_stopped(cluster: tuple[Program, str], folders: Folders) -> None:
     job = folders.job(cluster[1])
     first = [job.hear() for _ in range(20)]
@@ -132,18 +137,7 @@ def test_a_job_whose_driver_was_killed_goes_on_where_it_stopped(cluster: tuple[P
 
 
 @pytest.mark.slow
-def test_a_picture_that_kills_every_process_is_a_failure_and_takes_no_other_with_it(
-    cluster: tuple[Program, str], folders: Folders
-) -> None:
-    picture(folders.source / "fatal.png", (8, 8))
-    told = folders.job(cluster[1]).rest()
-    assert once(told)
-    assert len(told) == COUNT + 1
-    assert [(line["name"], line["error"]) for line in told if "error" in line] == [("fatal.png", "WorkerDied")]
-    assert len(list(folders.dest.iterdir())) == COUNT
-
-
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_that_cannot_be_used_is_one_sentence(cluster: tuple[Program, str], folders: Folders) -> None:
     folders.model.write_bytes(b"")
     (told,) = folders.job(cluster[1]).rest()
@@ -170,6 +164,7 @@ def test_without_an_address_ray_is_started_here_and_leaves_nothing_behind(folder
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_three_parts_by_the_command_are_the_whole(cluster: tuple[Program, str], folders: Folders) -> None:
     (folders.source / "bad.png").write_text("this is no PNG")
     words = ["-m", "cyclegan", "translate", folders.model, folders.source, folders.dest, "--precision", "fp32"]
