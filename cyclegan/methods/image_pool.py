@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan import draws
+from cyclegan.errors import CycleganError
 
 
 class ImagePool(nn.Module):
@@ -75,6 +76,8 @@ class ImagePool(nn.Module):
             return fake
         slot = int(lot * len(lane))
         old = lane[slot].to(fake)  # restored from a state it may be on another device
+        if old.shape != fake.shape:
+            raise CycleganError("the image pool of the saved state holds pictures of another size; begin anew (-o)")
         lane[slot] = _finite(fake, old)
         return old
 
@@ -94,9 +97,11 @@ class ImagePool(nn.Module):
         In states of versions before there were lanes all are in one.
         """
         stored = state["stored"]
+        if stored is not None and torch.is_complex(stored):
+            raise ValueError("the fakes of an image pool are real numbers")
         fakes = iter(() if stored is None else stored.unbind())
         lanes = state.get("lanes", [[0, 0 if stored is None else len(stored)]])
-        self.total = state.get("total", 1)
+        self.total = max(int(state.get("total", 1)), 1)
         held = {place: list(islice(fakes, count)) for place, count in lanes}
         self.lanes = {place: lane[: self._room(place)] for place, lane in held.items()}
 

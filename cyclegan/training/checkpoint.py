@@ -12,7 +12,7 @@ import io
 import logging
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -153,8 +153,20 @@ def restore(state: dict[str, Any], **objects: HasState) -> None:
             continue
         try:
             value.load_state_dict(state[name])
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise CycleganError(f"the saved {name} does not fit this run's networks: {error}") from error
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            reason = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
+            raise CycleganError(f"the saved {name} does not fit this run: {reason}") from error
+
+
+def require_numbers(value: Any) -> None:
+    """`ValueError` unless there is nothing but numbers in nested dicts and lists: a state may come from anybody."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            require_numbers(item)
+    elif not isinstance(value, int | float):
+        raise ValueError(f"{str(value)[:50]!r} stands where a number has to")
 
 
 def state_bytes(step: int, about: dict[str, Any], parts: dict[str, dict[str, Any]]) -> memoryview:

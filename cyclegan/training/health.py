@@ -97,7 +97,9 @@ class Averages:
         """Go on with a half-filled interval: each process with its own sums; other than before, with their means."""
         each = state.get("each", [])
         own = each[self.ranks.rank] if len(each) == self.ranks.world else state["sums"]
-        self.sums, self.count = dict(own), state["count"]
+        if not all(torch.is_floating_point(value) and value.ndim == 0 for value in own.values()):
+            raise ValueError("sums are single numbers")
+        self.sums, self.count = dict(own), int(state["count"])
 
 
 class Pictures:

@@ -12,7 +12,7 @@ from torch import nn
 from cyclegan.errors import CycleganError
 from cyclegan.evaluation.best import Criterion, read_best, write_best
 from cyclegan.evaluation.protocol import clean
-from cyclegan.training.checkpoint import best_path, save_best
+from cyclegan.training.checkpoint import best_path, require_numbers, save_best
 
 log = logging.getLogger("cyclegan")
 
@@ -117,6 +117,7 @@ class Keeper:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on, with other criteria as far as they were looked at before."""
+        require_numbers([state["stale"], state["best"]])
         names = {criterion.name for criterion in self.criteria}
         self.conditions = state["conditions"]
         self.best = {name: dict(entry) for name, entry in state["best"].items() if name in names}

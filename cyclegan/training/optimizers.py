@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,17 +39,34 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def set_betas(optimizer: torch.optim.Optimizer, betas: tuple[float, float]) -> None:
-    """Give every group of `optimizer` these moments; a restored state brings those it was saved with."""
-    for group in optimizer.param_groups:
-        group["betas"] = betas
+class Moments:
+    """What `optimizer` (Adam) remembers of its gradients, as a part of a state.
 
-
-def match_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Lay the moments out as the weights are. A state may come from a device or a precision that lays them out
-    otherwise, and the fused kernel goes through all of them as they lie in memory.
+    Nothing else is taken from a state: rates and betas are those of the run, and a state may come from anybody.
     """
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch has it: the moments of each parameter by its number, and the settings."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the moments over, laid out as the weights are: on another device, or in another precision, they may have
+        been laid out otherwise, and the fused kernel goes through all of them as they lie in memory.
+
+        `ValueError` where they are not those of the optimizer's parameters.
+        """
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        if not state["state"].keys() <= set(range(len(parameters))):
+            raise ValueError(f"there are {len(parameters)} parameters, and moments of others")
+        for number, saved in state["state"].items():
+            parameter = parameters[number]
+            moments = {"step": torch.empty((), dtype=torch.float32, device=parameter.device)}
+            moments |= {name: torch.empty_like(parameter, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
+            for name, moment in moments.items():
+                if not torch.is_floating_point(saved[name]) or saved[name].shape != moment.shape:
+                    raise ValueError(f"{name} of parameter {number} is no tensor of its shape {tuple(moment.shape)}")
+                moment.copy_(saved[name])
+            self.optimizer.state[parameter] = moments

@@ -15,7 +15,7 @@ from cyclegan.networks import Generator, arrange
 from cyclegan.training.checkpoint import HasState, restore
 from cyclegan.training.ema import build_ema
 from cyclegan.training.norms import share_norms
-from cyclegan.training.optimizers import RATE_SCALES, build_optimizer, match_layout, rate_factor, set_betas, set_rate
+from cyclegan.training.optimizers import RATE_SCALES, Moments, build_optimizer, rate_factor, set_rate
 from cyclegan.training.plan import Plan
 from cyclegan.training.precision import Precision
 from cyclegan.training.ranks import Ranks
@@ -41,11 +41,11 @@ class Players:
                 network.recompute = config.checkpoint_activations
         self.ema = build_ema(self.method.generators, config.ema_decay)
         self.precision = Precision(plan.device, plan.dtype)
-        self.betas = (config.beta1, config.beta2)
+        betas = (config.beta1, config.beta2)
         scale = RATE_SCALES[config.lr_scale](config.batch_size)
         self.rates = (config.lr_generator * scale, config.lr_discriminator * scale)
         self.generators, self.discriminators = (
-            Side(list(parameters), build_optimizer(parameters, lr=rate, betas=self.betas), config.clip_gradient)
+            Side(list(parameters), build_optimizer(parameters, lr=rate, betas=betas), config.clip_gradient)
             for parameters, rate in zip(
                 (list(self.method.generator_parameters()), list(self.method.discriminator_parameters())),
                 self.rates,
@@ -60,8 +60,8 @@ class Players:
         return {
             "method": self.method,
             "ema": self.ema,
-            "generator_optimizer": self.generators.optimizer,
-            "discriminator_optimizer": self.discriminators.optimizer,
+            "generator_optimizer": Moments(self.generators.optimizer),
+            "discriminator_optimizer": Moments(self.discriminators.optimizer),
             "precision": self.precision,
         }
 
@@ -71,9 +71,6 @@ class Players:
         for pool in self._pools():
             pool.deal(self.plan.config.batch_size)
             pool.keep(self._places())
-        for side in (self.generators, self.discriminators):
-            set_betas(side.optimizer, self.betas)
-            match_layout(side.optimizer)
 
     def agree(self) -> None:
         """Begin from the weights of the first of all processes, whatever the others' came to."""

@@ -6,13 +6,15 @@ that comes out of it is a finding: another exception, a warning, a process that 
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
+import shutil
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,10 @@ from unittest import mock
 import torch
 import yaml
 from hypothesis import strategies as st
+from PIL import Image
 
 from cyclegan.cli.train import read_config_file
-from cyclegan.config import PRESETS, flatten, resolve
+from cyclegan.config import PRESETS, TrainConfig, flatten, resolve
 from cyclegan.data.pipelines import read_pipeline
 from cyclegan.errors import CycleganError
 from cyclegan.evaluation.best import read_best
@@ -34,18 +37,21 @@ from cyclegan.images import decode_picture, open_regions, read_header, regions
 from cyclegan.methods import options_of
 from cyclegan.models import load_discriminators, load_model, save_model
 from cyclegan.models.generators_file import _digest
+from cyclegan.models.torch_file import read_torch
 from cyclegan.networks import build_generator
 from cyclegan.report.comparison import compare
 from cyclegan.report.page import _context, render, write_page
 from cyclegan.report.pictures import embed
 from cyclegan.report.record import read_record
+from cyclegan.training import train
 from cyclegan.training.checkpoint import read_state
 from cyclegan.training.run import kept_record, stored_config
 from cyclegan.translation import Translator
 from cyclegan.translation.archive import members
-from tests.fuzz.mutations import bytes_like, dumped, edit, edited
+from tests.fuzz.mutations import DEEP, bytes_like, dumped, edit, edited
 from tests.images.kinds import KINDS
 from tests.models.examples import INFO, generators, state
+from tests.training.conftest import TINY
 
 PIXELS = 10**6  # what a picture may have here, so that a try is quick
 
@@ -179,10 +185,74 @@ def _run_values(data: bytes, folder: Path) -> None:
     _use_state(stream.getvalue(), folder)
 
 
+@cache
+def _trained() -> tuple[TrainConfig, bytes]:
+    """The smallest run, and its directory after four steps, packed: a state is between two rows of its journal."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for domain in "ab":
+        (folder / domain).mkdir()
+        for number in range(2):
+            shade = (90 * number, 200, 40 if domain == "a" else 160)
+            Image.new("RGB", (24, 24), shade).save(folder / domain / f"{number}.png")
+    values = TINY | {"channels": 1, "crop_size": 24, "load_size": 24, "log_every": 2, "state_every": 3}
+    config = TrainConfig(**values | {"a": str(folder / "a"), "b": str(folder / "b"), "steps": 4, "evaluate_every": 0})
+    train(config, folder / "run")
+    return config, _packed(folder / "run")
+
+
+def _packed(folder: Path) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.add(folder, ".")
+    return stream.getvalue()
+
+
+@cache
+def _kept() -> dict[str, Any]:
+    """The state of that run."""
+    with tarfile.open(fileobj=io.BytesIO(_trained()[1])) as archive:
+        file = archive.extractfile("./checkpoints/state-00000003.pt")
+        assert file is not None
+        return read_torch(io.BytesIO(file.read()))
+
+
+def _words(value: Any) -> Any:
+    """Nested dicts and lists with a word in place of each tensor."""
+    if isinstance(value, dict):
+        return {name: _words(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_words(item) for item in value]
+    return "tensor" if isinstance(value, torch.Tensor) else value
+
+
+def _run_resumed(data: bytes, folder: Path) -> None:
+    """A run that is gone on with from a state with other values in it, under a right checksum."""
+    config, packed = _trained()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder / "run", filter="data")
+    path = folder / "run/checkpoints/state-00000003.pt"
+    stream = io.BytesIO()
+    try:
+        torch.save(_with_tensors(edit(_words(_kept()), data), _kept()), stream)
+    except (RecursionError, UnicodeEncodeError):
+        return  # nobody can have saved that
+    path.write_bytes(stream.getvalue())
+    path.with_name(path.name + ".sha256").write_text(f"{file_sha256(path)}  {path.name}\n")
+    for later in path.parent.glob("state-00000004.pt*"):
+        later.unlink()
+    train(replace(config, steps=6), folder / "run")
+
+
 def _with_tensors(value: Any, whole: Any) -> Any:
     if isinstance(value, dict):
         return {name: _with_tensors(item, whole.get(name) if isinstance(whole, dict) else None)
                 for name, item in value.items()}  # fmt: skip
+    if isinstance(value, list) and isinstance(whole, list):
+        return [_with_tensors(item, whole[number] if number < len(whole) else None)
+                for number, item in enumerate(value)]  # fmt: skip
+    if value == DEEP:
+        return torch.zeros(2, dtype=torch.complex64)
     if value == "tensor":
         return whole if isinstance(whole, torch.Tensor) else torch.zeros(2, dtype=torch.complex64)
     return value
@@ -368,6 +438,7 @@ TARGETS: dict[str, Target] = {
     "state": Target(_use_state, lambda: bytes_like([_saved()]), 15),
     "state-pickle": Target(_run_pickle, lambda: bytes_like([_pickled()]), 20),
     "state-values": Target(_run_values, _edits(_skeleton), 20),
+    "state-resumed": Target(_run_resumed, _edits(lambda: _words(_kept())), 12),
     "reference": Target(_run_reference, lambda: bytes_like([_reference()]), 20),
     "config": Target(_run_config, lambda: bytes_like([*CONFIGS, _config().encode()]), 60),
     "augment": Target(_run_pipeline, lambda: bytes_like(PIPELINES), 40),

@@ -8,6 +8,7 @@ import torch
 
 from cyclegan import draws
 from cyclegan.draws import Draws
+from cyclegan.errors import CycleganError
 from cyclegan.methods.image_pool import ImagePool
 
 
@@ -133,3 +134,16 @@ def test_a_state_from_before_there_were_lanes_is_taken_over_and_dealt_out() -> N
     pool.deal(3)
     assert {place: len(lane) for place, lane in pool.lanes.items()} == {0: 2, 1: 2, 2: 1}
     assert held(pool) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("stored", [torch.zeros(2, 3, dtype=torch.complex64), torch.zeros(()), 7])
+def test_what_is_no_stored_picture_is_refused(stored: object) -> None:
+    with pytest.raises((ValueError, TypeError, AttributeError, IndexError)):
+        ImagePool(4).set_extra_state({"stored": stored, "lanes": [[0, 2]], "total": 1})
+
+
+def test_stored_pictures_of_another_size_are_a_sentence_when_one_of_them_is_due() -> None:
+    pool = ImagePool(1)
+    pool.set_extra_state({"stored": torch.zeros(1, 3, 9, 9), "lanes": [[0, 1]], "total": 1})
+    with pytest.raises(CycleganError, match="pictures of another size"):
+        pool.query(torch.zeros(50, 3, 8, 8))

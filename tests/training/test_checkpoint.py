@@ -22,7 +22,14 @@ from cyclegan.errors import CycleganError
 from cyclegan.files import TEMPORARY_PREFIX, sha256
 from cyclegan.models import load_discriminators, load_model, model_bytes
 from cyclegan.training import checkpoint
-from cyclegan.training.checkpoint import States, read_state, restore, save_best, write_generators
+from cyclegan.training.checkpoint import (
+    States,
+    read_state,
+    require_numbers,
+    restore,
+    save_best,
+    write_generators,
+)
 from tests.models.examples import generators
 
 
@@ -268,3 +275,14 @@ def test_a_kill_at_any_moment_of_saving_leaves_a_whole_state(tmp_path):
         states = States(tmp_path)  # which also clears away what was left
         assert states.load_newest()["step"] >= reported
         assert not [name for name in os.listdir(tmp_path) if name.startswith(TEMPORARY_PREFIX)]
+
+
+@pytest.mark.parametrize("value", [3, 2.5, True, [1, (2, 3.5)], {"a": {"b": [0]}, "c": []}])
+def test_numbers_in_whatever_they_are_nested_in_are_numbers(value: object) -> None:
+    require_numbers(value)
+
+
+@pytest.mark.parametrize("value", ["x", None, [1, "x"], {"a": {"b": [None]}}, {"a": b"1"}])
+def test_anything_else_among_numbers_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="where a number has to"):
+        require_numbers(value)

@@ -115,6 +115,12 @@ def test_each_of_several_processes_goes_on_with_its_own_sums_and_another_number_
         assert resumed.read() == {"loss": expected}
 
 
+@pytest.mark.parametrize("sums", [{"loss": 1.0}, {"loss": torch.zeros(2)}, {"loss": "x"}, []])
+def test_what_are_no_sums_is_refused(sums: object):
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        Averages(OneRank()).load_state_dict({"sums": sums, "count": 1})
+
+
 def test_averages_of_a_state_from_before_several_processes_were_kept_are_taken_up():
     averages = Averages(OneRank())
     averages.load_state_dict({"sums": {"loss": torch.tensor(3.0)}, "count": 2})

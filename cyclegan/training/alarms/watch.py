@@ -19,6 +19,7 @@ from cyclegan.training.alarms.alarm import Alarm, Facts, Finding, Moment
 from cyclegan.training.alarms.machine import NotFinite
 from cyclegan.training.alarms.table import ALARMS
 from cyclegan.training.aside import given_up
+from cyclegan.training.checkpoint import require_numbers
 from cyclegan.training.health import Guard, NotFiniteError
 from cyclegan.training.precision import Precision
 from cyclegan.training.ranks import OneRank, Ranks
@@ -219,6 +220,7 @@ class Alarms:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on watching; an alarm that the state does not know of begins anew."""
+        require_numbers([state["probed"], state["alarms"]])
         self.probed, self.fingerprint = state["probed"], state["fingerprint"]
         for name, saved in state["alarms"].items():
             if name in self.alarms:
