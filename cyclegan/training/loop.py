@@ -154,8 +154,11 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
                     if last:
                         break
 
-                    # A batch, from the readers to the device.
-                    batch = next(batches)
+                    # A batch, from the readers to the device. Whoever is asked to stop does not wait for a picture that
+                    # hangs; one of several processes does, since the others may be in the step already.
+                    batch = next(batches) if ranks.world > 1 else stop.unless_asked(lambda: next(batches))
+                    if batch is None:
+                        continue
                     pictures.update(batch.unreadable, batch.enlarged)
 
                     # The step. What is random in it (pool, dropout, interpolation) follows from the seed and the step.

@@ -7,9 +7,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from cyclegan.errors import CycleganError
 
@@ -17,6 +18,9 @@ from cyclegan.errors import CycleganError
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # torchrun hands on a signal that the terminal has sent to its processes as well: within this many seconds it is one
 SAME_REQUEST = 1.0
+
+
+T = TypeVar("T")
 
 
 class BrokenOff(BaseException):
@@ -55,6 +59,16 @@ class StopRequest:
             yield
         finally:
             self._breaks_off = before
+
+    def unless_asked(self, do: Callable[[], T]) -> T | None:
+        """What `do` returns; None where a request comes meanwhile, or has come, and it is broken off."""
+        if self._breaks_off:
+            return do()
+        try:
+            with self.breaking_off():
+                return do()
+        except BrokenOff:
+            return None
 
     def _note(self, number: int) -> None:
         """Take a signal in: the first is the request, another Ctrl-C ends the process."""

@@ -17,6 +17,8 @@ from cyclegan.data import datasets
 from cyclegan.errors import CycleganError
 from cyclegan.images import Picture, read_picture
 from cyclegan.training import train
+from cyclegan.training.checkpoint import read_state
+from cyclegan.training.signals import Preempted
 
 Tiny = Callable[..., TrainConfig]
 STEPS = 6
@@ -64,6 +66,35 @@ def test_a_run_whose_readers_are_killed_and_hang_learns_the_same(
     assert len(said) == 2
     assert any("was killed by SIGKILL at" in message and "a/001.png" in message for message in said)
     assert any("did not get on for 1 s (--reader-timeout) at" in m and "a/003.png" in m for m in said)
+
+
+def test_who_is_asked_to_stop_while_a_reader_hangs_saves_at_once(
+    tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = train(tiny(steps=STEPS), tmp_path / "undisturbed")
+    trainer = os.getpid()
+
+    def fault(path: Path) -> None:
+        if path.name == "003.png" and path.parent.name == "a":
+            rows = tmp_path / "run" / "metrics.jsonl"
+            while not rows.exists() or "loss/cycle_a" not in rows.read_text():  # until there is a step
+                time.sleep(0.02)
+            time.sleep(0.5)
+            os.kill(trainer, signal.SIGTERM)
+            time.sleep(1000)
+
+    with monkeypatch.context() as planted:
+        plant(planted, fault)
+        began = time.monotonic()
+        with pytest.raises(Preempted, match=r"stopped by SIGTERM at step [1-9]"):
+            train(tiny(steps=STEPS, workers=1), tmp_path / "run")
+        assert time.monotonic() - began < 60
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["status"] == "preempted"
+    assert read_state(tmp_path / f"run/checkpoints/state-{status['step']:08d}.pt")["step"] == status["step"]
+    run = train(tiny(steps=STEPS), tmp_path / "run")
+    assert losses(run) == losses(undisturbed)
+    assert weights(run) == weights(undisturbed)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
