@@ -22,12 +22,12 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.util import Finalize
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
 import cv2
 import torch
 
+from cyclegan.data.reader_signals import leave_to_the_trainer, signals_afterwards
 from cyclegan.data.sampler import Request
 from cyclegan.data.shared import SharedFile
 from cyclegan.errors import CycleganError
@@ -40,7 +40,6 @@ SPEAK_S = 30.0  # of waiting until it is said what for; the gaps double
 _PARENT_S = 5.0  # how often an idle reader looks whether there is still somebody to read for
 _END_S = 5.0  # what readers are given to end by themselves, all together; what is killed may leave a temporary file
 _SIGNALS = {number.value for number in signal.Signals}  # those with a name
-_GRACE_S = 30  # how long a reader outlives a SIGTERM; what sends one sends SIGKILL after about as long
 
 log = logging.getLogger("cyclegan.data")  # of what only this one of several processes knows
 
@@ -156,7 +155,8 @@ class Readers:
         others = [ours, *(reader.connection for reader in self._crew if not reader.connection.closed)]
         arguments = (self._source, number, self._desk, theirs, others)
         process = self._context.Process(target=_read, args=arguments, daemon=True, name=f"reader {number}")
-        process.start()
+        with signals_afterwards():
+            process.start()
         theirs.close()
         return _Reader(process, ours)
 
@@ -282,12 +282,4 @@ def _answered(source: Source, request: Request) -> Any:
 def _prepare() -> None:
     cv2.setNumThreads(0)  # the readers are the parallelism; threads in each would only take turns
     torch.set_num_threads(1)
-    # Ctrl-C reaches every process of a terminal, as hanging up does, and a scheduler's SIGTERM every process of a job.
-    # All are for the training process, which saves its state; a reader that died of them would take time to replace.
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave_later)
-
-
-def _leave_later(signum: int, frame: FrameType | None) -> None:
-    signal.alarm(_GRACE_S)
+    leave_to_the_trainer()

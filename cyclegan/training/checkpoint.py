@@ -134,12 +134,16 @@ def read_state(path: Path) -> dict[str, Any]:
         raise CycleganError(refusal) from error
     except ValueError as error:
         raise CycleganError(f"{refusal} ({error})") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or str(state.get("format")) != FORMAT:
         raise CycleganError(f"{path} is not a state of cyclegan")
-    if state.get("version") != VERSION:
+    if str(state.get("version")) != str(VERSION):
         raise CycleganError(
             f"{path} has version {str(state.get('version'))[:20]} of the format; this program reads {VERSION}"
         )
+    state.setdefault("processes", 1)  # before there could be several
+    for name in ("step", "processes"):
+        if type(number := state.get(name)) is not int or number < 0:
+            raise CycleganError(f"{path} is refused: its {name} is no number")
     return state
 
 

@@ -76,7 +76,7 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
             restore(state, **others)
             step = state["step"]
             log.info("resuming %s at step %d of %d", path, step, steps)
-            if (before := state.get("processes", 1)) != ranks.world:
+            if (before := state["processes"]) != ranks.world:
                 log.info("%s", _OTHER_NUMBER.format(before, ranks.world))
         del state
         players.agree()

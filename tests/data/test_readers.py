@@ -8,7 +8,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.context import ForkProcess
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -349,3 +351,29 @@ def test_a_picture_with_a_number_that_is_not_finite_is_counted_and_never_learnt_
     (tmp_path / "a" / "2.npy").write_bytes((tmp_path / "a" / "3.npy").read_bytes())
     expected = batches(config, stop=3)
     assert pixels(found) == pixels(expected)
+
+
+def test_a_reader_is_started_before_a_signal_is_heard(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asked(BaseException):
+        """What the handler of a trainer raises."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        raise Asked
+
+    def disturbed(self: ForkProcess) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+        start(self)
+        started.append(self)
+
+    start = ForkProcess.start
+    started: list[ForkProcess] = []
+    monkeypatch.setattr(ForkProcess, "start", disturbed)
+    before = signal.signal(signal.SIGUSR1, ask)
+    try:
+        with pytest.raises(Asked):
+            batches(config)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    (process,) = started
+    process.join(30)  # nobody has the other end of its pipe, so it ends
+    assert process.exitcode == 0
