@@ -189,6 +189,7 @@ def test_the_global_random_state_is_left_alone(workers: int, config: TrainConfig
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_spawned_workers_work_too(config: TrainConfig) -> None:
     loader = build_loader(replace(config, workers=1), find_domains(config), start=0, stop=3)
     loader.multiprocessing_context = "spawn"

@@ -262,7 +262,7 @@ def test_a_kill_at_any_moment_of_saving_leaves_a_whole_state(tmp_path):
         "    step += 1; states.save(step, about={}, net=net); print(step, flush=True)\n"
     )
     reported = 0
-    for moment in (0.0, 0.003, 0.008, 0.017, 0.031):
+    for moment in (0.0, 0.008, 0.031):
         saver = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
         assert saver.stdout is not None
         saver.stdout.readline()

@@ -19,7 +19,7 @@ from cyclegan.training.checkpoint import read_state
 from tests.training.kills import Trainers, until, writing
 from tests.training.test_resume import assert_same, final_state, rows
 
-KILLS = 8
+KILLS = 5
 STEPS = 48
 
 

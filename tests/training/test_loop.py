@@ -273,6 +273,7 @@ def test_a_full_disk_stops_the_run_with_a_sentence_and_the_old_state_intact(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_any_moment_the_next_start_resumes(tmp_path, folder):
     arguments = ["--steps", "100000", "--state-every", "1"]
     newest = 0
