@@ -120,7 +120,7 @@ def where(changes: Mapping[str, Any], folders: Mapping[str, str]) -> dict[str, s
 
 @pytest.fixture(scope="session")
 def played(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, str]) -> Callable[[int, str], Path]:
-    """`played(world, name)` is that run of `PLAYED`, by so many processes; the quick ones go together, as do the rest."""
+    """`played(world, name)` is that run of `PLAYED`, by so many processes. The quick ones go together, as the rest."""
     known: dict[tuple[int, bool], Path] = {}
 
     def play(world: int, name: str) -> Path:
