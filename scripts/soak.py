@@ -81,6 +81,7 @@ class Ledger:
             "state_every": STATE_EVERY,
             "nproc": self.soak.nproc,
             "options": " ".join(OPTIONS),
+            "evaluate_every": self.soak.evaluate_every,
             "rounds": self.rounds,
             "attempts": self.attempts,
             "faults": {name: {"tries": self.tries[name], "failures": failed[name]} for name in FAULTS},
@@ -102,6 +103,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120, help="of each run (120)")
     parser.add_argument("--seed", type=int, default=0, help="which fault comes when (0)")
     parser.add_argument("--nproc", type=int, default=1, help="processes that train together (1)")
+    parser.add_argument("--evaluate-every", type=int, default=0, metavar="STEPS", help="also evaluate (0: no)")
     parser.add_argument("--fault", action="append", choices=list(FAULTS), help="only this one; may be repeated")
     parser.add_argument("--long", type=int, metavar="STEPS", help="instead: so many, undisturbed; nothing may grow")
     parser.add_argument("--work", type=Path, help="scratch folder, kept; without it one is made, and kept if needed")
@@ -117,7 +119,7 @@ def main() -> None:
     work = Path(tempfile.mkdtemp(prefix="soak-")) if made else given.work.absolute()
     for name in ("tmp", "logs"):
         (work / name).mkdir(parents=True, exist_ok=True)
-    soak = Soak(work, work / "demo", given.steps, given.nproc, mounts, random.Random(given.seed))
+    soak = Soak(work, work / "demo", given.steps, given.nproc, mounts, random.Random(given.seed), given.evaluate_every)
     ledger = Ledger(given.minutes, soak, given.seed)
 
     draw = [sys.executable, "-m", "cyclegan", "data", "demo", str(soak.data), "--count", "12", "--test-count", "4"]

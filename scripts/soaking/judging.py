@@ -9,7 +9,16 @@ from typing import Any
 
 from cyclegan.files import TEMPORARY_PREFIX, file_sha256
 
-SAME = ("method", "ema", "generator_optimizer", "discriminator_optimizer", "precision", "guard", "averages")
+SAME = (
+    "method",
+    "ema",
+    "generator_optimizer",
+    "discriminator_optimizer",
+    "precision",
+    "guard",
+    "averages",
+    "evaluation",
+)
 FIGURES = ("loss", "scores", "gradient_norm", "learning_rate")  # of a row; the others measure time and memory
 
 

@@ -20,7 +20,7 @@ from soaking.processes import started
 STATE_EVERY = 5
 OPTIONS = (
     "--generator resnet_6blocks --channels 2 --dropout --ema-decay 0.99 --load-size 36 --crop-size 32 --device cpu "
-    "--precision fp32 --compile off --cache ram --log-every 1 --sample-every 20 --samples 2 --evaluate-every 0 "
+    "--precision fp32 --compile off --cache ram --log-every 1 --sample-every 20 --samples 2 --evaluate-pictures 4 "
     f"--state-every {STATE_EVERY}"
 ).split()
 START_S = 120  # for a start on a machine that has other things to do
@@ -38,6 +38,7 @@ class Soak:
     nproc: int
     mounts: bool  # whether small disks can be had
     rng: random.Random
+    evaluate_every: int = 0
     orphans: list[tuple[float, dict[int, str], str]] = field(default_factory=list)
 
     def command(self, run: Path, *, wandb: bool = False) -> list[str]:
@@ -47,7 +48,8 @@ class Soak:
         mode = "offline" if wandb else "disabled"
         # Ranks share the batch among them
         size = ["--batch-size", str(self.nproc), "--workers", "1"]
-        return [*words, *size, "--steps", str(self.steps), "--wandb", mode, *many]
+        looks = ["--evaluate-every", str(self.evaluate_every)]
+        return [*words, *size, *looks, "--steps", str(self.steps), "--wandb", mode, *many]
 
     @property
     def environment(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from soaking import processes
 from soaking.faults import FAULTS, possible
-from soaking.judging import Broken, half_written, unequal, whole_states
+from soaking.judging import SAME, Broken, half_written, unequal, whole_states
 from soaking.rig import Attempt
 from soaking.setting import STATE_EVERY, Soak
 
@@ -42,7 +42,7 @@ def attempt(tmp_path) -> Attempt:
 
 
 def write_state(run: Path, step: int, **changes: object) -> Path:
-    keys = ("method", "ema", "generator_optimizer", "discriminator_optimizer", "precision", "guard", "averages")
+    keys = SAME
     content = {key: {"values": torch.arange(3.0), "number": 1, "several": [1.0, (2,)]} for key in keys} | changes
     path = run / "checkpoints" / f"state-{step:08d}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
