@@ -66,7 +66,7 @@ class Ledger:
         """Note a promise that was not kept, and say it."""
         self.failures.append({"fault": fault, "attempt": self.attempts, "what": sentence, "log": log.name})
         print(f"\nBROKEN {fault}, attempt {self.attempts}: {sentence}\n  {log}", flush=True)
-        if log.exists():
+        if log.is_file():
             print("".join(f"  | {line}\n" for line in log.read_text(errors="replace").splitlines()[-15:]), flush=True)
 
     def summary(self) -> dict[str, Any]:

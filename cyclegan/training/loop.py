@@ -101,7 +101,7 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
             )
         if tracker.note:
             log.info("%s", tracker.note)
-        saved = step
+        saved, found = step, False  # of the newest state; whether an evaluation has come to an end since
         share = {"rank": ranks.rank, "world": ranks.world}
         loader = build_loader(config, domains, views, start=step, stop=steps, pin=device.type == "cuda", **share)
         batches = Batches(loader, device, config.accumulate)
@@ -124,6 +124,7 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
                     # Looking and saving come before the step: so step 0 is seen and the last state is written.
                     if evaluation.due(step):
                         rows.leave_out(evaluation.look(step, generators, plan.info, tracker, stop))
+                        found = not evaluation.due(step)
                     asked = ranks.most_so_far(stop.signal or 0)  # of all processes, which are to stop at one step
                     over = step == steps or evaluation.exhausted
                     last = over or step >= steps or asked > 0  # more: after a resume with a smaller --steps
@@ -143,13 +144,14 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
                         for name, grid in grids.items():
                             tracker.images(step, f"samples/{name}", grid)
 
-                    if step != saved and (step % config.state_every == 0 or last):
+                    # A look that was made up for after the last step belongs into a state, though there is one
+                    if (step != saved and (step % config.state_every == 0 or last)) or (found and last):
                         alarms.finite(step, guard)  # a bad run must not replace the last good state
                         players.collect()
                         averages.collect()
                         about = plan.about | {"processes": ranks.world}
                         saver.save(step, about=about, final=over, **players.lasting, **others)
-                        saved = step
+                        saved, found = step, False
 
                     if last:
                         break

@@ -71,6 +71,7 @@ class Players:
         for pool in self._pools():
             pool.deal(self.plan.config.batch_size)
             pool.keep(self._places())
+        self.set_rates(max(state["step"] - 1, 0))  # as its last step had them, though there be no other
 
     def agree(self) -> None:
         """Begin from the weights of the first of all processes, whatever the others' came to."""

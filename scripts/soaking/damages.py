@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from cyclegan.files import TEMPORARY_PREFIX
 from soaking.judging import require, whole_states
 from soaking.rig import Attempt
 from soaking.setting import START_S
@@ -44,7 +45,7 @@ def without_state(attempt: Attempt) -> None:
 def all_damaged(attempt: Attempt) -> None:
     """No state is whole: exit code 1 and never a fresh start. Afterwards they come back from a copy."""
     folder, copy = attempt.run / "checkpoints", attempt.soak.work / "copy"
-    shutil.copytree(folder, copy)
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(TEMPORARY_PREFIX + "*"))
     try:
         for path in folder.glob("state-*.pt"):
             os.truncate(path, path.stat().st_size // 2)

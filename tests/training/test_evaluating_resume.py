@@ -142,8 +142,9 @@ def test_a_run_that_began_without_evaluations_can_go_on_with_them(tmp_path: Path
     assert best(run)["kid"]["step"] in (4, 5)
 
 
+@pytest.mark.parametrize("when", [4, 5])  # in mid-run, and at the end
 def test_asked_to_stop_a_look_is_cut_off_and_made_up_for(
-    tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: int
 ) -> None:
     config = small(steps=5)
     whole = train(config, tmp_path / "whole")
@@ -152,7 +153,7 @@ def test_asked_to_stop_a_look_is_cut_off_and_made_up_for(
     look = Evaluation.look
 
     def noted(self: Evaluation, step: int, generators: Any, info: Any, tracker: Any, stop: Any) -> float:
-        if step == 4:
+        if step == when:
             requests.append(stop)
         return look(self, step, generators, info, tracker, stop)
 
@@ -164,10 +165,12 @@ def test_asked_to_stop_a_look_is_cut_off_and_made_up_for(
     with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "cyclegan"):
         patch.setattr(Evaluation, "look", noted)
         patch.setattr(evaluating.Translator, "unit", asked)
-        with pytest.raises(CycleganError, match="stopped by SIGTERM at step 4 of 5, state saved"):
+        with pytest.raises(CycleganError, match="stopped by SIGTERM"):
             train(config, tmp_path / "halves")
-    assert "the evaluation of step 4 is left for when the run goes on" in caplog.text
-    assert list(looked(tmp_path / "halves")) == [2]
+    assert f"the evaluation of step {when} is left for when the run goes on" in caplog.text
+    assert status(tmp_path / "halves")["status"] == "preempted"
+    assert final_state(tmp_path / "halves")["step"] == when
+    assert list(looked(tmp_path / "halves")) == [2, 4][: when - 3]
     halves = train(config, tmp_path / "halves")
     assert_as_if_undisturbed(whole, halves)
 
