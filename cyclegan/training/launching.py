@@ -19,6 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from cyclegan.errors import CycleganError
+from cyclegan.training.process_group import LAUNCHER
 
 HANDED_ON = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 
@@ -39,6 +40,7 @@ def launch(count: int, words: Sequence[str]) -> None:
     Raises `ProcessesEnded` with the exit code of the first that failed, and `CycleganError` when one was killed.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))  # threads would only queue
+    os.environ[LAUNCHER] = str(os.getpid())
     logging.disable(logging.ERROR)  # torchrun's words; the processes have said theirs, and so do we
     with tempfile.TemporaryDirectory(prefix="cyclegan-") as logs:
         config = LaunchConfig(
@@ -65,4 +67,5 @@ def launch(count: int, words: Sequence[str]) -> None:
                 "others; the last saved state is good, run the same command again"
             ) from error
         finally:
+            del os.environ[LAUNCHER]
             logging.disable(logging.NOTSET)

@@ -25,6 +25,8 @@ from cyclegan.training.ranks import LostError, OneRank, Ranks
 
 T = TypeVar("T")
 
+LAUNCHER = "_CYCLEGAN_LAUNCHER"  # the variable that holds the number of the process of --nproc
+
 _opened = itertools.count()
 
 
@@ -227,6 +229,8 @@ def _end_with_the_launcher() -> None:
     if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
         set_parent_death_signal = 1  # prctl(2)
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+        if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):  # it was killed before that
+            raise LostError("the process that started this one is gone; run the same command again")
 
 
 def _nothing_below_an_error(record: logging.LogRecord) -> bool:

@@ -89,7 +89,10 @@ def worker_stopped(attempt: Attempt) -> None:
     attempt.start()
     attempt.at_work()
     attempt.until(attempt.children, START_S, "a data worker")
-    pid = attempt.rng.choice(attempt.children())
+    try:
+        pid = attempt.rng.choice(attempt.children())
+    except IndexError:
+        raise Missed from None  # it has ended meanwhile
     attempt.acted = True
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)

@@ -135,6 +135,21 @@ def test_when_the_launcher_is_killed_its_processes_save_and_end(job: Job) -> Non
     assert last_state(job.run)["step"] == job.status()["step"]
 
 
+def test_when_the_launcher_is_killed_before_they_have_begun_they_end_too(job: Job) -> None:
+    job.start("--steps", LONG)
+    assert job.process is not None
+    until = time.monotonic() + SECONDS
+    while len(started := job.processes()) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    job.process.kill()  # while they import what they need
+    job.process.wait()
+    while any(Path(f"/proc/{pid}/stat").exists() and _lives(pid) for pid in started):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert not (job.run / "checkpoints").exists()
+
+
 def test_torchrun_starts_them_again_and_they_go_on(tmp_path: Path, job: Job) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     job.launcher, job.own = [*torchrun, "--max-restarts", "1", "-m", "cyclegan"], []
