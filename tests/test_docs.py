@@ -63,13 +63,14 @@ def check_command(line: str) -> None:
     assert words[0] == "cyclegan", line
     command: click.Command = cli
     name, *rest = words
+    parent = click.Context(cli, info_name=name, **cli.context_settings)  # commands take what it says, -h, from it
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         name, *rest = rest
-        found = command.get_command(click.Context(command), name)
+        found = command.get_command(parent, name)
         if found is None:
             raise click.UsageError(f"no command {name}")
         command = found
-    with contextlib.suppress(click.exceptions.Exit), command.make_context(name, rest):  # how --help ends
+    with contextlib.suppress(click.exceptions.Exit), command.make_context(name, rest, parent=parent):  # as --help ends
         pass
     prefix = f"CYCLEGAN_{name.upper()}_"
     for variable in (word.split("=")[0] for word in variables):

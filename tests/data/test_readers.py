@@ -175,9 +175,10 @@ def test_what_a_reader_hangs_at_is_said_and_then_it_is_replaced(
     reading(first_time(tmp_path, "004.png", hang))
     with caplog.at_level(logging.WARNING, "cyclegan"):
         assert pixels(batches(config, timeout=0.5)) == expected
-    # After 0.1 and 0.3 s; and again, on a busy machine, for the one that takes its place and has no picture yet
-    *waiting, last = [said for said in caplog.messages if not re.fullmatch(r"waiting for pictures for \d s", said)]
-    assert len(waiting) >= 2
+    # Of other pictures it may be said as well, where the machine is busy: what counts is what is said of this one
+    hung = [said for said in caplog.messages if "004.png" in said]
+    *waiting, last = hung
+    assert len(waiting) >= 2  # after 0.1 and 0.3 s
     assert all(re.match(r"waiting for pictures for \d s; the reader has been at /", said) for said in waiting)
     assert "004.png for 0 s; after 0.5 s (--reader-timeout) it is replaced" in waiting[0]
     assert "did not get on for 0.5 s (--reader-timeout) at /" in last
