@@ -19,6 +19,7 @@ import click
 
 from cyclegan import __version__
 from cyclegan.errors import CycleganError
+from cyclegan.signals import heeded
 
 # Set before any command imports albumentations, which otherwise asks a server for its newest version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -101,20 +102,14 @@ def _stand_somewhere() -> None:
         os.chdir("/proc" if os.path.isdir("/proc/self") else "/")
 
 
-def _asking() -> list[signal.Signals]:
-    """The signals by which a program is asked to stop, less those that it was started to ignore (nohup)."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-    return [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
-
-
 def _ignore_requests() -> None:
-    for number in _asking():
+    for number in heeded():
         signal.signal(number, signal.SIG_IGN)
 
 
 def _end_with(code: int) -> None:
     """From here on a request to stop ends the program at once, as it ends anyway: its work is done, its word said."""
-    for number in _asking():
+    for number in heeded():
         signal.signal(number, lambda *_: os._exit(code))
 
 

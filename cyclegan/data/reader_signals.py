@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+from cyclegan.signals import ASKING
+
 _GRACE_S = 30  # how long a reader outlives a SIGTERM; what sends one sends SIGKILL after about as long
 
 

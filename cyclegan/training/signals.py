@@ -13,9 +13,8 @@ from types import FrameType
 from typing import TypeVar
 
 from cyclegan.errors import CycleganError
+from cyclegan.signals import ASKING
 
-# Ctrl-C; a batch system's or a container's end; a terminal that closes; what `sbatch --signal=USR1@120` sends
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # torchrun hands on a signal that the terminal has sent to its processes as well: within this many seconds it is one
 SAME_REQUEST = 1.0
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from cyclegan.signals import ASKING
 from cyclegan.training import loop, signals, train
 from cyclegan.training.checkpoint import States
 from cyclegan.training.ema import EMA
 from cyclegan.training.players import Players
-from cyclegan.training.signals import ASKING, BrokenOff, Preempted, StopRequest, preempted, stop_on_signals
+from cyclegan.training.signals import BrokenOff, Preempted, StopRequest, preempted, stop_on_signals
 from tests.training.test_resume import assert_same, final_state
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGUSR1: 138}
