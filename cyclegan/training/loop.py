@@ -139,8 +139,9 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
                     alarms.probe(step, generators, precision)
                     last = last or bool(alarms.ended_by)
 
-                    if writes and config.sample_every and (step % config.sample_every == 0 or over):
-                        grids = _sample(method, generators, shown, path / "samples", step, device, config.precision)
+                    if config.sample_every and (step % config.sample_every == 0 or over):
+                        of_this = path / "samples", step, device, config.precision, ranks
+                        grids = _sample(method, generators, shown, *of_this)
                         for name, grid in grids.items():
                             tracker.images(step, f"samples/{name}", grid)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cyclegan.files import atomic_write
 from cyclegan.images import encode_image
+from cyclegan.training.ranks import Ranks
 from cyclegan.translation import Translator
 
 MARGIN = 2  # pixels of white between pictures
@@ -22,8 +23,11 @@ def write_grids(
     step: int,
     device: torch.device,
     precision: str,
+    ranks: Ranks,
 ) -> dict[str, Path]:
     """One PNG for each direction the generators have, `{"a2b": path, "b2a": path}`.
+
+    Each process of `ranks` translates a part; the first writes, the others return nothing.
 
     `real` holds NCHW pictures of domain "a" and "b", uint8 or float32 in [0, 1]. Rows are pictures; columns are real,
     fake, reconstructed and identity, as far as there is a generator for them that takes such pictures. Leaves the
@@ -33,19 +37,23 @@ def write_grids(
         direction: Translator(generator, device=str(device), precision=precision)
         for direction, generator in generators.items()
     }
-    paths = {}
-    for direction, translate in translators.items():
+    grids = {}
+    for direction, there in translators.items():
         source, target = direction[0], direction[1]
         pictures = real[source] if real[source].dtype == torch.uint8 else real[source] * 2 - 1
-        columns = [pictures, translate(pictures)]
+        columns = [pictures, ranks.share_out(there, pictures)]
         back = translators.get(target + source)
         if back is not None:
-            columns.append(back(columns[1]))
+            columns.append(ranks.share_out(back, columns[1]))
             if back.in_channels == pictures.shape[1]:
-                columns.append(back(pictures))
-        paths[f"{source}2{target}"] = folder / f"{source}2{target}-{step:08d}.png"
+                columns.append(ranks.share_out(back, pictures))
+        grids[f"{source}2{target}"] = columns
+    if ranks.rank:
+        return {}
+    paths = {name: folder / f"{name}-{step:08d}.png" for name in grids}
+    for name, columns in grids.items():
         # Into a folder that is there: a run that somebody removed may not come back as a folder of grids
-        atomic_write(paths[f"{source}2{target}"], encode_image(grid([visible(column) for column in columns]), ".png"))
+        atomic_write(paths[name], encode_image(grid([visible(column) for column in columns]), ".png"))
     return paths
 
 

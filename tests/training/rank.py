@@ -1,7 +1,8 @@
 """One process of those that train together: `python -m tests.training.rank PLAN.json`.
 
 The plan is `{"run": {option: value, …}, …}`: one training after another, each in a directory of that name beside the
-plan; of one with "back" the states after that step are lost, and it is resumed. All are in double precision, in which
+plan; of one with "back" the states after that step are lost, and it is resumed; "probe_every" says how often a few
+translations are looked at for alarms. All are in double precision, in which
 the order of sums does not show; but for those that are evaluated, since translation is in fp32. Each process leaves the
 fingerprint of its weights in `run/weights-RANK`.
 """
@@ -22,6 +23,7 @@ from cyclegan.config import TrainConfig
 from cyclegan.evaluation.judge import Judge
 from cyclegan.evaluation.schooling import JudgeNetwork
 from cyclegan.training import evaluating, loop, train
+from cyclegan.training.alarms import probe
 from cyclegan.training.batches import Batches
 
 
@@ -43,6 +45,7 @@ def main(plan: Path) -> None:
     for name, values in json.loads(plan.read_text()).items():
         torch.set_default_dtype(torch.float32 if values.get("evaluate_every") else torch.float64)
         back = values.pop("back", None)
+        probe.EVERY = values.pop("probe_every", probe.EVERY)
         run = train(TrainConfig(**values), plan.parent / name)
         if back is not None:
             if os.environ.get("RANK", "0") == "0":

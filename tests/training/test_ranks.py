@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -33,20 +34,20 @@ PLAYED: dict[str, dict[str, Any]] = {
     "flat": {"batch_size": 4, "spectral_norm": True, "options": {"adversarial": "bce", "r1": 1.0, "pool_size": 0}},
     "batch-norm": {"batch_size": 8, "norm": "batch", "options": {"adversarial": "hinge", "pool_size": 4}},
     "resumed between two rows": {"batch_size": 4, "steps": 4, "log_every": 4, "state_every": 3, "back": 3},
-    "evaluated": {"batch_size": 4, "steps": 2, "evaluate_every": 2},
+    "looked at": {"batch_size": 4, "steps": 2, "evaluate_every": 2, "sample_every": 2, "samples": 3, "probe_every": 2},
     "scaled": {"batch_size": 4, "lr_scale": "linear", "options": {"lambda_identity": 0.0, "reconstruction": "l2"}},
 }
 
 
 # Which have something that the others do not; the rest are simpler, or other losses
-QUICK = ("in-parts", "penalised", "batch-norm", "resumed between two rows", "evaluated")
+QUICK = ("in-parts", "penalised", "batch-norm", "resumed between two rows", "looked at")
 CASES = [
     pytest.param(world, name, marks=() if world == 2 and name in QUICK else pytest.mark.long)
     for world in (2, 4)
     for name in PLAYED
 ]
 
-FIGURES = {"loss", "scores", "gradient_norm", "learning_rate", "health", "evaluation"}
+FIGURES = {"loss", "scores", "gradient_norm", "learning_rate", "health", "evaluation", "probe"}
 
 
 def launch(world: int, *words: object, timeout: float = SECONDS) -> subprocess.CompletedProcess[str]:
@@ -144,8 +145,16 @@ def played(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, str]) ->
 @pytest.mark.parametrize(("world", "name"), CASES)
 def test_several_processes_come_to_what_one_comes_to(played: Callable[[int, str], Path], world: int, name: str) -> None:
     run = played(world, name)
-    assert_close(run, played(1, name), 1e-3 if name == "evaluated" else 1e-6)
-    if name == "evaluated":
+    alone = played(1, name)
+    assert_close(run, alone, 1e-3 if name == "looked at" else 1e-6)
+    if name == "looked at":
+        assert any("probe/checkerboard_ab" in row for row in rows(run))
+        grids = [sorted((place / "samples").glob("*.png")) for place in (run, alone)]
+        assert [grid.name for grid in grids[0]] == [
+            f"{way}-{step:08d}.png" for way in ("a2b", "b2a") for step in (0, 2)
+        ]
+        for mine, yours in zip(*grids, strict=True):
+            assert np.abs(np.asarray(Image.open(mine), int) - np.asarray(Image.open(yours), int)).max() <= 1, mine.name
         assert (run / "best.json").exists()
         assert (run / "gallery/gallery.json").exists()
     weights = {(run / f"weights-{rank}").read_text() for rank in range(world)}

@@ -21,6 +21,7 @@ from cyclegan.evaluation.cycle import CycleMarks
 from cyclegan.evaluation.outputs import checkerboard, luminance_correlation
 from cyclegan.methods import Method
 from cyclegan.training.precision import Precision
+from cyclegan.training.ranks import Ranks
 
 EVERY = 300  # steps
 PICTURES = 8  # of each domain
@@ -29,9 +30,11 @@ ROUND_TRIPS = 4  # of those
 
 @torch.no_grad()
 def probe(
-    pictures: Mapping[str, Tensor], generators: nn.ModuleDict, method: Method, precision: Precision
+    pictures: Mapping[str, Tensor], generators: nn.ModuleDict, method: Method, precision: Precision, ranks: Ranks
 ) -> dict[str, float]:
     """Figures of the translations of `pictures`, by domain N × C × H × W in [-1, 1] on the device.
+
+    Each process of `ranks` translates a part, and all come to the same figures, to the last digit.
 
     For each direction `ab` there is: `luminance_correlation_ab` of input and output, of -1 to 1; `change_ab`, the mean
     difference of the two in levels of 255 (where both have as many channels); `variety_ab`, `variety_source_ab` and
@@ -47,34 +50,33 @@ def probe(
     generators.eval()
     method.eval()
     figures: dict[str, float] = {}
+
+    def through(generator: nn.Module, some: Tensor) -> Tensor:
+        # Past a compiled form, which would be compiled once more for this number of pictures
+        return ranks.share_out(lambda part: generator.forward(part).float(), some)
+
+    def verdict(discriminator: nn.Module, some: Tensor) -> Tensor:
+        return ranks.share_out(lambda part: method.adversarial.verdict(discriminator.forward(part)), some)
+
     with precision.autocast():
         fakes: dict[str, Tensor] = {}
         for direction, generator in generators.items():
             source, target = direction[0], direction[1]
-            fakes[target] = _through(generator, pictures[source])
+            fakes[target] = through(generator, pictures[source])
             figures |= _translated(direction, pictures[source], fakes[target], pictures[target])
             back = target + source
             if back in generators:
                 cycle = CycleMarks()
                 some = pictures[source][:ROUND_TRIPS], fakes[target][:ROUND_TRIPS]
-                cycle.add(*some, partial(_through, generators[back]))
+                cycle.add(*some, partial(through, generators[back]))
                 figures |= {f"{name}_{source}": value for name, value in cycle.figures().items()}
         for domain, discriminator in method.discriminators.items():
             if domain in fakes:
-                real, fake = (
-                    method.adversarial.verdict(discriminator.forward(shown))
-                    for shown in (pictures[domain], fakes[domain])
-                )
+                real, fake = (verdict(discriminator, shown) for shown in (pictures[domain], fakes[domain]))
                 figures |= _judged(domain, real, fake, method.adversarial.equilibrium)
     for module in training:
         module.training = True
-    return figures
-
-
-def _through(generator: nn.Module, pictures: Tensor) -> Tensor:
-    # Past a compiled form, which would be compiled once more for this number of pictures
-    made: Tensor = generator.forward(pictures)
-    return made.float()
+    return ranks.first(lambda: figures)
 
 
 def _translated(direction: str, source: Tensor, fake: Tensor, real: Tensor) -> dict[str, float]:

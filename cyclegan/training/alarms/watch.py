@@ -138,8 +138,7 @@ class Alarms:
             shown = held_out(self.domains, self.config, probing.PICTURES, dict(self.views))
             self._pictures = {name: _in_unit(pictures) for name, pictures in zip("ab", shown, strict=True)}
         pictures = {name: some.to(precision.device) for name, some in self._pictures.items()}
-        # By one process, so that all decide on the same figures, to the last digit
-        figures = self.ranks.first(lambda: probing.probe(pictures, generators, self.method, precision))
+        figures = probing.probe(pictures, generators, self.method, precision, self.ranks)
         assert self._recorder is not None, "begin() comes first"
         self._recorder.log(step, {f"probe/{name}": value for name, value in figures.items()})
         self._show(Moment("probe", step, figures))

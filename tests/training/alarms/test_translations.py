@@ -22,6 +22,7 @@ from tests.training.alarms.faults import (
     Lightens,
     Repaints,
 )
+from tests.training.test_samples import Sharing
 
 
 @pytest.mark.parametrize(
@@ -154,6 +155,14 @@ def test_the_probe_leaves_networks_and_the_random_state_as_they_were(watched):
     assert torch.equal(drawn, torch.rand(1))
     assert [module.training for module in run.method.modules()] == modes
     assert all(torch.equal(value, run.method.state_dict()[name]) for name, value in before.items())
+
+
+def test_several_processes_share_everything_that_the_probe_does(watched):
+    run = watched()
+    run.begin()
+    run.alarms.ranks = ranks = Sharing(0)
+    run.alarms.probe(300, run.method.generators, run.precision)
+    assert sum(ranks.shared) == 32 + 32  # as the test below counts them
 
 
 def test_the_probe_costs_less_than_a_hundredth_of_the_steps_between(watched, monkeypatch):
