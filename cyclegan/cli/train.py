@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import click
 import yaml
@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from cyclegan.cli.quantities import NumberOr
 from cyclegan.config import PRESETS, TrainConfig, default_of, flatten, resolve
-from cyclegan.config.fields import words_of
+from cyclegan.config.fields import types_of, words_of
 from cyclegan.config.plain import read_yaml
 from cyclegan.errors import UsageError, choose
 from cyclegan.losses import ADVERSARIAL_LOSSES, RECONSTRUCTION_LOSSES
@@ -41,7 +41,7 @@ EPILOG = """The command line wins over the environment (CYCLEGAN_TRAIN_BATCH_SIZ
 
 
 def _type(owner: type, item: Field[Any]) -> click.ParamType:
-    wanted = get_type_hints(owner)[item.name]
+    wanted = types_of(owner)[item.name]
     kind = next(
         kind
         for kind in (get_args(wanted) if get_origin(wanted) is not Literal else ()) or (wanted,)
@@ -58,7 +58,7 @@ def _type(owner: type, item: Field[Any]) -> click.ParamType:
 
 def _option(owner: type, item: Field[Any]) -> click.Option:
     flag = "--" + item.name.replace("_", "-")
-    boolean = get_type_hints(owner)[item.name] is bool
+    boolean = types_of(owner)[item.name] is bool
     return click.Option(
         [f"{flag}/--no-{flag[2:]}" if boolean else flag],
         type=None if boolean else _type(owner, item),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import types
 from collections.abc import Iterable, Mapping
@@ -32,9 +33,15 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+@functools.cache
+def types_of(owner: type) -> Mapping[str, Any]:
+    """The types of a dataclass's fields. Its annotations are text, each of which Python would compile at every call."""
+    return get_type_hints(owner)
+
+
 def convert(owner: type, name: str, value: Any) -> Any:
     """`value` as the type that field `name` of dataclass `owner` has, or `UsageError` naming the option."""
-    wanted = get_type_hints(owner)[name]
+    wanted = types_of(owner)[name]
     choices = _members(wanted)
     words = next(words_of(item) for item in fields(owner) if item.name == name)
     if isinstance(value, str) and value in words:
