@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cyclegan.errors import CycleganError, UsageError, nearest
-from cyclegan.evaluation import inception
 from cyclegan.evaluation.programs import load_program
 from cyclegan.evaluation.weights import fill, read_weights
 from cyclegan.files import file_sha256
@@ -114,6 +113,8 @@ def load_extractor(wanted: Wanted, device: torch.device) -> Extractor:
 
 
 def _inception(wanted: Wanted, device: torch.device) -> Extractor:
+    from cyclegan.evaluation import inception  # torchvision takes seconds to import, and most runs do not ask for it
+
     path = inception.find_weights(wanted.weights, download=wanted.download)
     network = inception.load_inception(path).to(device)
     digest = file_sha256(path)
