@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Callable
@@ -21,6 +22,12 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: at the end nobody waits for them alone."""
     items.sort(key=lambda item: item.path.name != "test_cluster.py")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays: not to be gone through at each collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
