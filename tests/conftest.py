@@ -21,7 +21,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: at the end nobody waits for them alone."""
-    items.sort(key=lambda item: item.path.name != "test_cluster.py")
+    items.sort(key=lambda item: (item.path.name != "test_cluster.py", item.get_closest_marker("slow") is None))
 
 
 def pytest_collection_finish() -> None:

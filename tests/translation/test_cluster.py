@@ -90,6 +90,7 @@ def once(told: list[dict[str, Any]]) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_cluster_makes_the_same_files_as_one_process_and_names_the_bad_ones(
     cluster: tuple[Program, str], folders: Folders
 ) -> None:
@@ -156,7 +157,8 @@ def test_a_model_that_cannot_be_used_is_one_sentence(cluster: tuple[Program, str
 
 
 @pytest.mark.slow
-def test_without_an_address_ray_is_started_here_and_leaves_nothing_behind(folders: Folders) -> None:
+def test_without_an_address_ray_is_started_here_names_the_bad_ones_and_leaves_nothing(folders: Folders) -> None:
+    (folders.source / "bad.png").write_text("this is no PNG")
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as place:  # short: sockets are made in it
         job = folders.job(None, TMPDIR=place)
         told = [job.hear()]
@@ -165,6 +167,8 @@ def test_without_an_address_ray_is_started_here_and_leaves_nothing_behind(folder
         told += job.rest()
         assert not os.listdir(place)
     assert once(told)
+    assert len(told) == COUNT + 1
+    assert [(line["name"], line["error"]) for line in told if "error" in line] == [("bad.png", "UnreadableImage")]
     assert contents(folders.dest) == folders.here()
     until = time.monotonic() + 60  # the last of them end by themselves when they notice
     while job.relatives() and time.monotonic() < until:
