@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cyclegan.cli.train import command
+from cyclegan.cli import cli
 from cyclegan.config import PRESETS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "experiments.py"
@@ -32,7 +32,7 @@ def test_every_recipe_is_one_that_training_takes(experiments, tmp_path):
     for bench in experiments.BENCHES.values():
         for options in experiments.RECIPES.values():
             given = shlex.split(f"{bench['options']} {options} {experiments.QUIET}")
-            outcome = CliRunner().invoke(command, ["--data", str(tmp_path), "--dry-run", *given])
+            outcome = CliRunner().invoke(cli, ["train", "--data", str(tmp_path), "--dry-run", *given])
             assert outcome.exit_code == 0, outcome.output
 
 
