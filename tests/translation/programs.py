@@ -16,6 +16,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PATIENCE = 1500  # seconds for what takes a hundred at most on a machine that does nothing else
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+EQUAL = {"RAY_worker_niceness": "0"}  # beside other tests Ray's workers, nice as they are, would wait for minutes
 
 
 class Program:
@@ -31,7 +32,7 @@ class Program:
             stderr=self.errors,
             text=True,
             cwd=ROOT,
-            env=os.environ | LOOPBACK | {"CYCLEGAN_TEST_MARK": self.mark} | environment,
+            env=os.environ | LOOPBACK | EQUAL | {"CYCLEGAN_TEST_MARK": self.mark} | environment,
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
