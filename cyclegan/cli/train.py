@@ -166,7 +166,7 @@ def command(
     if nproc > 1 and rank is None:
         from cyclegan.training.launching import launch
 
-        launch(nproc, ["train", *ctx.meta[_WORDS]])
+        launch(nproc, ["train", *ctx.meta[_WORDS]], run)
         return
 
     from cyclegan.training import train

@@ -6,6 +6,7 @@ nothing of its own, and ends with the exit code that the processes end with, whe
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
@@ -13,6 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -22,6 +24,7 @@ from cyclegan.errors import CycleganError
 from cyclegan.training.process_group import LAUNCHER
 
 HANDED_ON = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+_OVER = {"done": 0, "failed": 1}  # exit codes of what status.json may say, where they are not those of a signal
 
 
 class ProcessesEnded(CycleganError):
@@ -34,11 +37,13 @@ class ProcessesEnded(CycleganError):
         self.exit_code = exit_code
 
 
-def launch(count: int, words: Sequence[str]) -> None:
-    """Run `cyclegan words…` in `count` processes that can train together, and wait for them.
+def launch(count: int, words: Sequence[str], run: Path) -> None:
+    """Run `cyclegan words…`, which trains in `run`, in `count` processes, and wait for them.
 
-    Raises `ProcessesEnded` with the exit code of the first that failed, and `CycleganError` when one was killed.
+    Raises `ProcessesEnded` with the exit code of the first that failed, and `CycleganError` when one was killed. A
+    signal that comes when the training is over changes nothing, as with a single process.
     """
+    before = _status(run)
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))  # threads would only queue
     os.environ[LAUNCHER] = str(os.getpid())
     logging.disable(logging.ERROR)  # torchrun's words; the processes have said theirs, and so do we
@@ -55,9 +60,16 @@ def launch(count: int, words: Sequence[str]) -> None:
             signals_to_handle=HANDED_ON,
         )
         try:
-            elastic_launch(config, sys.executable)("-m", "cyclegan", *words)
+            try:
+                elastic_launch(config, sys.executable)("-m", "cyclegan", *words)
+            finally:  # it leaves its handlers behind, and what comes from here on comes too late for anything
+                for name in HANDED_ON.split(","):
+                    signal.signal(signal.Signals[name], signal.SIG_IGN)
         except SignalException as event:
-            raise ProcessesEnded(128 + event.sigval) from event
+            now = _status(run)
+            code = _OVER.get(now[1] if now != before else "", 128 + event.sigval)
+            if code:
+                raise ProcessesEnded(code) from event
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             if failure.exitcode >= 0:
@@ -69,3 +81,12 @@ def launch(count: int, words: Sequence[str]) -> None:
         finally:
             del os.environ[LAUNCHER]
             logging.disable(logging.NOTSET)
+
+
+def _status(run: Path) -> tuple[int, str]:
+    """When status.json was written, in ns, and what it says; of a run that has none yet, 0 and nothing."""
+    path = run / "status.json"
+    try:
+        return path.stat().st_mtime_ns, str(json.loads(path.read_bytes())["status"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return 0, ""

@@ -124,7 +124,7 @@ class Run:
             _report_changes(stored_config(path), values, config)
         for name in ("samples", "checkpoints"):
             (path / name).mkdir(exist_ok=True)
-        for folder in (path, path / "samples", path / "gallery", *path.glob("attempts/*")):
+        for folder in (path, path / "samples", path / "checkpoints", path / "gallery", *path.glob("attempts/*")):
             remove_temporary(folder)
         self.meta = self._meta(domains)
         write_json(path / "meta.json", self.meta)

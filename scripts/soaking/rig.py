@@ -176,11 +176,13 @@ class Attempt:
             require(f"at step {self.before[0] if self.before else -1} of" in self.text, f"not resumed at {self.before}")
         if self.before and not self.harmed:
             require(after >= self.before, f"the newest whole state was {self.before} and is {after}")
-        if "resuming" in self.text or self.code == 0:
-            strays = [path for path in temporaries(self.run) if path.lstat().st_mtime < self.since]
-            require(not strays, f"left by an earlier attempt and not removed: {_names(strays)}")
+        unfinished = temporaries(self.run)
+        before = [path for path in unfinished if path.lstat().st_mtime < self.since]
+        if "resuming" in self.text or self.code == 0:  # what ended before may not have come as far as to remove any
+            require(not before, f"left by an earlier attempt and not removed: {_names(before)}")
         if self.code is not None and self.code >= 0:
-            require(not temporaries(self.run), f"left after a regular end: {_names(temporaries(self.run))}")
+            own = [path for path in unfinished if path not in before]
+            require(not own, f"left after a regular end: {_names(own)}")
             strays = [path for path in (self.soak.work / "tmp").rglob("*") if path.name.startswith(".tmp-")]
             require(not strays, f"left outside the run: {_names(strays)}")
         if self.training and not self.gaps and not self.harmed and last_row(self.run) > self.rows_before:
@@ -228,7 +230,7 @@ class Attempt:
         acted = self.acted
         self.send(signal.SIGTERM)
         self.acted = acted
-        if badly and self.soak.nproc == 1:
+        if badly:
             code = self.end(within=35)
             told = code == -signal.SIGTERM and (not self.training or self.ended_meanwhile())  # or still starting
             require(told or code in (0, 1, 128 + signal.SIGTERM), f"exit code {code}")

@@ -137,8 +137,11 @@ def test_what_is_left_lying_about_is_noticed(attempt):
     stray = attempt.run / ".tmp-1-2"
     stray.write_text("")
     end(attempt, "", -9).judge()  # may be, after SIGKILL, and until the next start
+    end(attempt, "", 143).since = time.time() - 10
     with pytest.raises(Broken, match=r"after a regular end: \.tmp-1-2"):
-        end(attempt, "", 143).judge()
+        attempt.judge()
+    attempt.since = time.time() + 10
+    attempt.judge()  # it ended before it was as far as to remove what another had left
     end(attempt, "resuming run at step -1 of 20\n", -9).since = time.time() + 10
     with pytest.raises(Broken, match=r"by an earlier attempt and not removed: \.tmp-1-2"):
         attempt.judge()

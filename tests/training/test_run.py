@@ -138,6 +138,16 @@ def test_a_damaged_record_is_a_sentence_and_can_be_deleted(tmp_path, tiny, name,
     assert status(run)["status"] == "done"
 
 
+def test_what_a_kill_left_unfinished_is_gone_as_soon_as_the_run_is_held_again(tmp_path, tiny):
+    config = tiny(steps=1)
+    run = train(config, tmp_path / "run")
+    strays = [folder / ".tmp-1-2" for folder in (run, run / "samples", run / "checkpoints")]
+    for stray in strays:
+        stray.touch()
+    with open_run(run, config, find_domains(config), PICTURES):  # whatever becomes of this start
+        assert not [stray for stray in strays if stray.exists()]
+
+
 def test_how_a_run_failed_is_on_record(tmp_path, tiny):
     config = tiny(steps=1)
     with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, find_domains(config), PICTURES):

@@ -1,0 +1,75 @@
+"""The exit code of `--nproc N` where a signal comes late."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from torch.distributed.elastic.multiprocessing import SignalException
+
+from cyclegan.training import launching
+from cyclegan.training.launching import ProcessesEnded, launch
+
+NUMBERS = [signal.Signals[name] for name in launching.HANDED_ON.split(",")]
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def write(run: Path, status: str) -> None:
+    (run / "status.json").write_text(json.dumps({"status": status}))
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """`engine(play)` puts `play` in the place of processes; then a SIGTERM comes."""
+
+    def plant(play: Callable[[], None]) -> None:
+        def elastic_launch(config: object, entry: str) -> Callable[..., None]:
+            def start(*words: str) -> None:
+                play()
+                raise SignalException("asked", signal.SIGTERM)
+
+            return start
+
+        monkeypatch.setattr(launching, "elastic_launch", elastic_launch)
+
+    return plant
+
+
+def test_a_signal_that_comes_when_all_is_over_changes_nothing(run: Path, engine) -> None:
+    engine(lambda: write(run, "failed"))
+    with pytest.raises(ProcessesEnded) as caught:
+        launch(2, ["train"], run)
+    assert caught.value.exit_code == 1
+    engine(lambda: write(run, "done"))
+    launch(2, ["train"], run)
+    assert {signal.getsignal(number) for number in NUMBERS} == {signal.SIG_IGN}, "nor does another one"
+
+
+@pytest.mark.parametrize("before", ["nothing", "done", "failed", "damaged"])
+@pytest.mark.parametrize("after", ["preempted", "as before"])
+def test_any_other_ends_it_as_it_would_a_single_process(run: Path, engine, before: str, after: str) -> None:
+    if before != "nothing":
+        write(run, before)
+        os.utime(run / "status.json", ns=(10**18, 10**18))  # long ago
+    if before == "damaged":
+        (run / "status.json").write_text("{")
+    engine((lambda: None) if after == "as before" else (lambda: write(run, after)))
+    with pytest.raises(ProcessesEnded) as caught:
+        launch(2, ["train"], run)
+    assert caught.value.exit_code == 143
