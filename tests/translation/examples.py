@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,9 +66,12 @@ def picture(path: Path, size: tuple[int, int] = (6, 4), seed: int = 0, **options
 
 
 def files(folder: Path) -> list[str]:
-    """The files below `folder`, without the record of the job."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    return sorted(name for name in found if RECORD not in name.split("/"))
+    """The files below `folder`, without the record of the job; also while that job makes and removes folders."""
+    found: list[str] = []
+    for place, folders, names in os.walk(folder):  # which passes over what is gone when it comes to it
+        folders[:] = [name for name in folders if name != RECORD]
+        found += (Path(place, name).relative_to(folder).as_posix() for name in names if name != RECORD)
+    return sorted(found)
 
 
 def record(folder: Path) -> list[str]:

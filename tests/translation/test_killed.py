@@ -38,12 +38,10 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         while not self.over.wait(0.001):
-            for path in self._folder.glob("**/*.png") if self._folder.exists() else ():
-                name = path.relative_to(self._folder).as_posix()
-                if name not in self.seen:
-                    self.seen.add(name)
-                    if self._expected.get(name) != path.read_bytes():
-                        self.wrong.append(name)
+            for name in set(files(self._folder)) - self.seen:
+                self.seen.add(name)
+                if self._expected.get(name) != (self._folder / name).read_bytes():
+                    self.wrong.append(name)
 
 
 @pytest.mark.slow
