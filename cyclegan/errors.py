@@ -19,6 +19,7 @@ class CycleganError(Exception):
     exit_code = 1
     of_all = False  # of several processes, each of which comes to it by itself
     said = False  # by another process of several that end by it
+    shared = False  # with all of several processes, each of which has it raised at the same place
 
 
 class UsageError(CycleganError):

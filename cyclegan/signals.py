@@ -9,5 +9,8 @@ ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def heeded() -> list[signal.Signals]:
-    """Those of `ASKING` that this process was not started to ignore, as `nohup` does with SIGHUP."""
-    return [number for number in ASKING if signal.getsignal(number) is not signal.SIG_IGN]
+    """`ASKING` without SIGHUP where this process was started to ignore it, as `nohup` has it.
+
+    SIGINT is heeded even so: the shell of a script ignores it for whatever has an `&` behind it, asked or not.
+    """
+    return [n for n in ASKING if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]

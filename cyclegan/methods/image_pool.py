@@ -69,6 +69,8 @@ class ImagePool(nn.Module):
 
     def _exchange(self, place: int, fake: Tensor, coin: float, lot: float) -> Tensor:
         lane = self.lanes.setdefault(place, [])
+        if lane and lane[0].shape != fake.shape:
+            raise CycleganError("the image pool of the saved state holds pictures of another size; begin anew (-o)")
         if len(lane) < self._room(place):
             lane.append(_finite(fake, torch.zeros_like(fake)))
             return fake
@@ -76,8 +78,6 @@ class ImagePool(nn.Module):
             return fake
         slot = int(lot * len(lane))
         old = lane[slot].to(fake)  # restored from a state it may be on another device
-        if old.shape != fake.shape:
-            raise CycleganError("the image pool of the saved state holds pictures of another size; begin anew (-o)")
         lane[slot] = _finite(fake, old)
         return old
 

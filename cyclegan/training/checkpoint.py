@@ -1,6 +1,7 @@
 """States: all that a run needs to go on, saved in one call, whole or not at all.
 
-A state is one file and its checksum, in the form that `sha256sum -c` reads. A state counts only when both are there
+A state is one file and its checksum, in the form that `sha256sum -c` reads; while a state takes the place of another
+one of the same step there are the checksums of both. A state counts only when both are there
 and agree: a process killed at any moment, a truncated copy or a flipped bit leaves the state before as the newest.
 """
 
@@ -71,14 +72,20 @@ class States:
         Raises `CycleganError` (disk full) with all earlier states intact.
         """
         path = self.folder / f"state-{step:08d}.pt"
+        checksum, line = _checksum_path(path), f"{sha256(data)}  {path.name}\n".encode()
         with naming_what_is_safe(path):
-            # The checksum first: a state that is there has one, even the very first of a run that is killed in between
-            atomic_write(_checksum_path(path), f"{sha256(data)}  {path.name}\n".encode())
+            before = checksum.read_bytes() if path.exists() and checksum.exists() else b""
+            # The checksum first: a state that is there has one, even the very first of a run that is killed in between.
+            # Beside it stands that of a state of this step that is there already, until it is replaced
+            atomic_write(checksum, line + before)
             try:
                 atomic_write(path, data)
             except OSError:
-                _checksum_path(path).unlink(missing_ok=True)
+                if not before:
+                    checksum.unlink(missing_ok=True)
                 raise
+            if before:
+                atomic_write(checksum, line)
             for old in self._paths()[self.keep :]:
                 old.unlink(missing_ok=True)
                 _checksum_path(old).unlink(missing_ok=True)
@@ -125,7 +132,7 @@ def read_state(path: Path) -> dict[str, Any]:
         said = checksum.read_bytes()
     except OSError as error:  # a failing disk, or a trainer that tidied it away meanwhile
         raise CycleganError(f"{path} cannot be read ({error.strerror or error})") from error
-    if said.split()[:1] != [sha256(data).encode()]:
+    if sha256(data).encode() not in said.split()[::2]:
         raise CycleganError(f"{path} is damaged: its content does not agree with {checksum.name}")
     refusal = f"{path} is refused: it holds more than tensors and plain values, or is no state"
     try:

@@ -34,7 +34,7 @@ from cyclegan.evaluation.words import in_short
 from cyclegan.tracking import Recorder
 from cyclegan.training.compilation import uncompiled
 from cyclegan.training.keeping import Keeper
-from cyclegan.training.looking import Asked, Engine, Stopping
+from cyclegan.training.looking import Asked, Engine, Stopping, require_same
 from cyclegan.training.obstacles import obstacles
 from cyclegan.training.ranks import LostError, OneRank, Ranks
 from cyclegan.training.signals import BrokenOff, breaking_off
@@ -108,11 +108,15 @@ class Evaluation:
         began = time.perf_counter()
         try:
             figures = self._measure(generators, stop)
-        except (Asked, BrokenOff):
+        except (Asked, BrokenOff) as event:
+            if self.ranks.world > 1 and isinstance(event, BrokenOff):
+                raise  # the others may be asking each other something else by now
             log.info("the evaluation of step %d is left for when the run goes on", step)
         except LostError:
             raise
         except _TROUBLE as error:
+            if self.ranks.world > 1 and not getattr(error, "shared", False):  # the others would wait for this process
+                raise CycleganError(f"step {step} could not be evaluated ({error})") from error
             log.warning("step %d could not be evaluated (%s); training goes on", step, error)
         else:
             self._take_in(step, figures, generators, info, tracker)
@@ -145,7 +149,7 @@ class Evaluation:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on; from the beginning, where the run was not evaluated so far."""
         if state:
-            self.step = state["step"]
+            self.step = int(state["step"])
             self.keeper.load_state_dict(state)
 
     def _take_in(
@@ -166,6 +170,7 @@ class Evaluation:
         if self.ranks.most(bool(stop)) or not self.ranks.first(lambda: self._ready(stop)):
             raise Asked
         judge = self._find_judge()  # by the other processes
+        require_same(self.held_out.values(), self.ranks)
         if self._bench is None:
             self._bench = Bench(self.held_out, self.training, judge.extractor(), judge, batch=self.batch)
         engines = {way: Engine(engine, stop, self.ranks) for way, engine in self._engines(generators).items()}
@@ -184,6 +189,8 @@ class Evaluation:
                     self._bench = Bench(self.held_out, self.training, judge.extractor(), judge, batch=self.batch)
         except BrokenOff:
             return False
+        except (OSError, torch.OutOfMemoryError) as error:  # of the first process, which the others are to hear of
+            raise CycleganError(str(error)) from error
         return True
 
     def _find_judge(self) -> Judge:

@@ -119,9 +119,13 @@ class Keeper:
         """Go on, with other criteria as far as they were looked at before."""
         require_numbers([state["stale"], state["best"]])
         names = {criterion.name for criterion in self.criteria}
-        self.conditions = state["conditions"]
-        self.best = {name: dict(entry) for name, entry in state["best"].items() if name in names}
-        self.stale = state["stale"] if state["metric"] == self.first.name else 0
+        self.conditions = dict(state["conditions"])
+        self.best = {
+            name: {"step": int(entry["step"]), "value": float(entry["value"])}
+            for name, entry in state["best"].items()
+            if name in names
+        }
+        self.stale = int(state["stale"]) if state["metric"] == self.first.name else 0
 
     @property
     def _folder(self) -> Path:

@@ -21,9 +21,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from cyclegan.errors import CycleganError
+from cyclegan.signals import heeded
 from cyclegan.training.process_group import LAUNCHER
 
-HANDED_ON = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 _OVER = {"done": 0, "failed": 1}  # exit codes of what status.json may say, where they are not those of a signal
 
 
@@ -43,7 +43,7 @@ def launch(count: int, words: Sequence[str], run: Path) -> None:
     Raises `ProcessesEnded` with the exit code of the first that failed, and `CycleganError` when one was killed. A
     signal that comes when the training is over changes nothing, as with a single process.
     """
-    before = _status(run)
+    before, signals = _status(run), [*heeded(), signal.SIGQUIT]
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))  # threads would only queue
     os.environ[LAUNCHER] = str(os.getpid())
     logging.disable(logging.ERROR)  # torchrun's words; the processes have said theirs, and so do we
@@ -57,14 +57,14 @@ def launch(count: int, words: Sequence[str], run: Path) -> None:
             rdzv_endpoint="localhost:0",
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=logs),
-            signals_to_handle=HANDED_ON,
+            signals_to_handle=",".join(number.name for number in signals),
         )
         try:
             try:
                 elastic_launch(config, sys.executable)("-m", "cyclegan", *words)
             finally:  # it leaves its handlers behind, and what comes from here on comes too late for anything
-                for name in HANDED_ON.split(","):
-                    signal.signal(signal.Signals[name], signal.SIG_IGN)
+                for number in signals:
+                    signal.signal(number, signal.SIG_IGN)
         except SignalException as event:
             now = _status(run)
             code = _OVER.get(now[1] if now != before else "", 128 + event.sigval)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from cyclegan.errors import CycleganError
+from cyclegan.evaluation.squares import Squares
 from cyclegan.training.ranks import Ranks
 from cyclegan.translation import Translator
 
@@ -20,6 +22,16 @@ class Stopping(Protocol):
 
 class Asked(Exception):
     """The run was asked to stop in the middle of a look."""
+
+
+def require_same(pictures: Iterable[Squares], ranks: Ranks) -> None:
+    """`CycleganError` in all processes where they cannot read the same ones of `pictures`."""
+    if ranks.world > 1:
+        names = ranks.together(lambda: [squares.read().names for squares in pictures])
+        if any(others != names for others in ranks.every(names)):
+            error = CycleganError("not every process can read the same held-out pictures")
+            error.shared = True
+            raise error
 
 
 class Engine:

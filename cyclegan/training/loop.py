@@ -139,7 +139,8 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
                     alarms.probe(step, generators, precision)
                     last = last or bool(alarms.ended_by)
 
-                    if config.sample_every and (step % config.sample_every == 0 or over):
+                    # Who is asked to stop has them made by the next start, which begins with this step
+                    if config.sample_every and (over or (step % config.sample_every == 0 and not asked)):
                         of_this = path / "samples", step, device, config.precision, ranks
                         grids = _sample(method, generators, shown, *of_this)
                         for name, grid in grids.items():

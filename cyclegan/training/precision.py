@@ -6,6 +6,7 @@ loop never waits to know. With fp16 the flag is the gradient scaler's, otherwise
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -64,6 +65,10 @@ class Precision:
         return self.scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a loss scale; that of another precision is left aside."""
+        """Take over a loss scale, a positive number; that of another precision is left aside."""
         if state and self.scaler.is_enabled():
-            self.scaler.load_state_dict(state)
+            scale, tracker = float(state["scale"]), int(state["_growth_tracker"])
+            if not 0 < scale < math.inf or tracker < 0:
+                raise ValueError(f"a loss scale of {scale:g} after {tracker} steps")
+            # How it grows is the run's
+            self.scaler.load_state_dict(self.scaler.state_dict() | {"scale": scale, "_growth_tracker": tracker})

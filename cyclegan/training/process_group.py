@@ -144,7 +144,7 @@ class ManyRanks:
         mine = self.together(lambda: do(batch[places.to(batch.device)]).contiguous())
         parts = [torch.empty_like(mine) for _ in range(self.world)]
         with _hearing():
-            dist.all_gather(parts, mine, group=self.data)
+            dist.all_gather(parts, mine, group=None if mine.device.type == "cpu" else self.data)
         return torch.cat(parts)[: len(batch)]
 
     def average(self, parameters: list[nn.Parameter], loss: Tensor) -> Callable[[], Tensor]:
@@ -262,5 +262,5 @@ def _unpack(packed: tuple[Any, ...], *, said: bool) -> CycleganError:
     error: CycleganError = kind.__new__(kind, *arguments)
     error.args = arguments
     vars(error).update(values)
-    error.said = said
+    error.said, error.shared = said, True
     return error

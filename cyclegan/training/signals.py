@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TypeVar
 
 from cyclegan.errors import CycleganError
-from cyclegan.signals import ASKING
+from cyclegan.signals import heeded
 
 # torchrun hands on a signal that the terminal has sent to its processes as well: within this many seconds it is one
 SAME_REQUEST = 1.0
@@ -53,8 +53,8 @@ class StopRequest:
     def breaking_off(self) -> Iterator[None]:
         """A passage in which a request raises `BrokenOff`; see `at_once`."""
         before = self._breaks_off
-        self.at_once(True)
         try:
+            self.at_once(True)
             yield
         finally:
             self._breaks_off = before
@@ -120,8 +120,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         if os.getpid() == owner:  # readers of pictures are forked with this handler; they end with their parent
             request._note(number)
 
-    asking = [n for n in ASKING if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in asking}
+    before = {number: signal.signal(number, handle) for number in heeded()}
     try:
         yield request
     except BrokenOff as event:

@@ -44,7 +44,7 @@ def whole_states(run: Path) -> list[int]:
     found = []
     for path in (run / "checkpoints").glob("state-*.pt"):
         checksum = path.with_name(path.name + ".sha256")
-        if checksum.exists() and checksum.read_text().split()[:1] == [file_sha256(path)]:
+        if checksum.exists() and file_sha256(path) in checksum.read_text().split()[::2]:
             found.append(int(path.stem.removeprefix("state-")))
     return sorted(found, reverse=True)
 

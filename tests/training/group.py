@@ -110,6 +110,10 @@ def main(out: Path) -> None:
             found["error of both"] = caught(ranks.together, lambda: _raise(UsageError(f"in {ranks.rank}")))
             found["shared out"] = shared_out(ranks)
             found["one shared out"] = ranks.share_out(lambda batch: 2 * batch, torch.ones(1, 3)).tolist()
+            # As with GPUs, whose group takes no tensors of the processor
+            ranks.data = torch.distributed.new_group(backend="cuda:gloo")
+            found["shared out of the processor"] = shared_out(ranks)
+            ranks.data = None
             torch.manual_seed(ranks.rank)
             layer = nn.BatchNorm2d(3)
             nn.init.normal_(layer.weight)

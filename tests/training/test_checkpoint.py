@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from cyclegan.errors import CycleganError
-from cyclegan.files import TEMPORARY_PREFIX, sha256
+from cyclegan.files import TEMPORARY_PREFIX, atomic_write, file_sha256, sha256
 from cyclegan.models import load_discriminators, load_model, model_bytes
 from cyclegan.training import checkpoint
 from cyclegan.training.checkpoint import (
@@ -249,6 +250,35 @@ def test_a_full_disk_leaves_the_old_state_and_no_stray_file(tmp_path):
     assert "state-00000002.pt could not be written (File too large); the states saved before are intact" in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["state-00000001.pt", "state-00000001.pt.sha256"]
     assert read_state(tmp_path / "state-00000001.pt")["step"] == 1
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_a_state_that_replaces_one_of_the_same_step_is_the_old_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, error: BaseException
+) -> None:
+    """As when an evaluation is made up for after the last step. `failing` is the file that is not written any more."""
+    states = States(tmp_path)
+    old, new = nn.Linear(2, 2), nn.Linear(2, 2)
+    states.save(3, about={}, net=old)
+    written: list[str] = []
+
+    def write(path: Path, *data: bytes) -> None:
+        written.append(path.name)
+        if len(written) == failing:
+            raise error
+        atomic_write(path, *data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "atomic_write", write)
+        with pytest.raises((KeyboardInterrupt, CycleganError)):
+            states.save(3, about={}, net=new)
+    found = States(tmp_path).load_newest()
+    assert torch.equal(found["net"]["weight"], (old if failing < 3 else new).weight)
+    states.save(3, about={}, net=new)  # and again, with nothing in the way
+    assert torch.equal(States(tmp_path).load_newest()["net"]["weight"], new.weight)
+    (line,) = (tmp_path / "state-00000003.pt.sha256").read_text().splitlines()
+    assert line == f"{file_sha256(tmp_path / 'state-00000003.pt')}  state-00000003.pt"
 
 
 @pytest.mark.slow

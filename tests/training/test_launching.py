@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.launcher.api import LaunchConfig
 
+from cyclegan.signals import ASKING
 from cyclegan.training import launching
 from cyclegan.training.launching import ProcessesEnded, launch
 
-NUMBERS = [signal.Signals[name] for name in launching.HANDED_ON.split(",")]
+handled: list[str] = []  # what torch's engine was told to hand on
+NUMBERS = [*ASKING, signal.SIGQUIT]
 
 
 @pytest.fixture(autouse=True)
@@ -39,16 +42,26 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], No
     """`engine(play)` puts `play` in the place of processes; then a SIGTERM comes."""
 
     def plant(play: Callable[[], None]) -> None:
-        def elastic_launch(config: object, entry: str) -> Callable[..., None]:
+        def elastic_launch(config: LaunchConfig, entry: str) -> Callable[..., None]:
             def start(*words: str) -> None:
+                handled.append(config.signals_to_handle)
                 play()
                 raise SignalException("asked", signal.SIGTERM)
 
             return start
 
+        handled.clear()
         monkeypatch.setattr(launching, "elastic_launch", elastic_launch)
 
     return plant
+
+
+def test_under_nohup_a_terminal_that_closes_is_none_of_its_concern(run: Path, engine) -> None:
+    engine(lambda: write(run, "done"))
+    for disposition in (signal.SIG_DFL, signal.SIG_IGN):
+        signal.signal(signal.SIGHUP, disposition)
+        launch(2, ["train"], run)
+    assert handled == ["SIGINT,SIGTERM,SIGHUP,SIGUSR1,SIGQUIT", "SIGINT,SIGTERM,SIGUSR1,SIGQUIT"]
 
 
 def test_a_signal_that_comes_when_all_is_over_changes_nothing(run: Path, engine) -> None:

@@ -63,6 +63,7 @@ def test_an_error_of_one_ends_all_and_is_said_once(found) -> None:
 def test_pictures_are_shared_out_and_everybody_has_them_all(found) -> None:
     for one in found:
         assert one["shared out"] == [[2.0 * value for value in range(15)], [3]]
+        assert one["shared out of the processor"] == one["shared out"]
         assert one["one shared out"] == [[2.0, 2.0, 2.0]]
 
 

@@ -98,8 +98,8 @@ class Judging(Alarm):
             return
         for domain, rows in state["rows"].items():
             self.windows[domain] = Window(self.facts.equilibrium)
-            self.windows[domain].rows = [(int(step), real, fake) for step, real, fake in rows]
-        self.probed = dict(state["probed"])
+            self.windows[domain].rows = [(int(step), float(real), float(fake)) for step, real, fake in rows]
+        self.probed = {name: float(value) for name, value in state["probed"].items()}
 
 
 class DiscriminatorTooStrong(Judging):
@@ -164,7 +164,7 @@ class DiscriminatorBlind(Judging):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.widest = dict(state["widest"])
+        self.widest = {name: float(value) for name, value in state["widest"].items()}
 
 
 class GeneratorRunningAway(Alarm):
@@ -220,8 +220,12 @@ class GeneratorRunningAway(Alarm):
         return lists | {"rows": self.rows, "stride": self.stride}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.history, self.recent = ({name: list(values) for name, values in state[kind].items()} for kind in _KEPT)
-        self.rows, self.stride = state["rows"], state["stride"]
+        self.history, self.recent = (
+            {name: [float(value) for value in values] for name, values in state[kind].items()} for kind in _KEPT
+        )
+        self.rows, self.stride = int(state["rows"]), int(state["stride"])
+        if self.stride < 1 or not self.history.keys() <= self.recent.keys():
+            raise ValueError("there is no such memory of losses")
 
 
 _KEPT = ("history", "recent")

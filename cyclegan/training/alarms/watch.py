@@ -220,11 +220,11 @@ class Alarms:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on watching; an alarm that the state does not know of begins anew."""
         require_numbers([state["probed"], state["alarms"]])
-        self.probed, self.fingerprint = state["probed"], state["fingerprint"]
+        self.probed, self.fingerprint = int(state["probed"]), str(state["fingerprint"])
         for name, saved in state["alarms"].items():
             if name in self.alarms:
                 event = self.events[name]
-                event.held, event.clear, event.raised = saved["held"], saved["clear"], saved["raised"]
+                event.held, event.clear, event.raised = int(saved["held"]), int(saved["clear"]), bool(saved["raised"])
                 self.alarms[name].load_state_dict(saved["own"])
 
 
