@@ -71,6 +71,15 @@ def test_a_restored_pool_goes_on_as_the_first_would_have():
     assert torch.equal(second.query(fakes), expected)
 
 
+@pytest.mark.parametrize("count", [2, 5])  # a pool with room left, and a full one
+def test_pictures_of_another_size_than_those_of_a_state_are_refused(count):
+    first, second = ImagePool(5), ImagePool(5)
+    first.query(torch.rand(count, 1, 2, 2))
+    second.load_state_dict(first.state_dict())
+    with pytest.raises(CycleganError, match="pictures of another size"):
+        second.query(torch.rand(8, 1, 4, 4))
+
+
 def test_a_smaller_pool_takes_what_it_has_room_for():
     torch.manual_seed(0)
     large, small = ImagePool(5), ImagePool(2)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from torch import nn
 
+from cyclegan.errors import CycleganError
 from cyclegan.evaluation.best import parse_criteria, read_best
 from cyclegan.models import load_model
 from cyclegan.training import keeping
+from cyclegan.training.checkpoint import restore
 from cyclegan.training.keeping import Keeper
 from tests.models.examples import generators, same
 
@@ -171,3 +173,13 @@ def test_a_full_disk_is_a_warning_and_the_next_better_one_is_kept(
     assert load_model(tmp_path / entry["file"]).info["step"] in {"save_best": (1,), "write_best": (2,)}[at]  # or better
     shown(found, 4.0, start=3)  # not the best that was seen, but better than the best that is there
     assert kept(tmp_path) == 3
+
+
+@pytest.mark.parametrize(
+    "best",
+    [{"kid_ab": {}}, {"kid_ab": {"step": 1, "value": []}}, {"kid_ab": {"step": [], "value": 1.0}}, {"kid_ab": 3}],
+)
+def test_a_state_with_something_else_for_the_best_is_refused(tmp_path: Path, best: dict[str, Any]) -> None:
+    state = keeper(tmp_path).state_dict() | {"best": best}
+    with pytest.raises(CycleganError, match="the saved evaluation does not fit this run"):
+        restore({"evaluation": state}, evaluation=keeper(tmp_path))

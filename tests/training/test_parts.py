@@ -11,6 +11,7 @@ from cyclegan.training.batches import Batches
 from cyclegan.training.ema import EMA, NoEMA, build_ema
 from cyclegan.training.health import PATIENCE, Averages, Guard, Pictures
 from cyclegan.training.optimizers import rate_factor
+from cyclegan.training.precision import Precision
 from cyclegan.training.progress import Bar, Lines, open_progress, summary
 from cyclegan.training.ranks import OneRank
 from cyclegan.training.samples import grid, visible
@@ -216,3 +217,19 @@ def test_a_grid_shows_grey_as_grey_and_of_many_channels_the_first_three():
     assert mixed.shape == (8, 14, 3)
     assert (mixed[2:6, 2:6] == grey[0, 0].numpy()[:, :, None]).all()
     assert (mixed[2:6, 8:12] == visible(five)[0].permute(1, 2, 0).numpy()).all()
+
+
+@pytest.mark.parametrize("state", [{"scale": "x"}, {"scale": 0.0}, {"scale": float("nan")}, {"_growth_tracker": -1}])
+def test_a_loss_scale_that_is_none_is_refused(state: dict[str, object]) -> None:
+    precision = Precision(torch.device("cpu"), torch.float16)
+    good = {"scale": 4.0, "growth_factor": 0.0, "backoff_factor": "x", "growth_interval": 0, "_growth_tracker": 3}
+    precision.load_state_dict(good)
+    assert precision.state_dict() == {
+        "scale": 4.0,
+        "growth_factor": 2.0,  # these are the program's
+        "backoff_factor": 0.5,
+        "growth_interval": 2000,
+        "_growth_tracker": 3,
+    }
+    with pytest.raises(ValueError):  # noqa: PT011 - float's own words, or ours
+        precision.load_state_dict(good | state)

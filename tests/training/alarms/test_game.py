@@ -139,6 +139,21 @@ def test_a_history_of_any_length_takes_little_room(watched):
     assert sorted(history)[len(history) // 2] == pytest.approx(3.5, abs=0.1)
 
 
+@pytest.mark.parametrize(
+    "changed", [{"stride": 0}, {"recent": {}}, {"rows": []}, {"history": {"loss/cycle_a": [[]]}}, {"stride": "x"}]
+)
+def test_a_memory_of_losses_that_is_none_is_refused(watched, changed):
+    run = watched()
+    run.begin()
+    run.rows([{"loss/cycle_a": 1.0 + 0.001 * number} for number in range(100)])
+    alarm = run.alarms.alarms["generator-running-away"]
+    state = alarm.state_dict()
+    alarm.load_state_dict(state)
+    assert alarm.state_dict() == state
+    with pytest.raises((ValueError, TypeError)):
+        alarm.load_state_dict(state | changed)
+
+
 # In the real loop
 
 
