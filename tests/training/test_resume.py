@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from cyclegan.errors import UsageError
+from cyclegan.errors import CycleganError, UsageError
 from cyclegan.training import train
 from cyclegan.training.checkpoint import read_state
 
@@ -182,3 +182,16 @@ def test_averaging_can_be_switched_on_and_off(tmp_path, tiny):
     run = train(replace(config, steps=2, ema_decay=0.9), run)
     run = train(replace(config, steps=3, ema_decay=0.0), run)
     assert final_state(run)["step"] == 3
+
+
+def test_who_is_asked_to_stop_leaves_the_grids_of_that_step_to_the_next_start(tmp_path, tiny, monkeypatch):
+    config = tiny(steps=2, sample_every=1)
+    grids = [f"a2b-{step:08d}.png" for step in range(3)]
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1)
+        with pytest.raises(CycleganError, match="stopped by SIGTERM at step 1 of 2"):
+            train(config, run)
+    assert sorted(path.name for path in (run / "samples").glob("a2b*")) == grids[:1]
+    train(config, run)
+    assert sorted(path.name for path in (run / "samples").glob("a2b*")) == grids
