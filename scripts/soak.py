@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Train a tiny run undisturbed, and again and again under random faults: it has to end with the same weights.
 
-    scripts/soak.py --minutes 60 --seed 1 --output benchmarks/soak.json
+    scripts/soak.py --minutes 60 --seed 3 --output benchmarks/soak.json
     scripts/soak.py --rounds 1 --fault SIGKILL --fault "disk full"
     scripts/soak.py --long 10000
     scripts/soak.py --fill docs/reliability.md --output benchmarks/soak.json
