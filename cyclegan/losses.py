@@ -32,8 +32,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cyclegan import draws
 from cyclegan.errors import choose
+from cyclegan.system import rng
 
 Verdicts = Tensor | list[Tensor]
 Discriminator = Callable[[Tensor], Any]  # a discriminator, or one that is shown its pictures in some other way
@@ -175,9 +175,9 @@ class Wasserstein(AdversarialLoss):
         return difference + self.gradient_penalty * self.penalty(discriminator, real, fake)
 
     def penalty(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-        """E[(‖∇D(z)‖₂ − 1)²]. u is drawn for each picture (`cyclegan.draws`), the same on every device."""
+        """E[(‖∇D(z)‖₂ − 1)²]. u is drawn for each picture (`cyclegan.system.rng`), the same on every device."""
         real, fake = _exact(real), _exact(fake)
-        u = draws.uniform(len(real), 1, 1, 1).to(real)
+        u = rng.uniform(len(real), 1, 1, 1).to(real)
         slope = _gradient(discriminator, u * real + (1 - u) * fake).flatten(1)
         return (torch.linalg.vector_norm(slope, dim=1) - 1).square().mean()
 

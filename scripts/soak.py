@@ -36,7 +36,7 @@ from soaking.processes import alone_with_mounts
 from soaking.rig import Attempt
 from soaking.setting import OPTIONS, STATE_EVERY, Soak
 
-from cyclegan.files import atomic_write, write_json
+from cyclegan.system.files import atomic_write, write_json
 
 MOST_ATTEMPTS = 40  # of a round; then it may end undisturbed
 MOST_REFUSALS = 3  # in a row, of a run that cannot be resumed; then the next round begins

@@ -19,7 +19,7 @@ import click
 
 from cyclegan import __version__
 from cyclegan.errors import CycleganError
-from cyclegan.signals import heeded
+from cyclegan.system.signals import heeded
 
 # Set before any command imports albumentations, which otherwise asks a server for its newest version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

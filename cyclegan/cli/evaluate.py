@@ -90,8 +90,8 @@ def command(
         raise UsageError("name one thing to measure: MODEL, or --fake DIR with --real DIR or --truth DIR")
     if model is not None and (real is not None or source is not None):
         raise UsageError("--real and --source go with --fake; a MODEL is measured on the pictures of its run")
+    from cyclegan.evaluation.evaluate import Options, measure_folders, measure_model
     from cyclegan.evaluation.features import Wanted
-    from cyclegan.evaluation.measuring import Options, measure_folders, measure_model
     from cyclegan.evaluation.protocol import answer, store
 
     options = Options(

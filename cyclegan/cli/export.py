@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.files import make_folder
+from cyclegan.system.files import make_folder
 
 
 def _junyanz(model: Path, dest: Path) -> list[Path]:
     """`latest_net_G_A.pth` and the like, as the test script of the reference implementation loads them."""
-    from cyclegan.export.junyanz import reference_flags, write_reference
     from cyclegan.models import load_discriminators, load_model
+    from cyclegan.models.export.junyanz import reference_flags, write_reference
 
     loaded = load_model(model)
     make_folder(dest, "DEST")  # not before: a model that cannot be read leaves nothing behind

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.files import make_folder
+from cyclegan.system.files import make_folder
 
 
 @click.command("import-junyanz")
@@ -27,8 +27,8 @@ def command(src: Path, dest: Path, overwrite: bool) -> None:
     if dest.exists() and not overwrite:
         raise UsageError(f"DEST: {dest} is there already; give --overwrite to replace it, or another name")
 
-    from cyclegan.export.junyanz import load_reference
     from cyclegan.models import save_model
+    from cyclegan.models.export.junyanz import load_reference
 
     generators, _ = load_reference(src)
     make_folder(dest.parent, "DEST")

@@ -20,7 +20,7 @@ def command(model: Path, as_json: bool) -> None:
     It is loaded and checked on the way: the checksum, the names and shapes of the weights, that all are finite. A model
     that fails ends the command with exit code 1 and the reason.
     """
-    from cyclegan.evaluation.best import read_best
+    from cyclegan.evaluation.selection import read_best
     from cyclegan.models import is_run, load_model
 
     loaded = load_model(model)

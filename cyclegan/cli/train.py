@@ -12,16 +12,16 @@ import click
 import yaml
 from click.core import ParameterSource
 
-from cyclegan.cli.quantities import NumberOr
+from cyclegan.cli.param_types import NumberOr
 from cyclegan.config import PRESETS, TrainConfig, default_of, flatten, resolve
-from cyclegan.config.fields import types_of, words_of
-from cyclegan.config.plain import read_yaml
+from cyclegan.config.options import types_of, words_of
+from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.errors import UsageError, choose
 from cyclegan.losses import ADVERSARIAL_LOSSES, RECONSTRUCTION_LOSSES
 from cyclegan.methods import METHODS, options_of
 from cyclegan.networks import DISCRIMINATORS, GENERATORS
 from cyclegan.networks.layers import INITS
-from cyclegan.training.run import default_run, stored_config
+from cyclegan.training.storage.run_directory import default_run, stored_config
 
 # Options whose values are the names in a table; the tables need torch, which training needs anyway.
 TABLES: dict[str, Mapping[str, Any]] = {
@@ -164,7 +164,7 @@ def command(
     run = resume or output or default_run(resolved)
     rank = os.environ.get("RANK")  # of a process that was started as one of several, by us or by torchrun itself
     if nproc > 1 and rank is None:
-        from cyclegan.training.launching import launch
+        from cyclegan.training.distributed.launch import launch
 
         launch(nproc, ["train", *ctx.meta[_WORDS]], run)
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cyclegan.cli.quantities import Memory, NumberOr, Part, Suffix
+from cyclegan.cli.param_types import Memory, NumberOr, Part, Suffix
 from cyclegan.errors import UnfinishedError
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ def command(model: Path, source: str, dest: Path, overwrite: bool, **options: An
     below SOURCE, and the same size, depth and format. Exit code 3 if some could not be translated; they are listed
     with the reason, and in DEST/.cyclegan/failed.jsonl.
     """
-    from cyclegan.devices import is_exact, prepare
     from cyclegan.errors import UsageError
     from cyclegan.images import printable
+    from cyclegan.system.devices import is_exact, prepare
     from cyclegan.translation import translate_folder
+    from cyclegan.translation.job.naming import Naming, Shard
     from cyclegan.translation.jobs import Ends
-    from cyclegan.translation.naming import Naming, Shard
-    from cyclegan.translation.work import Work
+    from cyclegan.translation.runners import Work
 
     if options["address"] is not None and options["engine"] != "ray":
         raise UsageError("--address: is of a cluster; give --engine ray too")

@@ -10,30 +10,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclegan.data.check import check_folders as check_folders
-    from cyclegan.data.datasets import build_loader as build_loader
-    from cyclegan.data.domains import Domains as Domains
-    from cyclegan.data.domains import Pictures as Pictures
-    from cyclegan.data.domains import find_domains as find_domains
-    from cyclegan.data.examples import held_out as held_out
-    from cyclegan.data.sampler import steps_per_epoch as steps_per_epoch
-    from cyclegan.data.survey import find_views as find_views
-    from cyclegan.data.views import View as View
-    from cyclegan.data.views import ranges_of as ranges_of
-    from cyclegan.data.views import record_of as record_of
+    from cyclegan.data.check.report import check_folders as check_folders
+    from cyclegan.data.dataset import build_loader as build_loader
+    from cyclegan.data.held_out import held_out as held_out
+    from cyclegan.data.kinds import View as View
+    from cyclegan.data.kinds import find_views as find_views
+    from cyclegan.data.kinds import ranges_of as ranges_of
+    from cyclegan.data.kinds import record_of as record_of
+    from cyclegan.data.pairing import steps_per_epoch as steps_per_epoch
+    from cyclegan.data.sets import Domains as Domains
+    from cyclegan.data.sets import Pictures as Pictures
+    from cyclegan.data.sets import find_domains as find_domains
 
 _HOME = {
-    "Domains": "domains",
-    "Pictures": "domains",
-    "View": "views",
-    "build_loader": "datasets",
-    "check_folders": "check",
-    "find_domains": "domains",
-    "find_views": "survey",
-    "held_out": "examples",
-    "ranges_of": "views",
-    "record_of": "views",
-    "steps_per_epoch": "sampler",
+    "Domains": "sets",
+    "Pictures": "sets",
+    "View": "kinds",
+    "build_loader": "dataset",
+    "check_folders": "check.report",
+    "find_domains": "sets",
+    "find_views": "kinds",
+    "held_out": "held_out",
+    "ranges_of": "kinds",
+    "record_of": "kinds",
+    "steps_per_epoch": "pairing",
 }
 __all__ = [
     "Domains",

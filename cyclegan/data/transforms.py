@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.pipelines import first_line, read_pipeline
-from cyclegan.data.views import BYTES, PLAIN, Views
+from cyclegan.data.augmentation_file import first_line, read_pipeline
+from cyclegan.data.kinds import BYTES, PLAIN, Views
 from cyclegan.errors import UsageError
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version

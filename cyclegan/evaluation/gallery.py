@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cyclegan.evaluation.bench import Engine
-from cyclegan.evaluation.cycle import identity_error
-from cyclegan.evaluation.judge import Judge
-from cyclegan.evaluation.outputs import luminance_correlation
-from cyclegan.evaluation.schooling import shrunk
-from cyclegan.evaluation.squares import Squares, to_bytes, to_unit
-from cyclegan.files import atomic_write
+from cyclegan.evaluation.evaluator import Engine
+from cyclegan.evaluation.features.classifier import Judge
+from cyclegan.evaluation.features.classifier_training import shrunk
+from cyclegan.evaluation.image_set import Squares, to_bytes, to_unit
+from cyclegan.evaluation.metrics.cycle import identity_error
+from cyclegan.evaluation.metrics.output_statistics import luminance_correlation
 from cyclegan.images import write_image
+from cyclegan.system.files import atomic_write
 
 FILE = "gallery.json"
 EACH = 8  # pictures of each group: the best, the worst, and some between

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.errors import CycleganError
-from cyclegan.evaluation.cycle import NOISE
-from cyclegan.evaluation.distances import SUBSET_SIZE, SUBSETS
 from cyclegan.evaluation.features import Extractor
-from cyclegan.evaluation.judge import Judge
-from cyclegan.evaluation.paired import SIGMA, THRESHOLD, WINDOW
-from cyclegan.evaluation.squares import SCALING, Squares
-from cyclegan.files import write_json
+from cyclegan.evaluation.features.classifier import Judge
+from cyclegan.evaluation.image_set import SCALING, Squares
+from cyclegan.evaluation.metrics.cycle import NOISE
+from cyclegan.evaluation.metrics.fid_kid import SUBSET_SIZE, SUBSETS
+from cyclegan.evaluation.metrics.paired import SIGMA, THRESHOLD, WINDOW
+from cyclegan.system.files import write_json
 
 _PACKAGES = ("cyclegan", "torch", "torchvision", "numpy", "pillow")
 

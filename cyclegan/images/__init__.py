@@ -4,15 +4,15 @@ Everywhere else a picture is a `Picture`: numbers as they were stored, height ×
 """
 
 from cyclegan.images.bands import BandWriter, open_writer
-from cyclegan.images.decode import decode_picture, read_header, read_picture
-from cyclegan.images.encode import encode_image, encode_picture, write_image, write_picture
+from cyclegan.images.channels import hiding, with_channels
 from cyclegan.images.folders import is_image, list_images
 from cyclegan.images.formats import DEFAULT_MAX_PIXELS, EXTENSIONS, FORMATS, MissingExtra, UnreadableImage, printable
 from cyclegan.images.picture import Details, Header, Picture
 from cyclegan.images.ranges import Full, Range, RangeRule, full_range, parse_range
+from cyclegan.images.reading import decode_picture, read_header, read_picture
 from cyclegan.images.regions import ArrayRegions, Regions, open_regions
-from cyclegan.images.showing import hiding, with_channels
-from cyclegan.images.view import Decoded, as_rgb, decode_file, decode_image, read_image, rgb_array, stored_size
+from cyclegan.images.rgb import Decoded, as_rgb, decode_file, decode_image, read_image, rgb_array, stored_size
+from cyclegan.images.writing import encode_image, encode_picture, write_image, write_picture
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images import png_writing, pnm, vips
-from cyclegan.images.depths import Holds, luma
-from cyclegan.images.encode import PNG_LEVEL, encode_picture
-from cyclegan.images.formats import EXTENSIONS, FORMAT_OF, installed
+from cyclegan.images.channels import Holds, luma
+from cyclegan.images.formats import EXTENSIONS, FORMAT_OF, installed, png, pnm, vips
+from cyclegan.images.formats.tiff.bands import TiffBands
 from cyclegan.images.picture import Details, Picture
-from cyclegan.images.tiff_bands import TiffBands
+from cyclegan.images.writing import PNG_LEVEL, encode_picture
 
 
 @dataclass(frozen=True)
@@ -152,16 +151,16 @@ class _PngBands(_StreamBands):
 
     def _start(self) -> bytes:
         plan, fitted = self._plan, self._holds.fit(self._plan.sample())
-        self._rows = png_writing.Rows(plan.png_level)
-        top = png_writing.top(plan.height, plan.width, plan.channels, fitted.pixels.dtype, plan.alpha)
-        return top + png_writing.beside(plan.details, tagged=plan.details.tagged and plan.channels == 3)
+        self._rows = png.Rows(plan.png_level)
+        top = png.top(plan.height, plan.width, plan.channels, fitted.pixels.dtype, plan.alpha)
+        return top + png.beside(plan.details, tagged=plan.details.tagged and plan.channels == 3)
 
     def _bytes(self, band: Picture) -> bytes:
         fitted = self._holds.fit(band)
         return self._rows.add(fitted.pixels, fitted.alpha)
 
     def _finish(self) -> None:
-        self._stream.write(self._rows.finish() + png_writing.end())
+        self._stream.write(self._rows.finish() + png.end())
         super()._finish()
 
 
@@ -173,8 +172,8 @@ class _JpegBands(_PngBands):
     def _start(self) -> bytes:
         plan, fitted = self._plan, self._holds.fit(self._plan.sample())
         self._model = encode_picture(fitted, plan.suffix, quality=plan.quality)
-        self._rows = png_writing.Rows(PNG_LEVEL)
-        return png_writing.top(plan.height, plan.width, plan.channels, fitted.pixels.dtype, alpha=False)
+        self._rows = png.Rows(PNG_LEVEL)
+        return png.top(plan.height, plan.width, plan.channels, fitted.pixels.dtype, alpha=False)
 
     def _target(self) -> Path:
         return _beside(self._plan.path)

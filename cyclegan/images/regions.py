@@ -10,10 +10,11 @@ from types import TracebackType
 
 import numpy as np
 
-from cyclegan.images import npy, pnm, tiff_regions, vips
-from cyclegan.images.decode import header_of, read_source
+from cyclegan.images.formats import npy, pnm, vips
+from cyclegan.images.formats.sources import Source, explained, opened
+from cyclegan.images.formats.tiff import regions
 from cyclegan.images.picture import Details, Header, Picture
-from cyclegan.images.sources import Source, explained, opened
+from cyclegan.images.reading import header_of, read_source
 
 SMALL = 64 * 2**20  # bytes of pixels: no more than this is decoded whole and kept, which is quickest
 Part = tuple[np.ndarray, np.ndarray | None]
@@ -97,7 +98,7 @@ class _FileRegions(Regions):
 Offer = tuple[Details, Callable[..., Part]] | None
 _WAYS: dict[str, Callable[[Source, contextlib.ExitStack, Header, int | None], Offer]] = {
     "NPY": lambda source, *_: npy.parts(source),
-    "TIFF": lambda source, files, *_: tiff_regions.parts(source, files),
+    "TIFF": lambda source, files, *_: regions.parts(source, files),
     "PNG": lambda source, files, *more: vips.parts(source, *more),
     "JPEG": lambda source, files, *more: vips.parts(source, *more),
     "WEBP": lambda source, files, *more: vips.parts(source, *more),

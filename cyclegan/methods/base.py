@@ -2,7 +2,7 @@
 
 A method is a game: it owns the players (generators and discriminators) and says what each side minimises. It knows
 nothing of devices, optimizers, precision, processes or logging; those belong to the loop, which plays every method
-by the same step (`cyclegan.training.step`).
+by the same step (`cyclegan.training.update.step`).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ generators', whose gradients pass through them: nobody sees an unchanged picture
 and nothing to imitate either as long as the changes can be undone in distribution (Karras et al. 2020,
 https://arxiv.org/abs/2006.06676, call that not to leak).
 
-Draws belong to pictures (`cyclegan.draws`): the same on every device, and nothing waits for one.
+Draws belong to pictures (`cyclegan.system.rng`): the same on every device, and nothing waits for one.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cyclegan import draws
 from cyclegan.errors import choose
+from cyclegan.system import rng
 
 SHIFT = 1 / 8  # of the side, at most, in each direction
 HOLE = 1 / 2  # side of the hole, of the picture's
@@ -27,7 +27,7 @@ HOLE = 1 / 2  # side of the hole, of the picture's
 
 def color(pictures: Tensor) -> Tensor:
     """Brightness ± 0.5 (of the range from -1 to 1), saturation × 0 to 2, contrast × 0.5 to 1.5, each its own."""
-    brightness, saturation, contrast = draws.uniform(len(pictures), 3, 1, 1, 1).to(pictures).unbind(1)
+    brightness, saturation, contrast = rng.uniform(len(pictures), 3, 1, 1, 1).to(pictures).unbind(1)
     changed = pictures + (brightness - 0.5)
     grey = changed.mean(1, keepdim=True)
     changed = grey + (changed - grey) * (2 * saturation)
@@ -40,8 +40,8 @@ def translation(pictures: Tensor) -> Tensor:
     height, width = pictures.shape[-2:]
     down, right = round(height * SHIFT), round(width * SHIFT)
     padded = F.pad(pictures, (right, right, down, down))
-    tops = draws.integers(2 * down + 1, len(pictures)).tolist()
-    lefts = draws.integers(2 * right + 1, len(pictures)).tolist()
+    tops = rng.integers(2 * down + 1, len(pictures)).tolist()
+    lefts = rng.integers(2 * right + 1, len(pictures)).tolist()
     places = zip(padded, tops, lefts, strict=True)
     return torch.stack([picture[:, top : top + height, left : left + width] for picture, top, left in places])
 
@@ -51,8 +51,8 @@ def cutout(pictures: Tensor) -> Tensor:
     height, width = pictures.shape[-2:]
     tall, wide = round(height * HOLE), round(width * HOLE)
     kept = torch.ones(len(pictures), 1, height, width)
-    rows = draws.integers(height, len(pictures)).tolist()
-    columns = draws.integers(width, len(pictures)).tolist()
+    rows = rng.integers(height, len(pictures)).tolist()
+    columns = rng.integers(width, len(pictures)).tolist()
     for mask, row, column in zip(kept, rows, columns, strict=True):
         top, left = row - tall // 2, column - wide // 2
         mask[:, max(top, 0) : max(top + tall, 0), max(left, 0) : max(left + wide, 0)] = 0

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cyclegan import draws
 from cyclegan.errors import CycleganError
+from cyclegan.system import rng
 
 
 class ImagePool(nn.Module):
@@ -20,7 +20,7 @@ class ImagePool(nn.Module):
     Until `size` pictures are held, each new one is stored and returned. After that each is, with probability one
     half, returned as it is; else it takes the place of a random stored one, which is returned instead.
 
-    The pool is divided into lanes, one for each place in the batch (`cyclegan.draws`), as equal in size as can be and
+    The pool is divided into lanes, one for each place in the batch (`cyclegan.system.rng`), as equal in size as can be and
     of one picture at least. Each place takes and gives in its own lane: so a fake is as likely to return, and as old
     when it does, as in one pool for all, and how a batch is divided among processes makes no difference.
 
@@ -39,9 +39,9 @@ class ImagePool(nn.Module):
         fakes = fakes.detach()
         if self.size == 0:
             return fakes
-        first, total = draws.place()
+        first, total = rng.place()
         self.deal(total)
-        numbers = draws.uniform(len(fakes), 2).tolist()
+        numbers = rng.uniform(len(fakes), 2).tolist()
         return torch.stack([self._exchange((first + n) % total, fake, *numbers[n]) for n, fake in enumerate(fakes)])
 
     def deal(self, total: int) -> None:

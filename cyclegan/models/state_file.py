@@ -16,11 +16,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from cyclegan.errors import UsageError
-from cyclegan.files import file_sha256, named_by_text
-from cyclegan.models.about import checked_config, checked_info, checked_specs
 from cyclegan.models.rebuild import DamagedModel, Weights, building, filled, grouped, is_sane
-from cyclegan.models.torch_file import read_torch
+from cyclegan.models.safe_torch import read_torch
+from cyclegan.models.validate import checked_config, checked_info, checked_specs
 from cyclegan.networks import build_discriminator
+from cyclegan.system.files import file_sha256, named_by_text
 
 FORMAT = "cyclegan-state"
 VERSION = 1

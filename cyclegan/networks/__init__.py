@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from cyclegan.errors import choose
-from cyclegan.native import kernels
+from cyclegan.networks.kernels import kernels
 from cyclegan.networks.layers import Generator, Shortcut, bound_lipschitz, initialise
 from cyclegan.networks.patchgan import (
     Discriminator,

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from cyclegan.errors import choose
-from cyclegan.native import doubling, narrowing, repeating, usable, widening
+from cyclegan.networks.kernels import doubling, narrowing, repeating, usable, widening
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cyclegan.errors import choose
-from cyclegan.native import LANES, residual_block, shared_residual_block, usable
+from cyclegan.networks.kernels import LANES, residual_block, shared_residual_block, usable
 from cyclegan.networks.layers import (
     NORMS,
     UPSAMPLINGS,
@@ -16,7 +16,7 @@ from cyclegan.networks.layers import (
     OuterConv2d,
     Shortcut,
 )
-from cyclegan.networks.sharing import SharedNorm
+from cyclegan.networks.shared_statistics import SharedNorm
 
 
 class ResidualBlock(nn.Module, Shortcut):

@@ -10,10 +10,10 @@ from typing import Any
 
 from cyclegan.config import TrainConfig, default_of
 from cyclegan.errors import UsageError
-from cyclegan.report import telling
-from cyclegan.report.figures import KINDS, WAYS, Column, columns, kind_of, name_of, written
+from cyclegan.report import text
 from cyclegan.report.page import need, render, write_page
-from cyclegan.report.record import Record, mapping, number_of, read_record
+from cyclegan.report.run_record import Record, mapping, number_of, read_record
+from cyclegan.report.tables import KINDS, WAYS, Column, columns, kind_of, name_of, written
 
 MOST = 8  # runs in a comparison: curves of more could not be told apart by their colours
 _ALIKE = 12  # held-out pictures of a direction that a page shows of all runs
@@ -80,7 +80,7 @@ def compare(runs: Sequence[Path]) -> Comparison:
         _labels(records),
         _standing(records),
         [
-            (name.replace("_", "-"), [telling.plain(_value(record, name)) for record in records])
+            (name.replace("_", "-"), [text.plain(_value(record, name)) for record in records])
             for name in _differing(records)
         ],
         list(_figures(found)),
@@ -91,8 +91,8 @@ def compare(runs: Sequence[Path]) -> Comparison:
 def write_comparison(comparison: Comparison, output: Path) -> Path:
     """Write the page of a comparison and return its path; raises as `write_report`."""
     need()
-    from cyclegan.report.drawing import beside
-    from cyclegan.report.showing import alike, newest_grids
+    from cyclegan.report.chart_groups import beside
+    from cyclegan.report.images import alike, newest_grids
 
     labels = comparison.labels
     context = {
@@ -126,11 +126,11 @@ def _labels(records: Sequence[Record]) -> list[str]:
 
 
 def _standing(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
-    ends = [telling.status(record) for record in records]
+    ends = [text.status(record) for record in records]
     return [
         ("Status", [f"{end['word']}: {end['reason']}" if end["reason"] else end["word"] for end in ends]),
         ("Steps", [f"{record.step:,}" for record in records]),
-        ("Time in training", [telling.duration(record.seconds) if record.seconds else "" for record in records]),
+        ("Time in training", [text.duration(record.seconds) if record.seconds else "" for record in records]),
         ("Alarms", [", ".join(sorted({alarm.name for alarm in record.alarms})) or "none" for record in records]),
     ]
 

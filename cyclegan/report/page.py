@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.errors import CycleganError
-from cyclegan.files import atomic_write
-from cyclegan.report import telling
-from cyclegan.report.figures import columns, table
-from cyclegan.report.record import Record, read_record
+from cyclegan.report import text as telling
+from cyclegan.report.run_record import Record, read_record
+from cyclegan.report.tables import columns, table
+from cyclegan.system.files import atomic_write
 
 if TYPE_CHECKING:
     import jinja2
@@ -91,8 +91,8 @@ def _environment() -> jinja2.Environment:
 
 
 def _context(record: Record) -> dict[str, Any]:
-    from cyclegan.report.drawing import of_run
-    from cyclegan.report.showing import gallery, samples
+    from cyclegan.report.chart_groups import of_run
+    from cyclegan.report.images import gallery, samples
 
     found = columns(record)
     tables = [

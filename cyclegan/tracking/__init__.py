@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cyclegan.tracking.journal import ALARM, ALARM_FIGURE, BEST, MODEL, TABLE, Journal
-from cyclegan.tracking.session import EXIT_CODES
-from cyclegan.tracking.weights_and_biases import (
+from cyclegan.tracking.wandb_launcher import (
     Follower,
     describe_session,
     pick_mode,
     sync_command,
     upload_command,
 )
+from cyclegan.tracking.wandb_process import EXIT_CODES
 
 __all__ = ["Recorder", "Tracker", "open_tracker", "upload_command"]
 

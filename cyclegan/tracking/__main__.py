@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.tracking.journal import FILE
-from cyclegan.tracking.session import EXIT_CODES, FOLDER, SESSION, Ending, client_variables, give_up, hand_over
+from cyclegan.tracking.wandb_process import EXIT_CODES, FOLDER, SESSION, Ending, client_variables, give_up, hand_over
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,5 +1,5 @@
 """Everything that only training needs; nothing here is loaded to translate."""
 
-from cyclegan.training.attempts import train
+from cyclegan.training.restarts import train
 
 __all__ = ["train"]

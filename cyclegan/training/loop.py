@@ -12,24 +12,24 @@ from cyclegan.data import build_loader, held_out, record_of
 from cyclegan.methods import Method
 from cyclegan.tracking import Tracker, open_tracker
 from cyclegan.training.alarms import Alarms
-from cyclegan.training.appetite import naming_memory, with_batch_size
-from cyclegan.training.batches import Batches
-from cyclegan.training.checkpoint import States, restore
-from cyclegan.training.compilation import compile_players, wanted
-from cyclegan.training.evaluating import open_evaluation
-from cyclegan.training.followers import Follower, SilentProgress, SilentSaver, SilentTracker, hold_run
-from cyclegan.training.health import Averages, Guard, Pictures
-from cyclegan.training.plan import make_plan, refuse_differences
-from cyclegan.training.players import Players
-from cyclegan.training.progress import open_progress
-from cyclegan.training.ranks import Ranks
-from cyclegan.training.rows import Rows
-from cyclegan.training.run import kept_record
-from cyclegan.training.samples import write_grids
-from cyclegan.training.saving import Saver
+from cyclegan.training.batch_size import naming_memory, with_batch_size
+from cyclegan.training.distributed.null_writers import Follower, SilentProgress, SilentSaver, SilentTracker, hold_run
+from cyclegan.training.distributed.ranks import Ranks
+from cyclegan.training.evaluation.periodic import open_evaluation
+from cyclegan.training.loop_io.device_loader import Batches
+from cyclegan.training.loop_io.health import Averages, Guard, Pictures
+from cyclegan.training.loop_io.metrics import Rows
+from cyclegan.training.loop_io.progress import open_progress
+from cyclegan.training.loop_io.samples import write_grids
+from cyclegan.training.setup import make_plan, refuse_differences
 from cyclegan.training.signals import BrokenOff, preempted, stop_on_signals
-from cyclegan.training.space import check_space
-from cyclegan.training.step import Outcome
+from cyclegan.training.storage.async_saver import Saver
+from cyclegan.training.storage.checkpoint import States, restore
+from cyclegan.training.storage.disk_space import check_space
+from cyclegan.training.storage.run_directory import kept_record
+from cyclegan.training.update.compilation import compile_players, wanted
+from cyclegan.training.update.state import Players
+from cyclegan.training.update.step import Outcome
 
 log = logging.getLogger("cyclegan")
 

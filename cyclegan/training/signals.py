@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TypeVar
 
 from cyclegan.errors import CycleganError
-from cyclegan.signals import heeded
+from cyclegan.system.signals import heeded
 
 # torchrun hands on a signal that the terminal has sent to its processes as well: within this many seconds it is one
 SAME_REQUEST = 1.0

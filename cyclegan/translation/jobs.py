@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclegan.errors import CycleganError
-from cyclegan.files import atomic_write
 from cyclegan.images import (
     Header,
     Picture,
@@ -21,6 +20,7 @@ from cyclegan.images import (
     read_header,
     read_picture,
 )
+from cyclegan.system.files import atomic_write
 from cyclegan.translation.resizing import resized
 
 

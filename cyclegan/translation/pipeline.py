@@ -17,10 +17,9 @@ import numpy as np
 import torch
 
 from cyclegan.images import Picture
-from cyclegan.translation.backlog import BYTES, Backlog
-from cyclegan.translation.batch_sizes import BatchSizes
+from cyclegan.translation.batching import BYTES, Backlog, BatchSizes
 from cyclegan.translation.jobs import Alone, Ends, Failure, Job
-from cyclegan.translation.single import Single, Written, attempt, nbytes
+from cyclegan.translation.tiling.single import Single, Written, attempt, nbytes
 from cyclegan.translation.translator import Translator
 
 Batch = list[tuple[Job, Picture]]  # pictures of one kind, and what they belong to

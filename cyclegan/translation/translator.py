@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cyclegan.devices import autocast, is_exact, pick_device, pick_precision
 from cyclegan.images import Picture, full_range, rgb_array
 from cyclegan.models import load_model
 from cyclegan.networks import arrange
-from cyclegan.translation.scales import Scales, seen
+from cyclegan.system.devices import autocast, is_exact, pick_device, pick_precision
+from cyclegan.translation.value_scale import Scales, seen
 
 P = TypeVar("P")
 

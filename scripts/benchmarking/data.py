@@ -18,9 +18,9 @@ from benchmarking import machine, options, pictures, textbook, timing
 from benchmarking.players import BASELINE
 from cyclegan.config import TrainConfig
 from cyclegan.data import build_loader, find_domains, steps_per_epoch
-from cyclegan.devices import pick_device
 from cyclegan.errors import choose
-from cyclegan.training.batches import Batches
+from cyclegan.system.devices import pick_device
+from cyclegan.training.loop_io.device_loader import Batches
 
 EPOCHS = ("first epoch", "second epoch")
 CACHES = ("off", "ram", "disk", "auto")

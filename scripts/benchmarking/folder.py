@@ -16,14 +16,14 @@ from benchmarking import machine, timing
 from benchmarking.family import peaks
 from benchmarking.players import SEED
 from benchmarking.seats import Seat
-from cyclegan.devices import is_exact, pick_device, prepare
 from cyclegan.errors import UsageError, choose
 from cyclegan.images import Picture, encode_picture
 from cyclegan.models import save_model
 from cyclegan.networks import build_generator
+from cyclegan.system.devices import is_exact, pick_device, prepare
 from cyclegan.translation import translate_folder
 from cyclegan.translation.jobs import Ends
-from cyclegan.translation.work import ENGINES, Work
+from cyclegan.translation.runners import ENGINES, Work
 
 PRECISION = "fp32"
 DISTINCT = 64  # pictures, over and over: what is in them costs nothing to vary and much to draw

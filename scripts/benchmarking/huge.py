@@ -10,10 +10,10 @@ import numpy as np
 
 from benchmarking.memory import Memory
 from benchmarking.seats import Seat
-from cyclegan.devices import prepare
 from cyclegan.images import Details, open_regions, open_writer, read_header
+from cyclegan.system.devices import prepare
 from cyclegan.translation import Translator
-from cyclegan.translation.tiles import Tiling, translate_regions
+from cyclegan.translation.tiling.translate import Tiling, translate_regions
 
 SIDE = 20_000
 BUDGET = 2**30  # bytes: --max-memory of the run

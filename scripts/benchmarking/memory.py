@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from cyclegan.devices import peak_memory
+from cyclegan.system.devices import peak_memory
 
 
 class Memory:

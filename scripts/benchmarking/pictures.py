@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cyclegan.data.demo import scene
+from cyclegan.data.demo.write import scene
 from cyclegan.errors import UsageError
 from cyclegan.images import UnreadableImage, list_images, read_image, write_image
 

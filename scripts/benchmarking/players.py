@@ -17,15 +17,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarking.textbook import BLOCKS, Textbook
 from cyclegan.config import TrainConfig
-from cyclegan.devices import DTYPES, is_exact, pick_device, pick_precision, prepare
 from cyclegan.errors import choose
 from cyclegan.methods import build_method
 from cyclegan.networks import Generator, arrange
-from cyclegan.training.batches import Batches
-from cyclegan.training.compilation import compile_players, wanted
-from cyclegan.training.optimizers import build_optimizer
-from cyclegan.training.precision import Precision
-from cyclegan.training.step import Average, Side, alone, play
+from cyclegan.system.devices import DTYPES, is_exact, pick_device, pick_precision, prepare
+from cyclegan.training.loop_io.device_loader import Batches
+from cyclegan.training.update.compilation import compile_players, wanted
+from cyclegan.training.update.optimizers import build_optimizer
+from cyclegan.training.update.precision import Precision
+from cyclegan.training.update.step import Average, Side, alone, play
 
 BASELINE = "textbook"
 LONG = 100_000  # steps of the run that a variant is taken from: long enough for every `auto` to pay

@@ -24,9 +24,9 @@ import torch.distributed as dist
 from benchmarking import machine, options, timing
 from benchmarking.players import VARIANTS, Workload, build_ours, step_flops
 from benchmarking.seats import Seat
-from cyclegan.devices import pick_device
 from cyclegan.errors import CycleganError, UsageError, choose
-from cyclegan.training.process_group import ManyRanks
+from cyclegan.system.devices import pick_device
+from cyclegan.training.distributed.process_group import ManyRanks
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 FORETOLD = (2, 4, 8, 16, 32, 64)

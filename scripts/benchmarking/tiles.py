@@ -19,17 +19,17 @@ from benchmarking.huge import SIDE, through
 from benchmarking.memory import Memory
 from benchmarking.seats import Seat
 from benchmarking.translate import psnr
-from cyclegan.devices import is_exact, pick_device, prepare
 from cyclegan.images import ArrayRegions, Picture, list_images, read_image
 from cyclegan.models import save_model
 from cyclegan.networks import build_generator
-from cyclegan.networks.sharing import Window
+from cyclegan.networks.shared_statistics import Window
+from cyclegan.system.devices import is_exact, pick_device, prepare
 from cyclegan.translation import Translator
-from cyclegan.translation import tile_statistics as statistics
-from cyclegan.translation.tile_memory import network_bytes
-from cyclegan.translation.tile_painting import Painter, Show, as_batch
-from cyclegan.translation.tiles import translate_regions
-from cyclegan.translation.tiling import OVERLAP
+from cyclegan.translation.tiling import statistics
+from cyclegan.translation.tiling.memory import network_bytes
+from cyclegan.translation.tiling.painter import Painter, Show, as_batch
+from cyclegan.translation.tiling.policy import OVERLAP
+from cyclegan.translation.tiling.translate import translate_regions
 
 ENLARGED, MOSAIC = 4, 4  # times, bicubic; photographs along each side
 THUMBNAIL = 512  # pixels, at most

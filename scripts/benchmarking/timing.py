@@ -11,7 +11,7 @@ from typing import Any
 import click
 import torch
 
-from cyclegan.files import make_folder, write_json
+from cyclegan.system.files import make_folder, write_json
 
 Result = dict[str, Any]
 

@@ -15,8 +15,8 @@ from benchmarking import machine, options, timing
 from benchmarking.memory import Memory
 from benchmarking.players import BASELINE, VARIANTS, Workload, build_player, step_flops
 from benchmarking.seats import Seat
-from cyclegan.devices import pick_device
 from cyclegan.errors import choose
+from cyclegan.system.devices import pick_device
 
 WARM_UP = 3  # steps: the first compiles and allocates, the second has all moments of Adam
 

@@ -18,13 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarking import machine, options, pictures, textbook, timing
 from benchmarking.players import BASELINE, SEED
 from benchmarking.seats import Seat
-from cyclegan.devices import DTYPES, is_exact, pick_device, pick_precision, prepare
 from cyclegan.errors import UsageError, choose
 from cyclegan.images import list_images, read_image
 from cyclegan.models import load_model, save_model
 from cyclegan.networks import build_generator
+from cyclegan.system.devices import DTYPES, is_exact, pick_device, pick_precision, prepare
 from cyclegan.translation import Translator, translate_folder
-from cyclegan.translation.batch_sizes import BatchSizes
+from cyclegan.translation.batching import BatchSizes
 
 # Name -> --precision; everything else is left to translate_folder
 VARIANTS = {"default": "auto", "fp32": "fp32"}

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from cyclegan.files import TEMPORARY_PREFIX
+from cyclegan.system.files import TEMPORARY_PREFIX
 from soaking.judging import require, whole_states
 from soaking.rig import Attempt
 from soaking.setting import START_S

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cyclegan.files import TEMPORARY_PREFIX, file_sha256
+from cyclegan.system.files import TEMPORARY_PREFIX, file_sha256
 
 SAME = (
     "method",

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from cyclegan.files import file_sha256
 from cyclegan.models import save_model
-from cyclegan.training.checkpoint import read_state
+from cyclegan.system.files import file_sha256
+from cyclegan.training.storage.checkpoint import read_state
 from tests.cli.program import Ended, is_sentence, untouched
 from tests.models.examples import INFO, generators
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.files import file_sha256
+from cyclegan.system.files import file_sha256
 from tests.cli.program import TINY, Ended
 
 Folder = Callable[..., Path]

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from cyclegan.evaluation import schooling
-from cyclegan.files import file_sha256
+from cyclegan.evaluation.features import classifier_training
+from cyclegan.system.files import file_sha256
 from tests.cli.program import Ended, is_refusal, is_sentence
 from tests.evaluation.examples import data_set, folder, script_file
 from tests.models.examples import generators_file
@@ -24,8 +24,8 @@ Program = Callable[..., Ended]
 @pytest.fixture(autouse=True)
 def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(schooling, "STEPS", 4)
-    monkeypatch.setattr(schooling, "CHECK_EVERY", 2)
+    monkeypatch.setattr(classifier_training, "STEPS", 4)
+    monkeypatch.setattr(classifier_training, "CHECK_EVERY", 2)
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cyclegan.evaluation import schooling
-from cyclegan.evaluation.best import write_best
+from cyclegan.evaluation.features import classifier_training
+from cyclegan.evaluation.image_set import Squares
 from cyclegan.evaluation.protocol import chosen_on
-from cyclegan.evaluation.squares import Squares
-from cyclegan.files import file_sha256
+from cyclegan.evaluation.selection import write_best
 from cyclegan.images import list_images
 from cyclegan.models import save_model
+from cyclegan.system.files import file_sha256
 from tests.cli.program import TINY, Ended, is_sentence
 from tests.evaluation.examples import data_set, folder, script_file
 from tests.models.examples import INFO, generators, generators_file
@@ -28,8 +28,8 @@ SETS = ("testA", "testB")
 @pytest.fixture(autouse=True)
 def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(schooling, "STEPS", 4)
-    monkeypatch.setattr(schooling, "CHECK_EVERY", 2)
+    monkeypatch.setattr(classifier_training, "STEPS", 4)
+    monkeypatch.setattr(classifier_training, "CHECK_EVERY", 2)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from cyclegan.cli import cli
-from cyclegan.export.junyanz import load_reference
+from cyclegan.models.export.junyanz import load_reference
 from tests.models.examples import generators, generators_file, same, state, state_file
 
 

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cyclegan.cli import cli
-from cyclegan.export.junyanz import write_reference
 from cyclegan.models import load_model
+from cyclegan.models.export.junyanz import write_reference
 from tests.models.examples import generators, same
 
 

@@ -63,12 +63,13 @@ def test_a_job_of_which_a_part_failed_ends_with_3_after_its_result(folder: Folde
 def test_every_error_is_one_line_on_stderr_also_below_a_second_group(
     monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], failure: CycleganError, code: int
 ) -> None:
-    from cyclegan.cli import data_demo, info
+    from cyclegan.cli import info
+    from cyclegan.cli.data import demo
 
     def fail(**_: Any) -> None:
         raise failure
 
-    for module in (info, data_demo):
+    for module in (info, demo):
         monkeypatch.setattr(module.command, "callback", fail)
     result = _program(*command)
     assert (result.exit_code, result.stdout, result.stderr) == (code, "", f"Error: {failure}\n")

@@ -15,13 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cyclegan.cli import cli
-from cyclegan.cli.quantities import Memory
+from cyclegan.cli.param_types import Memory
 from cyclegan.images import encode_image, read_image
 from cyclegan.translation import Summary, Translator
+from cyclegan.translation.job.naming import Naming, Shard
 from cyclegan.translation.jobs import Ends
-from cyclegan.translation.naming import Naming, Shard
-from cyclegan.translation.scales import Scales
-from cyclegan.translation.work import Work
+from cyclegan.translation.runners import Work
+from cyclegan.translation.value_scale import Scales
 from tests.models.examples import generator, generators_file, state, state_file
 
 Folder = Callable[..., Path]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cyclegan.config import TrainConfig
+from cyclegan.data.kinds import View
 from cyclegan.data.transforms import Pipeline, build_transform, fit, mirror, prepared_size, to_planes
-from cyclegan.data.views import View
 from cyclegan.errors import UsageError
 
 CONFIG = TrainConfig(load_size=20, crop_size=16)

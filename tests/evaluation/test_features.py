@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.features import Wanted, check_features, load_extractor
-from cyclegan.evaluation.weights import read_weights
-from cyclegan.files import file_sha256
+from cyclegan.evaluation.features.weights_files import read_weights
+from cyclegan.system.files import file_sha256
 from tests.evaluation.examples import Small, export_file, script_file
 
 CPU = torch.device("cpu")

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cyclegan.evaluation import gallery
+from cyclegan.evaluation.features.classifier import Judge
 from cyclegan.evaluation.gallery import write_gallery
-from cyclegan.evaluation.judge import Judge
-from cyclegan.evaluation.squares import Squares
+from cyclegan.evaluation.image_set import Squares
 from cyclegan.images import list_images
 from tests.evaluation.examples import Engine, folder
 

@@ -27,27 +27,27 @@ from PIL import Image
 
 from cyclegan.cli.train import read_config_file
 from cyclegan.config import PRESETS, TrainConfig, flatten, resolve
-from cyclegan.data.pipelines import read_pipeline
+from cyclegan.data.augmentation_file import read_pipeline
 from cyclegan.errors import CycleganError
-from cyclegan.evaluation.best import read_best
-from cyclegan.evaluation.labels import read_colours
-from cyclegan.export.junyanz import load_reference, write_reference
-from cyclegan.files import file_sha256
+from cyclegan.evaluation.metrics.label_maps import read_colours
+from cyclegan.evaluation.selection import read_best
 from cyclegan.images import decode_picture, open_regions, read_header, regions
 from cyclegan.methods import options_of
 from cyclegan.models import load_discriminators, load_model, save_model
+from cyclegan.models.export.junyanz import load_reference, write_reference
 from cyclegan.models.generators_file import _digest
-from cyclegan.models.torch_file import read_torch
+from cyclegan.models.safe_torch import read_torch
 from cyclegan.networks import build_generator
 from cyclegan.report.comparison import compare
+from cyclegan.report.images import embed
 from cyclegan.report.page import _context, render, write_page
-from cyclegan.report.pictures import embed
-from cyclegan.report.record import read_record
+from cyclegan.report.run_record import read_record
+from cyclegan.system.files import file_sha256
 from cyclegan.training import train
-from cyclegan.training.checkpoint import read_state
-from cyclegan.training.run import kept_record, stored_config
+from cyclegan.training.storage.checkpoint import read_state
+from cyclegan.training.storage.run_directory import kept_record, stored_config
 from cyclegan.translation import Translator
-from cyclegan.translation.archive import members
+from cyclegan.translation.job.archive import members
 from tests.fuzz.mutations import DEEP, bytes_like, dumped, edit, edited
 from tests.images.kinds import KINDS
 from tests.models.examples import INFO, generators, state

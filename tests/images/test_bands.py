@@ -51,7 +51,7 @@ def test_a_picture_written_in_bands_is_the_one_written_whole(kind: Kind, tmp_pat
 
 
 def test_exif_xmp_resolution_and_profile_stand_in_a_file_written_in_bands(tmp_path: Path) -> None:
-    from tests.images.test_metadata import DETAILS
+    from tests.images.formats.test_metadata import DETAILS
 
     for suffix in (".png", ".tif", ".jpg", ".webp"):
         details = replace(DETAILS, container={})
@@ -99,7 +99,7 @@ def test_what_a_format_cannot_hold_is_said_before_anything_is_written(tmp_path: 
 
 
 def test_a_full_disk_is_an_error_and_not_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cyclegan.images.tiff_bands as tiff_bands
+    import cyclegan.images.formats.tiff.bands as tiff_bands
 
     def full(*_: object) -> object:
         raise OSError(28, "No space left on device")

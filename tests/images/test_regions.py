@@ -84,7 +84,7 @@ def test_damage_in_a_tile_is_a_reason_where_it_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_nothing_is_small")
 def test_the_tiles_that_are_kept_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cyclegan.images import tiff_regions
+    from cyclegan.images.formats.tiff import regions as tiff_regions
 
     monkeypatch.setattr(tiff_regions, "KEPT", 3 * 16 * 16 * 3)
     (tmp_path / "picture.tif").write_bytes(tif(RGB, photometric="rgb", tile=(16, 16), compression="zlib"))

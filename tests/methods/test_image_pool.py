@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from cyclegan import draws
-from cyclegan.draws import Draws
 from cyclegan.errors import CycleganError
 from cyclegan.methods.image_pool import ImagePool
+from cyclegan.system import rng
+from cyclegan.system.rng import Draws
 
 
 def numbered(*values: float) -> torch.Tensor:
@@ -92,7 +92,7 @@ def play(pool: ImagePool, steps: range, first: int = 0, count: int = 4) -> torch
     """What a pool returns for pictures of a batch of four, numbered by step and place: steps × count."""
     returned = []
     for step in steps:
-        with draws.at(Draws(seed=0, step=step, first=first, count=count, total=4)):
+        with rng.at(Draws(seed=0, step=step, first=first, count=count, total=4)):
             returned.append(pool.query(numbered(*(10 * step + first + place for place in range(count)))).flatten())
     return torch.stack(returned)
 
@@ -129,7 +129,7 @@ def test_an_old_fake_comes_back_as_often_and_as_old_from_lanes_as_from_one_pool(
         pool, seen = ImagePool(40), []
         for step in range(4000):
             fakes = numbered(*[float(step)] * 4)
-            with draws.at(Draws(seed=1, step=step, first=0, count=4, total=4) if total == 4 else None):
+            with rng.at(Draws(seed=1, step=step, first=0, count=4, total=4) if total == 4 else None):
                 seen += [step - value for value in pool.query(fakes).flatten().tolist()]
         ages[name] = np.array(seen[2000:])
     assert abs((ages["lanes"] > 0).mean() - (ages["one"] > 0).mean()) < 0.03

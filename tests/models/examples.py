@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from cyclegan.files import file_sha256
 from cyclegan.models import save_model
 from cyclegan.networks import Generator, build_discriminator, build_generator
+from cyclegan.system.files import file_sha256
 
 CONFIG = {"method": "cyclegan", "load_size": 40, "crop_size": 32, "a": "/somewhere/horses", "b": "/somewhere/zebras"}
 NETWORKS = {"discriminator": "patch", "channels": 2, "norm": "instance", "spectral_norm": False}

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from cyclegan.errors import CycleganError
-from cyclegan.evaluation.judge import SURE
+from cyclegan.evaluation.features.classifier import SURE
 from cyclegan.losses import ADVERSARIAL_LOSSES
-from cyclegan.report import page, telling, write_report
-from cyclegan.report.drawing import EQUILIBRIUM
-from cyclegan.report.figures import columns, table
-from cyclegan.report.pictures import GRIDS
-from cyclegan.report.record import read_record
+from cyclegan.report import page, write_report
+from cyclegan.report import text as telling
+from cyclegan.report.chart_groups import EQUILIBRIUM
+from cyclegan.report.images import GRIDS
+from cyclegan.report.run_record import read_record
+from cyclegan.report.tables import columns, table
 from tests.report.examples import begun, figures, finished, grid, journal, protocol, row
 
 

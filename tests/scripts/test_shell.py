@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.data.demo import write_demo
+from cyclegan.data.demo.write import write_demo
 from tests.scripts.conftest import SCRIPTS
 from tests.test_docs import check_command
 

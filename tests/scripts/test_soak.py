@@ -20,7 +20,7 @@ from soaking.judging import SAME, Broken, half_written, unequal, whole_states
 from soaking.rig import Attempt
 from soaking.setting import STATE_EVERY, Soak
 
-from cyclegan.files import sha256
+from cyclegan.system.files import sha256
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "soak.py"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import verdict as script
 
-from cyclegan.evaluation import judge
+from cyclegan.evaluation.features import classifier
 from cyclegan.tracking.journal import ALARM, Journal
 from tests.scripts.conftest import SCRIPTS
 
@@ -139,7 +139,7 @@ def test_alarms_are_named_once_each(tmp_path: Path) -> None:
 
 
 def test_the_threshold_of_the_judge_is_that_of_the_package() -> None:
-    assert script.SURE == judge.SURE
+    assert script.SURE == classifier.SURE
 
 
 def test_a_run_that_was_not_evaluated_is_a_sentence_and_no_traceback(tmp_path: Path) -> None:

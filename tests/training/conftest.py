@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from cyclegan.config import TrainConfig
-from cyclegan.evaluation.judge import Judge
-from cyclegan.evaluation.schooling import JudgeNetwork
-from cyclegan.training import evaluating
+from cyclegan.evaluation.features.classifier import Judge
+from cyclegan.evaluation.features.classifier_training import JudgeNetwork
+from cyclegan.training.evaluation import periodic
 from tests.evaluation.examples import data_set
 
 TINY = {
@@ -53,7 +53,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Judge:
         torch.manual_seed(0)
         network = JudgeNetwork().eval().requires_grad_(False)
     planted = Judge(network, 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"))
-    monkeypatch.setattr(evaluating, "find_judge", lambda a, b, **options: planted)
+    monkeypatch.setattr(periodic, "find_judge", lambda a, b, **options: planted)
     return planted
 
 

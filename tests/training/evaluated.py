@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cyclegan.config import TrainConfig
-from cyclegan.training.evaluating import Evaluation
+from cyclegan.training.evaluation.periodic import Evaluation
 
 Make = Callable[..., TrainConfig]
 

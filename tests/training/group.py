@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.training.alarms.watch import Restart
-from cyclegan.training.norms import share_norms
-from cyclegan.training.process_group import open_ranks
-from cyclegan.training.ranks import Ranks
+from cyclegan.training.alarms.monitor import Restart
+from cyclegan.training.distributed.process_group import open_ranks
+from cyclegan.training.distributed.ranks import Ranks
+from cyclegan.training.distributed.sync_batchnorm import share_norms
 
 
 def _raise(error: CycleganError) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cyclegan.config import TrainConfig
-from cyclegan.files import TEMPORARY_PREFIX
+from cyclegan.system.files import TEMPORARY_PREFIX
 
 
 def _train(config: TrainConfig, run: str, log: str) -> None:

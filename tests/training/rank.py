@@ -20,18 +20,19 @@ import torch
 from torch import Tensor
 
 from cyclegan.config import TrainConfig
-from cyclegan.evaluation.judge import Judge
-from cyclegan.evaluation.schooling import JudgeNetwork
-from cyclegan.training import evaluating, loop, train
+from cyclegan.evaluation.features.classifier import Judge
+from cyclegan.evaluation.features.classifier_training import JudgeNetwork
+from cyclegan.training import loop, train
 from cyclegan.training.alarms import probe
-from cyclegan.training.batches import Batches
+from cyclegan.training.evaluation import periodic
+from cyclegan.training.loop_io.device_loader import Batches
 
 
 def main(plan: Path) -> None:
     """Play the whole plan."""
     torch.set_num_threads(1)
     judge = Judge(_network(), 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"))
-    evaluating.find_judge = lambda a, b, **options: judge  # type: ignore[attr-defined]
+    periodic.find_judge = lambda a, b, **options: judge  # type: ignore[attr-defined]
     scaled = Batches._scaled
     Batches._scaled = lambda self, pictures: scaled(self, pictures).to(torch.get_default_dtype())  # type: ignore[method-assign]
     built: list[Any] = []

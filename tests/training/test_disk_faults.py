@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from cyclegan import files
 from cyclegan.errors import CycleganError
+from cyclegan.system import files
 from cyclegan.tracking.journal import Journal
 from cyclegan.training import train
-from cyclegan.training.checkpoint import States
+from cyclegan.training.storage.checkpoint import States
 from tests.cli.test_bad_places import _permissions
 from tests.training.test_resume import assert_same, final_state
 from tests.training.test_signals import at_step

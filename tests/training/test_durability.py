@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from cyclegan.files import TEMPORARY_PREFIX, make_folder, write_json
-from cyclegan.training.checkpoint import States
-from cyclegan.training.saving import Saver
+from cyclegan.system.files import TEMPORARY_PREFIX, make_folder, write_json
 from cyclegan.training.signals import StopRequest
+from cyclegan.training.storage.async_saver import Saver
+from cyclegan.training.storage.checkpoint import States
 from tests.models.examples import generators
 
 # What a save comes to, a line for each call of the system that matters, by the names in the run directory

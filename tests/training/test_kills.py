@@ -15,7 +15,7 @@ import pytest
 
 from cyclegan.errors import CycleganError
 from cyclegan.training import train
-from cyclegan.training.checkpoint import read_state
+from cyclegan.training.storage.checkpoint import read_state
 from tests.training.kills import Trainers, until, writing
 from tests.training.test_resume import assert_same, final_state, rows
 

@@ -175,12 +175,12 @@ def test_a_run_from_before_there_were_ranges_goes_on_in_rgb(tmp_path: Path, tiny
 def test_pictures_of_another_kind_among_the_others_are_unreadable_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from cyclegan.data import survey
+    from cyclegan.data import kinds
 
     a = pictures(tmp_path / "a", npy, 3, "uint8", 0, 255, count=12)
     b = pictures(tmp_path / "b", npy, 3, "uint8", 0, 255, count=12)
     np.save(a / "1-stray.npy", numbers(0, 4, "uint8", 0, 255))
-    monkeypatch.setattr(survey, "HEADERS", 8)  # so that the sample misses it
+    monkeypatch.setattr(kinds, "HEADERS", 8)  # so that the sample misses it
     with caplog.at_level(logging.WARNING, "cyclegan"):
         train(config(a, b, steps=13), tmp_path / "run")
     assert "1-stray.npy cannot be read (it has 4 channels and the model takes 3)" in caplog.text

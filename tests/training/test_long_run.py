@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from cyclegan.training import train
-from cyclegan.training.ema import EMA
+from cyclegan.training.update.ema import EMA
 
 WARM = 120
 STEPS = 300

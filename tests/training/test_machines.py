@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan.config import TrainConfig
-from cyclegan.files import TEMPORARY_PREFIX, file_sha256
+from cyclegan.system.files import TEMPORARY_PREFIX, file_sha256
 from cyclegan.training import train
 from tests.training.machines import Machine, two_machines, why_not
 

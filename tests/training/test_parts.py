@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from cyclegan.errors import CycleganError
-from cyclegan.training.batches import Batches
-from cyclegan.training.ema import EMA, NoEMA, build_ema
-from cyclegan.training.health import PATIENCE, Averages, Guard, Pictures
-from cyclegan.training.optimizers import rate_factor
-from cyclegan.training.precision import Precision
-from cyclegan.training.progress import Bar, Lines, open_progress, summary
-from cyclegan.training.ranks import OneRank
-from cyclegan.training.samples import grid, visible
+from cyclegan.training.distributed.ranks import OneRank
+from cyclegan.training.loop_io.device_loader import Batches
+from cyclegan.training.loop_io.health import PATIENCE, Averages, Guard, Pictures
+from cyclegan.training.loop_io.progress import Bar, Lines, open_progress, summary
+from cyclegan.training.loop_io.samples import grid, visible
+from cyclegan.training.update.ema import EMA, NoEMA, build_ema
+from cyclegan.training.update.optimizers import rate_factor
+from cyclegan.training.update.precision import Precision
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ import torch
 
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.training import train
-from cyclegan.training.checkpoint import read_state
+from cyclegan.training.storage.checkpoint import read_state
 
 
 def final_state(run: Path) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     import signal
 
     from cyclegan.training import loop
-    from cyclegan.training.ema import EMA
+    from cyclegan.training.update.ema import EMA
 
     request: list[Any] = []
     original = loop.stop_on_signals

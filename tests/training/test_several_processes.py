@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import TINY
-from tests.training.test_ranks import ROOT, SECONDS, last_state, rows
+from tests.training.distributed.test_ranks import ROOT, SECONDS, last_state, rows
 
 pytestmark = pytest.mark.slow
 

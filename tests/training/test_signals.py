@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from cyclegan.signals import ASKING
+from cyclegan.system.signals import ASKING
 from cyclegan.training import loop, signals, train
-from cyclegan.training.checkpoint import States
-from cyclegan.training.ema import EMA
-from cyclegan.training.players import Players
 from cyclegan.training.signals import BrokenOff, Preempted, StopRequest, preempted, stop_on_signals
+from cyclegan.training.storage.checkpoint import States
+from cyclegan.training.update.ema import EMA
+from cyclegan.training.update.state import Players
 from tests.training.test_resume import assert_same, final_state
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGUSR1: 138}
@@ -210,7 +210,7 @@ def test_a_signal_while_a_state_is_written_waits_for_it(tmp_path, tiny, monkeypa
 
 
 def test_a_signal_while_the_judge_learns_leaves_the_evaluation_and_saves_the_step(tmp_path, small, judge, monkeypatch):
-    from cyclegan.training import evaluating
+    from cyclegan.training.evaluation import periodic
 
     config = small(steps=3)
     whole = train(config, tmp_path / "whole")
@@ -220,7 +220,7 @@ def test_a_signal_while_the_judge_learns_leaves_the_evaluation_and_saves_the_ste
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
 
-        patch.setattr(evaluating, "find_judge", lesson)
+        patch.setattr(periodic, "find_judge", lesson)
         with pytest.raises(Preempted, match="at step 2 of 3, state saved"):
             train(config, tmp_path / "run")
     train(config, tmp_path / "run")
@@ -228,11 +228,11 @@ def test_a_signal_while_the_judge_learns_leaves_the_evaluation_and_saves_the_ste
 
 
 def test_a_signal_while_the_gallery_is_made_leaves_it_for_the_next_start(tmp_path, small, monkeypatch):
-    from cyclegan.training import evaluating
+    from cyclegan.training.evaluation import periodic
 
     config = small(steps=2)
     with monkeypatch.context() as patch:
-        patch.setattr(evaluating, "write_gallery", lambda *a, **o: signal.raise_signal(signal.SIGTERM))
+        patch.setattr(periodic, "write_gallery", lambda *a, **o: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Preempted):
             train(config, tmp_path / "run")
     assert (status(tmp_path / "run")["status"], status(tmp_path / "run")["step"]) == ("preempted", 2)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cyclegan.errors import CycleganError
-from cyclegan.translation import cluster
 from cyclegan.translation.jobs import Ends, Failure, Job
-from cyclegan.translation.work import EngineOptions, Work
+from cyclegan.translation.ray import engine
+from cyclegan.translation.runners import EngineOptions, Work
 
 MOMENT = 0.02  # seconds
 
@@ -57,9 +57,9 @@ def settle(job: Job, failure: Failure | None) -> None:
 
 def main(model: str, source: str, dest: str, address: str | None = None) -> None:
     """Do the job, or say in one line why not."""
-    cluster.PATIENCE = 15.0
+    engine.PATIENCE = 15.0
     try:
-        cluster.run(work_for(model, dest), jobs_for(source, dest), settle, EngineOptions(address=address))
+        engine.run(work_for(model, dest), jobs_for(source, dest), settle, EngineOptions(address=address))
     except CycleganError as error:
         tell(raised=type(error).__name__, text=str(error))
 

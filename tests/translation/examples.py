@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cyclegan.translation import Translator
-from cyclegan.translation.naming import RECORD
+from cyclegan.translation.job.naming import RECORD
 
 
 class Negative(nn.Module):

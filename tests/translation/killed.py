@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cyclegan.translation import Translator, translate_folder
 from cyclegan.translation.jobs import Ends
-from cyclegan.translation.work import Work
+from cyclegan.translation.runners import Work
 
 BATCH = 4
 SECONDS = 0.01  # that a batch takes

@@ -8,7 +8,7 @@ from concurrent.futures import wait
 
 import pytest
 
-from cyclegan.translation.backlog import BYTES, Backlog
+from cyclegan.translation.batching import BYTES, Backlog
 from cyclegan.translation.jobs import Job
 
 

@@ -198,7 +198,7 @@ def test_a_picture_without_permission_is_a_failure(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_pictures_above_the_bound_are_not_decoded(tmp_path: Path, share: float) -> None:
     from cyclegan.translation.jobs import Ends
-    from cyclegan.translation.work import Work
+    from cyclegan.translation.runners import Work
 
     picture(tmp_path / "in/a.png", (100, 100))
     work = Work(Ends(max_pixels=int(100 * 100 * share)))

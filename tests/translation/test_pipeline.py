@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.images import Picture, read_picture
-from cyclegan.translation import Translator, backlog, jobs, pipeline, translate_folder
-from cyclegan.translation.backlog import BYTES
-from cyclegan.translation.batch_sizes import BatchSizes
+from cyclegan.translation import Translator, batching, jobs, pipeline, translate_folder
+from cyclegan.translation.batching import BYTES, BatchSizes
 from cyclegan.translation.jobs import Job
 from cyclegan.translation.pipeline import Buckets
 from tests.translation.examples import Negative, Small, files, fp32, picture
@@ -132,7 +131,7 @@ def test_pictures_behind_many_that_fail_at_once_are_translated(
             wait([future])
             return future
 
-    monkeypatch.setattr(backlog, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(batching, "ThreadPoolExecutor", AtOnce)
     (tmp_path / "in").mkdir()
     for number in range(100):
         (tmp_path / f"in/{number:02d}.png").write_bytes(b"")

@@ -11,7 +11,7 @@ from cyclegan.images import Picture, read_image
 from cyclegan.translation import translate_folder
 from cyclegan.translation.jobs import Ends
 from cyclegan.translation.resizing import resized
-from cyclegan.translation.work import Work
+from cyclegan.translation.runners import Work
 from tests.translation.examples import Negative, fp32, picture
 
 

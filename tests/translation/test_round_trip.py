@@ -19,9 +19,9 @@ from PIL import Image, ImageCms
 from torch import Tensor, nn
 
 from cyclegan.translation import Translator, translate_folder
+from cyclegan.translation.job.naming import Naming
 from cyclegan.translation.jobs import Ends
-from cyclegan.translation.naming import Naming
-from cyclegan.translation.work import Work
+from cyclegan.translation.runners import Work
 from tests.translation.examples import files, fp32
 
 HEIGHT, WIDTH = 9, 13

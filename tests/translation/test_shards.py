@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.files import locked
+from cyclegan.system.files import locked
 from cyclegan.translation import Summary, Translator, translate_folder
-from cyclegan.translation.naming import Shard
+from cyclegan.translation.job.naming import Shard
 from tests.translation.examples import Weighted, files, fp32, picture, rows
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cyclegan.training.alarms.alarm import Alarm, Facts, Finding, Moment
-from cyclegan.training.alarms.table import ALARMS
-from cyclegan.training.alarms.watch import Alarms, Restart, Stopped
+from cyclegan.training.alarms.monitor import Alarms, Restart, Stopped
+from cyclegan.training.alarms.registry import ALARMS
 
 __all__ = ["ALARMS", "Alarm", "Alarms", "Facts", "Finding", "Moment", "Restart", "Stopped"]

@@ -16,7 +16,7 @@ from cyclegan.config import TrainConfig, flatten, resolve
 from cyclegan.data import find_domains, find_views
 from cyclegan.methods import build_method, options_of
 from cyclegan.training.alarms import Alarms
-from cyclegan.training.precision import Precision
+from cyclegan.training.update.precision import Precision
 from tests.training.conftest import TINY
 
 

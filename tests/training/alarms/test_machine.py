@@ -12,8 +12,10 @@ import torch
 
 from cyclegan.errors import CycleganError
 from cyclegan.methods.cyclegan import CycleGAN
-from cyclegan.training import batches, loop, players, rows, train
+from cyclegan.training import loop, train
 from cyclegan.training.alarms import machine
+from cyclegan.training.loop_io import device_loader, metrics
+from cyclegan.training.update import state
 
 
 def alarms_of(run) -> dict[str, int]:
@@ -86,11 +88,11 @@ def test_a_slow_loader_is_reported_once(tmp_path, tiny, monkeypatch, reading, ex
         now[0] += 1.0
         return play(*arguments)
 
-    build, play = loop.build_loader, players.play
+    build, play = loop.build_loader, state.play
     monkeypatch.setattr(loop, "build_loader", slow)
-    monkeypatch.setattr(players, "play", played)
-    monkeypatch.setattr(rows, "time", SimpleNamespace(perf_counter=clock))
-    monkeypatch.setattr(batches, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(state, "play", played)
+    monkeypatch.setattr(metrics, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(device_loader, "time", SimpleNamespace(perf_counter=clock))
     assert alarms_of(train(tiny(steps=8), tmp_path / "run")) == expected
     assert machine.WAITING_SECONDS == 30.0
 

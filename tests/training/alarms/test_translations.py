@@ -10,7 +10,7 @@ from torch import nn
 
 from cyclegan.data import held_out
 from cyclegan.training.alarms import probe as probing
-from cyclegan.training.alarms.watch import _in_unit
+from cyclegan.training.alarms.monitor import _in_unit
 from tests.training.alarms.faults import (
     Chequers,
     Collapses,
@@ -22,7 +22,7 @@ from tests.training.alarms.faults import (
     Lightens,
     Repaints,
 )
-from tests.training.test_samples import Sharing
+from tests.training.loop_io.test_samples import Sharing
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,15 @@
+"""`cyclegan data …`: what can be done with folders of pictures besides learning from them."""
+
+from __future__ import annotations
+
+from cyclegan.cli import Commands
+
+command = Commands(
+    "data",
+    help="Make demo pictures, check folders, score translations.",
+    modules={
+        "demo": ("cyclegan.cli.data.demo", "Draw the demo: plain and striped animals, with the truth."),
+        "check": ("cyclegan.cli.data.check", "Decode every picture of some folders and report what is wrong."),
+        "score": ("cyclegan.cli.data.score", "Score translated demo pictures against the truth."),
+    },
+)

@@ -1,0 +1,119 @@
+"""`cyclegan data check`: decode every picture of some folders and say what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cyclegan.errors import UnfinishedError
+
+if TYPE_CHECKING:
+    from cyclegan.data.check.report import FolderReport, Report
+
+LISTED = 20  # lines of one kind in the report for people; --json has them all
+
+
+@click.command("check")
+@click.argument("dirs", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--min-size", default=64, show_default=True, metavar="N", type=click.IntRange(min=1),
+              help="Report pictures with a side below this many pixels; take your --crop-size.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The whole report as JSON.")
+def command(dirs: tuple[Path, ...], min_size: int, as_json: bool) -> None:
+    """Decode every picture below each DIR and report counts, sizes, modes, depths, ranges and what is wrong.
+
+    A DIR that has trainA or trainB in it stands for its trainA, trainB, testA and testB. Problems are pictures that
+    cannot be read, the same picture in two places (by content, whatever its name or format), pictures that are too
+    small or hold numbers that are not finite, channels that cannot be learnt from together, and folders without any
+    picture. Ends with exit code 3 where there is one.
+    """
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from cyclegan.data.check.report import check_folders
+
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("decoding", total=None)
+        report = check_folders(
+            dirs, min_size, advance=lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2))  # in ASCII, so that names that are no text come through
+    else:
+        for line in describe(report):
+            click.echo(line)
+    if report.problems:
+        count = f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}"
+        raise UnfinishedError(f"{count} found: {'; '.join(report.problems)}")
+
+
+def describe(report: Report) -> Iterator[str]:
+    """The report as lines for people."""
+    from cyclegan.images import printable
+
+    for folder in report.folders:
+        yield from _describe_folder(folder, report.min_size)
+    if report.duplicates:
+        yield "the same picture in several places"
+        yield from _listed(
+            f"{' = '.join(printable(str(Path(folder) / name)) for folder, name in duplicate.places)}"
+            f"{'' if duplicate.same == 'file' else ' (same pixels, different files)'}"
+            for duplicate in report.duplicates
+        )
+    if not report.problems:
+        yield "no problems found"
+
+
+def _describe_folder(folder: FolderReport, min_size: int) -> Iterator[str]:
+    from cyclegan.images import printable
+
+    yield f"{printable(folder.path)}: {folder.pictures} pictures"
+    if folder.width and folder.height:
+        for label, spread in (("width", folder.width), ("height", folder.height)):
+            yield f"  {label:<9}{spread.minimum:g} to {spread.maximum:g} pixels, median {spread.median:g}"
+    for label, counts in (
+        ("formats", folder.formats),
+        ("modes", folder.modes),
+        ("depths", folder.depths),
+        ("channels", folder.channels),
+        ("pages", folder.pages),
+    ):
+        if counts:
+            yield f"  {label:<9}{', '.join(f'{name} {count}' for name, count in counts.items())}"
+    for depth, (low, high) in folder.ranges.items():
+        yield f"  {'numbers':<9}{low:g} to {high:g} ({depth})"
+    for count, what in (
+        (folder.profiles, "with a colour profile, converted to sRGB"),
+        (folder.transparent, "with transparent pixels"),
+    ):
+        if count:
+            yield f"  {count} {what}"
+    for mix in folder.mixes:
+        yield f"  {mix}"
+    if folder.notes:
+        yield "  left out"
+        yield from _listed(f"{printable(name)}: {note}" for name, note in folder.notes)
+    if folder.not_finite:
+        yield f"  {len(folder.not_finite)} with numbers that are not finite"
+        yield from _listed(printable(name) for name in folder.not_finite)
+    if folder.grey and len(folder.grey) < folder.pictures:
+        yield f"  {len(folder.grey)} without colour among the others (no problem, but know it)"
+        yield from _listed(printable(name) for name in folder.grey)
+    if folder.unreadable:
+        yield f"  {len(folder.unreadable)} unreadable"
+        yield from _listed(f"{printable(name)}: {reason}" for name, reason in folder.unreadable)
+    if folder.small:
+        yield f"  {len(folder.small)} with a side below {min_size} pixels"
+        yield from _listed(f"{printable(name)}: {width}×{height}" for name, width, height in folder.small)
+
+
+def _listed(items: Iterator[str]) -> Iterator[str]:
+    lines = [f"    {item}" for item in items]
+    yield from lines[:LISTED]
+    if len(lines) > LISTED:
+        yield f"    … and {len(lines) - LISTED} more (--json lists all)"

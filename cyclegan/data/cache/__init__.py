@@ -1,0 +1,1 @@
+"""Prepared pictures kept in memory or on disk."""

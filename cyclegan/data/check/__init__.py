@@ -1,0 +1,1 @@
+"""Inspection of folders of pictures before training."""

@@ -1,0 +1,313 @@
+"""Keys to samples to batches, read by as many workers as there are, the same with any number of them."""
+
+from __future__ import annotations
+
+import copy
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cyclegan.config import TrainConfig
+from cyclegan.data.augmentation_file import first_line
+from cyclegan.data.cache.policy import open_cache
+from cyclegan.data.cache.stores import Cache, Prepared
+from cyclegan.data.kinds import PLAIN, View, Views, find_views
+from cyclegan.data.loading.buffers import Layout, Slots
+from cyclegan.data.loading.regions import Large
+from cyclegan.data.loading.workers import PREFETCH, Readers
+from cyclegan.data.pairing import Request, RequestSampler, StepSampler
+from cyclegan.data.sets import Domains, Pictures
+from cyclegan.data.transforms import Transform, build_transform, mirror, to_planes
+from cyclegan.errors import CycleganError, UsageError
+from cyclegan.images import Picture, UnreadableImage, printable, read_picture
+
+_AUGMENTATION = 2  # tells these random streams from those of the order, which start with another number
+# Asking a worker and taking its answer keeps the training process for a part of a millisecond, which is much beside a
+# step of 5 ms; spread over 16 steps of a batch of one it is nothing.
+_PICTURES_PER_REQUEST = 32
+_UNDER_WAY = 64 * 2**20  # bytes
+
+
+class Answer(NamedTuple):
+    """Some steps of pictures on their way to the training process."""
+
+    slot: int | None
+    pictures: np.ndarray | None  # steps × the shape of the layout; None: they are in the slot
+    notes: list[dict[str, Any]]  # of each step {"unreadable", "enlarged": lists of (path, words)}
+    failure: CycleganError | None = None  # of the step after those in `notes`
+
+
+class UnpairedDataset:
+    """Answers to requests, of which `PictureLoader` makes batches.
+
+    How a picture is cut and mirrored follows from the seed, the number of the sample and the domain. Where a picture
+    cannot be read, the next readable one by name takes its place and the notes say so. What was scaled up, because
+    it is smaller than the crop, is under "enlarged". Pictures go by place: those of A, then those of B.
+    """
+
+    def __init__(
+        self,
+        domains: Domains,
+        transform: Transform,
+        seed: int,
+        cache: Cache,
+        layout: Layout,
+        views: Views = PLAIN,
+    ) -> None:
+        self.pictures: tuple[Pictures, Pictures] = (domains.train_a, domains.train_b)
+        self.transform = transform
+        self.seed = seed
+        self.cache = cache
+        self.layout = layout
+        self.views: tuple[View, View] = (views["a"], views["b"])
+        self.large = Large(len(domains.train_a) + len(domains.train_b)) if transform.windows else None
+        self.slots: Slots | None = None
+        self.at: Callable[[int], None] = _nobody  # is told the place of each picture before it is touched
+        self.avoided: dict[int, str] = {}  # places of pictures that readers were lost at, with what happened
+
+    def path(self, place: int) -> Path:
+        """The file of the picture at `place`."""
+        first_b = len(self.pictures[0])
+        return self.pictures[0].path(place) if place < first_b else self.pictures[1].path(place - first_b)
+
+    def __getitem__(self, request: Request) -> Answer:
+        if request.slot is not None:
+            assert self.slots is not None, request.slot
+            planes = self.slots[request.slot]
+            answer = Answer(request.slot, None, [])
+        else:
+            planes = np.empty((len(request.steps), *self.layout.shape), self.layout.dtype)
+            answer = Answer(None, planes, [])
+        for step, keys in enumerate(request.steps):
+            notes: dict[str, Any] = {"unreadable": [], "enlarged": []}
+            a, b = self.layout.split(planes[step])
+            try:
+                for sample, key in enumerate(keys):
+                    self._draw(a[sample], 0, key.a, key.number, notes)
+                    self._draw(b[sample], 1, key.b, key.number, notes)
+            except CycleganError as failure:
+                # Handed on as a value: raised in a worker, it would reach the user inside that worker's traceback
+                return answer._replace(failure=failure)
+            answer.notes.append(notes)
+        return answer
+
+    def _draw(self, planes: np.ndarray, domain: int, index: int, number: int, notes: dict[str, Any]) -> None:
+        """One picture, or the next that can be read, into `planes`, channels × crop × crop."""
+        pictures = self.pictures[domain]
+        first_place = domain * len(self.pictures[0])
+        unreadable: list[tuple[str, str]] = notes["unreadable"]
+        for offset in range(len(pictures)):
+            candidate = (index + offset) % len(pictures)
+            path = pictures.path(candidate)
+            rng = np.random.default_rng([_AUGMENTATION, self.seed, number, ord("ab"[domain])])
+            place = first_place + candidate
+            try:
+                if place in self.avoided:
+                    raise UnreadableImage(path, self.avoided[place])
+                self.at(place)
+                square, height, width = self._square(place, path, self.views[domain], rng)
+            except UnreadableImage as error:
+                unreadable.append((printable(str(error.path)), error.reason))
+                continue
+            except Exception as error:
+                raise explained(path, error) from error
+            if min(height, width) < self.transform.crop_size:
+                notes["enlarged"].append((printable(str(path)), f"{width}×{height}"))
+            to_planes(square, planes)
+            return
+        raise CycleganError(
+            f"none of the {len(pictures)} pictures to learn from in {pictures.root} can be read, "
+            f"the first because: {unreadable[-len(pictures)][1]}"
+        )
+
+    def _square(self, place: int, path: Path, view: View, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
+        """A square of the picture at `place`, as `rng` decides, and the height and width of that picture."""
+        regions = None if self.large is None else self.large.reader(place, path)
+        if regions is not None:
+            height, width = regions.header.height, regions.header.width
+            window = self.transform.window(height, width, rng)
+            if window is not None:
+                size = self.transform.crop_size
+                square = shown(Picture(*regions.read(window.top, window.left, size, size)), view, path)
+                return mirror(square) if window.mirrored else square, height, width
+        picture = self.cache.get(place)
+        if picture is None:
+            decoded = read_picture(path, at_least=self.transform.load_size)
+            picture = Prepared(self.transform.prepare(shown(decoded, view, path)), decoded.height, decoded.width)
+            self.cache.put(place, picture)
+        return self.transform.vary(picture.pixels, rng), picture.height, picture.width
+
+
+class PictureLoader:
+    """Batches made of answers of several steps each; its length is the number of steps.
+
+    A failure is raised at its step, as the plain sentence that it is.
+    """
+
+    def __init__(
+        self,
+        dataset: UnpairedDataset,
+        requests: RequestSampler,
+        together: int,
+        *,
+        workers: int,
+        timeout: float,
+        pin: bool,
+    ) -> None:
+        self.dataset = dataset
+        self.requests = requests
+        self.together = together  # steps in an answer, at most
+        self.layout = dataset.layout
+        self.workers = workers
+        self.timeout = timeout  # seconds that one picture may keep a reader
+        self.pin = pin
+        self.multiprocessing_context: str | None = None  # how readers are started; None: as Python does here
+
+    def __len__(self) -> int:
+        return len(self.requests.steps)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        slots = self._slots()
+        if slots is not None:
+            self.requests.take = slots.take
+        # No name for the iterator, by which a traceback would keep it: readers end when it goes
+        for answer in self._answers(slots):
+            if slots is not None and answer.slot is not None:
+                pictures = slots.lend(answer.slot)
+            else:
+                pictures = torch.from_numpy(answer.pictures)
+            # All cut up at once: between two steps of a GPU the processor is cold, and a call takes ten times as long
+            yield from self._batches(pictures, answer.notes)
+            if answer.failure is not None:
+                raise answer.failure
+
+    def _answers(self, slots: Slots | None) -> Iterator[Answer]:
+        if not self.workers:
+            return map(self.dataset.__getitem__, self.requests)
+        own = copy.copy(self.dataset)  # two iterations at once have slots of their own
+        own.slots = slots
+        readers = Readers(own, self.workers, timeout=self.timeout, context=self.multiprocessing_context)
+        return readers.answers(iter(self.requests))
+
+    def _batches(self, pictures: Tensor, notes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        pictures = pictures[: len(notes)]  # requests at the beginning and the end have fewer steps than a slot
+        if self.pin:
+            pictures = pictures.pin_memory()
+        both = [dict(zip("ab", self.layout.split(step), strict=True)) for step in pictures.unbind()]
+        return [batch | note for batch, note in zip(both, notes, strict=True)]
+
+    def _slots(self) -> Slots | None:
+        """Slots for all requests that can be out, and for two answers in use: the last, and the one it gives way to.
+
+        Whoever holds on to more gets memory of its own, copied through a pipe, which takes milliseconds an answer; so
+        does everyone where the system grants no slots.
+        """
+        if not self.workers:
+            return None
+        try:
+            shape = (self.together, *self.layout.shape)
+            return Slots(self.workers * PREFETCH + 2, shape, self.layout.dtype)
+        except OSError:
+            return None
+
+
+def _nobody(place: int) -> None:
+    """Whom a dataset tells what it is at, where it reads in the training process."""
+
+
+def build_loader(
+    config: TrainConfig,
+    domains: Domains,
+    views: Views | None = None,
+    *,
+    start: int,
+    stop: int,
+    rank: int = 0,
+    world: int = 1,
+    pin: bool = False,
+) -> PictureLoader:
+    """Batches for the steps from `start` to `stop`: {"a", "b": NCHW, "unreadable", "enlarged": lists}.
+
+    Pictures are shown as `views` say, found from the pictures when not given: uint8, or float32 in [0, 1].
+    One iterator serves the whole rest of a run; what --cache ram keeps lasts as long as the loader. Of the global
+    batch of `config.batch_size` this rank gets its part. `pin` puts batches into memory that a GPU can copy from in
+    the background. Iterating leaves the global random state alone. Raises `UsageError` for a faulty --augment, and
+    while iterating `CycleganError` where a whole folder cannot be read.
+    """
+    if config.batch_size % world:
+        raise UsageError(
+            f"--batch-size {config.batch_size} does not divide among {world} processes; choose a multiple of {world}"
+        )
+    sampler = StepSampler(
+        len(domains.train_a),
+        len(domains.train_b),
+        seed=config.seed,
+        batch_size=config.batch_size // world,
+        rank=rank,
+        world=world,
+        start=start,
+        stop=stop,
+    )
+    views = find_views(config, domains) if views is None else views
+    transform = build_transform(config, views)
+    channels = (views["a"].channels, views["b"].channels)
+    layout = Layout(sampler.batch_size, channels, config.crop_size, views["a"].dtype)
+    together = _steps_per_request(layout, config.workers)
+    cache = open_cache(config, domains, views, transform, ranks=world)
+    return PictureLoader(
+        UnpairedDataset(domains, transform, config.seed, cache, layout, views),
+        RequestSampler(sampler, together, config.workers),
+        together,
+        workers=config.workers,
+        timeout=config.reader_timeout,
+        pin=pin,
+    )
+
+
+def _steps_per_request(layout: Layout, workers: int) -> int:
+    """As many steps as make about 32 pictures, fewer where all that is under way would take too much memory."""
+    if not workers:
+        return 1  # nothing is handed over, and no step should wait for later ones
+    room = _UNDER_WAY // (layout.nbytes * (workers * PREFETCH + 2))
+    return max(min(_PICTURES_PER_REQUEST // (2 * layout.batch), room), 1)
+
+
+def shown(picture: Picture, view: View, path: Path) -> np.ndarray:
+    """What `view` makes of a picture; `UnreadableImage` where it cannot be learnt from with the others.
+
+    Numbers that are not finite are none of a picture: painted black, as in translating, they would be learnt.
+    """
+    if picture.pixels.dtype.kind == "f" and not np.isfinite(picture.pixels).all():
+        count = picture.pixels.size - np.count_nonzero(np.isfinite(picture.pixels))
+        raise UnreadableImage(path, f"{count} of its {picture.pixels.size} numbers are not finite (NaN or Inf)")
+    try:
+        return view.of(picture)
+    except ValueError as error:
+        raise UnreadableImage(path, str(error)) from None
+
+
+def explained(path: Path, error: Exception) -> Exception:
+    """What went wrong with a picture, other than that it cannot be read, as one sentence with its file.
+
+    The traceback goes along as a note, which survives the way out of a reader: it may be a mistake of ours.
+    """
+    name = printable(str(path))
+    if isinstance(error, UsageError):  # by --augment
+        return UsageError(f"{error} (the picture is {name})")
+    if isinstance(error, CycleganError | AssertionError):
+        return error
+    if isinstance(error, MemoryError):
+        return CycleganError(
+            f"{name}: memory ran out while it was read; lower --workers, give --cache disk, or remove it"
+        )
+    failure = CycleganError(
+        f"{name} could not be made part of a batch ({type(error).__name__}: {first_line(error)}); "
+        "mend or remove it, or report this with the picture"
+    )
+    failure.add_note("".join(traceback.format_exception(error)))
+    return failure

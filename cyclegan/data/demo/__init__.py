@@ -1,0 +1,1 @@
+"""Drawn plain and striped animals, the demonstration data with known translations."""

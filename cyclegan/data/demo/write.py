@@ -1,0 +1,130 @@
+"""The demo: two unpaired folders of drawn animals, plain ones (A) and striped ones (B), with the truth for the tests.
+
+Real unpaired data has no answer to compare a translation with; that is why it is unpaired. Here every scene is drawn
+twice, so the held-out pictures come with their true counterparts: the same animal, pose, place and light in the other
+coat. Training never sees a pair: no scene is in two of the folders.
+
+    trainA trainB testA testB     what a user's own data would be
+    truth/testA truth/testB       the counterpart of the picture of the same name in testA, testB
+    truth/maskA truth/maskB       its coat: 255 inside, 0 outside, between them in the pixels of the outline
+    demo.json                     how it was drawn
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from cyclegan.data.demo.animal import Pair, draw
+from cyclegan.errors import UsageError
+from cyclegan.images import write_image
+from cyclegan.system.files import make_folder, write_json
+
+MANIFEST = "demo.json"
+VERSION = 1  # of the drawing; another one draws other pictures from the same seed
+SMALLEST = 16  # pixels: below it an animal is no longer one
+
+Split = Literal["train", "test"]
+Domain = Literal["a", "b"]
+_SPLITS: dict[Split, int] = {"train": 0, "test": 1}
+_DOMAINS: dict[Domain, int] = {"a": 0, "b": 1}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo folder holds: pictures per domain for training and for testing, and how they were drawn."""
+
+    count: int
+    test_count: int
+    size: int
+    seed: int
+
+
+def scene(seed: int, split: Split, domain: Domain, index: int, size: int) -> Pair:
+    """The scene of picture `index`, in both coats, `size` × `size` pixels.
+
+    It depends on these arguments alone, so that asking for more pictures changes none of the earlier ones, and on
+    `size` only as a photograph depends on the number of its pixels.
+    """
+    assert min(seed, index) >= 0, (seed, index)
+    assert size >= SMALLEST, size
+    return draw(np.random.default_rng([seed, _SPLITS[split], _DOMAINS[domain], index]), size)
+
+
+def write_demo(
+    dest: str | os.PathLike[str],
+    *,
+    count: int = 200,
+    test_count: int = 40,
+    size: int = 64,
+    seed: int = 0,
+    advance: Callable[[int], object] = lambda pictures: None,
+) -> Demo:
+    """Draw what is missing of a demo in the folder `dest` and return what is there then.
+
+    `count` pictures per domain to train on, `test_count` to test on. `advance` is called with the number of scenes
+    done since the last call, 2 × (`count` + `test_count`) in all. Running again draws only what is missing and removes
+    nothing. Raises `UsageError` for numbers out of range, and when `dest` holds something else or a demo with another
+    seed or size.
+    """
+    for option, value, least in (
+        ("--count", count, 0),
+        ("--test-count", test_count, 0),
+        ("--size", size, SMALLEST),
+        ("--seed", seed, 0),
+    ):
+        if value < least:
+            raise UsageError(f"{option} {value} is too small; the least is {least}")
+    root = make_folder(dest, "DEST")
+    there = _present(root)
+    if there and (there.size, there.seed) != (size, seed):
+        raise UsageError(
+            f"{root} holds a demo of --size {there.size} --seed {there.seed}; ask for the same, or name another folder"
+        )
+    demo = Demo(max(count, there.count), max(test_count, there.test_count), size, seed) if there else None
+    demo = demo or Demo(count, test_count, size, seed)
+    # Before the first picture, so that a run that was interrupted is known for ours and completed by the next
+    write_json(root / MANIFEST, {"format": "cyclegan-demo", "version": VERSION, **vars(demo)})
+    for folder in ("trainA", "trainB", "testA", "testB", "truth/testA", "truth/testB", "truth/maskA", "truth/maskB"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for domain in _DOMAINS:
+        for index in range(count):
+            _write_scene(root, seed, "train", domain, index, size)
+            advance(1)
+        for index in range(test_count):
+            _write_scene(root, seed, "test", domain, index, size)
+            advance(1)
+    return demo
+
+
+def _write_scene(root: Path, seed: int, split: Split, domain: Domain, index: int, size: int) -> None:
+    """The files of one scene, unless all are there: each is written whole or not at all, so what is there is right."""
+    name = f"{index:04d}.png"
+    shown, other = ("plain", "striped") if domain == "a" else ("striped", "plain")
+    contents = {f"{split}{domain.upper()}": shown}
+    if split == "test":
+        contents |= {f"truth/test{domain.upper()}": other, f"truth/mask{domain.upper()}": "coat"}
+    if all((root / folder / name).exists() for folder in contents):
+        return
+    pair = scene(seed, split, domain, index, size)
+    for folder, content in contents.items():
+        write_image(root / folder / name, getattr(pair, content))
+
+
+def _present(root: Path) -> Demo | None:
+    """The demo that is in `root` already, or None for an empty folder (hidden files aside)."""
+    if not any(not entry.name.startswith(".") for entry in root.iterdir()):
+        return None
+    try:
+        manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        if (manifest["format"], manifest["version"]) == ("cyclegan-demo", VERSION):
+            return Demo(*(int(manifest[key]) for key in ("count", "test_count", "size", "seed")))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # no manifest, or one of something else
+    raise UsageError(f"{root} is not empty and holds something else; name a new or an empty folder")

@@ -1,0 +1,1 @@
+"""Worker processes that read and prepare pictures, and the buffers they fill."""

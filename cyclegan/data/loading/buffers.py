@@ -1,0 +1,138 @@
+"""Memory that the training process and its workers share, forked or spawned.
+
+It is a file without a name, in memory where the system has such files. /dev/shm, by which torch passes tensors from
+workers, is not used: it is 64 MB in many containers, and who writes to it when it is full dies of SIGBUS.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import mmap
+import os
+import tempfile
+import weakref
+from multiprocessing.reduction import DupFd
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class SharedFile:
+    """`length` bytes, all zero, that nothing is taken for before they are written; it ends with its last process.
+
+    Written by `write`, which fails in words where memory, or the disk behind the file, runs out; a mapping of what
+    was never written must only be read. Raises `OSError` where the system grants no such file.
+    """
+
+    def __init__(self, length: int) -> None:
+        self._own(_nameless_file(), length)
+        os.ftruncate(self.descriptor, length)
+
+    def _own(self, descriptor: int, length: int) -> None:
+        self.descriptor = descriptor
+        self.length = length
+        weakref.finalize(self, os.close, descriptor)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"descriptor": DupFd(self.descriptor), "length": self.length}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._own(state["descriptor"].detach(), state["length"])
+
+    def map(self, protection: int) -> mmap.mmap:
+        """All of it as memory."""
+        return mmap.mmap(self.descriptor, self.length, prot=protection)
+
+    def read(self, count: int, offset: int) -> bytes:
+        """Some bytes, with whatever another process has written last."""
+        return os.pread(self.descriptor, count, offset)
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        """Some bytes, within the length."""
+        assert offset + len(data) <= self.length, (offset, len(data), self.length)
+        written = os.pwrite(self.descriptor, data, offset)
+        if written < len(data):
+            raise OSError(f"{written} of {len(data)} bytes written")
+
+
+class Slots:
+    """Arrays of equal shape and type, numbered from 0, into which workers draw and out of which nothing is copied.
+
+    The training process takes a slot, has a worker draw into it, and lends it to whoever uses the pictures; when the
+    last tensor that shows any of it is gone, the slot can be taken again. One set of slots serves one iteration.
+    """
+
+    def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype | type = np.uint8) -> None:
+        self._shape = (count, *shape)
+        self._dtype = np.dtype(dtype)
+        self._file = SharedFile(math.prod(self._shape) * self._dtype.itemsize)
+        self._free: list[int] = []  # those that were in use; the lowest first, whose memory is warm
+        self._fresh = iter(range(count))
+        self._array: np.ndarray | None = None  # mapped when first needed, in each process for itself
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_shape": self._shape, "_dtype": self._dtype, "_file": self._file, "_array": None}
+
+    def take(self) -> int | None:
+        """A slot that nobody uses, or None where there is none."""
+        if self._free:
+            return heapq.heappop(self._free)
+        slot = next(self._fresh, None)
+        if slot is not None:
+            size = math.prod(self._shape[1:]) * self._dtype.itemsize
+            try:
+                self._file.write(bytes(size), slot * size)  # a worker writes through a mapping, and could not say
+            except OSError:
+                return None
+        return slot
+
+    def __getitem__(self, slot: int) -> np.ndarray:
+        if self._array is None:
+            memory = self._file.map(mmap.PROT_READ | mmap.PROT_WRITE)
+            self._array = np.frombuffer(memory, self._dtype).reshape(self._shape)
+        return self._array[slot]
+
+    def lend(self, slot: int) -> Tensor:
+        """What lies in a slot that was taken; the slot is free again when this tensor and all its views are gone."""
+        array = self[slot]
+        weakref.finalize(array, heapq.heappush, self._free, slot).atexit = False
+        return torch.from_numpy(array)
+
+
+def _nameless_file() -> int:
+    if hasattr(os, "memfd_create"):  # Linux
+        return os.memfd_create("cyclegan")
+    descriptor, name = tempfile.mkstemp()
+    os.unlink(name)
+    return descriptor
+
+
+class Layout(NamedTuple):
+    """How the pictures of a step lie one behind the other: those of A, then those of B, each channel a plane."""
+
+    batch: int  # pictures of each domain
+    channels: tuple[int, int]  # of a picture of A, and of one of B
+    size: int  # of the crop
+    dtype: np.dtype
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of a step."""
+        return self.batch * sum(self.channels), self.size, self.size
+
+    @property
+    def nbytes(self) -> int:
+        """Of a step."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def split(self, step: Any) -> tuple[Any, Any]:
+        """An array or tensor of `shape` as those of A and of B, batch × channels × size × size, not copied."""
+        planes = self.batch * self.channels[0]
+        a, b = (
+            part.reshape(self.batch, channels, self.size, self.size)
+            for part, channels in zip((step[:planes], step[planes:]), self.channels, strict=True)
+        )
+        return a, b

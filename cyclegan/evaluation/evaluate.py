@@ -1,0 +1,257 @@
+"""The two things that `cyclegan evaluate` does: measure a model on what its run held out, or two folders."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cyclegan.config import resolve
+from cyclegan.data.sets import Pictures, find_domains
+from cyclegan.errors import UsageError
+from cyclegan.evaluation import protocol
+from cyclegan.evaluation.evaluate_folders import answer, common_size, in_order_of, names_in, pairs
+from cyclegan.evaluation.evaluated_model import Subject, find_subject
+from cyclegan.evaluation.evaluator import Bench, OneWay
+from cyclegan.evaluation.features import Extractor, Wanted, load_extractor
+from cyclegan.evaluation.features.classifier import FEWEST, MOST, SURE, Judge, find_judge
+from cyclegan.evaluation.gallery import write_gallery
+from cyclegan.evaluation.image_set import Squares
+from cyclegan.evaluation.metrics.label_maps import read_colours
+from cyclegan.evaluation.metrics.lpips import LPIPS
+from cyclegan.evaluation.metrics.paired import Answers
+from cyclegan.evaluation.printing import protocol_lines, side_by_side, sure, way
+from cyclegan.models import is_run
+from cyclegan.system.devices import is_exact, pick_device, prepare
+from cyclegan.translation import Translator
+
+JUDGE = "judge"
+
+log = logging.getLogger("cyclegan")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What both ways of measuring take, in the words of the command line."""
+
+    features: Wanted = field(default_factory=lambda: Wanted(JUDGE))
+    size: int | None = None
+    seed: int = 0
+    max_pictures: int | None = None
+    truth: Path | None = None
+    labels: Path | None = None
+    lpips: tuple[Path, Path] | None = None
+    threshold: float = 16.0
+    device: str = "auto"
+    precision: str = "auto"
+    places: Mapping[str, str | None] = field(default_factory=dict)  # --data, --a, --b, --test-a, --test-b
+
+    def answers(self) -> Callable[[], Answers]:
+        """What makes the empty count of paired figures; files that it needs are read now. `UsageError` for bad ones."""
+        if self.truth is None and (self.labels or self.lpips):
+            raise UsageError(f"--{'labels' if self.labels else 'lpips'} compares with the truth; give --truth DIR too")
+        colours = None if self.labels is None else read_colours(self.labels)
+        return partial(Answers, self.threshold, None if self.lpips is None else LPIPS(*self.lpips), colours)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Figures by name, how they came about, and both as lines to read."""
+
+    figures: dict[str, float]
+    protocol: dict[str, Any]
+    lines: tuple[str, ...]
+    run: Path | None = None
+    best: dict[str, tuple[dict[str, float], dict[str, Any]]] = field(default_factory=dict)  # figures and protocol
+
+
+def measure_model(path: Path, directions: tuple[str, ...] | None, options: Options) -> Result:
+    """The figures of the model in `path`, a run or one of its checkpoints, in `directions`, or all that it has.
+
+    Of a run the last generators are measured, beside them the best that it has kept, and RUN/gallery shows what the
+    last ones make. `--truth` holds the answers for the first direction. Raises `UsageError` and `CycleganError` in the
+    words of the command.
+    """
+    device = _prepared(options)
+    answers = options.answers()
+    subject = find_subject(path, options.places)
+    engines = subject.translators(options.device, options.precision)
+    lacking = [direction for direction in directions or () if direction not in engines]
+    if lacking:
+        raise UsageError(f"--direction {lacking[0]}: {path} holds only {' and '.join(engines)}; ask for that")
+    directions = directions or tuple(engines)
+    size = options.size or subject.size()
+    held_out = {domain: squares.read() for domain, squares in subject.held_out(size, options.max_pictures).items()}
+    training = subject.training(size, MOST)
+    extractor, judge = _judges(options, training, device)
+    truth = {}
+    if options.truth is not None:
+        there = in_order_of(held_out[directions[0][0]], options.truth, "--truth")
+        truth[directions[0]] = Squares(there.root, there.names, size, nearest=options.labels is not None, whole=True)
+    bench = Bench(held_out, training, extractor, judge, seed=options.seed, truth=truth, answers=answers)
+    figures = bench.measure(engines, directions)
+    domains = subject.domains
+    existing = {"a": len(domains.test_a), "b": len(domains.test_b)}
+    learned = {"a": len(domains.train_a), "b": len(domains.train_b)}
+    method = {
+        "directions": list(directions),
+        "pictures": {
+            **{f"held out {d.upper()}": protocol.of_pictures(held_out[d], existing[d]) for d in "ab"},
+            **{f"learned from {d.upper()}": protocol.of_pictures(training[d], learned[d]) for d in "ab"},
+        },
+        "truth": None if options.truth is None else str(options.truth),
+        "computed": {"device": str(device), "precision": options.precision},
+        **_method(options, extractor, judge, size),
+    }
+    measured, best = [(subject, figures)], {}
+    if is_run(path):
+        _write_gallery(path, subject, held_out, engines, judge)
+        for metric, other in subject.best().items():
+            # Measured once only, where the last, or those that are the best by two figures, are the same
+            known = [found for one, found in measured if one.is_the_same_as(other)]
+            others = other.translators(options.device, options.precision)
+            found = known[0] if known else bench.measure(others, directions)
+            measured.append((other, found))
+            best[metric] = (found, {"checkpoint": other.checkpoint(), **method})
+    said = {"checkpoint": subject.checkpoint(), **method}
+    lines = _model_lines(measured, said, directions, subject.names)
+    return Result(figures, said, tuple(lines), subject.run, best)
+
+
+def measure_folders(fake: Path, real: Path | None, source: Path | None, direction: str, options: Options) -> Result:
+    """The figures of the pictures in `fake` beside those in `real`, and beside their truth where there is one.
+
+    `source` holds the untranslated inputs, by the same names. `direction` says which domain they were translated to.
+    """
+    if real is None and options.truth is None:
+        raise UsageError("--fake alone compares with nothing; give --real DIR, --truth DIR, or both")
+    device = _prepared(options)
+    answers = options.answers()()
+    figures: dict[str, float] = {}
+    said: dict[str, Any] = {"pictures": {}, "truth": None if options.truth is None else str(options.truth)}
+    extractor = judge = size = None
+    domain_names = {"a": "A", "b": "B"}
+    if real is not None:
+        named = {"--fake": fake, "--real": real} | ({"--source": source} if source else {})
+        size = options.size or common_size(named)
+        fakes, reals = (_some(folder, option, size, options) for option, folder in list(named.items())[:2])
+        sources = None if source is None else in_order_of(fakes, source, "--source").read()
+        training, domain_names = _domains(options, size)
+        for option, judged in (("--real", reals), ("--source", sources)):
+            if judged is not None:
+                _refuse_learned(option, judged, training)
+        extractor, judge = _judges(options, training, device)
+        one = OneWay(direction[1], reals, sources, training.get(direction[1]), extractor, judge, seed=options.seed)
+        figures |= one.figures(pairs(fakes, sources))
+        for role, squares in (("translated", fakes), ("real", reals), ("untranslated", sources)):
+            if squares is not None:
+                said["pictures"][role] = protocol.of_pictures(squares, len(names_in(squares.root, f"--{role}")))
+    if options.truth is not None:
+        count = answer(fake, options.truth, answers, options.size, lambda done, total: None)
+        figures |= answers.figures()
+        said["pictures"]["with a truth"] = {"folder": str(fake), "count": count, "of": count, "unreadable": 0}
+    said |= _method(options, extractor, judge, size or options.size)
+    source_name, target_name = (domain_names[domain] for domain in direction)
+    lines = [*way(figures, (source_name, target_name), "", "", ""), *_epilogue(said)]
+    return Result(figures, said, tuple(lines))
+
+
+def _prepared(options: Options) -> torch.device:
+    device = pick_device(options.device)
+    prepare(device, exact=is_exact(options.precision))
+    return device
+
+
+def _some(folder: Path, option: str, size: int, options: Options) -> Squares:
+    return Squares.of(Pictures(folder, tuple(names_in(folder, option))), size, options.max_pictures).read()
+
+
+def _domains(options: Options, size: int) -> tuple[dict[str, Squares], dict[str, str]]:
+    """The pictures that a judge may learn from, and what the domains are called, where --data or --a and --b say so."""
+    given = {name: value for name, value in options.places.items() if value is not None}
+    if not given:
+        return {}, {"a": "A", "b": "B"}
+    config = resolve([given])
+    found = find_domains(config)
+    training = {"a": Squares.of(found.train_a, size, MOST), "b": Squares.of(found.train_b, size, MOST)}
+    folders = {"a": config.a, "b": config.b}
+    return training, {domain: Path(folder).name if folder else domain.upper() for domain, folder in folders.items()}
+
+
+def _refuse_learned(option: str, judged: Squares, training: Mapping[str, Squares]) -> None:
+    """`UsageError` where a judge would judge pictures that it learned from, and of course know them."""
+    learned = {path.resolve() for squares in training.values() for path in squares.paths()}
+    known = sum(path.resolve() in learned for path in judged.paths())
+    if known:
+        raise UsageError(
+            f"{option}: {known} of {len(judged)} pictures in {judged.root} are among those that the judge learns from; "
+            "give held-out ones"
+        )
+
+
+def _judges(options: Options, training: Mapping[str, Squares], device: torch.device) -> tuple[Extractor, Judge | None]:
+    """What gives the features, and the judge, where there are pictures enough to teach one."""
+    wanted = options.features
+    if wanted.name != JUDGE:  # first, since it may fail, and a judge takes minutes
+        extractor = load_extractor(wanted, device)
+        few = [squares for squares in training.values() if len(squares) < FEWEST]
+        if few:
+            log.warning("no judge: %s has only %d pictures to learn from", few[0].root, len(few[0]))
+        judge = (
+            None if few or not training else find_judge(training["a"], training["b"], seed=options.seed, device=device)
+        )
+        return extractor, judge
+    if not training:
+        raise UsageError(
+            "--features judge: it learns from real pictures of both domains, others than it judges; give --data DIR, "
+            "or --a and --b, or use --features inception"
+        )
+    judge = find_judge(training["a"], training["b"], seed=options.seed, device=device)
+    return judge.extractor(), judge
+
+
+def _method(options: Options, extractor: Extractor | None, judge: Judge | None, size: int | None) -> dict[str, Any]:
+    return protocol.of_method(extractor, judge, size=size, seed=options.seed, threshold=options.threshold)
+
+
+def _write_gallery(
+    run: Path, subject: Subject, held_out: Mapping[str, Squares], engines: Mapping[str, Translator], judge: Judge | None
+) -> None:
+    """Pictures for people to look at; a folder that cannot be written to is no reason to keep back the figures."""
+    step = int(subject.model.info.get("step", 0))
+    try:
+        write_gallery(run / "gallery", held_out, engines, judge, step=step, which=subject.which)
+    except OSError as error:
+        log.warning("the gallery of translations could not be written (%s)", error.strerror or error)
+
+
+def _model_lines(
+    measured: list[tuple[Subject, dict[str, float]]],
+    said: Mapping[str, Any],
+    directions: tuple[str, ...],
+    names: Mapping[str, str],
+) -> Iterator[str]:
+    """All of the first; beside it what tells it from the others, if there are any."""
+    figures = measured[0][1]
+    for direction in directions:
+        source, target = tuple(direction)
+        yield f"{names[source]} to {names[target]}"
+        suffixes = (f"_{direction}", f"_{source}", f"_{target}")
+        yield from (f"  {line}" for line in way(figures, (names[source], names[target]), *suffixes))
+        yield ""
+    if len(measured) > 1:
+        yield from side_by_side([(one.checkpoint(), found) for one, found in measured], names, directions)
+        yield ""
+    yield from _epilogue(said)
+
+
+def _epilogue(said: Mapping[str, Any]) -> Iterator[str]:
+    about = sure(said, SURE)
+    if about is not None:
+        yield about
+    yield from protocol_lines(said)

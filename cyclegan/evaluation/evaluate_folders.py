@@ -1,0 +1,79 @@
+"""Two folders of pictures, translated ones and real ones, wherever they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from cyclegan.errors import UsageError
+from cyclegan.evaluation.image_set import Squares, square
+from cyclegan.evaluation.metrics.paired import Answers, by_stem, matched
+from cyclegan.images import list_images, read_image, stored_size
+
+
+def names_in(folder: Path, option: str) -> list[str]:
+    """The pictures below a folder; `UsageError`, naming the option, where there is none."""
+    if not folder.is_dir():
+        raise UsageError(f"{option}: {folder} is not a folder; name the one that holds the pictures")
+    names = list_images(folder)
+    if not names:
+        raise UsageError(f"{option}: {folder} holds no picture; name the folder that holds them")
+    return names
+
+
+def common_size(folders: dict[str, Path]) -> int:
+    """The shorter side of the pictures in all folders, which have to be of one size; `UsageError` otherwise.
+
+    `folders` are by the option that named them. Only headers are read.
+    """
+    sizes: dict[tuple[int, int], Path] = {}
+    for option, folder in folders.items():
+        for name in names_in(folder, option):
+            sizes.setdefault(stored_size(folder / name), folder / name)
+    if len(sizes) > 1:
+        (first, here), (second, there) = list(sizes.items())[:2]
+        raise UsageError(
+            f"the pictures are of different sizes ({here} is {first[1]}×{first[0]}, {there} is "
+            f"{second[1]}×{second[0]}); give --size N to scale all to squares of N pixels"
+        )
+    return min(next(iter(sizes)))
+
+
+def in_order_of(squares: Squares, folder: Path, option: str) -> Squares:
+    """The pictures of `folder` with the names of those in `squares`, in their order; `UsageError` where one lacks."""
+    names = matched(squares.names, by_stem(names_in(folder, option), folder, option), folder, option)
+    return Squares(folder, names, squares.size, whole=True)
+
+
+def pairs(fakes: Squares, sources: Squares | None) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """Batches of translations, each with its inputs where there are any."""
+    if sources is None:
+        for batch in fakes.batches():
+            yield None, batch
+        return
+    yield from zip(sources.batches(), fakes.batches(), strict=True)
+
+
+def answer(fake: Path, truth: Path, answers: Answers, size: int | None, on_progress: Callable[[int, int], None]) -> int:
+    """Add all pictures of `fake` with those of the same names in `truth`, as stored, or as squares of `size`.
+
+    How many there were. Raises `UsageError` for names that do not match and for pictures of different sizes.
+    """
+    names = tuple(names_in(fake, "--fake"))
+    truths = matched(names, by_stem(names_in(truth, "--truth"), truth, "--truth"), truth)
+    for number, (name, true_name) in enumerate(zip(names, truths, strict=True)):
+        picture, right = read_image(fake / name), read_image(truth / true_name)
+        if size is not None:
+            nearest = answers.colours is not None
+            picture, right = (np.ascontiguousarray(square(image, size, nearest=nearest)) for image in (picture, right))
+        if picture.shape != right.shape:
+            raise UsageError(
+                f"--truth: {truth / true_name} is {right.shape[1]}×{right.shape[0]} and {fake / name} is "
+                f"{picture.shape[1]}×{picture.shape[0]}; give a truth of the same size, or --size N to scale both"
+            )
+        answers.add(picture, right)
+        on_progress(number + 1, len(names))
+    return len(names)

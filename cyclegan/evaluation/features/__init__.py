@@ -1,0 +1,184 @@
+"""What turns pictures into points: the networks whose features are compared, one table of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cyclegan.errors import CycleganError, UsageError, nearest
+from cyclegan.evaluation.features.program_files import load_program
+from cyclegan.evaluation.features.weights_files import fill, read_weights
+from cyclegan.system.files import file_sha256
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation
+BACKBONE_SIDE = 224
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Pictures to features: `extractor(uint8 NCHW on any device)` is float32 N × D on the CPU.
+
+    `name`, `sha256` (of the file of the weights) and `how` (what happens to a picture first) are for the protocol: two
+    figures can be compared only where all three agree.
+    """
+
+    name: str
+    sha256: str
+    how: str
+    network: Callable[[Tensor], Tensor]
+    prepare: Callable[[Tensor], Tensor]
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Tensor) -> Tensor:
+        with _exactly(self.device):
+            made: Any = self.network(self.prepare(pictures.to(self.device)))
+        return check_features(made, len(pictures), self.name).float().cpu()
+
+    def of_all(self, batches: Iterable[Tensor]) -> Tensor:
+        """The features of pictures that come in batches, N × D."""
+        return torch.cat([self(batch) for batch in batches])
+
+
+@contextlib.contextmanager
+def _exactly(device: torch.device) -> Iterator[None]:
+    """fp32 as it is written, for a while: on a GPU the process may have asked for TF32, whose three digits move FID."""
+    if device.type != "cuda":
+        yield
+        return
+    settings = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        for setting in settings:
+            setting.fp32_precision = "ieee"
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
+
+
+def check_features(made: Any, count: int, name: str) -> Tensor:
+    """What an extractor gave for `count` pictures, as finite N × D; maps of features are averaged over their pixels."""
+    if isinstance(made, tuple | list) and len(made) == 1:
+        made = made[0]
+    if not isinstance(made, Tensor) or made.ndim not in (2, 4) or len(made) != count:
+        got = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+        raise UsageError(
+            f"--features {name}: it gave {got} for {count} pictures; it has to give N × D features, or N × D × H × W"
+        )
+    features = made.mean(dim=(2, 3)) if made.ndim == 4 else made
+    if not features.isfinite().all():
+        raise CycleganError(f"--features {name}: it gave features that are not numbers; use another extractor")
+    return features
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How an extractor was asked for: `--features`, and what goes with it."""
+
+    name: str
+    weights: Path | None = None
+    download: bool = False
+    random: bool = False
+    trust: bool = False
+    seed: int = 0
+
+
+def load_extractor(wanted: Wanted, device: torch.device) -> Extractor:
+    """The extractor that `--features` names: `inception`, a network of torchvision, or a file.
+
+    The judge is no file and needs pictures to learn from, see `cyclegan.evaluation.features.classifier`. Raises `UsageError`.
+    """
+    if wanted.name in EXTRACTORS:
+        return EXTRACTORS[wanted.name](wanted, device)
+    if wanted.name in _backbones():
+        return _backbone(wanted, device)
+    path = Path(wanted.name)
+    if path.suffix or "/" in wanted.name or path.exists():
+        return _program(wanted, device)
+    known = ["judge", *EXTRACTORS, *_backbones()]
+    raise UsageError(
+        f"--features: {wanted.name!r} is neither a file nor a known network"
+        + (nearest(wanted.name, known) if "did you mean" in nearest(wanted.name, known) else "")
+        + "; use judge, inception, a network of torchvision such as resnet50, or a TorchScript or torch.export file"
+    )
+
+
+def _inception(wanted: Wanted, device: torch.device) -> Extractor:
+    from cyclegan.evaluation.features import inception
+
+    path = inception.find_weights(wanted.weights, download=wanted.download)
+    network = inception.load_inception(path).to(device)
+    digest = file_sha256(path)
+    known = "the weights of FID" if digest == inception.SHA256 else "weights of your own, not those of FID"
+    how = f"bilinear to {inception.SIDE} px without antialiasing, as pytorch-fid; {known}"
+    return Extractor("inception", digest, how, network, inception.prepare, device)
+
+
+EXTRACTORS: dict[str, Callable[[Wanted, torch.device], Extractor]] = {"inception": _inception}
+
+
+def _backbones() -> list[str]:
+    from torchvision import models
+
+    return models.list_models(module=models)
+
+
+def _backbone(wanted: Wanted, device: torch.device) -> Extractor:
+    """A classifier of torchvision up to its last linear layer, of which it gives what goes in."""
+    from torchvision import models
+
+    if wanted.weights is None and not wanted.random:
+        raise UsageError(
+            f"--features {wanted.name}: give its weights by --weights FILE (a state_dict, as torchvision has them), "
+            "or --random-features for untrained ones, whose figures compare with nothing but themselves"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(wanted.seed)
+        kinds = {"init_weights": False} if wanted.name in ("googlenet", "inception_v3") else {}
+        network: nn.Module = models.get_model(wanted.name, weights=None, **kinds)
+    digest = f"{RANDOM}, seed {wanted.seed}"
+    if wanted.weights is not None:
+        option = f"--features {wanted.name}"
+        fill(network, read_weights(wanted.weights, option), wanted.weights, option)
+        digest = file_sha256(wanted.weights)
+    if not _cut(network):
+        raise UsageError(f"--features {wanted.name}: it does not end in a linear layer; use another")
+    how = f"bilinear to {BACKBONE_SIDE} px, antialiased, normalised as for ImageNet; the input of the last linear layer"
+    return Extractor(wanted.name, digest, how, network.eval().to(device), _as_for_imagenet, device)
+
+
+def _cut(network: nn.Module) -> bool:
+    """Replace the last linear layer by an identity; whether there was one."""
+    for name, module in reversed(list(network.named_modules())):
+        if isinstance(module, nn.Linear):
+            parent, _, leaf = name.rpartition(".")
+            setattr(network.get_submodule(parent), leaf, nn.Identity())
+            return True
+    return False
+
+
+def _as_for_imagenet(pictures: Tensor) -> Tensor:
+    scaled = F.interpolate(
+        pictures.float() / 255, (BACKBONE_SIDE, BACKBONE_SIDE), mode="bilinear", align_corners=False, antialias=True
+    )
+    mean, std = (torch.tensor(values, device=pictures.device)[:, None, None] for values in IMAGENET)
+    return (scaled - mean) / std
+
+
+def _program(wanted: Wanted, device: torch.device) -> Extractor:
+    path = Path(wanted.name)
+    network, kind = load_program(path, device, trust=wanted.trust)
+    return Extractor(path.name, file_sha256(path), f"{kind}, given [0, 1]", network, _in_zero_one, device)
+
+
+def _in_zero_one(pictures: Tensor) -> Tensor:
+    return pictures.float() / 255

@@ -1,0 +1,156 @@
+"""The judge: a small classifier of our own, for laboratories with no network and figures that say something plain.
+
+It learns once per data set to tell real pictures of A from real ones of B. Its verdict is the share of pictures taken
+for B; what comes before its last layer are features for FID, KID and distances.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from cyclegan.errors import UsageError
+from cyclegan.evaluation.features import Extractor
+from cyclegan.evaluation.features.classifier_training import SIDE, JudgeNetwork, school, shrunk
+from cyclegan.evaluation.image_set import Squares
+from cyclegan.system.files import atomic_write, cache_folder
+
+VERSION = 2  # of all that a cached judge depends on beside the pictures, the size and the seed
+FEWEST = 10  # pictures of a domain: two to stop by, two to be marked with, the rest to learn from
+MOST = 1000  # pictures of a domain it learns from: more make it slower to read them and hardly better
+SURE = 0.75  # held-out accuracy below which its verdict means little
+
+log = logging.getLogger("cyclegan")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Tells pictures of A from pictures of B.
+
+    `accuracy` is the share told rightly, the mean over both domains, of real pictures that it neither learned from nor
+    was stopped by; `about` says how it came to be.
+    """
+
+    network: JudgeNetwork
+    accuracy: float
+    sha256: str
+    about: dict[str, Any]
+    device: torch.device
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it tells the domains apart well enough for its verdict to mean something."""
+        return self.accuracy >= SURE
+
+    @torch.inference_mode()
+    def taken_for_b(self, pictures: Tensor) -> Tensor:
+        """For each of uint8 N × 3 × S × S pictures whether it is taken for one of B: N booleans, on the CPU."""
+        return self.network.verdict(shrunk(pictures).to(self.device)).cpu()
+
+    def share(self, batches: Iterable[Tensor], domain: str) -> float:
+        """The share of pictures, in batches, that are taken for those of `domain`, "a" or "b"."""
+        verdicts = torch.cat([self.taken_for_b(batch) for batch in batches])
+        of_b = float(verdicts.double().mean())
+        return {"a": 1 - of_b, "b": of_b}[domain]
+
+    def extractor(self) -> Extractor:
+        """Its features, 256 of them, for FID, KID and distances."""
+        how = f"bicubic to {SIDE} px, antialiased, 8 bits; what comes before the last layer of the judge"
+        return Extractor("judge", self.sha256, how, self.network.features, shrunk, self.device)
+
+
+def find_judge(a: Squares, b: Squares, *, seed: int = 0, device: torch.device | None = None) -> Judge:
+    """The judge of the training pictures `a` and `b`: the one that learned from them before, or else a new one.
+
+    It must never have seen what it is going to judge, so give training pictures and never held-out ones. They go the
+    way of what it judges, through the same squares. Cached judges lie below `cyclegan.system.files.cache_folder()`, by the
+    names, sizes and times of the files, the size of the squares and the seed; where that cannot be written to, it
+    learns again next time. Raises `UsageError` for fewer than 10 pictures of a domain.
+    """
+    device = device or torch.device("cpu")
+    for squares in (a, b):
+        if len(squares) < FEWEST:
+            raise UsageError(
+                f"the judge needs at least {FEWEST} pictures of each domain to learn from, and {squares.root} has "
+                f"{len(squares)}; use other --features, such as inception"
+            )
+    file = cache_folder() / "judges" / f"{_key(a, b, seed)}.safetensors"
+    known = _read(file, device)
+    if known is not None:
+        return known
+    log.info(
+        "teaching a judge to tell %s from %s by %d + %d pictures, once for this data set; some minutes on a processor",
+        *(a.root, b.root, len(a), len(b)),
+    )
+    began = time.monotonic()
+    pictures = [torch.cat([shrunk(batch) for batch in squares.batches()]) for squares in (a, b)]
+    learned = school(pictures[0], pictures[1], seed=seed, device=device)
+    about = {
+        "version": VERSION,
+        "accuracy": learned.accuracy,
+        "seed": seed,
+        "steps": learned.steps,
+        "learned_from": list(learned.learned),
+        "marked_with": list(learned.marked),
+        "squares": a.size,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    tensors = {name: value.cpu().contiguous() for name, value in learned.network.state_dict().items()}
+    data = save(tensors, {"about": json.dumps(about)})
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(file, data, durable=False)
+    except OSError as error:
+        log.warning("the judge could not be kept in %s (%s); it will learn anew", file.parent, error.strerror or error)
+    log.info("the judge tells %.1f %% of other pictures rightly", 100 * learned.accuracy)
+    return Judge(learned.network, learned.accuracy, _digest(tensors), about, device)
+
+
+def _read(file: Path, device: torch.device) -> Judge | None:
+    """A judge from the cache; None where there is none, or none that is whole."""
+    try:
+        with safe_open(file, framework="pt", device="cpu") as opened:
+            about = json.loads((opened.metadata() or {})["about"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and a trainer may be asking
+            network = JudgeNetwork()
+        network.load_state_dict(tensors)
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):  # not there, cut short, of another version
+        return None
+    network.eval().requires_grad_(False).to(device)
+    return Judge(network, float(about["accuracy"]), _digest(tensors), about, device)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of the weights, in the order of their names: the same from the cache and from the school."""
+    hasher = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        hasher.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return hasher.hexdigest()
+
+
+def _key(a: Squares, b: Squares, seed: int) -> str:
+    """A name for everything a judge follows from. Times too: raw pixels have equal sizes whatever they show."""
+    hasher = hashlib.sha256(f"{VERSION} {seed} {a.size} {b.size}\n".encode())
+    for squares in (a, b):
+        for name, path in zip(squares.names, squares.paths(), strict=True):
+            facts = (-1, -1)
+            with contextlib.suppress(OSError):  # a link to nowhere is passed over in reading
+                status = path.stat()
+                facts = (status.st_size, status.st_mtime_ns)
+            hasher.update(os.fsencode(name) + repr(facts).encode())
+        hasher.update(b"\n")
+    return hasher.hexdigest()[:40]

@@ -1,0 +1,171 @@
+"""The Inception-v3 that FID is defined by: the network of 2015 with its weights as pytorch-fid hands them on.
+
+The published figures rest on the weights of one file of TensorFlow. Its network differs from torchvision's in the
+pooling alone: averages leave the padding out, and the last block takes the maximum. The layout of the weights is that
+of pytorch-fid (https://github.com/mseitzer/pytorch-fid), so is the scaling to 299 pixels: bilinear, not antialiased.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import inception
+
+from cyclegan.errors import CycleganError, UsageError
+from cyclegan.evaluation.features.weights_files import fill, read_weights
+from cyclegan.system.files import atomic_write, cache_folder
+
+ADDRESS = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+BYTES = 95_628_359
+VARIABLE = "CYCLEGAN_INCEPTION"
+SIDE = 299
+CLASSES = 1008  # of the file; the last layer is loaded and not used
+_PIECE = 2**20  # bytes fetched at a time
+_PATIENCE_S = 30  # without an answer
+
+log = logging.getLogger("cyclegan")
+
+
+def _average(x: Tensor) -> Tensor:
+    """The mean over 3 × 3 pixels, at the border over those that are there."""
+    return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def _maximum(x: Tensor) -> Tensor:
+    return F.max_pool2d(x, 3, stride=1, padding=1)
+
+
+class _BlockA(inception.InceptionA):
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        return [
+            self.branch1x1(x),
+            self.branch5x5_2(self.branch5x5_1(x)),
+            self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x))),
+            self.branch_pool(_average(x)),
+        ]
+
+
+class _BlockC(inception.InceptionC):
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
+        return [
+            self.branch1x1(x),
+            self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x))),
+            self.branch7x7dbl_5(self.branch7x7dbl_4(double)),
+            self.branch_pool(_average(x)),
+        ]
+
+
+class _BlockE(inception.InceptionE):
+    pool: Callable[[Tensor], Tensor] = staticmethod(_average)
+
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        single = self.branch3x3_1(x)
+        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
+        return [
+            self.branch1x1(x),
+            torch.cat([self.branch3x3_2a(single), self.branch3x3_2b(single)], 1),
+            torch.cat([self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double)], 1),
+            self.branch_pool(self.pool(x)),
+        ]
+
+
+class _LastBlock(_BlockE):
+    pool = staticmethod(_maximum)
+
+
+class FIDInception(inception.Inception3):
+    """N × 3 × 299 × 299 in [-1, 1] -> 1008 classes; once `fc` is an identity, the 2048 features of FID."""
+
+    def __init__(self) -> None:
+        super().__init__(num_classes=CLASSES, aux_logits=False, init_weights=False)
+        self.Mixed_5b = _BlockA(192, pool_features=32)
+        self.Mixed_5c = _BlockA(256, pool_features=64)
+        self.Mixed_5d = _BlockA(288, pool_features=64)
+        self.Mixed_6b = _BlockC(768, channels_7x7=128)
+        self.Mixed_6c = _BlockC(768, channels_7x7=160)
+        self.Mixed_6d = _BlockC(768, channels_7x7=160)
+        self.Mixed_6e = _BlockC(768, channels_7x7=192)
+        self.Mixed_7b = _BlockE(1280)
+        self.Mixed_7c = _LastBlock(2048)
+
+
+def load_inception(weights: Path) -> nn.Module:
+    """The network with the weights in `weights`, in evaluation mode; N × 3 × 299 × 299 in [-1, 1] -> N × 2048.
+
+    Raises `UsageError` for a file that is not there or holds something else; nothing in it is run.
+    """
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and a trainer may be asking
+        network = FIDInception()
+    fill(network, read_weights(weights, "--features inception"), weights, "--features inception")
+    network.fc = nn.Identity()
+    return network.eval()
+
+
+def prepare(pictures: Tensor) -> Tensor:
+    """uint8 NCHW -> what the network takes, as pytorch-fid does it."""
+    scaled = F.interpolate(pictures.float() / 255, (SIDE, SIDE), mode="bilinear", align_corners=False)
+    return scaled * 2 - 1
+
+
+def find_weights(given: Path | None, *, download: bool) -> Path:
+    """The file of weights: `given`, else that of $CYCLEGAN_INCEPTION, else the one downloaded before, or now.
+
+    Without `download` nothing is ever fetched: `UsageError` says what to do.
+    """
+    if given is None and os.environ.get(VARIABLE):
+        given = Path(os.environ[VARIABLE])
+    if given is not None:
+        return given
+    kept = cache_folder() / "inception" / Path(ADDRESS).name
+    if kept.is_file():
+        return kept
+    if not download:
+        raise UsageError(
+            f"--features inception: its weights ({BYTES / 1e6:.0f} MB) are not here; give --download to fetch them, "
+            f"name a copy of {kept.name} by --weights or {VARIABLE}, or use --features judge, which needs none"
+        )
+    _download(kept)
+    return kept
+
+
+def _download(target: Path, address: str = ADDRESS, digest: str = SHA256) -> None:
+    """Fetch `address` to `target`, whole and with the digest it must have, or not at all."""
+    log.info("fetching %s", address)
+    hasher, pieces, had = hashlib.sha256(), [], 0
+    try:
+        with urllib.request.urlopen(address, timeout=_PATIENCE_S) as answer:
+            total = int(answer.headers.get("Content-Length") or 0) or BYTES
+            tenths = 0
+            while piece := answer.read(_PIECE):
+                had += len(piece)
+                hasher.update(piece)
+                pieces.append(piece)
+                if had * 10 // total > tenths:
+                    tenths = had * 10 // total
+                    log.info("%d of %d MB", had // 10**6, total // 10**6)
+    except OSError as error:  # no network, no such file, a connection that broke
+        raise CycleganError(
+            f"--download: {address} could not be fetched ({error}); fetch it elsewhere and name it by --weights"
+        ) from error
+    if hasher.hexdigest() != digest:
+        raise CycleganError(
+            f"--download: what {address} sent has the SHA-256 {hasher.hexdigest()} and not {digest}; it was thrown away"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(target, *pieces)
+    except OSError as error:
+        raise CycleganError(
+            f"--download: cannot write {target} ({(error.strerror or str(error)).lower()}); "
+            "name another place by CYCLEGAN_CACHE"
+        ) from error

@@ -1,0 +1,165 @@
+"""Pictures as equal squares, so that all that is compared has come the same way."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cyclegan.data.sets import Pictures, by_lot
+from cyclegan.errors import CycleganError
+from cyclegan.images import UnreadableImage, read_image
+
+# How `square` scales, for the protocol. Bicubic with a filter that widens when it reduces, and rounded to 8 bits, as
+# Parmar et al. 2022 (https://arxiv.org/abs/2104.11222) advise: without the widening, scaling alone moves FID.
+SCALING = "the shorter side scaled to {size} px (Pillow's bicubic, antialiased, 8 bits), the middle square cut out"
+AS_STORED = "as stored"
+_READERS = 4  # threads that decode: decoders let other threads run
+_KEPT_BYTES = 2**29  # of decoded squares are kept in memory; sets beyond that are read anew each time
+_BATCH_PIXELS, _BATCH_MOST = 2**21, 32
+
+log = logging.getLogger("cyclegan")
+
+
+def square(image: np.ndarray, size: int, *, nearest: bool = False) -> np.ndarray:
+    """The middle of a uint8 HWC picture, scaled to size × size × 3; with `nearest` no new colour comes up.
+
+    A picture of that size already is returned as it is.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == (size, size):
+        return image
+    short = min(height, width)
+    top, left = (height - short) / 2, (width - short) / 2
+    how = Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
+    # The cut is part of the scaling, so that an odd rest is cut by half a pixel and not rounded to a side
+    box = (left, top, left + short, top + short)
+    return np.asarray(Image.fromarray(image).resize((size, size), how, box=box))
+
+
+def to_unit(pictures: Tensor) -> Tensor:
+    """uint8 -> float32 in [-1, 1]."""
+    return pictures.float() / 127.5 - 1
+
+
+def to_bytes(unit: Tensor) -> Tensor:
+    """[-1, 1] -> uint8, to the nearest: what a picture file would hold."""
+    return ((unit + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def batch_size(size: int) -> int:
+    """How many squares of this side go through a network together."""
+    return max(1, min(_BATCH_MOST, _BATCH_PIXELS // size**2))
+
+
+class Squares:
+    """Some pictures of one domain as squares of `size`, always in the same order.
+
+    What has been decoded is kept in memory up to half a GiB. A file that cannot be read is passed over with a warning,
+    or is an error if the set has to be `whole`; `CycleganError` where none can be read. `names` leaves out the
+    unreadable ones once they have been met, see `read`. `nearest` is for label maps, which may get no new colours.
+    """
+
+    def __init__(
+        self, root: Path, names: Sequence[str], size: int, *, nearest: bool = False, whole: bool = False
+    ) -> None:
+        self.root = root
+        self.size = size
+        self.nearest = nearest
+        self.whole = whole
+        self._names = tuple(names)
+        self._kept: dict[str, Tensor] = {}
+        self._unreadable: set[str] = set()
+
+    @classmethod
+    def of(cls, pictures: Pictures, size: int, most: int | None = None) -> Squares:
+        """`pictures`, or the `most` of them that drew the lowest lots: the same ones on every machine."""
+        indices = by_lot(pictures)[:most]
+        return cls(pictures.root, [pictures.names[index] for index in sorted(indices)], size)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The relative names of the pictures, but for those found to be unreadable."""
+        return tuple(name for name in self._names if name not in self._unreadable)
+
+    @property
+    def unreadable(self) -> int:
+        """How many files were passed over."""
+        return len(self._unreadable)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def batches(self, count: int | None = None) -> Iterator[Tensor]:
+        """The pictures, up to `count` (a number that suits the size) at a time: uint8 N × 3 × size × size."""
+        waiting: list[Tensor] = []
+        for picture in self._each():
+            waiting.append(picture)
+            if len(waiting) == (count or batch_size(self.size)):
+                yield torch.stack(waiting)
+                waiting = []
+        if waiting:
+            yield torch.stack(waiting)
+
+    def read(self) -> Squares:
+        """Read everything once, so that `names` and `len` are those of the readable pictures; returns itself."""
+        for _ in self._each():
+            pass
+        return self
+
+    def forget(self) -> None:
+        """Give back the memory of what has been decoded; it is read anew when it is asked for again."""
+        self._kept.clear()
+
+    def paths(self) -> list[Path]:
+        """Where the pictures lie."""
+        return [self.root / name for name in self.names]
+
+    def _each(self) -> Iterator[Tensor]:
+        missing = [name for name in self.names if name not in self._kept]
+        room = _KEPT_BYTES // (3 * self.size**2) - len(self._kept)
+        with ThreadPoolExecutor(_READERS) as pool:
+            reading = _ahead(pool, self._read, missing)
+            for name in self.names:
+                picture = self._kept.get(name)
+                if picture is None:
+                    picture = next(reading)
+                    if picture is None:
+                        continue
+                    if room > 0:
+                        self._kept[name] = picture
+                        room -= 1
+                yield picture
+        if not self.names:
+            raise CycleganError(f"none of the {len(self._names)} pictures in {self.root} can be read")
+
+    def _read(self, name: str) -> Tensor | None:
+        try:
+            image = read_image(self.root / name)
+        except UnreadableImage as error:
+            if self.whole:
+                raise
+            log.warning("passed over: %s", error)
+            self._unreadable.add(name)
+            return None
+        return torch.from_numpy(square(image, self.size, nearest=self.nearest).transpose(2, 0, 1).copy())
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, read: Callable[[str], Tensor | None], names: Iterable[str]
+) -> Iterator[Tensor | None]:
+    """`pool.map` that is only some pictures ahead of what is taken, and so never holds them all."""
+    waiting: deque[Future[Tensor | None]] = deque()
+    for name in names:
+        waiting.append(pool.submit(read, name))
+        if len(waiting) > 2 * _READERS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

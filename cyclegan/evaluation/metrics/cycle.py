@@ -1,0 +1,76 @@
+"""What comes back when a picture is translated there and back, and whether it came back honestly.
+
+A generator can write what the other one needs to know into invisible detail of its translation (Chu et al. 2017,
+https://arxiv.org/abs/1712.02950). Faint noise on the translation destroys that, and nothing that can be seen. So an
+honest cycle hardly notices the noise, and one that hides fails (Bashkirova et al. 2019,
+https://arxiv.org/abs/1908.01517).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cyclegan.evaluation.metrics.paired import WINDOW, ssim
+
+Translate = Callable[[Tensor], Tensor]  # NCHW in [-1, 1] -> the same
+
+NOISE = 2.0  # standard deviation in levels of 255
+
+
+class CycleMarks:
+    """Means over pictures of how they come back; batches are added one by one."""
+
+    def __init__(self, *, noise: float = NOISE, seed: int = 0) -> None:
+        self.noise = noise
+        self._draws = torch.Generator().manual_seed(seed)
+        self._count = 0
+        self._l1 = self._l1_noisy = self._ssim = 0.0
+
+    def add(self, real: Tensor, fake: Tensor, back: Translate) -> None:
+        """Real pictures and their translations, NCHW in [-1, 1] and not rounded, and what translates back."""
+        noise = torch.randn(fake.shape, generator=self._draws).to(fake.device) * (self.noise / 127.5)
+        clean, noisy = back(fake), back((fake + noise).clamp(-1, 1))
+        self._l1 += float(_levels(clean, real).sum())
+        self._l1_noisy += float(_levels(noisy, real).sum())
+        if min(real.shape[-2:]) >= WINDOW:
+            self._ssim += float(ssim(_to_levels(clean), _to_levels(real)).sum())
+        else:
+            self._ssim = float("nan")
+        self._count += len(real)
+
+    def figures(self) -> dict[str, float]:
+        """`cycle_l1` in levels of 255, `cycle_ssim`, `cycle_noise_l1`, and the ratio of the two L1.
+
+        `cycle_noise_ratio` is near 1 for an honest cycle; several times that where the translation hides detail.
+        """
+        l1, noisy, likeness = (total / self._count for total in (self._l1, self._l1_noisy, self._ssim))
+        # A cycle that is exact to rounding has no ratio to speak of
+        return {
+            "cycle_l1": l1,
+            "cycle_ssim": likeness,
+            "cycle_noise_l1": noisy,
+            "cycle_noise_ratio": noisy / max(l1, 1e-3),
+        }
+
+
+def identity_error(pictures: Tensor, translated: Tensor) -> Tensor:
+    """Mean absolute difference of NCHW pictures in [-1, 1], in levels of 255, one for each: how far a generator
+    changes what is in its target domain already.
+    """
+    return _levels(pictures, translated)
+
+
+def _levels(x: Tensor, y: Tensor) -> Tensor:
+    return (_exact(x) - _exact(y)).abs().mean(dim=(1, 2, 3)) * 127.5
+
+
+def _to_levels(x: Tensor) -> Tensor:
+    return (_exact(x) + 1) * 127.5
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In float64, which a Mac's GPU does not have."""
+    return (x.cpu() if x.device.type == "mps" else x).double()

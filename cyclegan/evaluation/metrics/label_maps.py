@@ -1,0 +1,96 @@
+"""Label maps drawn in colours: which class each pixel shows, and how many are right.
+
+The three figures of the table for Cityscapes in the papers of pix2pix and CycleGAN (Isola et al. 2017, Zhu et al.
+2017), after Long et al. 2015: per-pixel accuracy, per-class accuracy, class IoU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.config.safe_yaml import read_yaml
+from cyclegan.errors import UsageError
+
+IGNORED = "ignore"  # the class whose pixels, in the truth, do not count
+_ROWS = 2**16  # pixels compared with the colours at a time
+
+
+@dataclass(frozen=True)
+class Colours:
+    """The classes of a label map and the colour of each: `values` is classes × 3."""
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+
+    def classes(self, picture: NDArray[np.uint8]) -> NDArray[np.intp]:
+        """The class with the nearest colour (Euclidean, in RGB) at each pixel of an HWC picture: H × W."""
+        pixels = picture.reshape(-1, 3).astype(np.float64)
+        found = [
+            ((part[:, None] - self.values) ** 2).sum(axis=2).argmin(axis=1)
+            for part in np.array_split(pixels, max(1, len(pixels) // _ROWS))
+        ]
+        return np.concatenate(found).reshape(picture.shape[:2])
+
+
+def read_colours(path: Path) -> Colours:
+    """A table of colours, YAML: `road: [128, 64, 128]` for each class. `UsageError` for anything else.
+
+    A class called `ignore` may have a colour too: pixels that have it in the truth are left out.
+    """
+    ways = "write a line such as `road: [128, 64, 128]` for each class"
+    try:
+        content = read_yaml(path)
+    except OSError as error:
+        raise UsageError(f"--labels: cannot read {path} ({(error.strerror or str(error)).lower()}); {ways}") from None
+    except ValueError:
+        raise UsageError(f"--labels: {path} is no YAML; {ways}") from None
+    if not isinstance(content, dict) or len(set(content) - {IGNORED}) < 2:
+        raise UsageError(f"--labels: {path} does not name two classes or more; {ways}")
+    for name, colour in content.items():
+        fits = isinstance(colour, list) and len(colour) == 3 and all(type(v) is int and 0 <= v <= 255 for v in colour)
+        if not fits:
+            raise UsageError(
+                f"--labels: {path}: {name} has the colour {colour!r}, not three numbers of 0 to 255; {ways}"
+            )
+    values = np.array(list(content.values()), np.float64)
+    if len(np.unique(values, axis=0)) < len(values):
+        raise UsageError(f"--labels: {path} gives two classes the same colour; give each its own")
+    return Colours(tuple(str(name) for name in content), values)
+
+
+class Confusion:
+    """How many pixels of each class were taken for each: `counts[truth, found]`, over pictures added one by one."""
+
+    def __init__(self, colours: Colours) -> None:
+        self.colours = colours
+        self.counts = np.zeros((len(colours.names), len(colours.names)), np.int64)
+
+    def add(self, picture: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+        """Count the pixels of uint8 HWC pictures of one size."""
+        assert picture.shape == truth.shape, (picture.shape, truth.shape)
+        size = len(self.colours.names)
+        pairs = self.colours.classes(truth) * size + self.colours.classes(picture)
+        self.counts += np.bincount(pairs.ravel(), minlength=size**2).reshape(size, size)
+
+    def marks(self) -> dict[str, float]:
+        """`pixel_accuracy`, `class_accuracy`, `class_iou`.
+
+        A class that the truth never shows has no accuracy, and one that neither shows no IoU; the means leave them out.
+        What was taken for `ignore` counts as wrong.
+        """
+        counted = [index for index, name in enumerate(self.colours.names) if name != IGNORED]
+        counts = self.counts[counted].astype(np.float64)  # rows of the truth that count, and all columns
+        right = counts[np.arange(len(counted)), counted]
+        true, found = counts.sum(axis=1), counts.sum(axis=0)[counted]
+        shown, either = true > 0, true + found - right > 0
+        if not shown.any():
+            raise UsageError("--labels: no pixel of the truth shows a class that counts; check the table of colours")
+        return {
+            "pixel_accuracy": float(right.sum() / true.sum()),
+            "class_accuracy": float((right[shown] / true[shown]).mean()),
+            "class_iou": float((right[either] / (true + found - right)[either]).mean()),
+        }

@@ -1,0 +1,68 @@
+"""LPIPS: how different two pictures look, by weighted differences of the features of AlexNet (Zhang et al. 2018,
+https://arxiv.org/abs/1801.03924). It takes two files of weights, which are not ours to hand on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan.errors import UsageError
+from cyclegan.evaluation.features.weights_files import fill, read_weights
+from cyclegan.system.files import file_sha256
+
+# In torchvision's AlexNet: after which layers of `features` (their ReLUs) features are taken, and how many there are
+TAPS = {1: 64, 4: 192, 7: 384, 9: 256, 11: 256}
+SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of ImageNet, for pictures in [-1, 1]
+OPTION = "--lpips"
+SMALLEST = 64  # pixels: of less, nothing is left after the last layers
+
+
+class LPIPS(nn.Module):
+    """Two batches of uint8 N × 3 × H × W -> N distances, 0 where they are equal.
+
+    `backbone` is torchvision's state_dict of AlexNet, `linear` the `alex.pth` of the lpips package, version 0.1.
+    """
+
+    def __init__(self, backbone: Path, linear: Path) -> None:
+        from torchvision.models import alexnet
+
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):  # its first weights are drawn
+            network = alexnet(weights=None)
+        fill(network, read_weights(backbone, OPTION), backbone, OPTION)
+        self.features = network.features
+        weights = read_weights(linear, OPTION)
+        for index, channels in enumerate(TAPS.values()):
+            weight = weights.get(f"lin{index}.model.1.weight")
+            if weight is None or weight.shape != (1, channels, 1, 1):
+                raise UsageError(
+                    f"{OPTION}: {linear} is not the alex.pth of the lpips package; give the weights of AlexNet first "
+                    "and that file second"
+                )
+            self.register_buffer(f"weight{index}", weight)
+        self.sha256 = f"{file_sha256(backbone)} {file_sha256(linear)}"
+        self.eval().requires_grad_(False)
+
+    def forward(self, pictures: Tensor, others: Tensor) -> Tensor:
+        if min(pictures.shape[-2:]) < SMALLEST:
+            raise UsageError(f"{OPTION}: LPIPS needs pictures of {SMALLEST} pixels or more; leave it out")
+        total = torch.zeros(len(pictures), device=pictures.device)
+        both = zip(self._taken(pictures), self._taken(others), strict=True)
+        for index, (ours, theirs) in enumerate(both):
+            difference = (ours - theirs) ** 2 * self.get_buffer(f"weight{index}")
+            total = total + difference.sum(dim=1).mean(dim=(1, 2))
+        return total
+
+    def _taken(self, pictures: Tensor) -> list[Tensor]:
+        """The features of each tap, scaled to length 1 at each pixel."""
+        shift, scale = (torch.tensor(values, device=pictures.device)[:, None, None] for values in (SHIFT, SCALE))
+        x = (pictures.float() / 127.5 - 1 - shift) / scale
+        taken = []
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in TAPS:
+                taken.append(x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10))
+        return taken

@@ -1,0 +1,144 @@
+"""How near translations come to pictures that are known to be right, pixel by pixel.
+
+All take uint8 pictures, height × width × 3, of one size, or floats in [0, 255]; levels are those of 255.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from cyclegan.errors import UsageError
+from cyclegan.evaluation.metrics.demo_truth import psnr
+from cyclegan.evaluation.metrics.label_maps import Colours, Confusion
+from cyclegan.evaluation.metrics.lpips import LPIPS
+
+Pixels = NDArray[np.uint8]
+
+WINDOW, SIGMA = 11, 1.5
+K1, K2 = 0.01, 0.03
+PEAK = 255.0
+THRESHOLD = 16.0
+
+
+def ssim(pictures: Tensor, others: Tensor) -> Tensor:
+    """Structural similarity of N × C × H × W pictures in [0, 255], one figure for each: float64, 1 where equal.
+
+    Wang et al. 2004: Gaussian windows of 11 × 11 with σ 1.5, K₁ 0.01, K₂ 0.03, the mean over all windows that lie
+    within the picture; of colours the mean over red, green and blue, where the paper has luminance alone. Raises
+    `UsageError` for pictures smaller than a window.
+    """
+    assert pictures.shape == others.shape, (pictures.shape, others.shape)
+    if min(pictures.shape[-2:]) < WINDOW:
+        raise UsageError(
+            f"SSIM looks through windows of {WINDOW} × {WINDOW} pixels, and a picture is "
+            f"{pictures.shape[-1]}×{pictures.shape[-2]}; compare larger ones"
+        )
+    x, y = pictures.double(), others.double()
+    mean_x, mean_y = _windowed(x), _windowed(y)
+    variance_x, variance_y = _windowed(x * x) - mean_x**2, _windowed(y * y) - mean_y**2
+    covariance = _windowed(x * y) - mean_x * mean_y
+    c1, c2 = (K1 * PEAK) ** 2, (K2 * PEAK) ** 2
+    likeness = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    likeness /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    return likeness.mean(dim=(1, 2, 3))
+
+
+def _windowed(x: Tensor) -> Tensor:
+    """The Gaussian mean around each pixel that has a whole window, first down, then across."""
+    place = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    weights = torch.exp(-(place**2) / (2 * SIGMA**2)).to(x.device)
+    weights /= weights.sum()
+    channels = x.shape[1]
+    down = weights[:, None].expand(channels, 1, WINDOW, 1)
+    across = weights[None, :].expand(channels, 1, 1, WINDOW)
+    return F.conv2d(F.conv2d(x, down, groups=channels), across, groups=channels)
+
+
+def marks(picture: Pixels, truth: Pixels, threshold: float = THRESHOLD) -> dict[str, float]:
+    """`psnr` in dB, `ssim`, `l1` and `rmse` in levels of 255, and `within`.
+
+    `within` is the share of pixels whose channels differ by at most `threshold` levels in the mean.
+    """
+    difference = np.abs(picture.astype(np.float64) - truth)
+    both = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None] for image in (picture, truth)]
+    return {
+        "psnr": psnr(picture, truth),
+        "ssim": float(ssim(*both)),
+        "l1": float(difference.mean()),
+        "rmse": float(np.sqrt((difference**2).mean())),
+        "within": float((difference.mean(axis=2) <= threshold).mean()),
+    }
+
+
+def by_stem(names: list[str] | tuple[str, ...], folder: Path, option: str) -> Mapping[str, str]:
+    """Relative names by themselves without suffix; `UsageError` where two have the same."""
+    found: dict[str, str] = {}
+    for name in names:
+        stem = _stem(name)
+        if stem in found:
+            raise UsageError(f"{option}: {folder} has both {found[stem]} and {name}; keep one of them")
+        found[stem] = name
+    return found
+
+
+def matched(names: tuple[str, ...], truths: Mapping[str, str], folder: Path, option: str = "--truth") -> list[str]:
+    """The name in `truths` that goes with each of `names`, whatever the suffix; `UsageError` where one has none."""
+    missing = [name for name in names if _stem(name) not in truths]
+    if missing:
+        raise UsageError(
+            f"{option}: {folder} lacks {len(missing)} of {len(names)} pictures, first {missing[0]}; a truth has the "
+            "relative name of its picture, and any suffix"
+        )
+    return [truths[_stem(name)] for name in names]
+
+
+def _stem(name: str) -> str:
+    head, _, leaf = name.rpartition("/")
+    return f"{head}/{leaf.rpartition('.')[0]}"
+
+
+@dataclass
+class Answers:
+    """Means over pictures of the figures of `paired.marks`, of LPIPS where there is one, and of label maps."""
+
+    threshold: float = THRESHOLD
+    lpips: LPIPS | None = None
+    colours: Colours | None = None
+    _marks: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list), repr=False)
+    _confusion: Confusion | None = field(default=None, repr=False)
+
+    def add(self, picture: np.ndarray, truth: np.ndarray) -> None:
+        """A translation and its truth: uint8 HWC of one size."""
+        for name, value in marks(picture, truth, self.threshold).items():
+            self._marks[name].append(value)
+        if self.lpips is not None:
+            with torch.inference_mode():
+                self._marks["lpips"].append(float(self.lpips(_batch(picture), _batch(truth))))
+        if self.colours is not None:
+            if self._confusion is None:
+                self._confusion = Confusion(self.colours)
+            self._confusion.add(picture, truth)
+
+    def add_batch(self, pictures: Tensor, truths: Tensor) -> None:
+        """The same for uint8 N × 3 × H × W."""
+        for picture, truth in zip(pictures, truths, strict=True):
+            self.add(*(image.permute(1, 2, 0).numpy() for image in (picture, truth)))
+
+    def figures(self) -> dict[str, float]:
+        """`psnr`, `ssim`, `l1`, `rmse`, `within`; `lpips`; `pixel_accuracy`, `class_accuracy`, `class_iou`."""
+        means = {name: math.fsum(values) / len(values) for name, values in self._marks.items()}
+        return means | (self._confusion.marks() if self._confusion is not None else {})
+
+
+def _batch(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]

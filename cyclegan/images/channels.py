@@ -1,0 +1,108 @@
+"""What a network is shown of stored pixels, the same in training and in translating."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cyclegan.errors import CycleganError
+from cyclegan.images.picture import Picture
+from cyclegan.images.rgb import over_white
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's grey
+
+
+def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """H×W×C pixels with the channels that a network takes: grey becomes equal red, green and blue, colour its luma.
+
+    Raises `ValueError`, in words, for what has neither the right number nor a meaning as grey or colour.
+    """
+    have = pixels.shape[2]
+    if have == channels:
+        return pixels
+    if have == 1 and channels == 3:
+        return np.repeat(pixels, 3, axis=2)
+    if have == 3 and channels == 1:
+        luma = pixels @ _LUMA
+        return (np.rint(luma) if pixels.dtype.kind in "iu" else luma).astype(pixels.dtype)[:, :, None]
+    raise ValueError(f"it has {have} channels and the model takes {channels}")
+
+
+def hiding(pixels: np.ndarray, alpha: np.ndarray | None, white: float) -> np.ndarray:
+    """Pixels in which what is wholly transparent is white, so that no colour hidden there reaches a network."""
+    if alpha is None or alpha.all():
+        return pixels
+    shown = pixels.copy()
+    shown[alpha == 0] = white
+    return shown
+
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's grey
+
+
+@dataclass(frozen=True)
+class Holds:
+    """What a format can hold; `deep`: 16 bits a channel, `alpha`: transparency."""
+
+    name: str
+    deep: bool = False
+    alpha: bool = True
+
+    def fit(self, picture: Picture) -> Picture:
+        """`picture` as the format holds it: uint8 or uint16, one or three channels, no pages.
+
+        16 bits become 8 and transparency is laid over white where there is no room for them. `CycleganError` says what
+        is lost otherwise, and where it is not.
+        """
+        if picture.channels not in (1, 3):
+            raise CycleganError(f"{self.name} holds 1 or 3 channels, not {picture.channels}; write it as .tif or .npy")
+        if picture.pages:
+            raise CycleganError(f"{self.name} holds one page, not {1 + len(picture.pages)}; write it as .tif")
+        dtype = picture.pixels.dtype
+        convert = _WHOLE.get(dtype.name)
+        if convert is None:
+            raise CycleganError(
+                f"{self.name} holds 8{' or 16' * self.deep} bits, not {dtype}; write it as .tif or .npy"
+            )
+        pixels, alpha = convert(picture.pixels), picture.alpha
+        alpha = None if alpha is None else convert(alpha)
+        if pixels.dtype == np.uint16 and not self.deep:
+            pixels = to_bytes(pixels)
+            alpha = None if alpha is None else to_bytes(alpha)
+        if alpha is not None and not self.alpha:
+            pixels, alpha = in_front_of_white(pixels, alpha), None
+        return replace(picture, pixels=pixels, alpha=alpha)
+
+
+def to_bytes(deep: np.ndarray) -> np.ndarray:
+    """uint16 -> uint8, to the nearest: 65535 / 255 is 257 exactly."""
+    return ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def in_front_of_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Pixels H×W×C, uint8 or uint16, seen in front of white."""
+    if pixels.dtype == np.uint8:
+        colour = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+        return np.ascontiguousarray(over_white(colour, alpha)[:, :, : pixels.shape[2]])
+    whole = float(np.iinfo(pixels.dtype).max)
+    share = alpha[:, :, None] / whole
+    return np.rint(pixels * share + whole * (1 - share)).astype(pixels.dtype)
+
+
+def luma(pixels: np.ndarray) -> np.ndarray:
+    """H×W×3 -> H×W×1 of the same type."""
+    grey = pixels @ _LUMA
+    return (np.rint(grey) if pixels.dtype.kind in "iu" else grey).astype(pixels.dtype)[:, :, None]
+
+
+def _same(numbers: np.ndarray) -> np.ndarray:
+    return numbers
+
+
+def _from_truth(numbers: np.ndarray) -> np.ndarray:
+    return numbers.astype(np.uint8) * np.uint8(255)
+
+
+_WHOLE: dict[str, Callable[[np.ndarray], np.ndarray]] = {"uint8": _same, "uint16": _same, "bool": _from_truth}

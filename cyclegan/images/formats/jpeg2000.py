@@ -1,0 +1,80 @@
+"""JPEG 2000: eight bits and grey by Pillow, which cuts deeper colour; that by imagecodecs (extra `tiff`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cyclegan.images.formats import pillow, required
+from cyclegan.images.formats.npy import mode_of
+from cyclegan.images.formats.sources import Source
+from cyclegan.images.picture import Details, Header, Picture
+
+_START = b"\xff\x4f\xff\x51"  # of the code itself, with the marker of its sizes
+_SIZES = 42  # bytes from there to the first channel's depth (ISO 15444-1, A.5.1)
+_FURTHEST = 2**20  # bytes of boxes before it; colour profiles are among them
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What the code says of its channels."""
+
+    height: int
+    width: int
+    samples: int  # transparency among them
+    signed: bool
+
+    @property
+    def alpha(self) -> bool:
+        """Whether the last sample is transparency, as it is in all that Pillow and browsers show."""
+        return self.samples in (2, 4)
+
+    @property
+    def header(self) -> Header:
+        """What is to be expected of it."""
+        dtype, channels = np.dtype(np.int16 if self.signed else np.uint16), self.samples - self.alpha
+        return Header(self.height, self.width, channels, dtype, "JPEG2000", mode_of(channels, dtype, self.alpha))
+
+
+def header(source: Source) -> Header:
+    """What a file says of its picture."""
+    deep = _deep(source)
+    return pillow.header(source) if deep is None else deep.header
+
+
+def read(source: Source, at_least: int | None, max_pixels: int | None) -> Picture:
+    """The picture in a file."""
+    deep = _deep(source)
+    if deep is None:
+        return pillow.read(source, at_least, max_pixels)
+    source.check_size(deep.height, deep.width, 1, max_pixels)
+    codecs = required("imagecodecs", "JPEG 2000 of more than 8 bits a channel")
+    stored = np.asarray(codecs.jpeg2k_decode(source.data())).reshape(deep.height, deep.width, deep.samples)
+    pixels = np.ascontiguousarray(stored[:, :, : deep.header.channels])
+    alpha = np.ascontiguousarray(stored[:, :, -1]) if deep.alpha else None
+    return Picture(pixels, alpha, Details("JPEG2000", deep.header.mode))
+
+
+def encoded(picture: Picture, bare: bool) -> bytes:
+    """The bytes of a file without loss, uint16; `bare`: the code alone, without the boxes around it."""
+    codecs = required("imagecodecs", "writing JPEG 2000 of more than 8 bits a channel")
+    planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
+    planes = np.ascontiguousarray(planes[:, :, 0] if planes.shape[2] == 1 else planes)
+    data: bytes = codecs.jpeg2k_encode(planes, codecformat="j2k" if bare else "jp2", reversible=True)
+    return data
+
+
+def _deep(source: Source) -> _Sizes | None:
+    """The sizes of a picture that Pillow would cut to eight bits; None for all others."""
+    source.stream.seek(0)
+    data = source.stream.read(_FURTHEST)
+    source.stream.seek(0)
+    start = data.find(_START)
+    if start < 0 or start + _SIZES + 1 > len(data):
+        return None
+    right, bottom, left, top = (int.from_bytes(data[start + place : start + place + 4]) for place in (8, 12, 16, 20))
+    samples, depth = int.from_bytes(data[start + 40 : start + 42]), data[start + _SIZES]
+    if (depth & 0x7F) < 8:  # the depth less one
+        return None
+    return _Sizes(bottom - top, right - left, samples, bool(depth & 0x80))

@@ -1,0 +1,280 @@
+"""PNG, whose chunks are walked first: damage in any of them is seen, and 16 bits a channel are all kept."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from cyclegan.images.formats import pillow
+from cyclegan.images.formats.colour import srgb_profile, to_srgb
+from cyclegan.images.formats.metadata import exif_and_xmp, exif_body, resolution, upright_size
+from cyclegan.images.formats.sources import Source
+from cyclegan.images.picture import Details, Header, Picture
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # of each colour type, without transparency
+_STORED = {0: 1, 2: 3, 4: 2, 6: 4}  # with it, where a pixel is not the number of a colour
+_MODES = {0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}
+_WITH_ALPHA = (4, 6)
+_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
+_PIECE = 2**20  # bytes inflated at a time
+_LARGEST_NOTE = 2**24  # bytes of a chunk beside the pixels; larger ones are passed over in a header
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One part of a PNG: its kind, and where its content is."""
+
+    kind: bytes
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class _Top:
+    """What the first chunk says."""
+
+    width: int
+    height: int
+    depth: int  # bits of a number
+    colour: int
+    interlaced: bool
+
+    @classmethod
+    def of(cls, data: bytes) -> _Top:
+        """From the 13 bytes of the chunk; `ValueError` for what no PNG has."""
+        width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[:13])
+        if colour not in _CHANNELS:
+            raise ValueError(f"PNG has no colour type {colour}")
+        return cls(width, height, depth, colour, bool(interlaced))
+
+    @property
+    def deep(self) -> bool:
+        """Whether Pillow would cut its numbers."""
+        return self.depth == 16
+
+
+def header(source: Source) -> Header:
+    """What a file says of its picture, from the chunks beside its pixels."""
+    parts = _noted(source)
+    top = _top(parts)
+    image = pillow.open_image(_beside_pixels(source, parts))
+    *_, orientation = exif_and_xmp(image.info, [])
+    height, width = upright_size(top.height, top.width, orientation)
+    if top.deep:
+        mode = _MODES[top.colour]
+        return Header(height, width, _CHANNELS[top.colour], np.dtype(np.uint16), "PNG", mode)
+    return pillow.header_of(image, "PNG", height, width)
+
+
+def beside_pixels(source: Source) -> Image.Image:
+    """Pillow's view of all that stands beside the pixels."""
+    return pillow.open_image(_beside_pixels(source, _noted(source)))
+
+
+def read(source: Source, at_least: int | None, max_pixels: int | None) -> Picture:
+    """The picture in a file; of an animation what viewers without animation show."""
+    data = source.data()
+    parts: list[tuple[bytes, bytes]] = []
+    pixels: list[memoryview] = []
+    view = memoryview(data)
+    top = None
+    for chunk in _walk(replace(source, stream=io.BytesIO(data))):
+        content = view[chunk.start : chunk.start + chunk.length]
+        end = chunk.start + chunk.length
+        if zlib.crc32(content, zlib.crc32(chunk.kind)) != int.from_bytes(view[end : end + 4]):
+            raise ValueError(f"the checksum of its {chunk.kind.decode('latin-1')} chunk is wrong")
+        if chunk.kind == b"IDAT":
+            pixels.append(content)
+        else:
+            parts.append((chunk.kind, bytes(content)))
+        if top is None:
+            top = _top(parts)
+            source.check_size(top.height, top.width, 1, max_pixels)
+    if top is None or not pixels:
+        raise ValueError("it has no pixels")
+    frames = [int.from_bytes(content[:4]) for kind, content in parts if kind == b"acTL"]
+    notes = [f"the first of {frames[0]} frames"] if frames and frames[0] > 1 else []
+    if top.deep:
+        return _deep(source, top, parts, pixels, notes)
+    if frames:
+        data = _file([part for part in parts if part[0] not in _ANIMATION], pixels)
+    picture = pillow.read(replace(source, stream=io.BytesIO(data)), at_least, max_pixels)
+    return replace(picture, details=replace(picture.details, notes=(*picture.details.notes, *notes)))
+
+
+def _deep(
+    source: Source, top: _Top, parts: list[tuple[bytes, bytes]], content: list[memoryview], notes: list[str]
+) -> Picture:
+    import cv2
+
+    image = pillow.open_image(_beside_pixels(source, parts))
+    exif, xmp, orientation = exif_and_xmp(image.info, notes)
+    _check_pixels(top, content)
+    # OpenCV's library prints its thoughts on other chunks to the screen, and OpenCV obeys some: it sees none
+    bare = np.frombuffer(_file([part for part in parts if part[0] == b"IHDR"], content), np.uint8)
+    stored = cv2.imdecode(bare, cv2.IMREAD_UNCHANGED)
+    if stored is None or stored.dtype != np.uint16 or stored.shape[:2] != (top.height, top.width):
+        raise ValueError("its pixels are damaged")
+    stored = stored.reshape(top.height, top.width, -1)  # grey, or blue, green, red and transparency
+    channels = _CHANNELS[top.colour]
+    pixels = np.ascontiguousarray(stored[:, :, channels - 1 :: -1] if channels == 3 else stored[:, :, :1])
+    alpha = np.ascontiguousarray(stored[:, :, 3]) if top.colour in _WITH_ALPHA else None
+    for key in (data for kind, data in parts if kind == b"tRNS" and len(data) == 2 * channels):
+        clear = (pixels == np.frombuffer(key, ">u2")).all(axis=2)
+        alpha = np.where(clear, 0, 65535).astype(np.uint16)
+    profile = image.info.get("icc_profile") or b""
+    if profile:
+        pixels = to_srgb(pixels, profile, "L" if channels == 1 else "RGB", notes)
+    dpi = resolution(image.info, orientation)
+    details = Details("PNG", _MODES[top.colour], exif, xmp, bool(profile), dpi, notes=tuple(notes))
+    return pillow.turned(Picture(pixels, alpha, details), orientation)
+
+
+def _walk(source: Source) -> Iterator[Chunk]:
+    """The chunks of a PNG in their order, to the last; `ValueError` where the file ends before it."""
+    position = len(SIGNATURE)
+    kind = b""
+    while kind != b"IEND":
+        source.stream.seek(position)
+        start = source.stream.read(8)
+        if len(start) < 8:
+            raise ValueError("image file is truncated")
+        length, kind = struct.unpack(">I4s", start)
+        if position + 12 + length > source.size:
+            raise ValueError("image file is truncated")
+        yield Chunk(kind, position + 8, length)
+        position += 12 + length
+
+
+def _noted(source: Source) -> list[tuple[bytes, bytes]]:
+    parts: list[tuple[bytes, bytes]] = []
+    for chunk in _walk(source):
+        if chunk.kind != b"IDAT" and chunk.kind not in _ANIMATION and chunk.length <= _LARGEST_NOTE:
+            source.stream.seek(chunk.start)
+            parts.append((chunk.kind, source.stream.read(chunk.length)))
+    return parts
+
+
+def _top(parts: list[tuple[bytes, bytes]]) -> _Top:
+    if not parts or parts[0][0] != b"IHDR" or len(parts[0][1]) < 13:
+        raise ValueError("it does not begin as a PNG")
+    return _Top.of(parts[0][1])
+
+
+def _beside_pixels(source: Source, parts: list[tuple[bytes, bytes]]) -> Source:
+    """The file without its pixels and animation, so that Pillow reads all the rest on opening it."""
+    data = _file([part for part in parts if part[0] not in _ANIMATION], [])
+    return replace(source, stream=io.BytesIO(data), size=len(data))
+
+
+def _file(parts: list[tuple[bytes, bytes]], pixels: list[memoryview]) -> bytes:
+    chunks = [chunk(kind, content) for kind, content in parts if kind != b"IEND"]
+    return b"".join([SIGNATURE, *chunks, chunk(b"IDAT", b"".join(pixels)), chunk(b"IEND", b"")])
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk as it stands in a file."""
+    return b"".join(
+        [struct.pack(">I", len(content)), kind, content, struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))]
+    )
+
+
+def _check_pixels(top: _Top, content: list[memoryview]) -> None:
+    """`ValueError` unless the pixels inflate to exactly what the header promises: OpenCV fills up what is missing."""
+    passes = [(0, 0, 1, 1)]
+    if top.interlaced:  # Adam7: left, top and steps of its seven passes
+        passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    expected = 0
+    for left, first, across, down in passes:
+        width, height = -(-(top.width - left) // across), -(-(top.height - first) // down)
+        expected += height * (1 + width * _STORED[top.colour] * 2) if width > 0 and height > 0 else 0
+    inflate = zlib.decompressobj()
+    count = 0
+    for piece in content:
+        waiting: bytes | memoryview = piece
+        while waiting:
+            count += len(inflate.decompress(waiting, _PIECE))
+            waiting = inflate.unconsumed_tail
+            if count > expected:
+                raise ValueError("it holds more pixels than it says")
+    if count + len(inflate.flush()) < expected:
+        raise ValueError("image file is truncated")
+
+
+_TYPES = {(1, False): 0, (3, False): 2, (1, True): 4, (3, True): 6}  # of colour, by channels and transparency
+_UP = 2  # the filter: each byte as its difference from the one above, which numpy makes at once
+_INCH = 0.0254  # metres
+_AFTER_TOP = len(SIGNATURE) + 25
+
+
+def top(height: int, width: int, channels: int, dtype: np.dtype, alpha: bool) -> bytes:
+    """The beginning of a file, to the end of its first chunk."""
+    fields = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, _TYPES[channels, alpha], 0, 0, 0)
+    return SIGNATURE + chunk(b"IHDR", fields)
+
+
+def end() -> bytes:
+    """The last chunk."""
+    return chunk(b"IEND", b"")
+
+
+class Rows:
+    """Rows of pixels to the bytes of IDAT chunks, band by band from the top."""
+
+    def __init__(self, level: int) -> None:
+        self._deflate = zlib.compressobj(level)
+        self._above: np.ndarray | None = None
+
+    def add(self, pixels: np.ndarray, alpha: np.ndarray | None) -> bytes:
+        """Whole rows, uint8 or uint16 H×W×C with transparency H×W, as what they add to the file."""
+        planes = pixels if alpha is None else np.dstack([pixels, alpha])
+        planes = np.ascontiguousarray(planes, planes.dtype.newbyteorder(">"))
+        stored = planes.view(np.uint8).reshape(len(planes), -1)
+        above = np.zeros_like(stored[:1]) if self._above is None else self._above
+        rows = np.empty((len(stored), 1 + stored.shape[1]), np.uint8)
+        rows[:, 0] = _UP
+        rows[:, 1:] = stored - np.concatenate([above, stored[:-1]])
+        self._above = stored[-1:].copy()
+        return self._chunk(self._deflate.compress(rows.data))
+
+    def finish(self) -> bytes:
+        """What was held back."""
+        return self._chunk(self._deflate.flush())
+
+    @staticmethod
+    def _chunk(data: bytes) -> bytes:
+        return chunk(b"IDAT", data) if data else b""
+
+
+def deep(pixels: np.ndarray, alpha: np.ndarray | None, level: int) -> bytes:
+    """The bytes of a file with uint16 pixels, one or three channels."""
+    rows = Rows(level)
+    start = top(pixels.shape[0], pixels.shape[1], pixels.shape[2], pixels.dtype, alpha is not None)
+    return b"".join([start, rows.add(pixels, alpha), rows.finish(), end()])
+
+
+def with_details(data: bytes, details: Details, tagged: bool) -> bytes:
+    """A file with what was said beside the pixels; `tagged`: with the profile that says sRGB."""
+    return b"".join([data[:_AFTER_TOP], beside(details, tagged), data[_AFTER_TOP:]])
+
+
+def beside(details: Details, tagged: bool) -> bytes:
+    """The chunks beside the pixels, which stand between the first chunk and the pixels."""
+    parts = []
+    if tagged:
+        parts.append(chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(srgb_profile())))
+    if details.dpi is not None:
+        across, down = (min(round(value / _INCH), 2**31 - 1) for value in details.dpi)
+        parts.append(chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))
+    if details.exif:
+        parts.append(chunk(b"eXIf", exif_body(details.exif)))
+    if details.xmp:
+        parts.append(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + details.xmp))
+    return b"".join(parts)

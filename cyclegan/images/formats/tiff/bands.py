@@ -1,0 +1,141 @@
+"""A TIFF that grows from the top, as tifffile's writer takes its tiles or strips."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cyclegan.images.formats import required
+from cyclegan.images.formats.tiff.writing import Layout, add_tables, check, is_wide, writer
+from cyclegan.images.picture import Details
+
+_STRIP = 2**20  # bytes; strips of the source that are larger are cut
+_WAIT = 0.1  # seconds between looks at whether the other thread lives
+
+
+class _Abandoned(Exception):
+    """No more bands will come."""
+
+
+class TiffBands:
+    """A file at `path` of a picture of `shape`, height × width × channels; `alpha`: and transparency.
+
+    tifffile's writer asks for tiles, and here bands are brought: it runs in a thread of its own, which waits for them.
+    It is never more than one row of tiles behind.
+    """
+
+    def __init__(
+        self, path: Path, shape: tuple[int, int, int], dtype: np.dtype, alpha: bool, details: Details, quality: int
+    ) -> None:
+        height, width, channels = shape
+        rows = max(1, _STRIP // (width * (channels + alpha) * dtype.itemsize))
+        kept = int(details.container.get("rows") or rows)
+        whole = replace(details, container={**details.container, "planar": 1, "rows": min(kept, rows)})
+        self._layout = Layout(channels, alpha, dtype, whole, quality)
+        check(self._layout)
+        self._height, self._width = height, width
+        self._unit = self._layout.tile[0] if self._layout.tile else self._layout.rows
+        self._waiting: list[np.ndarray] = []
+        self._ready: queue.Queue[np.ndarray | None] = queue.Queue(maxsize=1)
+        self._left = False
+        self._error: BaseException | None = None
+        self._stream = open(path, "w+b")  # noqa: SIM115 - closed by abandon
+        size = height * width * (channels + alpha) * dtype.itemsize
+        self._wide = is_wide(size)
+        self._file = writer(self._stream, self._layout, size)
+        self._thread = threading.Thread(target=self._run, name="tiff writer", daemon=True)
+        self._thread.start()
+
+    def add(self, pixels: np.ndarray, alpha: np.ndarray | None) -> None:
+        """The next rows."""
+        self._waiting.append(self._layout.array(pixels, alpha))
+        if sum(map(len, self._waiting)) < self._unit:
+            return
+        rows = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
+        for start in range(0, len(rows) - self._unit + 1, self._unit):
+            self._bring(rows[start : start + self._unit])
+        self._waiting = [rows[len(rows) - len(rows) % self._unit :].copy()]
+
+    def finish(self) -> None:
+        """All rows are there: complete the file. Raises what the writing raised."""
+        if any(map(len, self._waiting)):
+            self._bring(np.concatenate(self._waiting))
+        self._bring(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        add_tables(self._stream, self._layout.details.exif)
+        self._stream.flush()
+
+    def abandon(self) -> None:
+        """Let go of the file and of the thread."""
+        self._left = True
+        self._thread.join()
+        self._stream.close()
+
+    def _bring(self, rows: np.ndarray | None) -> None:
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Full):  # looks whether the other side still lives, and waits on
+                self._ready.put(rows, timeout=_WAIT)
+                return
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        layout = self._layout
+        shape = (self._height, self._width) + ((layout.samples,) if layout.samples > 1 else ())
+        try:
+            with self._file:
+                self._file.write(
+                    self._tiles() if layout.tile else self._strips(),
+                    shape=shape,
+                    dtype=layout.stored,
+                    extratags=layout.tags(self._wide),
+                    **layout.options(),
+                )
+        except _Abandoned:
+            pass  # by our own side, which knows why
+        except BaseException as error:  # raised again where the bands come from
+            self._error = error
+
+    def _rows(self) -> Iterator[np.ndarray]:
+        """Bands of as many rows as a tile or strip has; the last may have fewer."""
+        while True:
+            try:
+                rows = self._ready.get(timeout=_WAIT)
+            except queue.Empty:
+                if self._left:
+                    raise _Abandoned from None
+                continue
+            if rows is None:
+                return
+            yield rows
+
+    def _tiles(self) -> Iterator[np.ndarray]:
+        assert self._layout.tile is not None
+        height, width = self._layout.tile
+        for rows in self._rows():
+            for left in range(0, self._width, width):
+                tile = np.zeros((height, width, *rows.shape[2:]), rows.dtype)
+                part = rows[:, left : left + width]
+                tile[: part.shape[0], : part.shape[1]] = part
+                yield tile
+
+    def _strips(self) -> Iterator[bytes]:
+        """Strips as their bytes, which a TIFF of that strip alone holds: the writer takes no strips as arrays."""
+        tifffile = required("tifffile", "writing such a TIFF")
+        options = self._layout.options() | {"rowsperstrip": self._unit}
+        for rows in self._rows():
+            buffer = io.BytesIO()
+            tifffile.imwrite(buffer, rows, byteorder=self._layout.byteorder, **options)
+            buffer.seek(0)
+            with tifffile.TiffFile(buffer) as file:
+                (start,), (count,) = file.pages[0].dataoffsets, file.pages[0].databytecounts
+            yield buffer.getvalue()[start : start + count]

@@ -1,0 +1,275 @@
+"""TIFF files: laid out as the source was, by Pillow where that is all it takes, else by tifffile (extra `tiff`)."""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from cyclegan.errors import CycleganError
+from cyclegan.images.formats import installed, pillow, required
+from cyclegan.images.formats.colour import srgb_profile
+from cyclegan.images.formats.metadata import EXIF_TABLE, GPS_TABLE, descriptive
+from cyclegan.images.formats.tiff.tags import PREDICTOR, XMP
+from cyclegan.images.picture import Details, Picture
+
+_NONE, _LZW, _JPEG, _DEFLATE = 1, 5, 7, 8
+_SAME = {32946: _DEFLATE}  # an older number of the same thing
+# What is written, by its number in TIFF: Pillow's name and tifffile's
+_COMPRESSIONS = {
+    _NONE: ("raw", None),
+    _LZW: ("tiff_lzw", "lzw"),
+    _JPEG: ("jpeg", "jpeg"),
+    _DEFLATE: ("tiff_adobe_deflate", "zlib"),
+    32773: ("packbits", "packbits"),
+    50000: ("zstd", "zstd"),
+}
+_PREDICTED = frozenset({_LZW, _DEFLATE, 50000})
+_HORIZONTAL, _FLOATING = 2, 3
+_STEP = 16  # sides of tiles are multiples of this, says TIFF
+_CLASSIC = 2**32 - 2**26  # bytes that fit with 32-bit offsets, with some room for tags
+_LONG, _LONG8 = 4, 16  # types of tags
+# tifffile writes no tag that names a table; these numbers, which nobody uses, stand in their places until there is one
+_HELD = {EXIF_TABLE: 34664, GPS_TABLE: 34852}
+_UNWRITTEN = ("bool", "float16")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the pictures of a file lie in it."""
+
+    channels: int
+    alpha: bool
+    dtype: np.dtype
+    details: Details
+    quality: int
+
+    @property
+    def samples(self) -> int:
+        """Numbers a pixel has in the file."""
+        return self.channels + self.alpha
+
+    @property
+    def separate(self) -> bool:
+        """Whether each channel is a plane of its own."""
+        return self.samples > 1 and self.details.container.get("planar") == 2
+
+    @property
+    def byteorder(self) -> str:
+        """Of all numbers in the file."""
+        return str(self.details.container.get("byteorder", "<"))
+
+    @property
+    def stored(self) -> np.dtype:
+        """The type of the numbers, in that byte order."""
+        return self.dtype.newbyteorder(self.byteorder)  # type: ignore[arg-type]
+
+    @property
+    def tile(self) -> tuple[int, int] | None:
+        """Height and width of tiles; None: strips."""
+        kept = self.details.container.get("tile")
+        if not kept:
+            return None
+        height, width = (max(_STEP, -(-int(side) // _STEP) * _STEP) for side in kept)
+        return height, width
+
+    @property
+    def compression(self) -> int:
+        """That of the source where it can be written, else without loss."""
+        default = _LZW if self.dtype == np.uint8 else _DEFLATE
+        kept = self.details.container.get("compression", default)
+        kept = _SAME.get(kept, kept)
+        if kept not in _COMPRESSIONS:
+            return default
+        fits = self.dtype == np.uint8 and self.samples in (1, 3) and not self.separate
+        return kept if kept != _JPEG or fits else default
+
+    @property
+    def predictor(self) -> int:
+        """Of the numbers before compression."""
+        kept = self.details.container.get("predictor", 1 if self.dtype == np.uint8 else _HORIZONTAL)
+        if kept == 1 or self.compression not in _PREDICTED:
+            return 1
+        return _FLOATING if self.dtype.kind == "f" else _HORIZONTAL
+
+    @property
+    def tagged(self) -> bool:
+        """Whether the file says that it is sRGB."""
+        return self.details.tagged and self.channels == 3
+
+    def array(self, pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+        """Pixels and transparency as tifffile takes them: H×W, H×W×S or S×H×W, in the byte order of the file."""
+        planes = pixels if alpha is None else np.dstack([pixels, alpha])
+        if self.samples == 1:
+            planes = planes[:, :, 0]
+        elif self.separate:
+            planes = np.moveaxis(planes, 2, 0)
+        return np.ascontiguousarray(planes, self.stored)
+
+    def options(self) -> dict[str, Any]:
+        """What tifffile's writer is told of every page."""
+        colours = 3 if self.channels == 3 else 1
+        extra = ["unspecified"] * (self.channels - colours) + ["unassalpha"] * self.alpha
+        options: dict[str, Any] = {
+            "photometric": "rgb" if colours == 3 else "minisblack",
+            "compression": _COMPRESSIONS[self.compression][1],
+            "metadata": None,
+            "software": False,
+            "maxworkers": 1,
+        }
+        if self.samples > 1:
+            options["planarconfig"] = "separate" if self.separate else "contig"
+        if extra:
+            options["extrasamples"] = extra
+        if self.predictor != 1:
+            options["predictor"] = self.predictor
+        if self.compression == _JPEG:
+            options["compressionargs"] = {"level": self.quality}
+            options["subsampling"] = (1, 1)
+        if self.tile:
+            options["tile"] = self.tile
+        elif self.details.container.get("rows"):
+            options["rowsperstrip"] = self.rows
+        if self.tagged:
+            options["iccprofile"] = srgb_profile()
+        if self.details.dpi:
+            options |= {"resolution": self.details.dpi, "resolutionunit": "inch"}
+        return options
+
+    @property
+    def rows(self) -> int:
+        """Rows of a strip, as the source had them."""
+        rows = int(self.details.container.get("rows") or 0) or 2**16 // _STEP
+        return -(-rows // _STEP) * _STEP if self.compression == _JPEG else rows
+
+    def tags(self, wide: bool) -> list[tuple[int, int, int, Any, bool]]:
+        """What stands in the first page beside its pixels; the tables of EXIF are added by `add_tables`.
+
+        `wide`: in a file with 64-bit offsets.
+        """
+        tags: list[tuple[int, int, int, Any, bool]] = [
+            (code, kind, len(value), value, True) for code, kind, value in self.details.container.get("places", ())
+        ]
+        if self.details.xmp:
+            tags.append((XMP, 1, len(self.details.xmp), self.details.xmp, True))
+        exif = descriptive(self.details.exif)
+        for code, value in exif.items():
+            if isinstance(value, str):
+                tags.append((code, 2, 0, value, True))
+            elif isinstance(value, bytes):
+                tags.append((code, 1, len(value), value, True))
+        kind = _LONG8 if wide else _LONG
+        tags += [(held, kind, 1, 0, True) for code, held in _HELD.items() if code in exif]
+        return sorted(tags, key=lambda tag: tag[0])
+
+
+def encoded(picture: Picture, quality: int) -> bytes:
+    """The bytes of a file with all pages. `MissingExtra` for what only tifffile writes, where there is none."""
+    alpha = picture.alpha is not None
+    layout = Layout(picture.channels, alpha, picture.pixels.dtype, picture.details, quality)
+    check(layout)
+    if _plain(picture, layout) and (_simple(layout) or not installed("tifffile")):
+        return _by_pillow(picture, layout)
+    buffer = io.BytesIO()
+    pages = (picture, *picture.pages)
+    size = picture.pixels.nbytes * len(pages) * (1 + alpha)
+    with writer(buffer, layout, size) as file:
+        for number, page in enumerate(pages):
+            tags = layout.tags(is_wide(size)) if number == 0 else []
+            file.write(layout.array(page.pixels, page.alpha), extratags=tags, contiguous=False, **layout.options())
+    add_tables(buffer, layout.details.exif)
+    return buffer.getvalue()
+
+
+def check(layout: Layout) -> None:
+    """`CycleganError` for types of which no TIFF is written, because few programs read them."""
+    if layout.dtype.name in _UNWRITTEN:
+        raise CycleganError(f"TIFF is not written from numbers of type {layout.dtype}; write it as .npy")
+
+
+def writer(stream: BinaryIO, layout: Layout, size: int) -> Any:
+    """Tifffile's writer of a file that will have about `size` bytes of pixels; a context manager."""
+    tifffile = required("tifffile", "writing such a TIFF")
+    required("imagecodecs", "writing such a TIFF")
+    return tifffile.TiffWriter(stream, bigtiff=is_wide(size), byteorder=layout.byteorder)
+
+
+def is_wide(size: int) -> bool:
+    """Whether a file of so many bytes of pixels needs 64-bit offsets."""
+    return size > _CLASSIC
+
+
+def add_tables(stream: BinaryIO, exif: bytes) -> None:
+    """Put the tables of EXIF and of places behind all else of a file in which their tags stand, empty."""
+    own = descriptive(exif)
+    tables = {code: own.get_ifd(code) for code in _HELD if code in own}
+    if not tables:
+        return
+    stream.seek(0)
+    with required("tifffile", "EXIF in such a TIFF").TiffFile(stream) as file:
+        order, wide = file.byteorder, file.is_bigtiff
+        places = {code: file.pages[0].tags[_HELD[code]] for code in tables}
+        for code, table in tables.items():
+            start = stream.seek(0, io.SEEK_END)
+            start += stream.write(b"\0" * (start % 2))
+            head = (b"MM\0+" if wide else b"MM\0*") if order == ">" else (b"II+\0" if wide else b"II*\0")
+            written = TiffImagePlugin.ImageFileDirectory_v2(ifh=head + bytes(4), group=code)
+            for tag, value in table.items():
+                if not isinstance(value, dict):  # a table within the table
+                    written[tag] = value
+            stream.write(written.tobytes(start))
+            stream.seek(places[code].offset)
+            stream.write(struct.pack(order + "H", code))
+            stream.seek(places[code].valueoffset)
+            stream.write(struct.pack(order + ("Q" if wide else "I"), start))
+
+
+def _simple(layout: Layout) -> bool:
+    """Whether Pillow keeps all that the source says of its layout."""
+    container = layout.details.container
+    laid_out = layout.tile or layout.separate or container.get("places") or layout.byteorder != "<"
+    strips = layout.compression == _NONE and container.get("rows")  # Pillow makes one of all that is not compressed
+    tables = any(code in descriptive(layout.details.exif) for code in _HELD)
+    return layout.dtype == np.uint8 and not laid_out and not strips and not tables
+
+
+def _plain(picture: Picture, layout: Layout) -> bool:
+    """Whether Pillow has a mode for the pixels."""
+    if layout.dtype == np.uint8:
+        return layout.channels in (1, 3)
+    return layout.samples == 1 and layout.dtype in (np.uint16, np.float32)
+
+
+def _image(picture: Picture) -> Image.Image:
+    planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
+    return Image.fromarray(np.ascontiguousarray(planes[:, :, 0] if planes.shape[2] == 1 else planes))
+
+
+def _by_pillow(picture: Picture, layout: Layout) -> bytes:
+    first, *others = (_image(page) for page in (picture, *picture.pages))
+    tags = descriptive(layout.details.exif)
+    if layout.details.xmp:
+        tags[XMP] = layout.details.xmp
+    if layout.predictor != 1:
+        tags[PREDICTOR] = layout.predictor
+    # Pillow writes tables of EXIF into files without compression alone
+    compression = _NONE if any(code in tags for code in _HELD) else layout.compression
+    options: dict[str, Any] = {"compression": _COMPRESSIONS[compression][0], "exif": tags}
+    if layout.compression == _JPEG:
+        options["quality"] = layout.quality
+    if layout.tagged:
+        options["icc_profile"] = srgb_profile()
+    if layout.details.dpi:
+        options["dpi"] = layout.details.dpi
+    if layout.details.container.get("rows"):
+        options["strip_size"] = layout.rows * picture.width * layout.samples * layout.dtype.itemsize
+    if others:
+        options |= {"save_all": True, "append_images": others}
+    try:
+        return pillow.encoded(first, "TIFF", **options)
+    except (OSError, ValueError) as error:
+        raise CycleganError(f"TIFF cannot hold {picture.width}×{picture.height} pixels ({error})") from error

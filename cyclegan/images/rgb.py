@@ -1,0 +1,124 @@
+"""Pictures of any kind as 8-bit RGB over white: what eyes, marks and networks of plain pictures see."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from cyclegan.images.formats import UnreadableImage, pillow
+from cyclegan.images.picture import Picture
+from cyclegan.images.reading import decode_picture, read_header, read_picture
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture and how its file stored it."""
+
+    pixels: np.ndarray  # uint8 HWC RGB
+    format: str  # a key of FORMATS
+    mode: str  # Pillow's name: "L", "RGB", "CMYK", …
+    height: int  # of the picture in the file, upright: more than that of `pixels` where the scale is reduced
+    width: int
+
+
+def read_image(path: str | os.PathLike[str], *, at_least: int | None = None) -> np.ndarray:
+    """The picture in a file: uint8, height × width × 3, RGB, upright, transparency laid over white.
+
+    16-bit numbers are scaled to 8 bits. See `read_picture`, also for `at_least`. `UnreadableImage` says what is wrong.
+    """
+    return decode_file(path, at_least=at_least).pixels
+
+
+def decode_file(path: str | os.PathLike[str], *, at_least: int | None = None) -> Decoded:
+    """The picture in a file as `read_image` gives it, with its full size and how it is stored."""
+    return _decoded(read_picture(path, at_least=at_least), path)
+
+
+def decode_image(data: bytes, path: str | os.PathLike[str], *, at_least: int | None = None) -> Decoded:
+    """The picture in the bytes of a file; `path` is only for the words of `UnreadableImage`. See `read_image`."""
+    return _decoded(decode_picture(data, path, at_least=at_least), path)
+
+
+def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width of the picture in a file, upright: read from the header alone. See `read_header`."""
+    header = read_header(path)
+    return header.height, header.width
+
+
+def rgb_array(image: Image.Image) -> np.ndarray:
+    """A Pillow image of any mode as uint8 HWC RGB, as it stands (no rotation, no colour profile).
+
+    What is transparent shows white, so that colours hidden under it stay hidden. Raises `ValueError` where a
+    mode does not say what its white is.
+    """
+    bare = image.copy() if "icc_profile" in image.info else image
+    bare.info.pop("icc_profile", None)
+    pixels, alpha, _ = pillow.arrays(bare, [])
+    return as_rgb(Picture(pixels, alpha))
+
+
+def as_rgb(picture: Picture) -> np.ndarray:
+    """A picture as uint8 HWC RGB, transparency laid over white.
+
+    Raises `ValueError`, in words, for numbers of which nobody knows what is white in them, and for other channels than
+    one or three.
+    """
+    if picture.channels not in (1, 3):
+        raise ValueError(f"a pixel has {picture.channels} numbers, and colours have 1 or 3")
+    pixels = _bytes(picture.pixels)
+    if picture.channels == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return pixels if picture.alpha is None else over_white(pixels, _bytes(picture.alpha))
+
+
+def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """uint8 RGB, seen in front of white."""
+    size = (pixels.shape[1], pixels.shape[0])
+    front = Image.frombytes("RGBA", size, np.dstack([pixels, alpha]).tobytes())
+    return np.array(Image.alpha_composite(Image.new("RGBA", size, (255, 255, 255, 255)), front).convert("RGB"))
+
+
+def _decoded(picture: Picture, path: str | os.PathLike[str]) -> Decoded:
+    try:
+        pixels = as_rgb(picture)
+    except ValueError as error:
+        raise UnreadableImage(path, str(error)) from error
+    details = picture.details
+    height, width = details.container.get("size", (picture.height, picture.width))
+    return Decoded(pixels, details.format, details.mode, height, width)
+
+
+def _bytes(numbers: np.ndarray) -> np.ndarray:
+    return _TO_BYTES[numbers.dtype.kind](numbers)
+
+
+def _from_truth(numbers: np.ndarray) -> np.ndarray:
+    return numbers.astype(np.uint8) * np.uint8(255)
+
+
+def _from_whole_numbers(numbers: np.ndarray) -> np.ndarray:
+    if numbers.dtype == np.uint8:
+        return numbers
+    if numbers.dtype != np.uint16 and (numbers.min() < 0 or numbers.max() > 65535):
+        raise ValueError("32-bit grey with values outside 0 to 65535; save it with 8 or 16 bits")
+    # 65535 / 255 is 257 exactly
+    return ((numbers.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _from_fractions(numbers: np.ndarray) -> np.ndarray:
+    low, high = float(numbers.min()), float(numbers.max())
+    if not (low >= 0 and high <= 255):  # also when either is not a number
+        raise ValueError("floating-point grey with values outside 0 to 255; save it with 8 or 16 bits")
+    return np.rint(numbers * (255 if high <= 1 else 1)).astype(np.uint8)
+
+
+_TO_BYTES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "b": _from_truth,
+    "u": _from_whole_numbers,
+    "i": _from_whole_numbers,
+    "f": _from_fractions,
+}

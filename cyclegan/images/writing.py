@@ -1,0 +1,199 @@
+"""Pictures to picture files, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cyclegan.errors import CycleganError, UsageError
+from cyclegan.images.channels import Holds, luma
+from cyclegan.images.formats import EXTENSIONS, FORMAT_OF, jpeg2000, npy, pillow, png, pnm, printable
+from cyclegan.images.formats.colour import srgb_profile
+from cyclegan.images.formats.tiff import writing
+from cyclegan.images.picture import Details, Picture
+from cyclegan.system.files import atomic_write
+
+PNG_LEVEL = 1  # five times faster than the usual 6 for a sixth more bytes
+_PLANES = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}  # Pillow's names
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a file is made small."""
+
+    quality: int = 95  # 1 to 100, of formats that lose
+    png_level: int = PNG_LEVEL  # 0, not compressed, to 9, slowest
+    suffix: str = ""  # small letters; some say more than the format
+
+
+def write_picture(
+    path: str | os.PathLike[str], picture: Picture, *, quality: int = 95, png_level: int = PNG_LEVEL
+) -> None:
+    """Write a picture in the format of the suffix of `path`. See `encode_picture`.
+
+    Missing parent folders are made. The file appears whole or not at all. Raises `UsageError` for a suffix we
+    do not write, `CycleganError` where the format cannot hold the picture, `OSError` where the disk cannot.
+    """
+    path = Path(path)
+    try:
+        data = encode_picture(picture, path.suffix, quality=quality, png_level=png_level)
+    except CycleganError as error:
+        raise type(error)(f"cannot write {printable(str(path))}: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, data)
+
+
+def write_image(
+    path: str | os.PathLike[str], array: np.ndarray, *, quality: int = 95, png_level: int = PNG_LEVEL
+) -> None:
+    """Write a uint8 array (HWC with 1 or 3 channels, or HW) in the format of the suffix of `path`.
+
+    See `write_picture`.
+    """
+    write_picture(path, _of_array(array), quality=quality, png_level=png_level)
+
+
+def encode_image(array: np.ndarray, suffix: str, *, quality: int = 95, png_level: int = PNG_LEVEL) -> bytes:
+    """The bytes of a picture file from a uint8 array (HWC with 1 or 3 channels, or HW). See `encode_picture`."""
+    return encode_picture(_of_array(array), suffix, quality=quality, png_level=png_level)
+
+
+def encode_picture(picture: Picture, suffix: str, *, quality: int = 95, png_level: int = PNG_LEVEL) -> bytes:
+    """The bytes of a file in the format of a suffix, with all that the format can hold of the picture's details.
+
+    `quality` (1 to 100) matters to JPEG, WebP, AVIF and JPEG in TIFF only, `png_level` (0, not compressed, to 9,
+    slowest) to PNG only. 16 bits are scaled to 8 for formats of 8 bits, transparency is laid over white where there is
+    none, and GIF has 256 colours. `CycleganError` says what a format cannot hold, `UsageError` that there is none of
+    that suffix, `MissingExtra` that a library is needed.
+    """
+    assert 0 <= png_level <= 9, f"PNG has levels 0 to 9, not {png_level}"
+    assert 1 <= quality <= 100, f"quality goes from 1 to 100, not {quality}"
+    name = FORMAT_OF.get(suffix.lower())
+    if name is None:
+        raise UsageError(f"no format is known for the suffix {suffix!r}; use one of {' '.join(EXTENSIONS)}")
+    if suffix.lower() in _GREY_ONLY and picture.channels == 3:
+        picture = _grey(picture)
+    return _WRITERS[name](picture, Effort(quality, png_level, suffix.lower()))
+
+
+def _of_array(array: np.ndarray) -> Picture:
+    assert array.dtype == np.uint8, f"pictures are written from uint8, not {array.dtype}"
+    assert array.ndim in (2, 3), f"expected HWC or HW, not {array.shape}"
+    assert array.ndim == 2 or array.shape[2] in (1, 3), f"expected 1 or 3 channels, not {array.shape}"
+    return Picture(array.reshape(*array.shape[:2], -1), None, Details())
+
+
+def image_of(picture: Picture) -> Image.Image:
+    """A picture of 8 bits, with one or three channels, as Pillow's."""
+    planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
+    mode = _PLANES[picture.channels, picture.alpha is not None]
+    return Image.frombuffer(
+        mode, (picture.width, picture.height), np.ascontiguousarray(planes).tobytes(), "raw", mode, 0, 1
+    )
+
+
+@dataclass(frozen=True)
+class _ByPillow:
+    """A format that Pillow writes."""
+
+    holds: Holds
+    options: Callable[[Picture, Effort], dict[str, Any]]
+
+    def __call__(self, picture: Picture, effort: Effort) -> bytes:
+        fitted = self.holds.fit(picture)
+        options = {name: value for name, value in self.options(fitted, effort).items() if value}
+        name = self.holds.name
+        image = image_of(fitted)
+        try:
+            return pillow.encoded(image, name, **options)
+        except (OSError, ValueError) as error:  # no disk here, so it is the format: WebP ends at 16383 pixels
+            raise CycleganError(f"{name} cannot hold {image.width}×{image.height} pixels ({error})") from error
+
+
+def _described(picture: Picture) -> dict[str, Any]:
+    """What goes over of the details, as Pillow's writers take it."""
+    details = picture.details
+    icc = srgb_profile() if details.tagged and picture.channels == 3 else b""
+    return {"exif": details.exif, "xmp": details.xmp, "icc_profile": icc}
+
+
+def _jpeg(picture: Picture, effort: Effort) -> dict[str, Any]:
+    # Colour at full resolution, because halving it smears the thin coloured texture that a translation is about
+    dpi = picture.details.dpi
+    chosen = {"quality": effort.quality, "subsampling": "4:4:4", "dpi": dpi and tuple(round(value) for value in dpi)}
+    return _described(picture) | chosen
+
+
+def _quality(picture: Picture, effort: Effort) -> dict[str, Any]:
+    return _described(picture) | {"quality": effort.quality}
+
+
+def _avif(picture: Picture, effort: Effort) -> dict[str, Any]:
+    return _quality(picture, effort) | {"subsampling": "4:4:4"}
+
+
+def _bmp(picture: Picture, effort: Effort) -> dict[str, Any]:
+    return {"dpi": picture.details.dpi}
+
+
+def _nothing(picture: Picture, effort: Effort) -> dict[str, Any]:
+    return {}
+
+
+def _png(picture: Picture, effort: Effort) -> bytes:
+    fitted = Holds("PNG", deep=True).fit(picture)
+    deep = fitted.pixels.dtype == np.uint16
+    if deep:
+        data = png.deep(fitted.pixels, fitted.alpha, effort.png_level)
+    else:
+        data = pillow.encoded(image_of(fitted), "PNG", compress_level=effort.png_level)
+    return png.with_details(data, picture.details, tagged=picture.details.tagged and picture.channels == 3)
+
+
+def _ppm(picture: Picture, effort: Effort) -> bytes:
+    fitted = Holds("PPM", deep=True, alpha=False).fit(picture)
+    deep = fitted.pixels.dtype == np.uint16
+    return pnm.encoded(fitted.pixels) if deep else pillow.encoded(image_of(fitted), "PPM")
+
+
+def _jpeg2000(picture: Picture, effort: Effort) -> bytes:
+    fitted = Holds("JPEG2000", deep=True).fit(picture)
+    bare = effort.suffix == ".j2k"
+    if fitted.pixels.dtype == np.uint16:
+        return jpeg2000.encoded(fitted, bare)
+    return pillow.encoded(image_of(fitted), "JPEG2000", no_jp2=bare)
+
+
+def _npy(picture: Picture, effort: Effort) -> bytes:
+    if picture.pages:
+        raise CycleganError(f"an array file holds one page, not {1 + len(picture.pages)}; write it as .tif")
+    return npy.encoded(picture)
+
+
+def _tiff(picture: Picture, effort: Effort) -> bytes:
+    return writing.encoded(picture, effort.quality)
+
+
+def _grey(picture: Picture) -> Picture:
+    return Picture(luma(picture.pixels), picture.alpha, picture.details, tuple(map(_grey, picture.pages)))
+
+
+_GREY_ONLY = (".pgm",)
+_WRITERS: dict[str, Callable[[Picture, Effort], bytes]] = {
+    "PNG": _png,
+    "JPEG": _ByPillow(Holds("JPEG", alpha=False), _jpeg),
+    "WEBP": _ByPillow(Holds("WEBP"), _quality),
+    "AVIF": _ByPillow(Holds("AVIF"), _avif),
+    "JPEG2000": _jpeg2000,
+    "BMP": _ByPillow(Holds("BMP", alpha=False), _bmp),
+    "GIF": _ByPillow(Holds("GIF"), _nothing),
+    "PPM": _ppm,
+    "TIFF": _tiff,
+    "NPY": _npy,
+}

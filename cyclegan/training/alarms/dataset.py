@@ -1,0 +1,148 @@
+"""Alarms about the two sets of pictures, mostly from before the first step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+
+from cyclegan.data import Pictures
+from cyclegan.images import printable
+from cyclegan.system.files import file_sha256
+from cyclegan.training.alarms.alarm import Alarm, Finding, Moment
+from cyclegan.training.alarms.discriminator import Judging
+
+# Weights of a discriminator for each picture it is shown, mirrored ones counted. The paper's PatchGAN has 2.8 million,
+# and the smallest set it was published with, 400 façades, gives 3,500. A third of that set is where this begins.
+WEIGHTS_PER_PICTURE = 10_000
+# Of the way from the verdict on fakes to that on training pictures, how much is missing for unseen real ones (Karras
+# et al. 2020, https://arxiv.org/abs/2006.06676, section 3): 0 nothing is learnt by heart, 1 everything is.
+BY_HEART = 0.8
+TELLS = 0.3  # only where the discriminator tells training pictures from fakes by that much does the share mean anything
+BLOCK = 4096  # bytes from the middle of a file that are compared before all of it is
+
+
+class FewPictures(Judging):
+    """The discriminator can learn the pictures by heart, and then has nothing to teach.
+
+    Suspected before the first step from the number of weights, and seen later in its verdicts on pictures that it has
+    not learnt from.
+    """
+
+    sees = "probe"
+    looks = 3
+    cause = "a discriminator with many weights and few pictures learns them by heart, not what they have in common"
+    cure = "give --diffaug color,translation,cutout, leave --flip on, take fewer --channels, or find more pictures"
+
+    def begin(self) -> Finding | None:
+        config, domains = self.facts.config, self.facts.domains
+        if self.facts.augmented:
+            return None
+        counts = {"a": len(domains.train_a), "b": len(domains.train_b)}
+        shown = 2 if config.flip or config.augment else 1
+        weights = {
+            domain: parameters / (shown * counts[domain])
+            for domain, parameters in self.facts.discriminator_parameters.items()
+        }
+        domain = max(weights, key=lambda name: weights[name], default="")
+        if not domain or weights[domain] < WEIGHTS_PER_PICTURE:
+            return None
+        parameters = self.facts.discriminator_parameters[domain]
+        return Finding(
+            weights[domain],
+            f"{counts[domain]} pictures of {domain.upper()} are few for a discriminator of {parameters:,} weights",
+        )
+
+    def look(self, moment: Moment) -> Finding | None:
+        found = {}
+        for domain, window in self.full_windows().items():
+            real, fake = window.means
+            if window.gap > TELLS and f"verdict_real_{domain}" in self.probed:
+                found[domain] = (real - self.probed[f"verdict_real_{domain}"]) / (real - fake)
+        domain = max(found, key=lambda name: found[name], default="")
+        if not domain or found[domain] < BY_HEART:
+            return None
+        return Finding(
+            found[domain],
+            f"the discriminator of {domain.upper()} knows its pictures by heart: held-out real ones fall short of them "
+            f"by {found[domain]:.0%} of what fakes do",
+        )
+
+
+class DomainsOverlap(Alarm):
+    """The same picture is in A and in B, so that it is real and wrong at once."""
+
+    cause = "one folder was copied into the other, or pictures were sorted by hand"
+    cure = "remove them from one of the two; `cyclegan data check A B` lists them"
+
+    def begin(self) -> Finding | None:
+        sets = self.facts.domains
+        ours, theirs = ([sets.train_a, sets.test_a], [sets.train_b, sets.test_b])
+        return _overlap(copies(_paths(ours), _paths(theirs)), "A and in B")
+
+
+class TrainTestOverlap(Alarm):
+    """A held-out picture is learnt from as well, so that what is measured on it is too good."""
+
+    cause = "copies under another name, or test pictures that were taken from the training folder"
+    cure = "remove the copies; `cyclegan data check` lists them"
+
+    def begin(self) -> Finding | None:
+        sets = self.facts.domains
+        found = []
+        for train, test in ((sets.train_a, sets.test_a), (sets.train_b, sets.test_b)):
+            if train != test:  # the only picture of a folder is both, and that is said elsewhere
+                found += copies(_paths([train]), _paths([test]))
+        return _overlap(found, "the training pictures and in the held-out ones")
+
+
+def copies(ours: Iterable[Path], theirs: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """Those of our files whose content one of theirs has, each with one of those, in the order of ours.
+
+    By size, then by a block from the middle, and only where both agree by all of it: for 10,000 JPEG files that is
+    mostly 10,000 times asking for the size, below a second. What cannot be read is passed over.
+    """
+    mine, others = list(ours), list(theirs)
+    order = list(mine)
+    twin: dict[Path, Path] = {}
+    for key in (_size, _middle, file_sha256):
+        here, there = _by(key, mine), _by(key, others)
+        common = here.keys() & there.keys()
+        twin = {path: there[name][0] for name in common for path in here[name]}
+        mine, others = ([path for name in common for path in side[name]] for side in (here, there))
+    return [(path, twin[path]) for path in order if path in twin]
+
+
+def _by(key: Callable[[Path], Hashable], paths: Iterable[Path]) -> dict[Hashable, list[Path]]:
+    found: dict[Hashable, list[Path]] = defaultdict(list)
+    for path in paths:
+        try:
+            found[key(path)].append(path)
+        except OSError:
+            continue  # a link to nowhere, or no permission: training says so when it comes to it
+    return found
+
+
+def _size(path: Path) -> int:
+    return os.stat(path).st_size
+
+
+def _middle(path: Path) -> bytes:
+    size = _size(path)
+    with open(path, "rb") as stream:
+        stream.seek(max(0, (size - BLOCK) // 2))
+        return hashlib.sha256(size.to_bytes(8, "big") + stream.read(BLOCK)).digest()
+
+
+def _paths(sets: Iterable[Pictures]) -> list[Path]:
+    return [pictures.path(index) for pictures in sets for index in range(len(pictures))]
+
+
+def _overlap(found: list[tuple[Path, Path]], where: str) -> Finding | None:
+    if not found:
+        return None
+    one, other = (printable(str(path)) for path in found[0])
+    count = "1 picture is" if len(found) == 1 else f"{len(found)} pictures are"
+    return Finding(float(len(found)), f"{count} in {where}, for example {one} and {other}")

@@ -1,0 +1,1 @@
+"""Collectives and processes of a training run."""

@@ -1,0 +1,1 @@
+"""Periodic evaluation during training and the best model."""

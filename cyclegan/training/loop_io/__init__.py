@@ -1,0 +1,1 @@
+"""Input to the loop and its figures, grids and progress."""

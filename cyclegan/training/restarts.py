@@ -1,0 +1,76 @@
+"""`train`: one attempt after another, mostly one. With `--on-alarm restart` an early failure is given another seed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cyclegan.config import TrainConfig
+from cyclegan.errors import CycleganError
+from cyclegan.system.files import locked
+from cyclegan.training import loop
+from cyclegan.training.alarms.monitor import RESTARTS, Restart
+from cyclegan.training.distributed.process_group import open_ranks
+from cyclegan.training.storage.attempts import ATTEMPTS, finish_moving, given_up, set_aside
+from cyclegan.training.storage.run_directory import default_run
+
+log = logging.getLogger("cyclegan")
+
+_TRAVEL: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}  # None: as they are computed
+
+
+def train(config: TrainConfig, run: str | Path | None = None) -> Path:
+    """Train as `config` says, in the directory `run` (default `runs/<a>2<b>`), and return that directory.
+
+    A directory that was trained in before is taken up where it stood. See `cyclegan.training.loop.train`, which this
+    calls, and calls again with the next seed where `config.on_alarm` is `restart` and an alarm gives an attempt up;
+    what is left of that is then in `run/attempts/1`.
+
+    Raises `UsageError` for what cannot be done as asked, `Preempted` after a request to stop with the state saved,
+    and `CycleganError` when the run had to stop; the newest good state stays in each case.
+    """
+    path = Path(run) if run is not None else default_run(config)
+    with open_ranks(config.timeout, _TRAVEL[config.average_in]) as ranks:
+        while True:
+            attempts = ranks.first(lambda: _given_up(path))
+            # A seed that was given up stands for the one that its attempts have come to: the same command goes on
+            passed = config.seed in {attempt["seed"] for attempt in attempts}
+            seed = attempts[-1]["next_seed"] if passed else config.seed
+            try:
+                return loop.train(replace(config, seed=seed), path, ranks)
+            except Restart as event:
+                count = len(ranks.first(lambda event=event: _given_up(path, event)))  # type: ignore[misc]
+            log.warning(
+                "beginning anew with --seed %d, %d of %d times; what was given up is in %s",
+                seed + 1,
+                count,
+                RESTARTS,
+                path / ATTEMPTS / str(count),
+            )
+
+
+def _given_up(path: Path, event: Restart | None = None) -> list[dict[str, Any]]:
+    """The attempts that were given up, that by `event` among them; all of them moved aside."""
+    _move(path, event)
+    return given_up(path)
+
+
+def _move(path: Path, event: Restart | None = None) -> None:
+    """Move an attempt aside: that which `event` gives up, or one whose moving was interrupted."""
+    if event is None and all(attempt["moved"] for attempt in given_up(path)):
+        return
+    try:
+        with locked(path):
+            if event is None:
+                finish_moving(path)
+            else:
+                set_aside(path, alarm=event.name, step=event.step, text=event.text)
+    except OSError as error:
+        raise CycleganError(
+            f"{path}: the attempt that was given up could not be moved aside ({error.strerror or error}); "
+            "make room and run the same command again"
+        ) from error

@@ -1,0 +1,112 @@
+"""What a run is to be, found out before anything is written: values, device, pictures, networks."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cyclegan.config import AUTO, TrainConfig, flatten, in_steps, resolve
+from cyclegan.data import Domains, View, find_domains, find_views, ranges_of, steps_per_epoch
+from cyclegan.errors import UsageError
+from cyclegan.methods import Method, build_method, options_of
+from cyclegan.system.devices import pick_precision
+from cyclegan.training.distributed.ranks import Ranks
+from cyclegan.training.storage.run_directory import absolute, refuse_run_among_pictures
+
+log = logging.getLogger("cyclegan")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides a run, found to be possible."""
+
+    config: TrainConfig  # with its length in steps, and paths that hold in every working directory
+    path: Path  # the run directory
+    device: torch.device
+    dtype: torch.dtype  # that the forward passes compute in
+    domains: Domains
+    views: dict[str, View]
+    method: Method  # freshly initialised, on the processor
+
+    @property
+    def steps(self) -> int:
+        """The number of the last step."""
+        assert self.config.steps is not None
+        return self.config.steps
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What files of generators say about themselves beside their networks."""
+        config, domains, ranges = self.config, self.domains, ranges_of(self.views)
+        info: dict[str, Any] = {"method": config.method, "load_size": config.load_size, "crop_size": config.crop_size}
+        info |= {"a": domains.train_a.root.name, "b": domains.train_b.root.name}
+        return info if ranges is None else info | {"ranges": ranges}
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a state says about itself beside what it restores."""
+        specs = {direction: generator.spec for direction, generator in self.method.generators.items()}
+        return {"config": self.saved_config, "generator_specs": specs, "ranges": ranges_of(self.views)}
+
+    @property
+    def saved_config(self) -> dict[str, Any]:
+        """The configuration as it is written down: flat, with the options of the method."""
+        return flatten(self.config, options_of(self.config.method))
+
+
+def make_plan(config: TrainConfig, path: Path, kept: dict[str, Any] | None, ranks: Ranks) -> Plan:
+    """The plan of `config` for `ranks` in the directory `path`, which has the record `kept` of its pictures, if any.
+
+    What may fail, fails here, while it is cheap; of the pictures little more than the headers is read. Raises
+    `UsageError` for what cannot be done as asked, and `CycleganError` for a damaged record of an earlier start.
+    """
+    config = resolve([flatten(config)], options_of(config.method))
+    device = ranks.device(config.device)
+    dtype = pick_precision(config.precision, device)
+    _divide(config, ranks.world)
+    domains = find_domains(config)
+    for warning in domains.warnings:
+        log.warning("%s", warning)
+    config = absolute(config)
+    if config.batch_size != AUTO:  # else appetite.with_batch_size finds the number, and counts the steps by it
+        config = in_steps(config, steps_per_epoch(domains, config.batch_size))
+    refuse_run_among_pictures(path, domains)
+    views = find_views(config, domains, kept)
+    torch.manual_seed(config.seed)
+    method = build_method(config, {domain: view.channels for domain, view in views.items()})
+    return Plan(config, path, device, dtype, domains, views, method)
+
+
+def refuse_differences(plan: Plan, ranks: Ranks) -> None:
+    """`UsageError` where the processes, on several machines perhaps, are about to do different things.
+
+    Where the pictures lie, and on what device, may differ.
+    """
+    own = {"a", "b", "data", "test_a", "test_b", "augment", "device", "workers", "reader_timeout", "cache"}
+    facts = {
+        "versions of cyclegan": importlib.metadata.version("cyclegan"),
+        "versions of torch": torch.__version__,
+        "pictures (by names and sizes)": plan.domains.fingerprint,
+        "options": {name: value for name, value in plan.saved_config.items() if name not in own},
+    }
+    for rank, theirs in enumerate(ranks.every(facts)):
+        for what, value in facts.items():
+            if theirs[what] != value:
+                raise UsageError(f"process {rank} has other {what} than process {ranks.rank}; make them equal")
+
+
+def _divide(config: TrainConfig, world: int) -> None:
+    """`UsageError` for a batch that `world` processes cannot share evenly."""
+    if config.batch_size == AUTO or config.batch_size % (world * config.accumulate) == 0:
+        return
+    parts = f" in --accumulate {config.accumulate} parts each" if config.accumulate > 1 else ""
+    multiple = world * config.accumulate
+    raise UsageError(
+        f"--batch-size {config.batch_size} counts the pictures of all processes, and does not divide among {world}"
+        f"{parts}; give a multiple of {multiple}"
+    )

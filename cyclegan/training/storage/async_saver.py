@@ -1,0 +1,182 @@
+"""Saving beside training: a step is caught in memory at once, and brought to the disk while the next ones are done.
+
+What is saved is the state of one step, whatever the disk takes for it: the bytes of both files are made before the
+next step begins, and only writing, syncing and checksums happen on a thread. That costs the memory of one more state
+for as long as the disk takes; where there is too little left, training waits for the disk.
+
+Nothing says that a step is saved before it is: `status.json` and the record follow the synced files.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from cyclegan.errors import CycleganError
+from cyclegan.models import model_bytes
+from cyclegan.system.memory import available_memory
+from cyclegan.tracking import Tracker
+from cyclegan.training.signals import StopRequest
+from cyclegan.training.storage.checkpoint import HasState, States, state_bytes, write_generators
+from cyclegan.training.storage.run_directory import DiskHangs, Run
+
+log = logging.getLogger("cyclegan")
+
+SLOW = 30.0  # seconds of waiting for the disk before it is said
+PATIENCE = 300.0  # seconds for the last state of a run that ends by itself
+PATIENCE_ASKED = 25.0  # seconds after a request to stop; batch systems kill 30 s after they have asked
+LEAST = 5.0  # seconds that a write is given in any case, however late it began
+SLICE = 0.2  # seconds of waiting between two looks whether a request has come in
+
+
+class _Write:
+    """A step on its way to the disk."""
+
+    def __init__(self, step: int, report: bool) -> None:
+        self.step = step
+        self.report = report  # whether the record names the file of generators
+        self.model: Path | None = None  # that file, once it is there
+        self.done = threading.Event()
+        self.error: BaseException | None = None
+
+
+class Saver:
+    """Saves the steps of the run that `directory` holds: states, `generators`, `status.json`.
+
+    `info` goes into the files of generators, of which every `every` steps' stay (0: the newest). `step` is the one
+    that the run began with. A context manager: its end waits for the last write. No more than one is under way, and
+    all that `tracker` is told is told by the thread that calls.
+    """
+
+    def __init__(
+        self,
+        directory: Run,
+        states: States,
+        tracker: Tracker,
+        generators: nn.ModuleDict,
+        info: dict[str, Any],
+        *,
+        every: int,
+        step: int,
+        stop: StopRequest,
+    ) -> None:
+        self.directory = directory
+        self.states = states
+        self.tracker = tracker
+        self.generators = generators
+        self.info = info
+        self.every = every
+        self.stop = stop
+        self.newest = step  # that is on the disk whole; 0 where there is none
+        self._write: _Write | None = None
+        self._given_up = False
+
+    def save(self, step: int, *, about: dict[str, Any], final: bool, **lasting: HasState) -> None:
+        """Save `step`: the state of `lasting` with the plain values `about` it, and the generators.
+
+        Returns when they are caught in memory, so that training may go on. Waits for the step before, if that is
+        still under way, and for this one where memory is short. `final` says that the record is to name the
+        generators, as it does for those that stay. Raises `CycleganError` when the step before could not be saved.
+        """
+        self._wait()
+        parts = {name: value.state_dict() for name, value in lasting.items()}
+        # The state, while its buffer grows, and the generators while their header is sorted
+        short = available_memory() < 2 * (_size(parts) + _size(self.generators.state_dict()))
+        state = state_bytes(step, about, parts)
+        model = model_bytes(dict(self.generators.items()), info=self.info | {"step": step})
+        self._write = _Write(step, report=final or bool(self.every and step % self.every == 0))
+        thread = threading.Thread(target=self._bring, args=(self._write, state, model), name="saving", daemon=True)
+        thread.start()
+        if short:
+            self._wait()
+
+    def check(self) -> None:
+        """Take notice of a write that has ended, without waiting; to be called at every step.
+
+        Raises `CycleganError` when it has failed.
+        """
+        if self._write is not None and self._write.done.is_set():
+            self._take_back()
+
+    def close(self) -> None:
+        """Wait until what was caught is on the disk. Raises `CycleganError` when that failed or took too long."""
+        self._wait(PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        elif not self._given_up:
+            try:
+                self.close()
+            except CycleganError as second:  # what has ended the run may not be hidden by it
+                log.warning("%s", second)
+
+    def _bring(self, write: _Write, state: memoryview, model: bytes) -> None:
+        """The work of the thread. Its error is kept, and raised by the training thread."""
+        try:
+            self.states.write(write.step, state)
+            self.newest = write.step
+            write.model = write_generators(self.states.folder, model, write.step, every=self.every)
+            if not self._given_up:  # else the run has had its last word
+                self.directory.status("running", write.step)
+        except BaseException as error:
+            write.error = error
+        finally:
+            write.done.set()
+
+    def _wait(self, patience: float | None = None) -> None:
+        """Until nothing is under way, at most `patience` seconds; less where the run has been asked to stop."""
+        if self._write is None:
+            return
+        began, told = time.monotonic(), False
+        while not self._write.done.wait(SLICE):
+            waited = time.monotonic() - began
+            if waited > SLOW and not told:
+                told = True
+                log.warning("waiting for the disk of %s, which has not yet taken step %d", *self._place())
+            if self._too_long(began, waited, patience):
+                self._given_up = True
+                newest = f"the newest state there is of step {self.newest}" if self.newest else "no state is there"
+                raise DiskHangs(
+                    "the disk of {} has not taken step {} within {:.0f} s; {}: see to the disk and run the same "
+                    "command again".format(*self._place(), waited, newest)
+                )
+        self._take_back()
+
+    def _too_long(self, began: float, waited: float, patience: float | None) -> bool:
+        if self.stop.signal is not None:
+            return time.monotonic() > max(self.stop.since + PATIENCE_ASKED, began + LEAST)
+        return patience is not None and waited > patience
+
+    def _place(self) -> tuple[Path, int]:
+        assert self._write is not None
+        return self.states.folder, self._write.step
+
+    def _take_back(self) -> None:
+        write, self._write = self._write, None
+        assert write is not None
+        if write.error is not None:
+            raise write.error
+        if write.report and write.model is not None:
+            self.tracker.model(write.step, write.model)
+
+
+def _size(value: Any) -> int:
+    """Bytes of all tensors in nested dicts and lists."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return sum(map(_size, inner))

@@ -1,0 +1,239 @@
+"""States: all that a run needs to go on, saved in one call, whole or not at all.
+
+A state is one file and its checksum, in the form that `sha256sum -c` reads; while a state takes the place of another
+one of the same step there are the checksums of both. A state counts only when both are there
+and agree: a process killed at any moment, a truncated copy or a flipped bit leaves the state before as the newest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import logging
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from cyclegan.errors import CycleganError
+from cyclegan.models import save_model
+from cyclegan.models.safe_torch import read_torch
+from cyclegan.system.files import atomic_write, remove_temporary, sha256
+
+log = logging.getLogger("cyclegan")
+
+LOOKS = 10  # at a folder in which older states are deleted while they are read
+FORMAT = "cyclegan-state"
+VERSION = 1
+_CURES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make the folder writable again"),
+}
+LATER = frozenset({"evaluation", "alarms"})  # parts of a state that came up after version 1 had been written to disks
+
+
+class HasState(Protocol):
+    """Anything that can be saved and restored."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only: states are read with `weights_only=True`."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Take a saved state over."""
+
+
+class States:
+    """The states in `folder`, of which the newest `keep` stay."""
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+        remove_temporary(folder)
+        for checksum in folder.glob("state-*.pt.sha256"):
+            if not checksum.with_suffix("").exists():  # killed before its state was there, or while both were deleted
+                checksum.unlink(missing_ok=True)
+
+    def save(self, step: int, *, about: dict[str, Any], **objects: HasState) -> Path:
+        """Save the state of `objects` after `step` steps, together with the plain values `about` it.
+
+        Raises `CycleganError` (disk full) with all earlier states intact.
+        """
+        parts = {name: value.state_dict() for name, value in objects.items()}
+        return self.write(step, state_bytes(step, about, parts))
+
+    def write(self, step: int, data: memoryview) -> Path:
+        """Write `data` (`state_bytes`) as the state of `step`, and delete the oldest beyond those that stay.
+
+        Raises `CycleganError` (disk full) with all earlier states intact.
+        """
+        path = self.folder / f"state-{step:08d}.pt"
+        checksum, line = _checksum_path(path), f"{sha256(data)}  {path.name}\n".encode()
+        with naming_what_is_safe(path):
+            before = checksum.read_bytes() if path.exists() and checksum.exists() else b""
+            # The checksum first: a state that is there has one, even the very first of a run that is killed in between.
+            # Beside it stands that of a state of this step that is there already, until it is replaced
+            atomic_write(checksum, line + before)
+            try:
+                atomic_write(path, data)
+            except OSError:
+                if not before:
+                    checksum.unlink(missing_ok=True)
+                raise
+            if before:
+                atomic_write(checksum, line)
+            for old in self._paths()[self.keep :]:
+                old.unlink(missing_ok=True)
+                _checksum_path(old).unlink(missing_ok=True)
+        return path
+
+    def load_newest(self) -> dict[str, Any] | None:
+        """The newest state that is whole, None when none was ever saved.
+
+        One that is not whole is passed over with a line that says why. When none is left, `CycleganError`: starting
+        afresh in silence would throw away what the person believes is there.
+        """
+        for _ in range(LOOKS):
+            paths, vanished = self._paths(), False
+            for path in paths:
+                try:
+                    return read_state(path)
+                except CycleganError as error:
+                    vanished = not path.exists()
+                    if vanished:  # tidied away by the trainer while it was read
+                        break
+                    log.warning("%s; taking the state before", error)
+            if not vanished:
+                break
+        if paths:
+            raise CycleganError(
+                f"none of the {len(paths)} states in {self.folder} can be used; restore one from a copy, "
+                "or start again with another -o"
+            )
+        return None
+
+    def _paths(self) -> list[Path]:
+        """Newest first."""
+        found = [path for path in self.folder.glob("state-*.pt") if re.fullmatch(r"state-\d{8,}\.pt", path.name)]
+        return sorted(found, key=lambda path: int(path.stem.removeprefix("state-")), reverse=True)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state in `path`, on the CPU; `CycleganError` with the reason when it is not whole or not ours."""
+    checksum = _checksum_path(path)
+    try:
+        data = path.read_bytes()
+        if not checksum.exists():
+            raise CycleganError(f"{path} has no {checksum.name} beside it, so it was not saved to its end")
+        said = checksum.read_bytes()
+    except OSError as error:  # a failing disk, or a trainer that tidied it away meanwhile
+        raise CycleganError(f"{path} cannot be read ({error.strerror or error})") from error
+    if sha256(data).encode() not in said.split()[::2]:
+        raise CycleganError(f"{path} is damaged: its content does not agree with {checksum.name}")
+    refusal = f"{path} is refused: it holds more than tensors and plain values, or is no state"
+    try:
+        state = read_torch(io.BytesIO(data))
+    except pickle.UnpicklingError as error:
+        raise CycleganError(refusal) from error
+    except ValueError as error:
+        raise CycleganError(f"{refusal} ({error})") from error
+    if not isinstance(state, dict) or str(state.get("format")) != FORMAT:
+        raise CycleganError(f"{path} is not a state of cyclegan")
+    if str(state.get("version")) != str(VERSION):
+        raise CycleganError(
+            f"{path} has version {str(state.get('version'))[:20]} of the format; this program reads {VERSION}"
+        )
+    state.setdefault("processes", 1)  # before there could be several
+    for name in ("step", "processes"):
+        if type(number := state.get(name)) is not int or number < 0:
+            raise CycleganError(f"{path} is refused: its {name} is no number")
+    return state
+
+
+def restore(state: dict[str, Any], **objects: HasState) -> None:
+    """Give each of `objects` its part of `state`; `CycleganError` when one does not fit.
+
+    What states of earlier versions do not have begins anew.
+    """
+    for name, value in objects.items():
+        if name in LATER and name not in state:
+            continue
+        try:
+            value.load_state_dict(state[name])
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            reason = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
+            raise CycleganError(f"the saved {name} does not fit this run: {reason}") from error
+
+
+def require_numbers(value: Any) -> None:
+    """`ValueError` unless there is nothing but numbers in nested dicts and lists: a state may come from anybody."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            require_numbers(item)
+    elif not isinstance(value, int | float):
+        raise ValueError(f"{str(value)[:50]!r} stands where a number has to")
+
+
+def state_bytes(step: int, about: dict[str, Any], parts: dict[str, dict[str, Any]]) -> memoryview:
+    """The content of a state file: the `parts` by name, with the plain values `about` them. Waits for the device."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "version": VERSION, "step": step, **about, **parts}, buffer)
+    return buffer.getbuffer()
+
+
+def write_generators(folder: Path, data: bytes, step: int, *, every: int) -> Path:
+    """Write `data` (`model_bytes`), the generators of `step`; of the earlier ones those of every `every` steps stay.
+
+    With `every` 0 none does. Raises `CycleganError` (disk full) with the earlier ones intact.
+    """
+    path = folder / f"generators-{step:08d}.safetensors"
+    with naming_what_is_safe(path):
+        atomic_write(path, data)
+        for old in folder.glob("generators-*.safetensors"):
+            number = int(old.stem.removeprefix("generators-"))
+            if number != step and not (every and number % every == 0):
+                old.unlink(missing_ok=True)
+    return path
+
+
+def best_path(folder: Path, metric: str) -> Path:
+    """Where the best generators by `metric` lie; a name that the tidying of others passes by."""
+    return folder / f"best-{metric}.safetensors"
+
+
+def save_best(folder: Path, generators: nn.ModuleDict, info: dict[str, Any], step: int, metric: str) -> Path:
+    """Write the generators of `step` as the best by `metric`, in place of those that were.
+
+    Raises `OSError` (disk full) with those intact.
+    """
+    path = best_path(folder, metric)
+    save_model(path, dict(generators.items()), info=info | {"step": step, "best_by": metric})
+    return path
+
+
+@contextlib.contextmanager
+def naming_what_is_safe(path: Path) -> Iterator[None]:
+    """Turn an `OSError` while `path` is written into a `CycleganError`: what is left, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{path} could not be written ({error.strerror or error})"
+        if not path.parent.is_dir():
+            raise CycleganError(
+                f"{reason}: {path.parent} has been removed or renamed while the run went on; bring it back and run "
+                "the same command again, or begin anew with another -o"
+            ) from error
+        cure = _CURES.get(error.errno or 0, "see to the disk")
+        raise CycleganError(
+            f"{reason}; the states saved before are intact: {cure} and run the same command again"
+        ) from error
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")

@@ -1,0 +1,283 @@
+"""The directory of a run: who holds it, what was asked for, how it stands.
+
+config.yaml    the resolved configuration, which `--config` reads again
+pictures.json  channels and ranges of the two domains, as they were found when the run began
+meta.json      versions, command, data fingerprint, numbers of pictures, tracking id; no secrets
+status.json    running, done, preempted or failed, the step, and the reason
+metrics.jsonl  one row of figures every --log-every steps
+samples/       grids on the same held-out pictures
+checkpoints/   states to resume from, generators to translate with
+best.json      which of them were the best, with their figures
+gallery/       translations of held-out pictures at the end
+wandb/         what Weights & Biases keeps
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import re
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cyclegan.config import TrainConfig, default_of, flatten
+from cyclegan.config.safe_yaml import read_yaml
+from cyclegan.data import Domains
+from cyclegan.errors import CycleganError, UsageError
+from cyclegan.methods import options_of
+from cyclegan.system.files import atomic_write, locked, make_folder, remove_temporary, write_json
+from cyclegan.training.signals import BrokenOff, Preempted
+
+log = logging.getLogger("cyclegan")
+
+PATIENCE = 10.0  # seconds that the disk is given to record how a run ended
+PATIENCE_HANGING = 3.0  # after it has hung already: batch systems kill 30 s after they have asked
+
+_DELETE = "restore it from a copy, or delete it: the states do not need it"
+_RESTORE = "restore it from a copy, or start again with another -o: the networks learned from the range it holds"
+
+
+def default_run(config: TrainConfig) -> Path:
+    """`runs/<a>2<b>`, or `runs/<data>`."""
+    if config.data:
+        return Path("runs") / Path(config.data).resolve().name
+    if not (config.a and config.b):
+        raise UsageError(
+            "no pictures given; name two folders with --a and --b, or one with trainA and trainB with --data"
+        )
+    return Path("runs") / f"{Path(config.a).resolve().name}2{Path(config.b).resolve().name}"
+
+
+def absolute(config: TrainConfig) -> TrainConfig:
+    """The same config with paths that hold in every working directory, so that a run can be resumed from any."""
+    given = {name: getattr(config, name) for name in ("a", "b", "data", "test_a", "test_b", "augment")}
+    return replace(config, **{name: os.path.abspath(path) for name, path in given.items() if path is not None})
+
+
+def refuse_run_among_pictures(run: Path, domains: Domains) -> None:
+    """`UsageError` for a run inside a folder of pictures: its grids of samples would be learnt from."""
+    for pictures in (domains.train_a, domains.train_b, domains.test_a, domains.test_b):
+        if pictures.root.resolve() in run.resolve().parents:
+            raise UsageError(
+                f"-o {run}: lies inside {pictures.root}, and what a run draws there would count as its pictures; "
+                "name a folder elsewhere"
+            )
+
+
+def stored_config(run: Path) -> dict[str, Any]:
+    """The flat configuration of the run in `run`; `UsageError` when there is none."""
+    path = run / "config.yaml"
+    try:
+        values = read_yaml(path)
+    except OSError:
+        raise UsageError(
+            f"{run} has no readable config.yaml, so it is no run; name a folder that `cyclegan train` made"
+        ) from None
+    except ValueError:
+        raise UsageError(f"{path} is damaged; restore it from a copy, or start again with another -o") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} is not a configuration; restore it from a copy, or start again with another -o")
+    return values
+
+
+def kept_record(run: Path) -> dict[str, Any] | None:
+    """What the run in `run` has recorded of its pictures (`cyclegan.data.record_of`), None where there is no run yet.
+
+    A run from before there was such a record learns from 8-bit RGB. Raises `CycleganError` for a damaged record.
+    """
+    if not (run / "config.yaml").exists():
+        return None
+    record = run / "pictures.json"
+    if record.exists():
+        return _record(record, ("channels", "ranges"), _RESTORE)
+    if stored_config(run).get("range", "full") != "full":
+        raise CycleganError(f"{record} is missing; {_RESTORE}")
+    return {"channels": {"a": 3, "b": 3}, "ranges": None}
+
+
+class DiskHangs(CycleganError):
+    """The disk of the run has not taken what it was given for so long that it is no longer waited for."""
+
+
+class Run:
+    """A run directory held by this process."""
+
+    def __init__(self, path: Path, config: TrainConfig, domains: Domains, pictures: dict[str, Any]) -> None:
+        self.path = path
+        self.config = config
+        values = flatten(config, options_of(config.method))
+        self.began = (path / "config.yaml").exists()
+        if self.began:
+            _report_changes(stored_config(path), values, config)
+        for name in ("samples", "checkpoints"):
+            (path / name).mkdir(exist_ok=True)
+        for folder in (path, path / "samples", path / "checkpoints", path / "gallery", *path.glob("attempts/*")):
+            remove_temporary(folder)
+        self.meta = self._meta(domains)
+        write_json(path / "meta.json", self.meta)
+        write_json(path / "pictures.json", pictures)
+        atomic_write(path / "config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
+
+    def status(self, status: str, step: int, reason: str = "") -> None:
+        """Write status.json; `CycleganError` where that cannot be."""
+        values = {"status": status, "step": step, "steps": self.config.steps, "reason": reason, "time": time.time()}
+        with _naming_the_run(self.path):
+            write_json(self.path / "status.json", values)
+
+    def last_step(self) -> int:
+        """The step that status.json tells."""
+        return int(_record(self.path / "status.json", ("step",))["step"])
+
+    def _meta(self, domains: Domains) -> dict[str, Any]:
+        meta: dict[str, Any] = {"tracking_id": secrets.token_hex(4), "created": time.time()}
+        if (self.path / "meta.json").exists():
+            before = _record(self.path / "meta.json", ("data_fingerprint", *meta))
+            meta = {key: before[key] for key in meta}
+            if before["data_fingerprint"] != domains.fingerprint:
+                log.warning(
+                    "the pictures have changed since this run last started; from here on it learns from the new ones"
+                )
+        packages = ("torch", "torchvision", "albumentations", "numpy", "pillow", "wandb")
+        return meta | {
+            "cyclegan": importlib.metadata.version("cyclegan"),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: _version(name) for name in packages},
+            "git_commit": _git_commit(),
+            "command": without_secrets(sys.argv, os.environ),
+            "data_fingerprint": domains.fingerprint,
+            "pictures": {role: len(getattr(domains, role)) for role in ("train_a", "train_b", "test_a", "test_b")},
+        }
+
+
+@contextlib.contextmanager
+def open_run(path: Path, config: TrainConfig, domains: Domains, pictures: dict[str, Any]) -> Iterator[Run]:
+    """Make or reopen the run directory `path`, hold it alone, and record how the run ends.
+
+    `pictures` is the record of its pictures (`cyclegan.data.record_of`). Raises `UsageError` when the folder belongs to
+    something else or was begun with another architecture, and `CycleganError` when another process trains in it.
+    """
+    if path.is_dir() and any(path.iterdir()) and not (path / "config.yaml").exists() and not (path / ".lock").exists():
+        raise UsageError(f"-o {path}: this folder holds something else; name a new one or an empty one")
+    make_folder(path, "-o")
+    with locked(path):
+        with _naming_the_run(path):
+            run = Run(path, config, domains, pictures)
+        try:
+            run.status("running", run.last_step() if (path / "status.json").exists() else 0)
+            yield run
+        except BaseException as error:
+            outcome = "preempted" if isinstance(error, Preempted | BrokenOff) else "failed"
+            patience = PATIENCE_HANGING if isinstance(error, DiskHangs) else PATIENCE
+            _last_words(run, outcome, str(error) or type(error).__name__, patience)
+            raise
+
+
+def _record(path: Path, keys: tuple[str, ...], remedy: str = _DELETE) -> dict[str, Any]:
+    """The JSON object in `path`, which must have `keys`; `CycleganError` when it is none, as after a failing disk."""
+    try:
+        values = json.loads(path.read_text())
+    except (ValueError, RecursionError):  # not JSON, or not even UTF-8
+        values = None
+    if not isinstance(values, dict) or not all(key in values for key in keys):
+        raise CycleganError(f"{path} is damaged; {remedy}")
+    return values
+
+
+def _report_changes(before: dict[str, Any], now: dict[str, Any], config: TrainConfig) -> None:
+    """Refuse what weights cannot follow, and say what else is different from the last start."""
+    declared = {item.name: item for kind in (TrainConfig, options_of(config.method)) for item in fields(kind)}
+    # What was no option yet when the run began was as it is by default now
+    values = {name: default_of(item) for name, item in declared.items()} | before
+    changed = {name: (values[name], value) for name, value in now.items() if values[name] != value}
+    for name, (old, new) in changed.items():
+        flag = "--" + name.replace("_", "-")
+        if declared[name].metadata["fixed"]:
+            raise UsageError(f"{flag}: this run was begun with {old}, not {new}; give {flag} {old}, or another -o")
+        log.info("taking over %s %s (was %s)", flag, new, old)
+
+
+def _last_words(run: Run, outcome: str, reason: str, patience: float) -> None:
+    """Write how the run ended, if the disk takes it: that it does not may neither hide why nor keep the program."""
+
+    def say() -> None:
+        try:
+            run.status(outcome, run.last_step() if (run.path / "status.json").exists() else 0, reason)
+        except (CycleganError, OSError) as error:
+            log.warning("how the run ended could not be recorded: %s", error)
+
+    thread = threading.Thread(target=say, name="last-words", daemon=True)
+    thread.start()
+    thread.join(patience)
+    if thread.is_alive():
+        log.warning(
+            "how the run ended could not be recorded: the disk of %s did not answer in %.0f s", run.path, patience
+        )
+
+
+@contextlib.contextmanager
+def _naming_the_run(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not path.is_dir():
+            raise CycleganError(
+                f"{path} has been removed or renamed while the run went on; bring it back and run the same command "
+                "again, or begin anew with another -o"
+            ) from error
+        raise CycleganError(
+            f"{path} could not be written to ({(error.strerror or str(error)).lower()}); make room, or name another "
+            "place with -o, and run the same command again"
+        ) from error
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # wandb may be missing where tracking is off
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout this code runs from, None for an installed package."""
+    here = Path(__file__).parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None  # no git on this machine
+    return answer.stdout.strip() or None
+
+
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)  # in the name of a variable
+_SHORTEST = 8  # characters; a shorter value would be found in words that have nothing to do with it
+
+
+def without_secrets(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """`words` with `$NAME` in place of whatever stands in a variable of the environment that is called like a secret.
+
+    No option of ours takes a secret, but a shell has put one in where somebody wrote `$WANDB_API_KEY` by mistake.
+    """
+    secrets = [(value, name) for name, value in environment.items() if _SECRET.search(name) and len(value) >= _SHORTEST]
+    told = list(words)
+    for value, name in sorted(secrets, key=lambda pair: -len(pair[0])):  # the longest first: one may hold another
+        told = [word.replace(value, f"${name}") for word in told]
+    return told

@@ -1,0 +1,1 @@
+"""One optimisation step and the state that it changes."""

@@ -1,0 +1,106 @@
+"""One step of the game: the same for every method and every loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan.methods import Images, Method
+from cyclegan.system import rng
+from cyclegan.system.rng import Draws
+from cyclegan.training.update.precision import Precision
+
+# Begins to average the gradients of some parameters, in place, and a loss over all who play a step; what it returns
+# waits for that and gives the loss
+Average = Callable[[list[nn.Parameter], Tensor], Callable[[], Tensor]]
+
+
+def alone(parameters: list[nn.Parameter], loss: Tensor) -> Callable[[], Tensor]:
+    """The `Average` of one process: nothing to do."""
+    return lambda: loss
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two players: what it may change, and how."""
+
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    clip: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step did, all still on the device: nothing here has waited for it."""
+
+    figures: dict[str, Tensor]  # losses by their own names under loss/, gradient norms under gradient_norm/
+    batch: Images  # the last part of the batch
+    images: Images  # what was made of it, detached
+    skipped: Tensor  # bool scalar: a loss or gradient was not finite and that side did not move
+
+
+def play(
+    method: Method,
+    generators: Side,
+    discriminators: Side,
+    parts: Sequence[Images],
+    precision: Precision,
+    average: Average = alone,
+    drawing: Sequence[Draws | None] = (),
+) -> Outcome:
+    """Update the generators, then the discriminators, each once, on a batch that comes in equal `parts`.
+
+    Gradients are averaged over the parts, so that any number of parts is one and the same step, and by `average`
+    over what else plays it. `drawing` holds the draws of each part; without it they are torch's.
+    """
+    drawing = drawing or [None] * len(parts)
+    # The generators move against discriminators that stand still: their weights need no gradient.
+    method.discriminators.requires_grad_(False)
+    made: list[Images] = []
+    figures: dict[str, Tensor] = {}
+    generator_loss = torch.zeros((), device=precision.device)
+    with precision.autocast():  # around all of them: weights are cast once
+        for part, numbers in zip(parts, drawing, strict=True):
+            detached: Images = {}
+            with rng.at(numbers):
+                for images, losses in method.turns(part):
+                    generator_loss = generator_loss + _backward(losses, len(parts), figures, precision)
+                    detached |= {name: image.detach() for name, image in images.items()}
+            made.append(detached)
+    averaged = average(generators.parameters, generator_loss)  # under way while the discriminators compute
+
+    # The discriminators answer to what the generators made before they moved: one forward serves both.
+    method.discriminators.requires_grad_(True)
+    discriminator_loss = torch.zeros((), device=precision.device)
+    with precision.autocast():
+        for part, images, numbers in zip(parts, made, drawing, strict=True):
+            with rng.at(numbers):
+                losses = method.discriminator_losses(part, images)
+                discriminator_loss = discriminator_loss + _backward(losses, len(parts), figures, precision)
+    generator_norm, generator_skipped = precision.update(
+        generators.optimizer, generators.parameters, averaged(), generators.clip
+    )
+    discriminator_norm, discriminator_skipped = precision.update(
+        discriminators.optimizer,
+        discriminators.parameters,
+        average(discriminators.parameters, discriminator_loss)(),
+        discriminators.clip,
+    )
+    precision.end_step()
+
+    figures["gradient_norm/generators"] = generator_norm
+    figures["gradient_norm/discriminators"] = discriminator_norm
+    return Outcome(figures, parts[-1], made[-1], generator_skipped | discriminator_skipped)
+
+
+def _backward(losses: Images, parts: int, figures: dict[str, Tensor], precision: Precision) -> Tensor:
+    """Gradients of the sum of `losses` over the number of parts; adds each, detached, to `figures`."""
+    total = torch.stack(list(losses.values())).sum() / parts
+    precision.backward(total)
+    for name, value in losses.items():
+        share = value.detach() / parts
+        figures[f"loss/{name}"] = figures[f"loss/{name}"] + share if f"loss/{name}" in figures else share
+    return total.detach()

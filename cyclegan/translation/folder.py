@@ -1,0 +1,99 @@
+"""A picture, a folder, a list or an archive through a translator: every picture translated, skipped, or listed with a
+reason, once, however often the job is started.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from dataclasses import replace
+from pathlib import Path
+
+from cyclegan.errors import UsageError, choose
+from cyclegan.translation.job.destination import Jobs, place_of, refuse_damage
+from cyclegan.translation.job.fingerprint import fingerprint_of
+from cyclegan.translation.job.naming import Naming, Shard, folding_of, refuse_clashes
+from cyclegan.translation.job.progress import FolderJob, Progress, Summary
+from cyclegan.translation.job.record import Record
+from cyclegan.translation.job.source import list_source
+from cyclegan.translation.jobs import Ends
+from cyclegan.translation.runners import ENGINES, Engine, EngineOptions, Work
+from cyclegan.translation.translator import Translator
+
+
+def translate_folder(
+    translator: Translator,
+    source: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    batch_size: int | None = None,
+    png_level: int = 1,
+    work: Work | None = None,
+    naming: Naming = Naming(),
+    shard: Shard | None = None,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    strict: bool = False,
+    engine: str = "local",
+    address: str | None = None,
+    on_progress: Progress = lambda done, total: None,
+) -> Summary:
+    """Translate the picture `source`, or all pictures of a folder, a list or an archive, into `dest`.
+
+    Below `dest` they have the relative names that `naming` gives them. What is there already is skipped unless
+    `overwrite`, so that a job that was interrupted goes on where it stopped, also one with `overwrite`; what was made
+    by another model or with other options is refused. Pictures that could not be translated are listed in
+    `dest/.cyclegan/failed.jsonl`, and tried again if their files have changed, or all of them with `retry_failed`;
+    `strict` stops at the first. `shard` takes a part of the job only.
+
+    For a single picture `dest` may also be a file name, whose suffix then decides the format; for an archive (`.tar`)
+    another. Files appear whole or not at all, in no fixed order. `batch_size` pictures of equal kind are computed at a
+    time, None chooses (see `BatchSizes`). PNG is compressed at `png_level`, 0 (not at all) to 9 (slowest). Both, and
+    everything else that other machines need to know, can be given as `work` instead; its folders are set here.
+    `engine` is a name in `ENGINES`. `on_progress` is told how many of how many are done.
+
+    Raises `UsageError`, before any work, where source or destination cannot be meant.
+    """
+    assert batch_size is None or batch_size >= 1, batch_size
+    run = choose(ENGINES, engine, "--engine")
+    source, dest = os.fspath(source), Path(dest)
+    work = work or Work(Ends(png_level=png_level), batch_size=batch_size)
+    place = place_of(source, dest, naming)
+    listing = list_source(source, place.root)
+    every = Jobs(listing, place, naming, array("q", range(len(listing.names))))
+    if naming.changes or not listing.distinct:
+        refuse_clashes(every.named, None, "")
+    refuse_damage(every, place.root)
+    if shard is not None and (place.archive is not None or place.record is None):
+        raise UsageError("--shard: cuts up what goes into a folder; give each archive a job of its own")
+    place.make()
+    work = replace(work, ends=replace(work.ends, root=os.path.abspath(place.root)))
+    if place.record is None:
+        return _translate_one(run, work, every, EngineOptions(translator, address), overwrite, on_progress)
+    record = Record(place.record, shard)
+    job = FolderJob(
+        *(place, every, listing.bad, record), naming=naming, shard=shard, strict=strict, on_progress=on_progress
+    )
+    with record.held():
+        ends = replace(work.ends, temporary=os.path.abspath(record.temporary))
+        work = replace(work, ends=ends)
+        fold = folding_of(record.temporary)
+        todo = job.begin(fingerprint_of(translator, work, naming), fold, overwrite=overwrite, retry_failed=retry_failed)
+        options = EngineOptions(translator, address, job.summary.note)
+        job.run(lambda settle: run(work, todo, settle, options), source)
+    job.summary.failed.sort()
+    return job.summary
+
+
+def _translate_one(
+    run: Engine, work: Work, jobs: Jobs, options: EngineOptions, overwrite: bool, on_progress: Progress
+) -> Summary:
+    """A single picture, of which no record is kept: it is there or not."""
+    summary = Summary()
+    if not overwrite and os.path.lexists(os.path.join(work.ends.root, jobs[0].target)):
+        summary.skipped = 1
+    else:
+        on_progress(0, 1)
+        run(work, jobs, lambda job, failure: summary.settle(job.name, failure), replace(options, note=summary.note))
+    on_progress(1, 1)
+    return summary

@@ -1,0 +1,1 @@
+"""Translation of a folder as a restartable job: sources, names, destinations, records."""

@@ -1,0 +1,160 @@
+"""Archives (`.tar`, as WebDataset shards are): which pictures one holds, and another with their translations instead.
+
+Only plain ones are taken: a member is then a piece of the file, which any process can read without the others.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from cyclegan.errors import CycleganError, UsageError
+from cyclegan.images import is_image, printable
+from cyclegan.system.files import replacing
+from cyclegan.translation.job.naming import cleaned
+from cyclegan.translation.jobs import Failure
+
+SUFFIX = ".tar"
+BLOCK = tarfile.BLOCKSIZE
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")
+_PIECE = 2**20  # bytes copied at a time
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of an archive: bytes `start` to `end` of it with the header, `size` bytes from `data` on without."""
+
+    info: tarfile.TarInfo
+    start: int
+    data: int
+    size: int
+    end: int
+
+    @property
+    def raw(self) -> str:
+        """Its name as the archive gives it."""
+        return self.info.name
+
+    @property
+    def name(self) -> str:
+        """Its name below a folder; only where `failure` is None."""
+        return cleaned(self.raw, absolute=False)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is called like a picture and not hidden."""
+        parts = [part for part in self.raw.split("/") if part not in ("", ".", "..")]
+        return not self.info.isdir() and is_image(self.raw) and not any(part.startswith(".") for part in parts)
+
+    def failure(self) -> Failure | None:
+        """Why it cannot be translated, whatever its content is."""
+        try:
+            cleaned(self.raw, absolute=False)
+        except ValueError as error:
+            return Failure("ValueError", str(error))
+        if not self.info.isreg() or self.info.issparse():
+            return Failure("ValueError", "it is no plain file in the archive, but a link, a device or a sparse file")
+        return None
+
+
+def refuse_compressed(source: str) -> None:
+    """`UsageError` for an archive in which nothing can be read without all that comes before it."""
+    for suffix in _COMPRESSED:
+        if source.lower().endswith(suffix):
+            raise UsageError(f"SOURCE: {printable(source)} is compressed; unpack it to a plain .tar first")
+
+
+def members(path: str | os.PathLike[str]) -> Iterator[Member]:
+    """The members of an archive in their order. `CycleganError` where it is none, or damaged."""
+    shown = printable(os.fspath(path))
+    try:
+        with tarfile.open(path, "r:") as tar:
+            start = 0
+            while (info := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+                yield Member(info, start, info.offset_data, info.size, tar.offset)  # which is now that of the next
+                start = tar.offset
+            _expect_end(path, start)
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise CycleganError(f"SOURCE: {shown} is no plain .tar, or damaged ({error}); fetch it again") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CycleganError(f"SOURCE: cannot read {shown} ({reason})") from error
+
+
+def _expect_end(path: str | os.PathLike[str], offset: int) -> None:
+    """`tarfile` takes a damaged header for the end: what comes then has to be zeros, or nothing at all."""
+    with open(path, "rb") as stream:
+        stream.seek(offset)
+        if stream.read(BLOCK).strip(b"\0"):
+            raise tarfile.ReadError(f"what follows byte {offset} is no member")
+
+
+def names_in(path: Path) -> set[str]:
+    """The names of the files in an archive, as they stand below a folder."""
+    return {member.name for member in members(path) if member.info.isreg() and member.failure() is None}
+
+
+def assemble(
+    source: str | os.PathLike[str], dest: Path, target: Callable[[str], str], spool: Path, *, renewed: bool
+) -> None:
+    """Write the archive `dest`: as `source` is, in its order, with each picture's translation in its place.
+
+    Translations come from the folder `spool`, or from the archive that is there already unless all are `renewed`;
+    pictures that have none in either are left out. What is no picture is copied as it is, byte for byte.
+    """
+    before: dict[str, tuple[int, int]] = {}
+    if dest.exists() and not renewed:
+        before = {member.raw: (member.data, member.size) for member in members(dest)}
+    with (
+        replacing(dest, temporary_in=spool.parent) as temporary,
+        open(temporary, "wb") as out,
+        open(source, "rb") as old,
+        open(dest if before else os.devnull, "rb") as earlier,
+    ):
+        for member in members(source):
+            if not member.is_picture:
+                _copy(old, member.start, member.end - member.start, out)
+                continue
+            if member.failure() is not None:
+                continue
+            made = target(member.name)
+            raw = _renamed(member, made)
+            if (file := spool / made).exists():
+                with open(file, "rb") as stream:
+                    _put(member.info, raw, stream, 0, file.stat().st_size, out)
+            elif raw in before:
+                _put(member.info, raw, earlier, *before[raw], out)
+        out.write(b"\0" * (2 * BLOCK))
+        out.write(b"\0" * (-out.tell() % tarfile.RECORDSIZE))
+
+
+def _renamed(member: Member, made: str) -> str:
+    """The name of a translation in the new archive, which begins as that of its picture does: with ./ or without."""
+    lead = member.raw.removesuffix(member.name) if member.raw.endswith(member.name) else ""
+    return lead + made
+
+
+def _put(info: tarfile.TarInfo, name: str, content: BinaryIO, offset: int, size: int, out: BinaryIO) -> None:
+    """Write a member called `name` with the dates and rights of `info`."""
+    header = copy.copy(info)
+    header.name, header.size = name, size
+    header.pax_headers = {key: value for key, value in info.pax_headers.items() if key not in ("path", "size")}
+    out.write(header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+    _copy(content, offset, size, out)
+    out.write(b"\0" * (-size % BLOCK))
+
+
+def _copy(source: BinaryIO, offset: int, size: int, out: BinaryIO) -> None:
+    source.seek(offset)
+    while size > 0:
+        piece = source.read(min(size, _PIECE))
+        if not piece:
+            raise CycleganError("SOURCE: the archive ends in the middle of a file; fetch it again")
+        out.write(piece)
+        size -= len(piece)

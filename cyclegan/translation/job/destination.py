@@ -1,0 +1,155 @@
+"""Where the translations of a job go, and that they take the place of nothing but their like."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from cyclegan.errors import UsageError
+from cyclegan.images import is_image, printable
+from cyclegan.models import is_run
+from cyclegan.system.files import make_folder
+from cyclegan.translation.job import archive
+from cyclegan.translation.job.naming import RECORD, Fold, Naming
+from cyclegan.translation.job.source import STDIN, Listing, is_single
+from cyclegan.translation.jobs import Job
+
+
+@dataclass(frozen=True)
+class Place:
+    """The destination of a job."""
+
+    root: Path  # the folder that targets are relative to
+    record: Path | None  # where the job is recorded; None: a single picture, which needs no record
+    archive: Path | None = None  # what the translations below `root` are put into at the end
+    single: str | None = None  # the name that a single picture gets
+
+    def make(self) -> None:
+        """The folders, made where they are not there; `UsageError` where they cannot be, or not be written to."""
+        if self.archive is not None:
+            make_folder(self.archive.parent, "DEST")
+        for folder in (self.root, self.record):
+            if folder is not None:
+                make_folder(folder, "DEST")
+
+
+def place_of(source: str, dest: Path, naming: Naming) -> Place:
+    """Where the translations of `source` go if `dest` is asked for. `UsageError` for what cannot be meant."""
+    shown = printable(str(dest))
+    if is_run(dest):
+        raise UsageError(f"DEST: {shown} is the directory of a training run; name another folder")
+    if is_single(source):
+        name = os.path.basename(os.path.abspath(source))
+        if dest.is_dir() or not is_image(dest.name):
+            return Place(dest, None, single=naming.target(name))
+        return Place(dest.parent, None, single=dest.name)
+    if source != STDIN and os.path.exists(dest) and os.path.samefile(source, dest):
+        raise UsageError(f"DEST: {shown} is SOURCE itself; name another folder")
+    if dest.suffix.lower() != archive.SUFFIX or dest.is_dir():
+        return Place(dest, dest / RECORD)
+    if os.path.isdir(source) or Path(source).suffix.lower() != archive.SUFFIX:
+        raise UsageError(f"DEST: {shown}: only an archive becomes an archive; name a folder")
+    if naming.suffix:
+        raise UsageError("--suffix: would part the pictures of an archive from what belongs to them; leave it out")
+    record = dest.parent / RECORD / dest.name
+    return Place(record / "members", record, dest)
+
+
+class Jobs(Sequence[Job]):
+    """The jobs of some pictures of a listing, by their `numbers`; each made when it is asked for."""
+
+    def __init__(self, listing: Listing, place: Place, naming: Naming, numbers: array[int]) -> None:
+        self._listing, self._place, self._naming, self._numbers = listing, place, naming, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> Job: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Jobs: ...
+
+    def __getitem__(self, at: int | slice) -> Job | Jobs:
+        if isinstance(at, slice):
+            return Jobs(self._listing, self._place, self._naming, self._numbers[at])
+        number = self._numbers[at]
+        path, span = self._listing.place(number)
+        return Job(self._listing.names[number], path, self.target(number), span)
+
+    def __iter__(self) -> Iterator[Job]:
+        return (self[at] for at in range(len(self)))
+
+    def part(self, positions: Iterable[int]) -> Jobs:
+        """Those at some positions of this sequence."""
+        return Jobs(self._listing, self._place, self._naming, array("q", (self._numbers[at] for at in positions)))
+
+    def target(self, number: int) -> str:
+        """The name of the translation of a picture of the listing, below the root of the place."""
+        return self._place.single or self._naming.target(self._listing.names[number])
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Name and target of each."""
+        return ((self._listing.names[number], self.target(number)) for number in self._numbers)
+
+    def sources(self) -> Iterator[str]:
+        """The files that hold the pictures."""
+        return (self._listing.place(number)[0] for number in self._numbers)
+
+    def existing(self, fold: Fold | None) -> bytearray:
+        """For each whether its target is there. Each folder is listed once, and no file is asked for by itself.
+
+        `fold` makes names equal that the file system takes for equal; None: only those that are.
+        """
+        by_folder: dict[str, array[int]] = {}
+        for at, number in enumerate(self._numbers):
+            by_folder.setdefault(self.target(number).rpartition("/")[0], array("q")).append(at)
+        there = bytearray(len(self._numbers))
+        for folder, positions in by_folder.items():
+            held = _names(self._place.root / folder)
+            if fold is not None:
+                held = set(map(fold, held))
+            for at in positions if held else ():
+                name = self.target(self._numbers[at]).rpartition("/")[2]
+                there[at] = (name if fold is None else fold(name)) in held
+        return there
+
+
+def refuse_damage(jobs: Jobs, root: Path) -> None:
+    """`UsageError` where a translation would replace a picture to translate, or get out of `root` by a link."""
+    real_root = os.path.realpath(root)
+    # By folders, of which there are fewer than files; what is in them is compared only where two are the same
+    sources = {folder: os.path.realpath(folder) for folder in {os.path.dirname(path) for path in jobs.sources()}}
+    folders = {target.rpartition("/")[0] for _, target in jobs.named()}
+    targets = {folder: os.path.realpath(root / folder) for folder in folders}
+    for folder, real in sorted(targets.items()):
+        if real != real_root and not real.startswith(real_root.rstrip("/") + "/"):
+            raise UsageError(
+                f"DEST: {printable(str(root / folder))} is a link that leads out of {printable(str(root))}; remove it, "
+                "or name another folder"
+            )
+    if not (shared := set(sources.values()) & set(targets.values())):
+        return
+    taken = set(_in(shared, ((sources[os.path.dirname(path)], path) for path in jobs.sources())))
+    written = ((targets[target.rpartition("/")[0]], target) for _, target in jobs.named())
+    for real, target in written:
+        if real in shared and (real, os.path.basename(target)) in taken:
+            raise UsageError(
+                f"DEST: {printable(str(root / target))} is itself one of the pictures to translate; name another place"
+            )
+
+
+def _in(folders: set[str], paths: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    return ((real, os.path.basename(path)) for real, path in paths if real in folders)
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as scan:
+            return {entry.name for entry in scan}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()

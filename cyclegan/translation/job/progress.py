@@ -1,0 +1,165 @@
+"""The course of a job with a record: what is left to do, what has become of each picture, and the end."""
+
+from __future__ import annotations
+
+import shutil
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cyclegan.errors import CycleganError
+from cyclegan.images import printable
+from cyclegan.translation.job import archive
+from cyclegan.translation.job.destination import Jobs, Place
+from cyclegan.translation.job.naming import Fold, Naming, Shard, refuse_clashes
+from cyclegan.translation.job.record import Fingerprint, Marks, Record, is_known
+from cyclegan.translation.jobs import Failure, Job
+
+Progress = Callable[[int, int], None]
+Settle = Callable[[Job, Failure | None], None]
+
+
+@dataclass
+class Summary:
+    """What became of the pictures of a job."""
+
+    translated: int = 0
+    skipped: int = 0  # their translations were there already
+    known: int = 0  # failed when the job was run before, and were not tried again
+    failed: list[tuple[str, str]] = field(default_factory=list)  # name and reason
+    notes: Counter[str] = field(default_factory=Counter)  # what was left out of pictures, and of how many
+    stopped: bool = False  # at the first failure, as was asked for
+    failed_file: Path | None = None  # where failures are listed, if there are any and there is a record
+
+    @property
+    def finished(self) -> int:
+        """How many pictures have been dealt with, one way or another."""
+        return self.translated + self.skipped + self.known + len(self.failed)
+
+    def settle(self, name: str, failure: Failure | None) -> None:
+        """Count one more picture that was tried."""
+        if failure is None:
+            self.translated += 1
+        else:
+            self.failed.append((name, failure.reason))
+
+    def note(self, text: str) -> None:
+        """Count one more picture of which something was left out, as `text` says."""
+        self.notes[text] += 1
+
+
+class Stopped(Exception):
+    """A picture failed, and none was to."""
+
+
+class FolderJob:
+    """One job, or one part of it, whose `record` is held by this process.
+
+    `pictures` are all of the source and `bad` the names there that cannot be pictures. `strict` raises `Stopped` at
+    the first failure.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        pictures: Jobs,
+        bad: list[tuple[str, Failure]],
+        record: Record,
+        *,
+        naming: Naming,
+        shard: Shard | None,
+        strict: bool,
+        on_progress: Progress,
+    ) -> None:
+        self.summary = Summary()
+        self._place, self._record, self._naming = place, record, naming
+        self._strict, self._on_progress = strict, on_progress
+        self._pictures = pictures
+        self._bad = [(name, failure) for name, failure in bad if shard is None or shard.holds(name)]
+        names = (name for name, _ in pictures.named())
+        self._jobs = pictures.part(at for at, name in enumerate(names) if shard is None or shard.holds(name))
+        self._fingerprint: Fingerprint = {}
+        self._failures: dict[str, dict[str, Any]] = {}  # the rows of failed.jsonl as they will be in the end
+
+    def begin(self, fingerprint: Fingerprint, fold: Fold | None, *, overwrite: bool, retry_failed: bool) -> Jobs:
+        """Hold the job against what is there, and note its pictures; those that are left to do.
+
+        `fold` is what the file system of the destination does to names. Raises `UsageError` for names that it cannot
+        tell apart, and where translations with another fingerprint are there.
+        """
+        if fold is not None:
+            refuse_clashes(self._pictures.named, fold, f"the file system of {printable(str(self._place.root))}")
+        self._fingerprint = fingerprint
+        loose, packed = self._jobs.existing(fold), self._packed()
+        first = next((at for at in range(len(self._jobs)) if loose[at] or packed[at]), None)
+        there = None if first is None else self._jobs[first].target
+        counts = self._record.begin(fingerprint, overwrite=overwrite, there=there)
+        marked = None if counts else self._record.done()
+        earlier = self._record.failures()
+        left = array("q")
+        for at, (name, _) in enumerate(self._jobs.named()):
+            if (packed[at] or loose[at]) if marked is None else (loose[at] and name in marked):
+                self.summary.skipped += 1
+            elif name in earlier and not retry_failed and is_known(earlier[name], self._jobs[at].source):
+                self._failures[name] = earlier[name]
+            else:
+                left.append(at)
+        self._record.write_manifest(self._jobs.named())
+        return self._jobs.part(left)
+
+    def run(self, translate: Callable[[Settle], None], source: str) -> None:
+        """Have what is left translated, by `translate(settle)`; then the end of the job, unless it was stopped."""
+        with self._record.marking() as marks:
+            try:
+                self._settle_known()
+                for name, failure in self._bad:
+                    self._settle(marks, name, failure, None)
+                translate(lambda job, failure: self._settle(marks, job.name, failure, job.source))
+            except Stopped:
+                self.summary.stopped = True
+        if not self.summary.stopped:
+            self._finish(source)
+        if self._record.failed.exists():
+            self.summary.failed_file = self._record.failed
+
+    def _settle_known(self) -> None:
+        self.summary.known = len(self._failures)
+        self._tell()
+        if self._strict and self._failures:
+            raise Stopped
+
+    def _settle(self, marks: Marks, name: str, failure: Failure | None, source: str | None) -> None:
+        self.summary.settle(name, failure)
+        if failure is None:
+            marks.done(name)
+        else:
+            self._failures[name] = marks.failed(name, failure, source)
+        self._tell()
+        if self._strict and failure is not None:
+            raise Stopped
+
+    def _finish(self, source: str) -> None:
+        """Make the archive, if it is one, and let what exists count from now on."""
+        place, spool = self._place, self._place.root
+        if place.archive is not None and (any(spool.iterdir()) or not place.archive.exists()):
+            try:
+                archive.assemble(source, place.archive, self._naming.target, spool, renewed=self._record.renewing)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise CycleganError(f"DEST: cannot write {printable(str(place.archive))} ({reason})") from error
+        self._record.finish(self._fingerprint, self._failures)
+        if place.archive is not None:
+            shutil.rmtree(spool, ignore_errors=True)
+
+    def _packed(self) -> bytearray:
+        """For each picture whether its translation is in the archive that is there from an earlier time."""
+        if self._place.archive is None or not self._place.archive.exists():
+            return bytearray(len(self._jobs))
+        held = archive.names_in(self._place.archive)
+        return bytearray(target in held for _, target in self._jobs.named())
+
+    def _tell(self) -> None:
+        self._on_progress(self.summary.finished, len(self._jobs) + len(self._bad))

@@ -1,0 +1,1 @@
+"""Translation of folders on a Ray cluster."""

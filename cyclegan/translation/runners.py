@@ -1,0 +1,106 @@
+"""What another machine needs in order to translate some of a job's pictures, and the engines that hand it out.
+
+An engine gets the work, the jobs that are to be done and `settle`, which it calls once for each of them in the thread
+that called the engine. It neither finds out what is left to do nor keeps a record: `translate_folder` does both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cyclegan.errors import UsageError
+from cyclegan.images import parse_range
+from cyclegan.translation.batching import BatchSizes
+from cyclegan.translation.jobs import Ends, Failure, Job
+from cyclegan.translation.pipeline import Listener, Pipeline
+from cyclegan.translation.tiling.policy import Tiling
+from cyclegan.translation.tiling.single import Single
+from cyclegan.translation.translator import Translator
+from cyclegan.translation.value_scale import Scales
+
+__all__ = ["ENGINES", "Engine", "EngineOptions", "Failure", "Job", "Settle", "Work", "translate_jobs"]
+
+Settle = Callable[[Job, Failure | None], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that `translate_jobs` needs beside the jobs; picklable. Paths are the same on every machine."""
+
+    ends: Ends  # how pictures are read, and where and how translations are written
+    model: str | None = None  # a file or a run; None: the translator exists in this process alone
+    direction: str = "ab"
+    device: str = "auto"
+    precision: str = "auto"
+    range: str | None = None  # see `parse_range`; None: as the model says
+    batch_size: int | None = None  # None chooses
+    tile: int | Literal["auto"] | None = "auto"  # None: never in tiles
+    overlap: int | None = None  # of tiles, in pixels; None chooses
+    max_memory: int | None = None  # bytes that a picture may take as a whole; None measures
+
+    def translator(self) -> Translator:
+        """The model, loaded. What owns the process also calls `cyclegan.system.devices.prepare` for its device.
+
+        Raises `UsageError` and `CycleganError` as `Translator.load` does.
+        """
+        assert self.model is not None, "this work has no model that could be loaded"
+        rule = None if self.range is None else parse_range(self.range, "--range")  # refused before anything is read
+        translator = Translator.load(self.model, self.direction, self.device, self.precision)
+        if rule is not None:
+            translator.scales = Scales(rule)
+        return translator
+
+    def tiling(self) -> Tiling | None:
+        """Which pictures go in tiles; None where none ever does."""
+        return None if self.tile is None else Tiling(self.tile, self.overlap, self.max_memory)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What engines differ in; each takes what it knows."""
+
+    translator: Translator | None = None  # one that is loaded already, for an engine that computes in this process
+    address: str | None = None  # of a cluster
+    note: Callable[[str], None] = lambda text: None  # see `Listener.note`; an engine may leave notes untold
+
+
+Engine = Callable[[Work, Sequence[Job], Settle, EngineOptions], None]
+
+
+def translate_jobs(
+    work: Work,
+    translator: Translator,
+    jobs: Sequence[Job],
+    settle: Settle,
+    *,
+    note: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Translate `jobs` on this machine; `settle(job, failure)` once for each, no failure if its file is in its place.
+
+    What `settle` raises ends the work; files that are being written are finished first.
+    """
+    if work.ends.temporary is not None:
+        os.makedirs(work.ends.temporary, exist_ok=True)
+    sizes = BatchSizes(translator, work.batch_size, len(jobs))
+    single = Single(translator, work.ends, work.tiling())
+    Pipeline(translator, sizes, work.ends, single, Listener(settle, note)).run(jobs)
+
+
+def _local(work: Work, jobs: Sequence[Job], settle: Settle, options: EngineOptions) -> None:
+    """One device of the machine we are on."""
+    translate_jobs(work, options.translator or work.translator(), jobs, settle, note=options.note)
+
+
+def _ray(work: Work, jobs: Sequence[Job], settle: Settle, options: EngineOptions) -> None:
+    """A cluster, see `cyclegan.translation.ray.engine`."""
+    from cyclegan.translation.ray import engine
+
+    if work.model is None:
+        raise UsageError("--engine ray: only a model in a file can be sent to other machines; save it, and name it")
+    engine.run(work, jobs, settle, options)
+
+
+ENGINES: dict[str, Engine] = {"local": _local, "ray": _ray}

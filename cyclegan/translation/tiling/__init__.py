@@ -1,0 +1,1 @@
+"""Translation in tiles with normalisation statistics of the whole picture."""

@@ -1,0 +1,87 @@
+"""How much memory a picture takes in a network, found out on a small one."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from cyclegan.translation.tiling.axis import rounded
+from cyclegan.translation.tiling.painter import step_of
+from cyclegan.translation.translator import Translator
+
+# Beside what torch's operators hand each other: the copies in other layouts and the workspaces of convolutions, and
+# what the allocator holds between them. Measured against the memory of the process, see docs/large-pictures.md.
+MARGIN = 1.6
+
+
+PROBE = 128  # the side of the picture that is counted, where the network takes so small a one
+
+_known: weakref.WeakKeyDictionary[Translator, float] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def network_bytes(translator: Translator, height: int, width: int) -> int:
+    """What one picture of this size takes at its peak in the network of `translator`, weights not counted."""
+    multiple, smallest = step_of(translator)
+    rows, columns = (max(rounded(pixels, multiple), smallest) for pixels in (height, width))
+    with _lock:
+        if translator not in _known:
+            _known[translator] = _bytes_per_pixel(translator, smallest)
+    return int(_known[translator] * rows * columns)
+
+
+def _bytes_per_pixel(translator: Translator, smallest: int) -> float:
+    """Counted on a small picture, on the processor and with a copy of the network, so that nothing else feels it."""
+    side = max(PROBE, smallest)
+    # A processor that is given bf16 keeps copies in fp32 beside it
+    dtype = torch.float32 if translator.device.type == "cpu" else translator.dtype
+    network = copy.deepcopy(translator.generator).cpu().eval().to(dtype)
+    picture = torch.zeros(1, translator.in_channels, side, side, dtype=dtype)
+    with torch.inference_mode(), _Alive() as alive:
+        network(picture)
+    return MARGIN * (alive.most + picture.nbytes) / side**2
+
+
+class _Alive(TorchFunctionMode):
+    """Adds up the bytes of all tensors that functions of torch return, until they are dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+        self._now = 0
+        self._tensors: dict[int, int] = {}  # how many there are of each storage
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, Tensor):
+                self._count(tensor)
+        return made
+
+    def _count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._tensors:
+            self._now += size
+            self.most = max(self.most, self._now)
+        self._tensors[key] = self._tensors.get(key, 0) + 1
+        weakref.finalize(tensor, self._drop, key, size)
+
+    def _drop(self, key: int, size: int) -> None:
+        self._tensors[key] -= 1
+        if not self._tensors[key]:
+            del self._tensors[key]
+            self._now -= size

@@ -1,0 +1,137 @@
+"""Areas of a picture through the network in tiles that share their statistics; smaller tiles where memory runs out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cyclegan.networks.shared_statistics import SharedStatistics, Window
+from cyclegan.translation.batching import is_out_of_memory, release_memory
+from cyclegan.translation.tiling.axis import Axis, rounded
+from cyclegan.translation.translator import Translator
+
+# (top, left, height, width) of an area -> its pixels as the network sees them, float32 HWC in [-1, 1]
+Show = Callable[[int, int, int, int], np.ndarray]
+
+LEAST = 128  # pixels: a tile that does not fit is halved down to this
+
+log = logging.getLogger("cyclegan")
+
+
+class Cell(NamedTuple):
+    """A tile: where it lies, and which of its pixels (those it is padded with included) nobody else answers for."""
+
+    row: int
+    column: int
+    top: int
+    left: int
+    height: int  # as padded to what the network takes
+    width: int
+    interior: Window
+
+
+class Painter:
+    """The network of one picture and the size of tile that fits, which only ever shrinks."""
+
+    def __init__(self, translator: Translator, *, tile: int, overlap: int) -> None:
+        self.translator = translator
+        self.shared = SharedStatistics(translator.generator)
+        self.multiple, self.smallest = step_of(translator)
+        self.tile = fitting(translator, tile)
+        self.overlap = overlap
+
+    def axes(self, height: int, width: int) -> tuple[Axis, Axis]:
+        """The tiles of an area of so many pixels: its rows and its columns."""
+        overlap = min(self.overlap, self.tile // 2)
+        rows, columns = (
+            Axis(max(rounded(size, self.multiple), self.smallest), self.tile, overlap, self.multiple)
+            for size in (height, width)
+        )
+        return rows, columns
+
+    def cells(self, height: int, width: int) -> Iterator[Cell]:
+        """All tiles of an area, row by row."""
+        rows, columns = self.axes(height, width)
+        for row, top in enumerate(rows.starts):
+            upper, lower = rows.interior(row)
+            for column, left in enumerate(columns.starts):
+                first, last = columns.interior(column)
+                interior = Window(upper - top, first - left, lower - top, last - left)
+                yield Cell(row, column, top, left, rows.extent, columns.extent, interior)
+
+    def paint(self, show: Show, height: int, width: int) -> np.ndarray:
+        """The translation of an area, float32 HWC in [-1, 1]; `MemoryError` if not even the smallest tile fits."""
+        rows, columns = self.axes(height, width)
+        if len(rows.starts) == len(columns.starts) == 1:
+            made = self.attempt(as_batch(show(0, 0, height, width)))
+            if made is not None:
+                return as_picture(made)
+            self.halve(min(self.tile, max(height, width)))
+            return self.paint(show, height, width)
+        out = None
+        for cell in self.cells(height, width):
+            size = min(cell.height, height - cell.top), min(cell.width, width - cell.left)
+            answer = self.paint(partial(shifted, show, cell.top, cell.left), *size)
+            out = np.zeros((height, width, answer.shape[2]), np.float32) if out is None else out
+            (top, bottom), (left, right) = rows.span(cell.row), columns.span(cell.column)
+            weights = rows.weights(cell.row)[:, None, None] * columns.weights(cell.column)[:, None]
+            target = out[top:bottom, left:right]  # without what the network was padded with, as is the answer
+            part = answer[top - cell.top : bottom - cell.top, left - cell.left : right - cell.left]
+            target += part * weights[: target.shape[0], : target.shape[1]]
+        assert out is not None
+        return out
+
+    def attempt(self, batch: Tensor, network: nn.Module | None = None) -> Tensor | None:
+        """NCHW through the network with shared statistics, or another; None if it does not fit in the memory.
+
+        The error goes no further than this, since its traceback holds what the failed attempt had allocated.
+        """
+        try:
+            return self.translator.unit(batch.to(self.translator.device), network or self.shared.network)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        release_memory(self.translator.device)
+        return None
+
+    def halve(self, failed: int) -> None:
+        """Go on with tiles of half of what has failed; `MemoryError` where that was the smallest."""
+        smaller = fitting(self.translator, max(failed // 2, LEAST))
+        if smaller >= failed:
+            raise MemoryError(f"not enough memory for a tile of {failed}×{failed} pixels")
+        self.tile = smaller
+        log.warning("a tile of %d×%d pixels does not fit in the memory; going on with %d", failed, failed, smaller)
+
+
+def step_of(translator: Translator) -> tuple[int, int]:
+    """The `multiple` and the `smallest` of the generator; 1 for a network that does not say."""
+    generator = translator.generator
+    return int(getattr(generator, "multiple", 1)), int(getattr(generator, "smallest", 1))
+
+
+def fitting(translator: Translator, tile: int) -> int:
+    """The next size of tile that the generator takes without losing its step; two steps at least, for an overlap."""
+    multiple, smallest = step_of(translator)
+    return max(rounded(tile, multiple), 2 * multiple, smallest)
+
+
+def as_batch(shown: np.ndarray) -> Tensor:
+    """float32 HWC -> 1CHW."""
+    return torch.from_numpy(np.ascontiguousarray(shown)).permute(2, 0, 1)[None]
+
+
+def as_picture(made: Tensor) -> np.ndarray:
+    """1CHW of any device -> float32 HWC."""
+    picture: np.ndarray = made[0].permute(1, 2, 0).cpu().numpy()
+    return picture
+
+
+def shifted(show: Show, top: int, left: int, y: int, x: int, height: int, width: int) -> np.ndarray:
+    """What `show` shows of an area that begins at `top` and `left`."""
+    return show(top + y, left + x, height, width)

@@ -1,0 +1,155 @@
+"""A picture that goes through the translator by itself: in tiles, from its file or from memory, or page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cyclegan.errors import CycleganError
+from cyclegan.images import ArrayRegions, Header, Picture, UnreadableImage, open_regions, open_writer
+from cyclegan.system.files import replacing
+from cyclegan.translation.batching import is_out_of_memory, release_memory, too_large
+from cyclegan.translation.jobs import Alone, Ends, Failure, Job, TileFor, write_failure
+from cyclegan.translation.tiling.policy import Tiling
+from cyclegan.translation.tiling.translate import translate_regions
+from cyclegan.translation.translator import Translator
+
+LEAST = 256  # pixels of a side that a narrower picture is counted with, since networks pad
+LARGEST_TILE = 512  # of a picture that should have fitted as a whole and did not; it is halved where need be
+
+
+@dataclass(frozen=True)
+class Written:
+    """A translation that is in its place already, and what was left out of its picture."""
+
+    notes: tuple[str, ...]
+
+
+class Single:
+    """Pictures one by one. `tiling` (see `cyclegan.translation.tiling.policy`) says which go in tiles; None: none ever."""
+
+    def __init__(self, translator: Translator, ends: Ends, tiling: Tiling | None) -> None:
+        self._translator, self._ends, self._tiling = translator, ends, tiling
+        self.tile_for: TileFor | None = None if tiling is None else self._tile_for
+        self._overlap = None if tiling is None else tiling.overlap
+        self._fits = 0  # what has been found to fit as a whole, in bytes of pixels
+
+    def translate(self, job: Job, given: Picture | Alone) -> Picture | Failure | Written:
+        """The translation of one picture with its pages, or that it is written already, or why there is none."""
+        tile = given.tile if isinstance(given, Alone) else None
+        picture = given.picture if isinstance(given, Alone) else given
+        try:
+            if picture is None:
+                assert tile is not None
+                return self._from_file(job, tile)
+            pages = [self._page(page, tile) for page in (replace(picture, pages=()), *picture.pages)]
+        except UnreadableImage as error:
+            return Failure.of(error)
+        except ValueError as error:
+            return Failure.of(error)
+        except (OSError, CycleganError) as error:
+            return write_failure(error)
+        for page in pages:
+            if isinstance(page, Failure):
+                return page
+        whole = [page for page in pages if isinstance(page, Picture)]
+        return replace(whole[0], pages=tuple(whole[1:]))
+
+    def _tile_for(self, header: Header) -> int | None:
+        """The answer of the tiling, which asks the system for its free memory: not for each of many small pictures."""
+        assert self._tiling is not None
+        sides = max(header.height, LEAST) * max(header.width, LEAST)
+        size = sides * header.channels * header.dtype.itemsize
+        if self._tiling.tile == "auto" and size <= self._fits:
+            return None
+        try:
+            tile = self._tiling.tile_for(self._translator, header)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None  # not even the estimate fits; what is to be done will be seen when the picture does not
+        if tile is None:
+            self._fits = max(self._fits, size)
+        return tile
+
+    def _page(self, picture: Picture, tile: int | None) -> Picture | Failure:
+        if tile is None:
+            made = attempt(self._translator, [picture])
+            if made is not None:
+                return made[0]
+            release_memory(self._translator.device)
+            if self._tiling is None:
+                return Failure("MemoryError", too_large(picture.height, picture.width))
+            tile = LARGEST_TILE
+        return self._in_memory(picture, tile)
+
+    def _in_memory(self, picture: Picture, tile: int) -> Picture | Failure:
+        bands: list[np.ndarray] = []
+        try:
+            translate_regions(
+                self._translator,
+                ArrayRegions(picture),
+                lambda pixels, alpha: bands.append(pixels),
+                tile=tile,
+                overlap=self._overlap,
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return Failure("MemoryError", too_large(picture.height, picture.width))
+        return replace(picture, pixels=np.concatenate(bands))
+
+    def _from_file(self, job: Job, tile: int) -> Written | Failure:
+        ends, target = self._ends, self._ends.target(job)
+        with open_regions(job.source, max_pixels=ends.max_pixels) as regions:
+            header = regions.header
+            has_alpha = regions.read(0, 0, 1, 1)[1] is not None
+            channels = int(getattr(self._translator.generator, "spec", {}).get("out_channels", 3))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with (
+                replacing(target, temporary_in=ends.temporary) as temporary,
+                open_writer(
+                    *(temporary, target.suffix, header.height, header.width, channels, header.dtype, has_alpha),
+                    regions.details,
+                    quality=ends.quality,
+                    png_level=ends.png_level,
+                ) as writer,
+            ):
+                translate_regions(self._translator, regions, writer.write, tile=tile, overlap=self._overlap)
+            return Written(tuple(regions.details.notes))
+
+
+def attempt(translator: Translator, pictures: Sequence[Picture]) -> list[Picture | Failure] | None:
+    """The translations of pictures of one kind, or why one has none; None if they do not fit in the memory together.
+
+    The error goes no further than this, since its traceback holds what the failed attempt had allocated.
+    """
+    try:
+        return list(translator.pictures(pictures))
+    except ValueError as error:
+        if len(pictures) == 1:
+            return [Failure.of(error)]
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    # One of them does not suit the model; which, and for what reason, is seen when each goes by itself
+    results: list[Picture | Failure] = []
+    for picture in pictures:
+        made = attempt(translator, [picture])
+        if made is None:
+            return None
+        results += made
+    return results
+
+
+def nbytes(picture: object) -> int:
+    """The bytes that a picture holds with its pages; 0 for what is none."""
+    if isinstance(picture, Alone):
+        return nbytes(picture.picture)
+    if not isinstance(picture, Picture):
+        return 0
+    alpha = 0 if picture.alpha is None else picture.alpha.nbytes
+    return picture.pixels.nbytes + alpha + sum(map(nbytes, picture.pages))

@@ -1,0 +1,152 @@
+"""FID and KID: closed forms, the same as torchmetrics, and independent of how the features came."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cyclegan.errors import UsageError
+from cyclegan.evaluation.metrics.fid_kid import Moments, frechet, kernel_distance, mmd2, over_subsets
+
+
+class Flat(nn.Module):
+    """An extractor for torchmetrics: pixels as they are, in float64."""
+
+    num_features = 12
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return pictures.double().flatten(1) / 255
+
+
+def features(count: int, seed: int, shift: float = 0.0, dimension: int = 5) -> Tensor:
+    draws = torch.Generator().manual_seed(seed)
+    return torch.randn(count, dimension, generator=draws, dtype=torch.float64) + shift
+
+
+def exactly(mean: Tensor, covariance: Tensor, count: int = 40) -> Moments:
+    """Moments with this mean and covariance, by way of features that have them."""
+    white = features(count, 1, dimension=len(mean))
+    white = white - white.mean(dim=0)
+    white = white @ torch.linalg.inv(torch.linalg.cholesky(white.T @ white / (count - 1))).T
+    return Moments.of(white @ torch.linalg.cholesky(covariance).T + mean)
+
+
+def pictures(count: int, seed: int, high: int = 256) -> Tensor:
+    draws = torch.Generator().manual_seed(seed)
+    return torch.randint(0, high, (count, 3, 2, 2), generator=draws, dtype=torch.uint8)
+
+
+def test_the_frechet_distance_of_gaussians_is_its_closed_form() -> None:
+    first, second = torch.tensor([1.0, 4.0, 9.0]).double(), torch.tensor([4.0, 1.0, 16.0]).double()
+    gap = torch.tensor([1.0, -2.0, 0.5]).double()
+    # Diagonal covariances commute: |m|² + Σ (√a - √b)²
+    wanted = float(gap.square().sum() + (first.sqrt() - second.sqrt()).square().sum())
+    found = frechet(exactly(gap * 0, torch.diag(first)), exactly(gap, torch.diag(second)))
+    assert found == pytest.approx(wanted, rel=1e-9)
+    turned = torch.linalg.qr(features(3, 2, dimension=3))[0]
+    found = frechet(
+        exactly(gap * 0, turned @ torch.diag(first) @ turned.T), exactly(gap, turned @ torch.diag(second) @ turned.T)
+    )
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_set_has_no_frechet_distance_from_itself_even_with_fewer_pictures_than_features() -> None:
+    few = Moments.of(features(4, 0, dimension=20))
+    assert frechet(few, few) == pytest.approx(0, abs=1e-6)
+    assert frechet(few, Moments.of(features(4, 0, shift=1.0, dimension=20))) == pytest.approx(20, rel=1e-6)
+
+
+def test_moments_of_batches_are_those_of_everything_at_once_in_any_order_even_far_from_zero() -> None:
+    x = features(50, 3, shift=1e6)
+    whole = Moments.of(x)
+    streamed = Moments(5)
+    for part in x.split([1, 7, 20, 22]):
+        streamed.add(part)
+    shuffled = Moments.of(x[torch.randperm(50, generator=torch.Generator().manual_seed(0))])
+    for other in (streamed, shuffled):
+        assert other.count == 50
+        torch.testing.assert_close(other.mean, x.mean(dim=0), rtol=1e-12, atol=0)
+        torch.testing.assert_close(other.covariance, torch.cov(x.T), rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(other.covariance, whole.covariance, rtol=1e-6, atol=1e-8)
+
+
+def test_fid_is_that_of_torchmetrics() -> None:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    real, fake = pictures(60, 0), pictures(50, 1, high=200)
+    theirs = FrechetInceptionDistance(feature=Flat(), input_img_size=(3, 2, 2)).set_dtype(torch.float64)
+    for part in real.split(25):
+        theirs.update(part, real=True)
+    theirs.update(fake, real=False)
+    ours = frechet(Moments.of(Flat()(fake)), Moments.of(Flat()(real)))
+    assert ours == pytest.approx(float(theirs.compute()), abs=1e-6)
+    assert ours > 0.05
+
+
+def test_kid_over_subsets_is_that_of_torchmetrics_draw_by_draw() -> None:
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    real, fake = pictures(60, 0), pictures(50, 1, high=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it keeps the features
+        theirs = KernelInceptionDistance(feature=Flat(), subsets=20, subset_size=30)
+    theirs.update(real, real=True)
+    theirs.update(fake, real=False)
+    torch.manual_seed(5)  # theirs draws from the global generator
+    mean, std = theirs.compute()
+    ours = over_subsets(Flat()(fake), Flat()(real), 30, subsets=20, seed=5)
+    assert ours.mean == pytest.approx(float(mean), abs=1e-9)
+    assert ours.std == pytest.approx(float(std), abs=1e-9)
+    assert ours.std > 0
+
+
+def test_the_kernel_distance_is_the_sum_over_pairs_that_the_paper_writes() -> None:
+    x, y = features(4, 0, dimension=3), features(5, 1, shift=0.5, dimension=3)
+
+    def kernel(a: Tensor, b: Tensor) -> float:
+        return float((a @ b / 3 + 1) ** 3)
+
+    within_x = sum(kernel(x[i], x[j]) for i in range(4) for j in range(4) if i != j) / 12
+    within_y = sum(kernel(y[i], y[j]) for i in range(5) for j in range(5) if i != j) / 20
+    across = sum(kernel(a, b) for a in x for b in y) / 20
+    assert mmd2(x, y) == pytest.approx(within_x + within_y - 2 * across, rel=1e-12)
+
+
+def test_kid_is_unbiased_where_fid_is_not() -> None:
+    kids, fids = [], []
+    for seed in range(40):
+        x, y = features(20, 2 * seed), features(20, 2 * seed + 1)
+        kids.append(mmd2(x, y))
+        fids.append(frechet(Moments.of(x), Moments.of(y)))
+    error = torch.tensor(kids).std() / math.sqrt(len(kids))
+    assert abs(sum(kids) / len(kids)) < 3 * error
+    assert min(fids) > 0.1  # for equal distributions
+
+
+def test_small_sets_get_a_deviation_that_is_about_the_spread_between_repetitions() -> None:
+    found = [kernel_distance(features(60, 2 * s), features(60, 2 * s + 1, shift=1.0)) for s in range(30)]
+    spread = float(torch.tensor([kid.mean for kid in found]).std())
+    said = sum(kid.std for kid in found) / len(found)
+    assert 0.6 < said / spread < 1.6, (said, spread)
+    x, y = features(60, 0), features(60, 1, shift=1.0)
+    assert found[0].mean == mmd2(x, y)
+    assert kernel_distance(x, y) == found[0]  # seeded
+    assert kernel_distance(x, y, seed=1).std != found[0].std
+
+
+def test_large_sets_are_compared_by_subsets_of_a_thousand() -> None:
+    x, y = features(1100, 0, dimension=2), features(1200, 1, dimension=2)
+    assert kernel_distance(x, y, seed=3) == over_subsets(x, y, 1000, subsets=100, seed=3)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_picture_is_no_set(count: int) -> None:
+    with pytest.raises(UsageError, match="at least two"):
+        kernel_distance(features(count, 0), features(9, 1))
+    with pytest.raises(UsageError, match="at least two"):
+        frechet(Moments.of(features(count, 0)), Moments.of(features(9, 1)))
+    assert math.isnan(kernel_distance(features(3, 0), features(9, 1)).std)  # of halves with a single picture

@@ -1,0 +1,31 @@
+"""What the domains of a run are called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cyclegan.config import TrainConfig
+from cyclegan.evaluation.evaluated_model import domain_names
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        ({"a": "photos/horses", "b": "photos/zebras"}, ("horses", "zebras")),
+        ({"data": "datasets/horse2zebra"}, ("horse", "zebra")),
+        ({"data": "datasets/horse2zebra/"}, ("horse", "zebra")),
+        ({"data": "datasets/summer2winter_yosemite"}, ("summer", "winter_yosemite")),
+        ({"data": "données/été2hiver"}, ("été", "hiver")),
+        ({"data": "datasets/demo"}, ("A", "B")),
+        ({"data": "horse2zebra/2023"}, ("A", "B")),
+        ({"data": "batch2"}, ("A", "B")),
+        ({"data": "set_2_b"}, ("A", "B")),
+        ({"data": "a2b2c"}, ("A", "B")),
+        ({"data": "64to128x2x"}, ("A", "B")),
+        ({}, ("A", "B")),
+    ],
+)
+def test_domains_are_called_after_their_folders(places: dict[str, Any], names: tuple[str, str]) -> None:
+    assert tuple(domain_names(TrainConfig(**places)).values()) == names

@@ -1,0 +1,120 @@
+"""Generators of which everything is known, on the bench."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from cyclegan.errors import UsageError
+from cyclegan.evaluation.evaluator import Bench
+from cyclegan.evaluation.image_set import Squares
+from cyclegan.evaluation.metrics.fid_kid import Moments, frechet
+from cyclegan.evaluation.metrics.paired import Answers
+from cyclegan.images import list_images
+from cyclegan.translation import Translator
+from tests.evaluation.examples import Engine, colours, data_set
+from tests.models.examples import generators
+
+WAYS = {"ab": Engine(torch.neg), "ba": Engine(torch.neg)}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Squares]:
+    root = data_set(tmp_path_factory.mktemp("data"), train=12, test=6, side=32)
+    return {name: Squares(root / name, list_images(root / name), 32) for name in ("trainA", "trainB", "testA", "testB")}
+
+
+def bench(sets: dict[str, Squares], **options: object) -> Bench:
+    held_out, training = {"a": sets["testA"], "b": sets["testB"]}, {"a": sets["trainA"], "b": sets["trainB"]}
+    return Bench(held_out, training, colours(), **options)  # type: ignore[arg-type]
+
+
+def test_generators_that_invert_come_back_whole_and_invert_the_light(sets: dict[str, Squares]) -> None:
+    found = bench(sets).measure(WAYS)
+    for way, domain in (("ab", "a"), ("ba", "b")):
+        assert found[f"luminance_correlation_{way}"] == pytest.approx(-1)
+        assert found[f"cycle_l1_{domain}"] == pytest.approx(0, abs=1e-4)
+        assert found[f"cycle_ssim_{domain}"] == pytest.approx(1)
+        assert found[f"identity_l1_{domain}"] > 5
+        assert found[f"diversity_{way}"] == pytest.approx(found[f"diversity_source_{way}"], rel=1e-4)
+    assert {name.rpartition("_")[2] for name in found} == {"ab", "ba", "a", "b"}
+
+
+def test_a_picture_comes_back_by_way_of_both_generators(sets: dict[str, Squares]) -> None:
+    found = bench(sets).measure({"ab": Engine(torch.neg), "ba": Engine(lambda x: x)})
+    for domain in "ab":
+        unit = torch.cat(list(sets[f"test{domain.upper()}"].batches())).float() / 127.5 - 1
+        wanted = float((2 * unit).abs().mean()) * 127.5  # what comes back is the negative
+        assert found[f"cycle_l1_{domain}"] == pytest.approx(wanted, rel=1e-5)
+        assert found[f"cycle_noise_l1_{domain}"] != found[f"cycle_l1_{domain}"]
+    assert found["identity_l1_a"] == 0
+    assert found["identity_l1_b"] > 5
+
+
+def test_one_that_does_nothing_scores_what_doing_nothing_scores(sets: dict[str, Squares]) -> None:
+    found = bench(sets).measure({"ab": Engine(lambda x: x)}, ["ab"])
+    for name in ("fid", "kid", "kid_std", "diversity"):
+        assert found[f"{name}_ab"] == pytest.approx(found[f"{name}_source_ab"], rel=1e-6)
+    assert found["luminance_correlation_ab"] == pytest.approx(1)
+    assert found["identity_l1_b"] == 0
+    assert not [name for name in found if name.startswith("cycle")]
+    inputs, real = (colours().of_all(sets[name].batches()) for name in ("testA", "testB"))
+    assert found["fid_ab"] == pytest.approx(frechet(Moments.of(inputs), Moments.of(real)))
+
+
+def test_one_that_copies_its_training_pictures_is_found_out(sets: dict[str, Squares]) -> None:
+    training = torch.cat(list(sets["trainB"].batches())).float() / 127.5 - 1
+    taken = iter(range(1000))
+
+    def copied(x: Tensor) -> Tensor:
+        return torch.stack([training[next(taken) % 2] for _ in x])
+
+    found = bench(sets).measure({"ab": Engine(copied)}, ["ab"])
+    assert found["nearest_ab"] == pytest.approx(0, abs=1e-6)
+    assert found["nearest_real_ab"] > 0.001
+    assert found["diversity_ab"] < found["diversity_real_ab"]
+
+
+def test_a_generator_that_makes_the_real_pictures_has_no_distance_and_perfect_answers(sets: dict[str, Squares]) -> None:
+    real = torch.cat(list(sets["testB"].batches())).float() / 127.5 - 1
+    there = iter(range(1000))
+    way = {"ab": Engine(lambda x: torch.stack([real[next(there) % len(real)] for _ in x]))}
+    truth = Squares(sets["testB"].root, sets["testB"].names, 32, whole=True)
+    found = bench(sets, truth={"ab": truth}, answers=Answers).measure(way, ["ab"])
+    assert found["fid_ab"] == pytest.approx(0, abs=1e-9)
+    assert found["kid_ab"] < 0  # unbiased: below what other real pictures have
+    assert (found["ssim_ab"], found["l1_ab"], found["within_ab"]) == (pytest.approx(1), 0, 1)
+
+
+def test_the_same_bench_measures_again_and_again_with_the_same_result(sets: dict[str, Squares]) -> None:
+    networks = generators()
+    engines = {way: Translator(network.train(), device="cpu", precision="fp32") for way, network in networks.items()}
+    on = bench(sets)
+    before = torch.random.get_rng_state()
+    first, second = on.measure(engines), on.measure(engines)
+    assert first == second
+    assert first == bench(sets).measure(engines)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(network.training for network in networks.values())  # lent by a trainer, and given back as it was
+
+
+def test_few_pictures_at_a_time_have_the_same_figures(sets: dict[str, Squares]) -> None:
+    counts: list[int] = []
+
+    def counted(x: Tensor) -> Tensor:
+        counts.append(len(x))
+        return -x
+
+    ways = {"ab": Engine(counted), "ba": Engine(counted)}
+    together, alone = bench(sets).measure(ways), bench(sets, batch=1).measure(ways)
+    assert (max(counts), min(counts)) == (6, 1)
+    assert together.keys() == alone.keys()
+    for name, value in together.items():
+        # but for which noise meets which picture
+        assert alone[name] == pytest.approx(value, rel=0.2 if "noise" in name else 1e-5, abs=1e-4), name
+
+
+def test_other_channels_are_a_sentence(sets: dict[str, Squares]) -> None:
+    with pytest.raises(UsageError, match="channels"):
+        bench(sets).measure({"ab": Engine(lambda x: x[:, :1])}, ["ab"])

@@ -1,0 +1,67 @@
+"""Figures in words."""
+
+from __future__ import annotations
+
+from cyclegan.evaluation.printing import in_short, side_by_side, sure, verdict, way
+
+
+def test_the_verdict_is_a_sentence_with_its_two_comparisons() -> None:
+    figures = {"judge_ab": 0.83, "judge_real_ab": 0.97, "judge_source_ab": 0.042}
+    assert verdict(figures, ("horses", "zebras"), "_ab") == (
+        "83 % of the translated pictures are taken for zebras (real zebras: 97 %, untranslated horses: 4 %)"
+    )
+    assert verdict({"judge": 1.0, "judge_real": 0.5}, ("A", "B")) == (
+        "100 % of the translated pictures are taken for B (real B: 50 %)"
+    )
+    assert verdict({"fid": 1.0}, ("A", "B")) is None
+
+
+def test_a_judge_that_is_hardly_better_than_a_coin_is_said_to_be() -> None:
+    good = {"judge": {"accuracy": 0.951, "marked_with": [85, 106]}}
+    assert sure(good, 0.75) == "the judge tells 95.1 % of 85 + 106 other real pictures rightly"
+    poor = {"judge": {"accuracy": 0.749, "marked_with": [2, 2]}}
+    said = sure(poor, 0.75)
+    assert said is not None
+    assert said.endswith("; below 75 % it cannot tell the two domains apart, and its verdict means little")
+    assert sure({}, 0.75) is None
+
+
+def test_a_table_shows_only_what_there_is() -> None:
+    figures = {"fid_ab": 12.25, "fid_real_ab": 1.0, "kid_ab": 0.1, "kid_std_ab": float("nan"), "cycle_l1_a": 3.0}
+    lines = list(way(figures | {"cycle_ssim_a": float("nan")}, ("A", "B"), "_ab", "_a", "_b"))
+    assert lines[0].split() == ["translated", "real", "untranslated"]
+    assert lines[1].split() == ["FID", "12.25", "1.00"]
+    assert lines[-1].split() == ["cycle", "L1", "(levels)", "3.00"]
+    assert not [line for line in lines if "nan" in line]
+
+
+NAMES = {"a": "horses", "b": "zebras"}
+
+
+def test_a_line_says_what_the_judge_says_of_each_direction() -> None:
+    figures = {f"judge{part}_{way}": 0.5 for part in ("", "_real", "_source") for way in ("ab", "ba")}
+    figures |= {"judge_ab": 0.834, "judge_real_ab": 0.97, "judge_source_ab": 0.0}
+    assert in_short(figures, NAMES, ("ab", "ba")) == (
+        "83 % taken for zebras (real: 97 %, untranslated: 0 %), 50 % for horses (real: 50 %, untranslated: 50 %)"
+    )
+    assert in_short(figures, NAMES, ("ba",)).startswith("50 % taken for horses (")
+
+
+def test_last_and_best_stand_side_by_side_with_the_better_marked() -> None:
+    chosen = {"a": 8, "b": 9, "these": True}
+    last = ({"which": "last", "step": 9}, {"kid_ab": 0.2, "judge_ab": 0.9, "cycle_l1_a": 3.0, "fid_ab": 1.0})
+    best = ({"which": "best by kid", "step": 6, "chosen_on": chosen}, {"kid_ab": 0.1, "judge_ab": 0.8, "fid_ab": 1.001})
+    lines = list(side_by_side([last, best], NAMES, ("ab",)))
+    assert lines[0].split() == ["last", "best", "by", "kid"]
+    assert lines[1].split() == ["step", "9", "step", "6"]
+    assert [line.split() for line in lines[2:5]] == [
+        [*["taken", "for", "the", "target,", "horses", "to", "zebras"], "90", "%", "*", "80", "%"],
+        [*["KID,", "horses", "to", "zebras"], "0.2000", "0.1000", "*"],
+        [*["FID,", "horses", "to", "zebras"], "1.00", "1.00"],  # no difference that could be seen
+    ]
+    assert lines[5:] == [  # and no cycle, of which the other has none
+        "* the better one",
+        "best by kid: chosen by 8 + 9 of these very pictures, so that its figures flatter it a little",
+    ]
+    unsure = best[0] | {"chosen_on": chosen | {"these": False}}
+    assert "which may be among these" in list(side_by_side([last, (unsure, best[1])], NAMES, ("ab",)))[-1]

@@ -1,0 +1,156 @@
+"""The directory of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from cyclegan.config import resolve
+from cyclegan.data import find_domains
+from cyclegan.errors import CycleganError, UsageError
+from cyclegan.methods import options_of
+from cyclegan.training import train
+from cyclegan.training.storage.run_directory import default_run, open_run, stored_config
+
+PICTURES = {"channels": {"a": 3, "b": 3}, "ranges": None}
+
+
+def status(run):
+    return json.loads((run / "status.json").read_text())
+
+
+def test_the_default_directory_is_named_after_the_folders(tiny):
+    config = tiny(steps=1)
+    assert str(default_run(config)) == "runs/a2b"
+    assert default_run(resolve([{"data": "some/where/horse2zebra"}])).as_posix() == "runs/horse2zebra"
+    with pytest.raises(UsageError, match="name two folders with --a and --b"):
+        default_run(resolve([]))
+
+
+def test_a_run_holds_what_the_documents_say(tmp_path, tiny):
+    run = train(tiny(steps=2, sample_every=1), tmp_path / "run")
+    assert {name for name in os.listdir(run) if not name.startswith(".")} == {
+        "config.yaml",
+        "meta.json",
+        "pictures.json",
+        "status.json",
+        "metrics.jsonl",
+        "samples",
+        "checkpoints",
+    }
+    assert sorted(os.listdir(run / "samples"))[:3] == ["a2b-00000000.png", "a2b-00000001.png", "a2b-00000002.png"]
+    assert "generators-00000002.safetensors" in os.listdir(run / "checkpoints")
+    assert status(run) | {"time": 0} == {"status": "done", "step": 2, "steps": 2, "reason": "", "time": 0}
+
+
+def test_the_stored_configuration_resolves_to_itself(tmp_path, tiny):
+    run = train(tiny(steps=1), tmp_path / "run")
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    config = resolve([stored_config(run)], options_of("cyclegan"))
+    assert values["pool_size"] == config.options["pool_size"] == 2
+    assert values["steps"] == config.steps == 1
+    assert train(config, run) == run  # the stored configuration resumes the run
+
+
+def test_meta_tells_versions_command_and_data_and_keeps_the_tracking_id(tmp_path, tiny, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "canary-" + "k" * 33)
+    config = tiny(steps=1)
+    run = train(config, tmp_path / "run")
+    first = json.loads((run / "meta.json").read_text())
+    assert first["packages"]["torch"]
+    assert first["command"]
+    assert len(first["data_fingerprint"]) == 64
+    assert first["pictures"] == {"train_a": 5, "train_b": 4, "test_a": 0, "test_b": 0}
+    train(config, run)
+    assert json.loads((run / "meta.json").read_text())["tracking_id"] == first["tracking_id"]
+    for path in run.rglob("*"):
+        if path.is_file():
+            assert b"canary-" not in path.read_bytes(), path
+
+
+def test_a_run_can_be_resumed_from_another_working_directory(tmp_path, tiny, monkeypatch):
+    config = tiny(steps=1)
+    monkeypatch.chdir(tmp_path)
+    relative = replace(config, a="a", b="b")
+    run = train(relative, "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    stored = resolve([stored_config(tmp_path / "run"), {"steps": 2}], options_of("cyclegan"))
+    assert train(stored, tmp_path / "run") == tmp_path / run
+    assert status(tmp_path / "run")["step"] == 2
+
+
+def test_changed_pictures_are_noticed(tmp_path, tiny, folder, caplog):
+    config = tiny(steps=1)
+    run = train(config, tmp_path / "run")
+    folder("a", 6, 40)
+    train(config, run)
+    assert "the pictures have changed" in caplog.text
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path, tiny):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("")
+    with pytest.raises(UsageError, match=r"-o .*thesis: this folder holds something else"):
+        train(tiny(steps=1), tmp_path / "thesis")
+    assert os.listdir(tmp_path / "thesis") == ["chapter1.tex"]
+
+
+def test_a_file_in_the_place_of_the_run_is_refused(tmp_path, tiny):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"-o: .* is a file"):
+        train(tiny(steps=1), tmp_path / "file")
+
+
+def test_two_trainers_in_one_directory_the_second_is_refused(tmp_path, tiny):
+    config = tiny(steps=1)
+    with open_run(tmp_path / "run", config, find_domains(config), PICTURES):
+        before = status(tmp_path / "run")
+        with pytest.raises(CycleganError, match=rf"in use by process {os.getpid()} on "):
+            train(config, tmp_path / "run")
+        assert status(tmp_path / "run") == before
+
+
+def test_a_damaged_configuration_is_a_sentence(tmp_path, tiny):
+    run = train(tiny(steps=1), tmp_path / "run")
+    for content, sentence in [(b"a: [", "is damaged"), (b"\xff\xfe", "is damaged"), (b"- 1", "is not a configuration")]:
+        (run / "config.yaml").write_bytes(content)
+        with pytest.raises(UsageError, match=sentence):
+            stored_config(run)
+    with pytest.raises(UsageError, match="so it is no run"):
+        stored_config(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["meta.json", "status.json"])
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"{}", b"\xff\xfe"])
+def test_a_damaged_record_is_a_sentence_and_can_be_deleted(tmp_path, tiny, name, content):
+    config = tiny(steps=1)
+    run = train(config, tmp_path / "run")
+    (run / name).write_bytes(content)
+    with pytest.raises(CycleganError, match=rf"{name} is damaged; .* or delete it"):
+        train(config, run)
+    (run / name).unlink()
+    assert train(config, run) == run
+    assert status(run)["status"] == "done"
+
+
+def test_what_a_kill_left_unfinished_is_gone_as_soon_as_the_run_is_held_again(tmp_path, tiny):
+    config = tiny(steps=1)
+    run = train(config, tmp_path / "run")
+    strays = [folder / ".tmp-1-2" for folder in (run, run / "samples", run / "checkpoints")]
+    for stray in strays:
+        stray.touch()
+    with open_run(run, config, find_domains(config), PICTURES):  # whatever becomes of this start
+        assert not [stray for stray in strays if stray.exists()]
+
+
+def test_how_a_run_failed_is_on_record(tmp_path, tiny):
+    config = tiny(steps=1)
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, find_domains(config), PICTURES):
+        _ = 1 / 0
+    assert status(tmp_path / "run")["status"] == "failed"
+    assert status(tmp_path / "run")["reason"] == "division by zero"
