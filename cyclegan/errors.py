@@ -17,9 +17,9 @@ class CycleganError(Exception):
     """Something failed that the person at the keyboard can do something about."""
 
     exit_code = 1
-    of_all = False  # of several processes, each of which comes to it by itself
-    said = False  # by another process of several that end by it
-    shared = False  # with all of several processes, each of which has it raised at the same place
+    on_every_rank = False  # of several processes, each of which comes to it by itself
+    already_reported = False  # by another process of several that end by it
+    raised_on_all = False  # with all of several processes, each of which has it raised at the same place
 
 
 class UsageError(CycleganError):
@@ -34,17 +34,17 @@ class UnfinishedError(CycleganError):
     exit_code = 3
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` when a known name is close to `name`, else a list of the known ones."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
 
 
-def choose(table: Mapping[str, T], name: str, option: str) -> T:
+def lookup(table: Mapping[str, T], name: str, option: str) -> T:
     """The entry `name` of `table`, or a `UsageError` that names `option` and the nearest known entry."""
     if not isinstance(name, str):  # YAML has other things where a name should be
         raise UsageError(f"{option}: {name!r} is not text; use one of {', '.join(sorted(table))}")
     if name not in table:
-        raise UsageError(f"{option}: unknown value {name!r}{nearest(name, table)}")
+        raise UsageError(f"{option}: unknown value {name!r}{did_you_mean(name, table)}")
     return table[name]

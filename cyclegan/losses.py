@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cyclegan.errors import choose
+from cyclegan.errors import lookup
 from cyclegan.system import rng
 
 Verdicts = Tensor | list[Tensor]
@@ -49,15 +49,15 @@ class AdversarialLoss(ABC):
         self.gradient_penalty = gradient_penalty  # for the losses that have one
 
     @abstractmethod
-    def fooled(self, fake: Tensor) -> Tensor:
+    def generator_term(self, fake: Tensor) -> Tensor:
         """What the generator minimises."""
 
     @abstractmethod
-    def believed(self, real: Tensor) -> Tensor:
+    def real_term(self, real: Tensor) -> Tensor:
         """What the discriminator minimises on real pictures."""
 
     @abstractmethod
-    def unmasked(self, fake: Tensor) -> Tensor:
+    def fake_term(self, fake: Tensor) -> Tensor:
         """What the discriminator minimises on fakes."""
 
     def scale(self, raw: Tensor) -> Tensor:
@@ -66,12 +66,12 @@ class AdversarialLoss(ABC):
 
     def generator(self, discriminator: Discriminator, fake: Tensor) -> Tensor:
         """The generator's loss for NCHW fakes, a scalar with gradients to them."""
-        return _mean(self.fooled, discriminator(fake))
+        return _mean(self.generator_term, discriminator(fake))
 
     def discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         """The discriminator's loss for NCHW real pictures and fakes, a scalar; no gradient reaches the fakes' maker."""
         on_real, on_fake = _judge(discriminator, real, fake.detach())
-        return _mean(self.believed, on_real) + _mean(self.unmasked, on_fake)
+        return _mean(self.real_term, on_real) + _mean(self.fake_term, on_fake)
 
     def verdict(self, outputs: Verdicts) -> Tensor:
         """What a discriminator said, on the scale of `equilibrium`: elementwise, or (N, scales) for a list."""
@@ -91,13 +91,13 @@ class LeastSquares(AdversarialLoss):
 
     equilibrium = 0.5
 
-    def fooled(self, fake: Tensor) -> Tensor:
+    def generator_term(self, fake: Tensor) -> Tensor:
         return (fake - 1).square()
 
-    def believed(self, real: Tensor) -> Tensor:
+    def real_term(self, real: Tensor) -> Tensor:
         return 0.5 * (real - 1).square()
 
-    def unmasked(self, fake: Tensor) -> Tensor:
+    def fake_term(self, fake: Tensor) -> Tensor:
         return 0.5 * fake.square()
 
 
@@ -113,13 +113,13 @@ class CrossEntropy(AdversarialLoss):
 
     equilibrium = 0.5
 
-    def fooled(self, fake: Tensor) -> Tensor:
+    def generator_term(self, fake: Tensor) -> Tensor:
         return F.softplus(-fake)
 
-    def believed(self, real: Tensor) -> Tensor:
+    def real_term(self, real: Tensor) -> Tensor:
         return 0.5 * F.softplus(-real)
 
-    def unmasked(self, fake: Tensor) -> Tensor:
+    def fake_term(self, fake: Tensor) -> Tensor:
         return 0.5 * F.softplus(fake)
 
     def scale(self, raw: Tensor) -> Tensor:
@@ -136,13 +136,13 @@ class Hinge(AdversarialLoss):
 
     equilibrium = 0.0
 
-    def fooled(self, fake: Tensor) -> Tensor:
+    def generator_term(self, fake: Tensor) -> Tensor:
         return -fake
 
-    def believed(self, real: Tensor) -> Tensor:
+    def real_term(self, real: Tensor) -> Tensor:
         return F.relu(1 - real)
 
-    def unmasked(self, fake: Tensor) -> Tensor:
+    def fake_term(self, fake: Tensor) -> Tensor:
         return F.relu(1 + fake)
 
 
@@ -161,13 +161,13 @@ class Wasserstein(AdversarialLoss):
     equilibrium = None
     double_backward = True
 
-    def fooled(self, fake: Tensor) -> Tensor:
+    def generator_term(self, fake: Tensor) -> Tensor:
         return -fake
 
-    def believed(self, real: Tensor) -> Tensor:
+    def real_term(self, real: Tensor) -> Tensor:
         return -real
 
-    def unmasked(self, fake: Tensor) -> Tensor:
+    def fake_term(self, fake: Tensor) -> Tensor:
         return fake
 
     def discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
@@ -220,7 +220,7 @@ def build_adversarial(name: str, *, r1: float = 0.0, gradient_penalty: float = 1
 
     `gradient_penalty` is the weight λ of wgan-gp's own penalty and means nothing to the others.
     """
-    loss = choose(ADVERSARIAL_LOSSES, name, "--adversarial")(gradient_penalty=gradient_penalty)
+    loss = lookup(ADVERSARIAL_LOSSES, name, "--adversarial")(gradient_penalty=gradient_penalty)
     return WithR1(loss, r1) if r1 else loss
 
 
@@ -245,7 +245,7 @@ def _judge(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Ve
     """The verdicts on both, in one call where each picture is judged by itself: the same, and fewer passes over
     the weights. With batch norm, or a spectral norm that is followed from call to call, it would not be the same.
     """
-    if not getattr(discriminator, "independent", False):
+    if not getattr(discriminator, "per_sample", False):
         return discriminator(real), discriminator(fake)
     outputs: Any = discriminator(torch.cat([real, fake.to(real.dtype)]))
     if isinstance(outputs, Tensor):

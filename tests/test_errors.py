@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyclegan.errors import CycleganError, UnfinishedError, UsageError, choose, nearest
+from cyclegan.errors import CycleganError, UnfinishedError, UsageError, did_you_mean, lookup
 
 
 def test_every_kind_of_failure_has_its_exit_code() -> None:
@@ -14,19 +14,19 @@ def test_every_kind_of_failure_has_its_exit_code() -> None:
 
 
 def test_a_name_close_to_a_known_one_is_answered_with_that_one() -> None:
-    assert nearest("bach_size", ["batch_size", "load_size", "seed"]) == "; did you mean 'batch_size'?"
+    assert did_you_mean("bach_size", ["batch_size", "load_size", "seed"]) == "; did you mean 'batch_size'?"
 
 
 def test_a_name_close_to_none_is_answered_with_all_of_them_in_order() -> None:
-    assert nearest("zzz", ["seed", "data"]) == "; known are data, seed"
+    assert did_you_mean("zzz", ["seed", "data"]) == "; known are data, seed"
 
 
 def test_the_chosen_entry_is_the_one_in_the_table() -> None:
     entry = object()
-    assert choose({"patch": entry}, "patch", "--discriminator") is entry
+    assert lookup({"patch": entry}, "patch", "--discriminator") is entry
 
 
 def test_an_unknown_entry_is_refused_in_a_sentence_that_names_the_option() -> None:
     with pytest.raises(UsageError) as caught:
-        choose({"patch": 1, "pixel": 2}, "patches", "--discriminator")
+        lookup({"patch": 1, "pixel": 2}, "patches", "--discriminator")
     assert str(caught.value) == "--discriminator: unknown value 'patches'; did you mean 'patch'?"

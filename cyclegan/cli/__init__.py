@@ -19,7 +19,7 @@ import click
 
 from cyclegan import __version__
 from cyclegan.errors import CycleganError
-from cyclegan.system.signals import heeded
+from cyclegan.system.signals import stop_signals
 
 # Set before any command imports albumentations, which otherwise asks a server for its newest version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -53,7 +53,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CycleganError as error:
-            if not error.said:
+            if not error.already_reported:
                 click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
@@ -103,13 +103,13 @@ def _stand_somewhere() -> None:
 
 
 def _ignore_requests() -> None:
-    for number in heeded():
+    for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
 
 
 def _end_with(code: int) -> None:
     """From here on a request to stop ends the program at once, as it ends anyway: its work is done, its word said."""
-    for number in heeded():
+    for number in stop_signals():
         signal.signal(number, lambda *_: os._exit(code))
 
 

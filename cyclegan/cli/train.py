@@ -16,12 +16,12 @@ from cyclegan.cli.param_types import NumberOr
 from cyclegan.config import PRESETS, TrainConfig, default_of, flatten, resolve
 from cyclegan.config.options import types_of, words_of
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.errors import UsageError, choose
+from cyclegan.errors import UsageError, lookup
 from cyclegan.losses import ADVERSARIAL_LOSSES, RECONSTRUCTION_LOSSES
 from cyclegan.methods import METHODS, options_of
 from cyclegan.networks import DISCRIMINATORS, GENERATORS
 from cyclegan.networks.layers import INITS
-from cyclegan.training.storage.run_directory import default_run, stored_config
+from cyclegan.training.storage.run_directory import default_run, read_config
 
 # Options whose values are the names in a table; the tables need torch, which training needs anyway.
 TABLES: dict[str, Mapping[str, Any]] = {
@@ -149,14 +149,14 @@ def command(
     chosen = preset
     if "preset" in file and ctx.get_parameter_source("preset") is ParameterSource.DEFAULT:
         chosen = file["preset"]
-    base = stored_config(resume) if resume else choose(PRESETS, chosen, "--preset")
+    base = read_config(resume) if resume else lookup(PRESETS, chosen, "--preset")
     layers = [base, {key: value for key, value in file.items() if key != "preset"}, *given.values()]
     method = next((layer["method"] for layer in reversed(layers) if "method" in layer), TrainConfig.method)
     options = options_of(method)
     resolved = resolve(layers, options)
     for name, value in flatten(resolved, options).items():
         if name in TABLES:  # click has checked what it was given, but not what a file says
-            choose(TABLES[name], value, "--" + name.replace("_", "-"))
+            lookup(TABLES[name], value, "--" + name.replace("_", "-"))
     if dry_run:
         click.echo(yaml.safe_dump(flatten(resolved, options), sort_keys=False, allow_unicode=True), nl=False)
         return

@@ -84,18 +84,18 @@ def command(model: Path, source: str, dest: Path, overwrite: bool, **options: An
     with the reason, and in DEST/.cyclegan/failed.jsonl.
     """
     from cyclegan.errors import UsageError
-    from cyclegan.images import printable
+    from cyclegan.images import escaped
     from cyclegan.system.devices import is_exact, prepare
     from cyclegan.translation import translate_folder
     from cyclegan.translation.job.naming import Naming, Shard
-    from cyclegan.translation.jobs import Ends
-    from cyclegan.translation.runners import Work
+    from cyclegan.translation.jobs import PictureIO
+    from cyclegan.translation.runners import TranslationSettings
 
     if options["address"] is not None and options["engine"] != "ray":
         raise UsageError("--address: is of a cluster; give --engine ray too")
     naming = Naming(options["suffix_"], options["suffix"], options["flat"])
-    ends = Ends(**{name: options[name] for name in ("size", "max_pixels", "quality", "png_level")})
-    work = Work(
+    ends = PictureIO(**{name: options[name] for name in ("size", "max_pixels", "quality", "png_level")})
+    work = TranslationSettings(
         ends,
         *(str(model), options["direction"], options["device"], options["precision"], options["range_"]),
         batch_size=None if options["batch_size"] == "auto" else options["batch_size"],
@@ -116,17 +116,17 @@ def command(model: Path, source: str, dest: Path, overwrite: bool, **options: An
             on_progress=on_progress,
             **{name: options[name] for name in ("retry_failed", "strict", "engine", "address")},
         )
-    _report(summary, printable(str(dest)), printable)
+    _report(summary, escaped(str(dest)), escaped)
 
 
-def _report(summary: Summary, dest: str, printable: Callable[[str], str]) -> None:
+def _report(summary: Summary, dest: str, escaped: Callable[[str], str]) -> None:
     """Failures and notes on stderr, the sum of them in one line on stdout; `UnfinishedError` if any failed."""
     for name, reason in summary.failed[:LISTED]:
-        click.echo(f"{printable(name)}: {printable(reason)}", err=True)
+        click.echo(f"{escaped(name)}: {escaped(reason)}", err=True)
     if (more := len(summary.failed) - LISTED) > 0:
         click.echo(f"and {more} more", err=True)
     for text, count in sorted(summary.notes.items()):
-        click.echo(f"{count} picture{'s' * (count > 1)}: {printable(text)}", err=True)
+        click.echo(f"{count} picture{'s' * (count > 1)}: {escaped(text)}", err=True)
     parts = [f"translated {summary.translated} of {summary.finished} pictures to {dest}"]
     if summary.skipped:
         parts.append(f"{summary.skipped} were there already (--overwrite translates them again)")
@@ -138,7 +138,7 @@ def _report(summary: Summary, dest: str, printable: Callable[[str], str]) -> Non
     if summary.stopped:
         raise UnfinishedError("stopped at the first picture that could not be translated, as --strict asks")
     if unfinished := len(summary.failed) + summary.known:
-        where = "above" if summary.failed_file is None else printable(str(summary.failed_file))
+        where = "above" if summary.failed_file is None else escaped(str(summary.failed_file))
         raise UnfinishedError(f"{unfinished} of {summary.finished} pictures could not be translated, see {where}")
 
 

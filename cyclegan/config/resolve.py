@@ -8,7 +8,7 @@ from typing import Any
 
 from cyclegan.config.options import check_values, convert, flags, words_of
 from cyclegan.config.train_config import TrainConfig
-from cyclegan.errors import UsageError, nearest
+from cyclegan.errors import UsageError, did_you_mean
 
 # Two ways to say one thing: a later layer that uses the one silences what an earlier layer said by the other.
 ALTERNATIVES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
@@ -28,7 +28,7 @@ def resolve(layers: Sequence[Mapping[str, Any]], method_options: type | None = N
     for layer in layers:
         for key in layer:
             if key not in known:
-                raise UsageError(f"unknown option {key!r}{nearest(key, known)}")
+                raise UsageError(f"unknown option {key!r}{did_you_mean(key, known)}")
         for pair in ALTERNATIVES:
             used = [{key for key in side if layer.get(key) is not None} for side in pair]
             if all(used):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cyclegan.config.options import check_values, option, words_of
 from cyclegan.config.presets import PRESETS
-from cyclegan.errors import UsageError, choose
+from cyclegan.errors import UsageError, lookup
 
 AUTO = -1  # as a batch size: to be found, once, before anything is counted by it
 
@@ -138,7 +138,7 @@ class TrainConfig:
         from cyclegan.config.resolve import resolve  # builds this class, so it cannot be known above
 
         options = changes.pop("options", {})
-        return replace(resolve([choose(PRESETS, name, "preset"), changes]), options=options)
+        return replace(resolve([lookup(PRESETS, name, "preset"), changes]), options=options)
 
     def __post_init__(self) -> None:
         if self.steps is not None:  # the defaults count in epochs, and a run has one length

@@ -12,38 +12,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cyclegan.data.check.report import check_folders as check_folders
     from cyclegan.data.dataset import build_loader as build_loader
-    from cyclegan.data.held_out import held_out as held_out
-    from cyclegan.data.kinds import View as View
-    from cyclegan.data.kinds import find_views as find_views
+    from cyclegan.data.held_out import held_out_pictures as held_out_pictures
+    from cyclegan.data.kinds import InputKind as InputKind
+    from cyclegan.data.kinds import find_kinds as find_kinds
     from cyclegan.data.kinds import ranges_of as ranges_of
     from cyclegan.data.kinds import record_of as record_of
     from cyclegan.data.pairing import steps_per_epoch as steps_per_epoch
-    from cyclegan.data.sets import Domains as Domains
-    from cyclegan.data.sets import Pictures as Pictures
-    from cyclegan.data.sets import find_domains as find_domains
+    from cyclegan.data.sets import FileList as FileList
+    from cyclegan.data.sets import PictureSets as PictureSets
+    from cyclegan.data.sets import find_sets as find_sets
 
 _HOME = {
-    "Domains": "sets",
-    "Pictures": "sets",
-    "View": "kinds",
+    "PictureSets": "sets",
+    "FileList": "sets",
+    "InputKind": "kinds",
     "build_loader": "dataset",
     "check_folders": "check.report",
-    "find_domains": "sets",
-    "find_views": "kinds",
-    "held_out": "held_out",
+    "find_sets": "sets",
+    "find_kinds": "kinds",
+    "held_out_pictures": "held_out",
     "ranges_of": "kinds",
     "record_of": "kinds",
     "steps_per_epoch": "pairing",
 }
 __all__ = [
-    "Domains",
-    "Pictures",
-    "View",
+    "FileList",
+    "InputKind",
+    "PictureSets",
     "build_loader",
     "check_folders",
-    "find_domains",
-    "find_views",
-    "held_out",
+    "find_kinds",
+    "find_sets",
+    "held_out_pictures",
     "ranges_of",
     "record_of",
     "steps_per_epoch",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.errors import UsageError, nearest
+from cyclegan.errors import UsageError, did_you_mean
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version
 
@@ -94,7 +94,7 @@ def _known(name: str) -> Any:
 
 
 def _nearest(name: str, table: Mapping[str, Any]) -> str:
-    hint = nearest(name, table)
+    hint = did_you_mean(name, table)
     return hint if "did you mean" in hint else "; albumentations' documentation lists them"
 
 

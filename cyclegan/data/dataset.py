@@ -16,15 +16,15 @@ from cyclegan.config import TrainConfig
 from cyclegan.data.augmentation_file import first_line
 from cyclegan.data.cache.policy import open_cache
 from cyclegan.data.cache.stores import Cache, Prepared
-from cyclegan.data.kinds import PLAIN, View, Views, find_views
-from cyclegan.data.loading.buffers import Layout, Slots
+from cyclegan.data.kinds import PLAIN, InputKind, InputKinds, find_kinds
+from cyclegan.data.loading.buffers import BatchLayout, SharedBuffers
 from cyclegan.data.loading.regions import Large
-from cyclegan.data.loading.workers import PREFETCH, Readers
+from cyclegan.data.loading.workers import PREFETCH, WorkerPool
 from cyclegan.data.pairing import Request, RequestSampler, StepSampler
-from cyclegan.data.sets import Domains, Pictures
+from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.data.transforms import Transform, build_transform, mirror, to_planes
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images import Picture, UnreadableImage, printable, read_picture
+from cyclegan.images import Picture, UnreadableImage, escaped, read_picture
 
 _AUGMENTATION = 2  # tells these random streams from those of the order, which start with another number
 # Asking a worker and taking its answer keeps the training process for a part of a millisecond, which is much beside a
@@ -33,7 +33,7 @@ _PICTURES_PER_REQUEST = 32
 _UNDER_WAY = 64 * 2**20  # bytes
 
 
-class Answer(NamedTuple):
+class PreparedPicture(NamedTuple):
     """Some steps of pictures on their way to the training process."""
 
     slot: int | None
@@ -52,21 +52,21 @@ class UnpairedDataset:
 
     def __init__(
         self,
-        domains: Domains,
+        domains: PictureSets,
         transform: Transform,
         seed: int,
         cache: Cache,
-        layout: Layout,
-        views: Views = PLAIN,
+        layout: BatchLayout,
+        views: InputKinds = PLAIN,
     ) -> None:
-        self.pictures: tuple[Pictures, Pictures] = (domains.train_a, domains.train_b)
+        self.pictures: tuple[FileList, FileList] = (domains.train_a, domains.train_b)
         self.transform = transform
         self.seed = seed
         self.cache = cache
         self.layout = layout
-        self.views: tuple[View, View] = (views["a"], views["b"])
+        self.views: tuple[InputKind, InputKind] = (views["a"], views["b"])
         self.large = Large(len(domains.train_a) + len(domains.train_b)) if transform.windows else None
-        self.slots: Slots | None = None
+        self.slots: SharedBuffers | None = None
         self.at: Callable[[int], None] = _nobody  # is told the place of each picture before it is touched
         self.avoided: dict[int, str] = {}  # places of pictures that readers were lost at, with what happened
 
@@ -75,14 +75,14 @@ class UnpairedDataset:
         first_b = len(self.pictures[0])
         return self.pictures[0].path(place) if place < first_b else self.pictures[1].path(place - first_b)
 
-    def __getitem__(self, request: Request) -> Answer:
+    def __getitem__(self, request: Request) -> PreparedPicture:
         if request.slot is not None:
             assert self.slots is not None, request.slot
             planes = self.slots[request.slot]
-            answer = Answer(request.slot, None, [])
+            answer = PreparedPicture(request.slot, None, [])
         else:
             planes = np.empty((len(request.steps), *self.layout.shape), self.layout.dtype)
-            answer = Answer(None, planes, [])
+            answer = PreparedPicture(None, planes, [])
         for step, keys in enumerate(request.steps):
             notes: dict[str, Any] = {"unreadable": [], "enlarged": []}
             a, b = self.layout.split(planes[step])
@@ -112,12 +112,12 @@ class UnpairedDataset:
                 self.at(place)
                 square, height, width = self._square(place, path, self.views[domain], rng)
             except UnreadableImage as error:
-                unreadable.append((printable(str(error.path)), error.reason))
+                unreadable.append((escaped(str(error.path)), error.reason))
                 continue
             except Exception as error:
-                raise explained(path, error) from error
+                raise explain_unreadable(path, error) from error
             if min(height, width) < self.transform.crop_size:
-                notes["enlarged"].append((printable(str(path)), f"{width}×{height}"))
+                notes["enlarged"].append((escaped(str(path)), f"{width}×{height}"))
             to_planes(square, planes)
             return
         raise CycleganError(
@@ -125,7 +125,7 @@ class UnpairedDataset:
             f"the first because: {unreadable[-len(pictures)][1]}"
         )
 
-    def _square(self, place: int, path: Path, view: View, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
+    def _square(self, place: int, path: Path, view: InputKind, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
         """A square of the picture at `place`, as `rng` decides, and the height and width of that picture."""
         regions = None if self.large is None else self.large.reader(place, path)
         if regions is not None:
@@ -133,14 +133,14 @@ class UnpairedDataset:
             window = self.transform.window(height, width, rng)
             if window is not None:
                 size = self.transform.crop_size
-                square = shown(Picture(*regions.read(window.top, window.left, size, size)), view, path)
+                square = to_input(Picture(*regions.read(window.top, window.left, size, size)), view, path)
                 return mirror(square) if window.mirrored else square, height, width
         picture = self.cache.get(place)
         if picture is None:
             decoded = read_picture(path, at_least=self.transform.load_size)
-            picture = Prepared(self.transform.prepare(shown(decoded, view, path)), decoded.height, decoded.width)
+            picture = Prepared(self.transform.prepare(to_input(decoded, view, path)), decoded.height, decoded.width)
             self.cache.put(place, picture)
-        return self.transform.vary(picture.pixels, rng), picture.height, picture.width
+        return self.transform.augment(picture.pixels, rng), picture.height, picture.width
 
 
 class PictureLoader:
@@ -186,12 +186,12 @@ class PictureLoader:
             if answer.failure is not None:
                 raise answer.failure
 
-    def _answers(self, slots: Slots | None) -> Iterator[Answer]:
+    def _answers(self, slots: SharedBuffers | None) -> Iterator[PreparedPicture]:
         if not self.workers:
             return map(self.dataset.__getitem__, self.requests)
         own = copy.copy(self.dataset)  # two iterations at once have slots of their own
         own.slots = slots
-        readers = Readers(own, self.workers, timeout=self.timeout, context=self.multiprocessing_context)
+        readers = WorkerPool(own, self.workers, timeout=self.timeout, context=self.multiprocessing_context)
         return readers.answers(iter(self.requests))
 
     def _batches(self, pictures: Tensor, notes: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -201,7 +201,7 @@ class PictureLoader:
         both = [dict(zip("ab", self.layout.split(step), strict=True)) for step in pictures.unbind()]
         return [batch | note for batch, note in zip(both, notes, strict=True)]
 
-    def _slots(self) -> Slots | None:
+    def _slots(self) -> SharedBuffers | None:
         """Slots for all requests that can be out, and for two answers in use: the last, and the one it gives way to.
 
         Whoever holds on to more gets memory of its own, copied through a pipe, which takes milliseconds an answer; so
@@ -211,7 +211,7 @@ class PictureLoader:
             return None
         try:
             shape = (self.together, *self.layout.shape)
-            return Slots(self.workers * PREFETCH + 2, shape, self.layout.dtype)
+            return SharedBuffers(self.workers * PREFETCH + 2, shape, self.layout.dtype)
         except OSError:
             return None
 
@@ -222,8 +222,8 @@ def _nobody(place: int) -> None:
 
 def build_loader(
     config: TrainConfig,
-    domains: Domains,
-    views: Views | None = None,
+    domains: PictureSets,
+    views: InputKinds | None = None,
     *,
     start: int,
     stop: int,
@@ -253,10 +253,10 @@ def build_loader(
         start=start,
         stop=stop,
     )
-    views = find_views(config, domains) if views is None else views
+    views = find_kinds(config, domains) if views is None else views
     transform = build_transform(config, views)
     channels = (views["a"].channels, views["b"].channels)
-    layout = Layout(sampler.batch_size, channels, config.crop_size, views["a"].dtype)
+    layout = BatchLayout(sampler.batch_size, channels, config.crop_size, views["a"].dtype)
     together = _steps_per_request(layout, config.workers)
     cache = open_cache(config, domains, views, transform, ranks=world)
     return PictureLoader(
@@ -269,7 +269,7 @@ def build_loader(
     )
 
 
-def _steps_per_request(layout: Layout, workers: int) -> int:
+def _steps_per_request(layout: BatchLayout, workers: int) -> int:
     """As many steps as make about 32 pictures, fewer where all that is under way would take too much memory."""
     if not workers:
         return 1  # nothing is handed over, and no step should wait for later ones
@@ -277,7 +277,7 @@ def _steps_per_request(layout: Layout, workers: int) -> int:
     return max(min(_PICTURES_PER_REQUEST // (2 * layout.batch), room), 1)
 
 
-def shown(picture: Picture, view: View, path: Path) -> np.ndarray:
+def to_input(picture: Picture, view: InputKind, path: Path) -> np.ndarray:
     """What `view` makes of a picture; `UnreadableImage` where it cannot be learnt from with the others.
 
     Numbers that are not finite are none of a picture: painted black, as in translating, they would be learnt.
@@ -291,12 +291,12 @@ def shown(picture: Picture, view: View, path: Path) -> np.ndarray:
         raise UnreadableImage(path, str(error)) from None
 
 
-def explained(path: Path, error: Exception) -> Exception:
+def explain_unreadable(path: Path, error: Exception) -> Exception:
     """What went wrong with a picture, other than that it cannot be read, as one sentence with its file.
 
     The traceback goes along as a note, which survives the way out of a reader: it may be a mistake of ours.
     """
-    name = printable(str(path))
+    name = escaped(str(path))
     if isinstance(error, UsageError):  # by --augment
         return UsageError(f"{error} (the picture is {name})")
     if isinstance(error, CycleganError | AssertionError):

@@ -9,23 +9,25 @@ import torch
 from torch import Tensor
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.dataset import shown
-from cyclegan.data.kinds import View, Views, find_views
+from cyclegan.data.dataset import to_input
+from cyclegan.data.kinds import InputKind, InputKinds, find_kinds
 from cyclegan.data.loading.regions import is_large
-from cyclegan.data.sets import Domains, Pictures, by_lot
+from cyclegan.data.sets import FileList, PictureSets, in_hash_order
 from cyclegan.data.transforms import fit, middle
 from cyclegan.errors import CycleganError
 from cyclegan.images import Picture, UnreadableImage, open_regions, read_header, read_picture
 
 
-def held_out(domains: Domains, config: TrainConfig, count: int, views: Views | None = None) -> tuple[Tensor, Tensor]:
+def held_out_pictures(
+    domains: PictureSets, config: TrainConfig, count: int, views: InputKinds | None = None
+) -> tuple[Tensor, Tensor]:
     """Up to `count` pictures of each domain to look at during a run, always the same ones: NCHW, crop size.
 
     They are the first of the held-out pictures by lot, or, where none are held out, of those that are learnt from;
     unreadable ones are passed over. They are shown as `views` say: uint8, or float32 in [0, 1]. Raises
     `CycleganError` where none can be read.
     """
-    views = find_views(config, domains) if views is None else views
+    views = find_kinds(config, domains) if views is None else views
     a, b = (
         _first_readable(test if len(test) else train, config, count, views[domain])
         for domain, train, test in (
@@ -36,14 +38,14 @@ def held_out(domains: Domains, config: TrainConfig, count: int, views: Views | N
     return a, b
 
 
-def _first_readable(pictures: Pictures, config: TrainConfig, count: int, view: View) -> Tensor:
+def _first_readable(pictures: FileList, config: TrainConfig, count: int, view: InputKind) -> Tensor:
     assert count >= 1, count
     fitted: list[Tensor] = []
     reasons: list[str] = []
-    for index in by_lot(pictures):
+    for index in in_hash_order(pictures):
         path = pictures.path(index)
         try:
-            image = shown(_looked_at(path, config), view, path)
+            image = to_input(_looked_at(path, config), view, path)
         except UnreadableImage as error:
             reasons.append(str(error))
             continue

@@ -13,7 +13,7 @@ import numpy as np
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.loading.regions import is_large, sampled_parts
-from cyclegan.data.sets import Domains, Pictures
+from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.errors import UsageError
 from cyclegan.images import (
     Full,
@@ -22,10 +22,10 @@ from cyclegan.images import (
     Range,
     RangeRule,
     UnreadableImage,
+    escaped,
     full_range,
     hiding,
     parse_range,
-    printable,
     read_header,
     read_picture,
     with_channels,
@@ -42,7 +42,9 @@ log = logging.getLogger("cyclegan")
 _Headers = dict[Path, Header]
 
 
-def find_views(config: TrainConfig, domains: Domains, kept: Mapping[str, Any] | None = None) -> dict[str, View]:
+def find_kinds(
+    config: TrainConfig, domains: PictureSets, kept: Mapping[str, Any] | None = None
+) -> dict[str, InputKind]:
     """How the pictures of both domains are shown, from the headers of up to 256 of each, spread evenly.
 
     All grey is one channel, grey and RGB together are three, in one domain or in two; n channels everywhere are n.
@@ -68,7 +70,7 @@ def find_views(config: TrainConfig, domains: Domains, kept: Mapping[str, Any] | 
         rules, stored = _measured(rule, headers, folders), next(iter(types)) if len(types) == 1 else None
     as_stored = types <= {BYTES} and all(isinstance(each, Full) for each in rules.values())
     dtype = BYTES if as_stored else FRACTIONS
-    return {domain: View(channels[domain], dtype, rules[domain], stored) for domain in folders}
+    return {domain: InputKind(channels[domain], dtype, rules[domain], stored) for domain in folders}
 
 
 def spread(count: int, most: int) -> range:
@@ -76,7 +78,7 @@ def spread(count: int, most: int) -> range:
     return range(0, count, max(-(-count // most), 1))
 
 
-def _headers(pictures: Pictures) -> _Headers:
+def _headers(pictures: FileList) -> _Headers:
     """The headers that can be read; what is wrong with the others is said when training comes to them."""
     found: _Headers = {}
     for index in spread(len(pictures), HEADERS):
@@ -90,7 +92,7 @@ def _headers(pictures: Pictures) -> _Headers:
 
 def _channels(
     headers: Mapping[str, _Headers],
-    folders: Mapping[str, Pictures],
+    folders: Mapping[str, FileList],
     flags: Mapping[str, str],
     kept: Mapping[str, int] | None,
 ) -> dict[str, int]:
@@ -124,7 +126,7 @@ def _channels(
 
 
 def _example(headers: _Headers, channels: int) -> str:
-    return printable(next(path.name for path, header in headers.items() if header.channels == channels))
+    return escaped(next(path.name for path, header in headers.items() if header.channels == channels))
 
 
 def _full(headers: Mapping[str, _Headers]) -> dict[str, RangeRule]:
@@ -133,17 +135,17 @@ def _full(headers: Mapping[str, _Headers]) -> dict[str, RangeRule]:
             try:
                 full_range(header.dtype)
             except ValueError as error:
-                raise UsageError(f"--range full: {printable(str(path))}: {error}") from None
+                raise UsageError(f"--range full: {escaped(str(path))}: {error}") from None
     return {"a": FULL, "b": FULL}
 
 
 def _measured(
-    rule: RangeRule, headers: Mapping[str, _Headers], folders: Mapping[str, Pictures]
+    rule: RangeRule, headers: Mapping[str, _Headers], folders: Mapping[str, FileList]
 ) -> dict[str, RangeRule]:
     """The range of each domain as two numbers, rounded to what is kept of them: nine digits."""
     examples = {header.dtype: path for found in headers.values() for path, header in found.items()}
     if len(examples) > 1 and not isinstance(rule, Fixed):
-        listed = " and ".join(f"{dtype} ({printable(path.name)})" for dtype, path in examples.items())
+        listed = " and ".join(f"{dtype} ({escaped(path.name)})" for dtype, path in examples.items())
         raise UsageError(
             f"--range {rule.text}: the pictures are stored as {listed}, and no one range can be measured for them; "
             "give --range full or LO,HI, or convert them to one kind"
@@ -163,7 +165,7 @@ def _measured(
     return rules
 
 
-def _numbers(pictures: Pictures, most: int) -> Iterator[np.ndarray]:
+def _numbers(pictures: FileList, most: int) -> Iterator[np.ndarray]:
     """The stored numbers of some pictures, of large ones those of nine squares, without what is not to be seen.
 
     `ValueError` where none of them can be read.
@@ -182,7 +184,7 @@ def _numbers(pictures: Pictures, most: int) -> Iterator[np.ndarray]:
         raise ValueError("none of the pictures looked at can be read")
 
 
-def _warn_where_full_does_not_fit(headers: _Headers, pictures: Pictures, flag: str) -> None:
+def _warn_where_full_does_not_fit(headers: _Headers, pictures: FileList, flag: str) -> None:
     """Say so where the numbers of a type that holds more than 8 bits fill little of it, or fractions reach beyond 1."""
     deep = {header.dtype for header in headers.values()} - {BYTES}
     if len(deep) != 1 or any(header.dtype == BYTES for header in headers.values()):
@@ -218,7 +220,7 @@ FULL = Full()
 
 
 @dataclass(frozen=True)
-class View:
+class InputKind:
     """How the pictures of one domain are shown to the networks.
 
     `dtype` is what a picture travels as: uint8 from 0 to 255 where all of a run are stored so, else float32 from 0,
@@ -260,11 +262,11 @@ class View:
         return fractions
 
 
-Views = Mapping[str, View]  # of domain "a" and "b"
-PLAIN: Views = {"a": View(), "b": View()}  # 8-bit RGB
+InputKinds = Mapping[str, InputKind]  # of domain "a" and "b"
+PLAIN: InputKinds = {"a": InputKind(), "b": InputKind()}  # 8-bit RGB
 
 
-def ranges_of(views: Views) -> dict[str, Any] | None:
+def ranges_of(views: InputKinds) -> dict[str, Any] | None:
     """What a model keeps of the ranges: `{"a": "100,4000", "b": "0,255", "dtype": "uint16"}`.
 
     None where each picture is scaled by all that its type can hold, which needs no keeping. The type is None where
@@ -278,7 +280,7 @@ def ranges_of(views: Views) -> dict[str, Any] | None:
     }
 
 
-def record_of(views: Views) -> dict[str, Any]:
+def record_of(views: InputKinds) -> dict[str, Any]:
     """What a run keeps of its views, as JSON has it, so that going on with it measures nothing again."""
     return {"channels": {domain: view.channels for domain, view in views.items()}, "ranges": ranges_of(views)}
 

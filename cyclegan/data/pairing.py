@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
-from cyclegan.data.sets import Domains
+from cyclegan.data.sets import PictureSets
 
 _ORDER = 1  # tells the stream of orders from the streams of augmentation, which start with another number
 
 
-class Key(NamedTuple):
+class SampleKey(NamedTuple):
     """One sample: its number in the whole run, and the picture of each domain that it shows."""
 
     number: int
@@ -25,12 +25,12 @@ class Key(NamedTuple):
     b: int
 
 
-def steps_per_epoch(domains: Domains, batch_size: int) -> int:
+def steps_per_epoch(domains: PictureSets, batch_size: int) -> int:
     """Steps in which the larger folder is seen once; `batch_size` counts the pictures of a domain over all ranks."""
     return max(max(len(domains.train_a), len(domains.train_b)) // batch_size, 1)
 
 
-class StepSampler(Sampler[list[Key]]):
+class StepSampler(Sampler[list[SampleKey]]):
     """For each step from `start` to `stop`, the keys of one rank's batch.
 
     Sample n of the run takes place n of each domain's endless row of pictures, which is one fresh permutation of the
@@ -62,18 +62,18 @@ class StepSampler(Sampler[list[Key]]):
     def __len__(self) -> int:
         return max(self.stop - self.start, 0)
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         rows = [_Row(self.seed, domain, length) for domain, length in enumerate(self.lengths)]
         for step in range(self.start, self.stop):
             first = (step * self.world + self.rank) * self.batch_size
-            yield [Key(n, rows[0].picture(n), rows[1].picture(n)) for n in range(first, first + self.batch_size)]
+            yield [SampleKey(n, rows[0].picture(n), rows[1].picture(n)) for n in range(first, first + self.batch_size)]
 
 
 class Request(NamedTuple):
     """What a worker is asked for at once: the keys of some steps, and the slot to draw them into, if any."""
 
     slot: int | None
-    steps: list[list[Key]]
+    steps: list[list[SampleKey]]
 
 
 class RequestSampler(Sampler[Request]):

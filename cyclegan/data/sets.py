@@ -15,7 +15,7 @@ HELD_OUT_AT_LEAST = 8  # enough for a grid of samples, where the share alone wou
 
 
 @dataclass(frozen=True)
-class Pictures:
+class FileList:
     """Some of the pictures below a folder: relative names with forward slashes, sorted."""
 
     root: Path
@@ -30,13 +30,13 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Domains:
+class PictureSets:
     """The pictures of a run: those it learns from and those it is only looked at with."""
 
-    train_a: Pictures
-    train_b: Pictures
-    test_a: Pictures
-    test_b: Pictures
+    train_a: FileList
+    train_b: FileList
+    test_a: FileList
+    test_b: FileList
     fingerprint: str  # SHA-256 over all names and sizes in bytes: equal when a resumed run finds the same files
     warnings: tuple[str, ...] = ()
 
@@ -47,7 +47,7 @@ class _Folder:
     option: str  # what the user called it by, for the words of an error
 
 
-def find_domains(config: TrainConfig) -> Domains:
+def find_sets(config: TrainConfig) -> PictureSets:
     """The pictures that `config` names by --a and --b (with --test-a, --test-b) or by --data.
 
     Without a folder of test pictures a share is held out, see `split`. Raises `UsageError` for folders that are not
@@ -59,7 +59,7 @@ def find_domains(config: TrainConfig) -> Domains:
     _refuse_overlap(folders)
     listed = {role: _list(folder) for role, folder in folders.items()}
     warnings: list[str] = []
-    found: dict[str, Pictures] = {}
+    found: dict[str, FileList] = {}
     for domain in "ab":
         train = listed[f"train_{domain}"]
         test = listed.get(f"test_{domain}")
@@ -73,10 +73,10 @@ def find_domains(config: TrainConfig) -> Domains:
                 "the translator will know nothing else"
             )
         found |= {f"train_{domain}": train, f"test_{domain}": test}
-    return Domains(**found, fingerprint=_fingerprint(found), warnings=tuple(warnings))
+    return PictureSets(**found, fingerprint=_fingerprint(found), warnings=tuple(warnings))
 
 
-def split(pictures: Pictures, holdout: float) -> tuple[Pictures, Pictures]:
+def split(pictures: FileList, holdout: float) -> tuple[FileList, FileList]:
     """`pictures` as those to learn from and those held out, by the SHA-256 of their relative names.
 
     The hash, as a fraction of 2^256, is a fixed lot that every name draws: held out are those that drew less than
@@ -92,13 +92,13 @@ def split(pictures: Pictures, holdout: float) -> tuple[Pictures, Pictures]:
     if holdout > 0:
         held = min(max(held, min(HELD_OUT_AT_LEAST, count // 2)), count - 1)
     chosen = {name for _, name in lots[:held]}
-    train = Pictures(pictures.root, tuple(name for name in pictures.names if name not in chosen))
+    train = FileList(pictures.root, tuple(name for name in pictures.names if name not in chosen))
     if holdout > 0 and count == 1:
         return train, train
-    return train, Pictures(pictures.root, tuple(name for name in pictures.names if name in chosen))
+    return train, FileList(pictures.root, tuple(name for name in pictures.names if name in chosen))
 
 
-def by_lot(pictures: Pictures) -> list[int]:
+def in_hash_order(pictures: FileList) -> list[int]:
     """Indices into `pictures` in the order of the lots their names drew: a mixed but fixed order."""
     return sorted(range(len(pictures)), key=lambda index: (_lot(pictures.names[index]), pictures.names[index]))
 
@@ -136,7 +136,7 @@ def _folders(config: TrainConfig) -> dict[str, _Folder]:
     return {role: _Folder(Path(path), option) for role, (path, option) in named.items() if path is not None}
 
 
-def _list(folder: _Folder) -> Pictures:
+def _list(folder: _Folder) -> FileList:
     try:
         if not any(folder.path.iterdir()):
             raise UsageError(f"{folder.option}: {folder.path} is empty; name a folder of pictures")
@@ -147,7 +147,7 @@ def _list(folder: _Folder) -> Pictures:
         raise UsageError(
             f"{folder.option}: {folder.path} holds no picture; the formats read are {' '.join(EXTENSIONS)}"
         )
-    return Pictures(folder.path, tuple(names))
+    return FileList(folder.path, tuple(names))
 
 
 def _refuse_no_folder(folder: _Folder) -> None:
@@ -171,7 +171,7 @@ def _refuse_overlap(folders: dict[str, _Folder]) -> None:
             )
 
 
-def _fingerprint(found: dict[str, Pictures]) -> str:
+def _fingerprint(found: dict[str, FileList]) -> str:
     digest = hashlib.sha256()
     for role, pictures in sorted(found.items()):
         for name in pictures.names:

@@ -18,7 +18,7 @@ import numpy as np
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.augmentation_file import first_line, read_pipeline
-from cyclegan.data.kinds import BYTES, PLAIN, Views
+from cyclegan.data.kinds import BYTES, PLAIN, InputKinds
 from cyclegan.errors import UsageError
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version
@@ -31,7 +31,7 @@ LONGEST = 16  # times the shorter side
 _QUICK = (3,)  # channels that OpenCV is used for beside scaling: it drops a single one, and takes 512 at most
 
 
-class Window(NamedTuple):
+class CropWindow(NamedTuple):
     """The square that is cut from a picture."""
 
     top: int
@@ -52,19 +52,19 @@ class Transform(ABC):
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A picture of any size to one of `crop_size`, as `rng` decides: both parts."""
-        return self.vary(self.prepare(image), rng)
+        return self.augment(self.prepare(image), rng)
 
     @abstractmethod
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """What is the same each time: a picture of any size to what `vary` starts from."""
 
     @abstractmethod
-    def vary(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """What `rng` decides: a prepared picture to one of `crop_size`. `image` is never written to."""
 
     windows = False  # whether `window` ever says that the square is all that is needed
 
-    def window(self, height: int, width: int, rng: np.random.Generator) -> Window | None:
+    def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
         """The square that `vary` would cut from a picture of this size, None where it needs more of it than that."""
         return None
 
@@ -74,7 +74,7 @@ class Transform(ABC):
         return (self.load_size,)
 
 
-class CutAndMirror(Transform):
+class ScaleCropFlip(Transform):
     """The shorter side to `load_size`; then a random square of `crop_size`, half of them mirrored if `flip`.
 
     The square and the mirroring are taken without albumentations, whose calls cost 0.11 ms beside the 0.03 ms of the
@@ -89,7 +89,7 @@ class CutAndMirror(Transform):
     def prepare(self, image: np.ndarray) -> np.ndarray:
         return _scaled(self.scale, _without_excess(image))
 
-    def vary(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = image.shape[:2]
         size = self.crop_size
         assert min(height, width) >= size, f"a crop of {size} from a prepared picture of {width}×{height}"
@@ -97,15 +97,15 @@ class CutAndMirror(Transform):
         square = image[window.top : window.top + size, window.left : window.left + size]
         return mirror(square) if window.mirrored else square
 
-    def _drawn(self, height: int, width: int, rng: np.random.Generator) -> Window:
+    def _drawn(self, height: int, width: int, rng: np.random.Generator) -> CropWindow:
         draws = _draws(rng)
         draws.random()  # whether to run at all: a Compose asks, though the answer is always yes
         top = int((height - self.crop_size + 1) * draws.random())
         left = int((width - self.crop_size + 1) * draws.random())
-        return Window(top, left, self.flip and draws.random() < 0.5)
+        return CropWindow(top, left, self.flip and draws.random() < 0.5)
 
 
-class CutAsItIs(CutAndMirror):
+class CropFlip(ScaleCropFlip):
     """The same from pictures that are not scaled, but for those smaller than the crop, which are enlarged to it."""
 
     windows = True
@@ -116,7 +116,7 @@ class CutAsItIs(CutAndMirror):
     def prepare(self, image: np.ndarray) -> np.ndarray:
         return super().prepare(image) if min(image.shape[:2]) < self.crop_size else image
 
-    def window(self, height: int, width: int, rng: np.random.Generator) -> Window | None:
+    def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
         return self._drawn(height, width, rng) if min(height, width) >= self.crop_size else None
 
     @property
@@ -124,7 +124,7 @@ class CutAsItIs(CutAndMirror):
         return (0, self.crop_size)
 
 
-class Pipeline(Transform):
+class UserPipeline(Transform):
     """A pipeline of the user's, read from the file `source`; it starts from the picture as decoded."""
 
     def __init__(self, pipeline: A.Compose, crop_size: int, source: str) -> None:
@@ -135,7 +135,7 @@ class Pipeline(Transform):
     def prepare(self, image: np.ndarray) -> np.ndarray:
         return _without_excess(image)
 
-    def vary(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """As the base class has it. Raises `UsageError` when the pipeline fails or makes anything else of it."""
         height, width = image.shape[:2]
         self.pipeline.set_random_state(rng, _draws(rng))
@@ -166,7 +166,7 @@ class Pipeline(Transform):
         return np.clip(result, 0, 1)
 
 
-def build_transform(config: TrainConfig, views: Views = PLAIN) -> Transform:
+def build_transform(config: TrainConfig, views: InputKinds = PLAIN) -> Transform:
     """The pipeline of `config`: shorter side to `load_size`, a random square of `crop_size`, half mirrored.
 
     `config.augment` names a file with another pipeline instead, which is tried on two pictures of each kind that
@@ -174,9 +174,9 @@ def build_transform(config: TrainConfig, views: Views = PLAIN) -> Transform:
     """
     if config.augment is None:
         if config.load_size == 0:
-            return CutAsItIs(config.crop_size, config.flip)
-        return CutAndMirror(config.crop_size, config.load_size, config.flip)
-    transform = Pipeline(read_pipeline(Path(config.augment)), config.crop_size, config.augment)
+            return CropFlip(config.crop_size, config.flip)
+        return ScaleCropFlip(config.crop_size, config.load_size, config.flip)
+    transform = UserPipeline(read_pipeline(Path(config.augment)), config.crop_size, config.augment)
     load_size = config.load_size or config.crop_size
     for channels, dtype in dict.fromkeys((view.channels, view.dtype) for view in views.values()):
         for height, width in ((load_size, load_size + 37), (config.crop_size * 3, config.crop_size * 2)):

@@ -12,20 +12,20 @@ from typing import Any
 import torch
 
 from cyclegan.config import resolve
-from cyclegan.data.sets import Pictures, find_domains
+from cyclegan.data.sets import FileList, find_sets
 from cyclegan.errors import UsageError
 from cyclegan.evaluation import protocol
 from cyclegan.evaluation.evaluate_folders import answer, common_size, in_order_of, names_in, pairs
-from cyclegan.evaluation.evaluated_model import Subject, find_subject
-from cyclegan.evaluation.evaluator import Bench, OneWay
+from cyclegan.evaluation.evaluated_model import EvaluatedModel, load_evaluated_model
+from cyclegan.evaluation.evaluator import DirectionMetrics, Evaluator
 from cyclegan.evaluation.features import Extractor, Wanted, load_extractor
-from cyclegan.evaluation.features.classifier import FEWEST, MOST, SURE, Judge, find_judge
+from cyclegan.evaluation.features.classifier import FEWEST, MOST, SURE, DomainClassifier, find_classifier
 from cyclegan.evaluation.gallery import write_gallery
-from cyclegan.evaluation.image_set import Squares
+from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.label_maps import read_colours
 from cyclegan.evaluation.metrics.lpips import LPIPS
-from cyclegan.evaluation.metrics.paired import Answers
-from cyclegan.evaluation.printing import protocol_lines, side_by_side, sure, way
+from cyclegan.evaluation.metrics.paired import PairedMetrics
+from cyclegan.evaluation.printing import classifier_note, protocol_lines, side_by_side, way
 from cyclegan.models import is_run
 from cyclegan.system.devices import is_exact, pick_device, prepare
 from cyclegan.translation import Translator
@@ -51,12 +51,12 @@ class Options:
     precision: str = "auto"
     places: Mapping[str, str | None] = field(default_factory=dict)  # --data, --a, --b, --test-a, --test-b
 
-    def answers(self) -> Callable[[], Answers]:
+    def answers(self) -> Callable[[], PairedMetrics]:
         """What makes the empty count of paired figures; files that it needs are read now. `UsageError` for bad ones."""
         if self.truth is None and (self.labels or self.lpips):
             raise UsageError(f"--{'labels' if self.labels else 'lpips'} compares with the truth; give --truth DIR too")
         colours = None if self.labels is None else read_colours(self.labels)
-        return partial(Answers, self.threshold, None if self.lpips is None else LPIPS(*self.lpips), colours)
+        return partial(PairedMetrics, self.threshold, None if self.lpips is None else LPIPS(*self.lpips), colours)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
     """
     device = _prepared(options)
     answers = options.answers()
-    subject = find_subject(path, options.places)
+    subject = load_evaluated_model(path, options.places)
     engines = subject.translators(options.device, options.precision)
     lacking = [direction for direction in directions or () if direction not in engines]
     if lacking:
@@ -92,8 +92,8 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
     truth = {}
     if options.truth is not None:
         there = in_order_of(held_out[directions[0][0]], options.truth, "--truth")
-        truth[directions[0]] = Squares(there.root, there.names, size, nearest=options.labels is not None, whole=True)
-    bench = Bench(held_out, training, extractor, judge, seed=options.seed, truth=truth, answers=answers)
+        truth[directions[0]] = ImageSet(there.root, there.names, size, nearest=options.labels is not None, whole=True)
+    bench = Evaluator(held_out, training, extractor, judge, seed=options.seed, truth=truth, answers=answers)
     figures = bench.measure(engines, directions)
     domains = subject.domains
     existing = {"a": len(domains.test_a), "b": len(domains.test_b)}
@@ -146,7 +146,9 @@ def measure_folders(fake: Path, real: Path | None, source: Path | None, directio
             if judged is not None:
                 _refuse_learned(option, judged, training)
         extractor, judge = _judges(options, training, device)
-        one = OneWay(direction[1], reals, sources, training.get(direction[1]), extractor, judge, seed=options.seed)
+        one = DirectionMetrics(
+            direction[1], reals, sources, training.get(direction[1]), extractor, judge, seed=options.seed
+        )
         figures |= one.figures(pairs(fakes, sources))
         for role, squares in (("translated", fakes), ("real", reals), ("untranslated", sources)):
             if squares is not None:
@@ -167,23 +169,23 @@ def _prepared(options: Options) -> torch.device:
     return device
 
 
-def _some(folder: Path, option: str, size: int, options: Options) -> Squares:
-    return Squares.of(Pictures(folder, tuple(names_in(folder, option))), size, options.max_pictures).read()
+def _some(folder: Path, option: str, size: int, options: Options) -> ImageSet:
+    return ImageSet.of(FileList(folder, tuple(names_in(folder, option))), size, options.max_pictures).read()
 
 
-def _domains(options: Options, size: int) -> tuple[dict[str, Squares], dict[str, str]]:
+def _domains(options: Options, size: int) -> tuple[dict[str, ImageSet], dict[str, str]]:
     """The pictures that a judge may learn from, and what the domains are called, where --data or --a and --b say so."""
     given = {name: value for name, value in options.places.items() if value is not None}
     if not given:
         return {}, {"a": "A", "b": "B"}
     config = resolve([given])
-    found = find_domains(config)
-    training = {"a": Squares.of(found.train_a, size, MOST), "b": Squares.of(found.train_b, size, MOST)}
+    found = find_sets(config)
+    training = {"a": ImageSet.of(found.train_a, size, MOST), "b": ImageSet.of(found.train_b, size, MOST)}
     folders = {"a": config.a, "b": config.b}
     return training, {domain: Path(folder).name if folder else domain.upper() for domain, folder in folders.items()}
 
 
-def _refuse_learned(option: str, judged: Squares, training: Mapping[str, Squares]) -> None:
+def _refuse_learned(option: str, judged: ImageSet, training: Mapping[str, ImageSet]) -> None:
     """`UsageError` where a judge would judge pictures that it learned from, and of course know them."""
     learned = {path.resolve() for squares in training.values() for path in squares.paths()}
     known = sum(path.resolve() in learned for path in judged.paths())
@@ -194,7 +196,9 @@ def _refuse_learned(option: str, judged: Squares, training: Mapping[str, Squares
         )
 
 
-def _judges(options: Options, training: Mapping[str, Squares], device: torch.device) -> tuple[Extractor, Judge | None]:
+def _judges(
+    options: Options, training: Mapping[str, ImageSet], device: torch.device
+) -> tuple[Extractor, DomainClassifier | None]:
     """What gives the features, and the judge, where there are pictures enough to teach one."""
     wanted = options.features
     if wanted.name != JUDGE:  # first, since it may fail, and a judge takes minutes
@@ -203,7 +207,9 @@ def _judges(options: Options, training: Mapping[str, Squares], device: torch.dev
         if few:
             log.warning("no judge: %s has only %d pictures to learn from", few[0].root, len(few[0]))
         judge = (
-            None if few or not training else find_judge(training["a"], training["b"], seed=options.seed, device=device)
+            None
+            if few or not training
+            else find_classifier(training["a"], training["b"], seed=options.seed, device=device)
         )
         return extractor, judge
     if not training:
@@ -211,16 +217,22 @@ def _judges(options: Options, training: Mapping[str, Squares], device: torch.dev
             "--features judge: it learns from real pictures of both domains, others than it judges; give --data DIR, "
             "or --a and --b, or use --features inception"
         )
-    judge = find_judge(training["a"], training["b"], seed=options.seed, device=device)
+    judge = find_classifier(training["a"], training["b"], seed=options.seed, device=device)
     return judge.extractor(), judge
 
 
-def _method(options: Options, extractor: Extractor | None, judge: Judge | None, size: int | None) -> dict[str, Any]:
+def _method(
+    options: Options, extractor: Extractor | None, judge: DomainClassifier | None, size: int | None
+) -> dict[str, Any]:
     return protocol.of_method(extractor, judge, size=size, seed=options.seed, threshold=options.threshold)
 
 
 def _write_gallery(
-    run: Path, subject: Subject, held_out: Mapping[str, Squares], engines: Mapping[str, Translator], judge: Judge | None
+    run: Path,
+    subject: EvaluatedModel,
+    held_out: Mapping[str, ImageSet],
+    engines: Mapping[str, Translator],
+    judge: DomainClassifier | None,
 ) -> None:
     """Pictures for people to look at; a folder that cannot be written to is no reason to keep back the figures."""
     step = int(subject.model.info.get("step", 0))
@@ -231,7 +243,7 @@ def _write_gallery(
 
 
 def _model_lines(
-    measured: list[tuple[Subject, dict[str, float]]],
+    measured: list[tuple[EvaluatedModel, dict[str, float]]],
     said: Mapping[str, Any],
     directions: tuple[str, ...],
     names: Mapping[str, str],
@@ -251,7 +263,7 @@ def _model_lines(
 
 
 def _epilogue(said: Mapping[str, Any]) -> Iterator[str]:
-    about = sure(said, SURE)
+    about = classifier_note(said, SURE)
     if about is not None:
         yield about
     yield from protocol_lines(said)

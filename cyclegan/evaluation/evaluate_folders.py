@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from cyclegan.errors import UsageError
-from cyclegan.evaluation.image_set import Squares, square
-from cyclegan.evaluation.metrics.paired import Answers, by_stem, matched
+from cyclegan.evaluation.image_set import ImageSet, centre_square
+from cyclegan.evaluation.metrics.paired import PairedMetrics, by_stem, matched
 from cyclegan.images import list_images, read_image, stored_size
 
 
@@ -42,13 +42,13 @@ def common_size(folders: dict[str, Path]) -> int:
     return min(next(iter(sizes)))
 
 
-def in_order_of(squares: Squares, folder: Path, option: str) -> Squares:
+def in_order_of(squares: ImageSet, folder: Path, option: str) -> ImageSet:
     """The pictures of `folder` with the names of those in `squares`, in their order; `UsageError` where one lacks."""
     names = matched(squares.names, by_stem(names_in(folder, option), folder, option), folder, option)
-    return Squares(folder, names, squares.size, whole=True)
+    return ImageSet(folder, names, squares.size, whole=True)
 
 
-def pairs(fakes: Squares, sources: Squares | None) -> Iterator[tuple[Tensor | None, Tensor]]:
+def pairs(fakes: ImageSet, sources: ImageSet | None) -> Iterator[tuple[Tensor | None, Tensor]]:
     """Batches of translations, each with its inputs where there are any."""
     if sources is None:
         for batch in fakes.batches():
@@ -57,7 +57,9 @@ def pairs(fakes: Squares, sources: Squares | None) -> Iterator[tuple[Tensor | No
     yield from zip(sources.batches(), fakes.batches(), strict=True)
 
 
-def answer(fake: Path, truth: Path, answers: Answers, size: int | None, on_progress: Callable[[int, int], None]) -> int:
+def answer(
+    fake: Path, truth: Path, answers: PairedMetrics, size: int | None, on_progress: Callable[[int, int], None]
+) -> int:
     """Add all pictures of `fake` with those of the same names in `truth`, as stored, or as squares of `size`.
 
     How many there were. Raises `UsageError` for names that do not match and for pictures of different sizes.
@@ -68,7 +70,9 @@ def answer(fake: Path, truth: Path, answers: Answers, size: int | None, on_progr
         picture, right = read_image(fake / name), read_image(truth / true_name)
         if size is not None:
             nearest = answers.colours is not None
-            picture, right = (np.ascontiguousarray(square(image, size, nearest=nearest)) for image in (picture, right))
+            picture, right = (
+                np.ascontiguousarray(centre_square(image, size, nearest=nearest)) for image in (picture, right)
+            )
         if picture.shape != right.shape:
             raise UsageError(
                 f"--truth: {truth / true_name} is {right.shape[1]}×{right.shape[0]} and {fake / name} is "

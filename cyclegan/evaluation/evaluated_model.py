@@ -14,9 +14,9 @@ from torch import nn
 
 from cyclegan.config import TrainConfig, resolve
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.data.sets import Domains, Pictures, find_domains
+from cyclegan.data.sets import FileList, PictureSets, find_sets
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.evaluation.image_set import Squares
+from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.selection import read_best
 from cyclegan.models import Model, is_run, load_model
@@ -31,11 +31,11 @@ _PICTURES = ("a", "b", "data", "test_a", "test_b")  # the options of a run that 
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model, the pictures it is measured on, and the folder of its run where it has one."""
 
     model: Model
-    domains: Domains
+    domains: PictureSets
     config: TrainConfig
     run: Path | None
     which: str  # "last" of a run, "best by …", or "as named"
@@ -77,7 +77,7 @@ class Subject:
             said["chosen_on"] = {**counts, "these": self._chosen_on_these()}
         return said
 
-    def best(self) -> dict[str, Subject]:
+    def best(self) -> dict[str, EvaluatedModel]:
         """The best generators that the run has kept, by what they are the best; damaged ones are passed over."""
         assert self.run is not None
         found = {}
@@ -90,16 +90,16 @@ class Subject:
             found[metric] = replace(self, model=model, which=f"best by {metric}", chosen=entry.get("chosen_on"))
         return found
 
-    def is_the_same_as(self, other: Subject) -> bool:
+    def is_the_same_as(self, other: EvaluatedModel) -> bool:
         """Whether both models have the same weights, as the best one and the last one may."""
         mine, theirs = (nn.ModuleDict(subject.model.generators).state_dict() for subject in (self, other))
         return mine.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in mine.items())
 
-    def held_out(self, size: int, most: int | None) -> dict[str, Squares]:
+    def held_out(self, size: int, most: int | None) -> dict[str, ImageSet]:
         """The held-out pictures by domain, as squares; `UsageError` where a run has held none out."""
         return self._squares({"a": self.domains.test_a, "b": self.domains.test_b}, size, most, "held out")
 
-    def training(self, size: int, most: int) -> dict[str, Squares]:
+    def training(self, size: int, most: int) -> dict[str, ImageSet]:
         """`most` of the pictures learned from by domain, those that drew the lowest lots."""
         return self._squares({"a": self.domains.train_a, "b": self.domains.train_b}, size, most, "learned from")
 
@@ -107,17 +107,17 @@ class Subject:
         """Whether the best were chosen on some of the pictures that are held out here, or, if not surely, False."""
         assert self.chosen is not None
         held_out = {"a": self.domains.test_a, "b": self.domains.test_b}
-        here = {d: Squares.of(held_out[d], self.size(), about["count"]) for d, about in self.chosen.items()}
+        here = {d: ImageSet.of(held_out[d], self.size(), about["count"]) for d, about in self.chosen.items()}
         return chosen_on(here) == self.chosen
 
-    def _squares(self, found: Mapping[str, Pictures], size: int, most: int | None, what: str) -> dict[str, Squares]:
+    def _squares(self, found: Mapping[str, FileList], size: int, most: int | None, what: str) -> dict[str, ImageSet]:
         for domain, pictures in found.items():
             if not len(pictures):
                 raise UsageError(
                     f"no pictures of {domain.upper()} are {what}; give other ones by --test-{domain}, or train with a "
                     "--holdout"
                 )
-        return {domain: Squares.of(pictures, size, most) for domain, pictures in found.items()}
+        return {domain: ImageSet.of(pictures, size, most) for domain, pictures in found.items()}
 
 
 def domain_names(config: TrainConfig) -> dict[str, str]:
@@ -131,7 +131,7 @@ def domain_names(config: TrainConfig) -> dict[str, str]:
     return {domain: Path(folder).name if folder else words[domain] for domain, folder in folders.items()}
 
 
-def find_subject(path: Path, places: Mapping[str, str | None]) -> Subject:
+def load_evaluated_model(path: Path, places: Mapping[str, str | None]) -> EvaluatedModel:
     """The model in `path` with the pictures of its run, or those that `places` (a, b, data, test_a, test_b) name.
 
     Raises `UsageError` for what is no model, has no run beside it and no places given, or whose pictures have gone.
@@ -150,7 +150,7 @@ def find_subject(path: Path, places: Mapping[str, str | None]) -> Subject:
         stored = {name: value for name, value in stored.items() if name not in _PICTURES} | given
     config = resolve([stored])
     try:
-        domains = find_domains(config)
+        domains = find_sets(config)
     except UsageError as error:
         if given or run is None:
             raise
@@ -158,12 +158,12 @@ def find_subject(path: Path, places: Mapping[str, str | None]) -> Subject:
             f"{error} (as {run / 'config.yaml'} says; if they have moved, give --data, or --a and --b)"
         ) from None
     if is_run(path):
-        return Subject(model, domains, config, run, "last")
+        return EvaluatedModel(model, domains, config, run, "last")
     metric = model.info.get("best_by")
     chosen = None
     if metric is not None and run is not None:
         chosen = read_best(run).get(metric, {}).get("chosen_on")
-    return Subject(model, domains, config, run, f"best by {metric}" if metric else "as named", chosen)
+    return EvaluatedModel(model, domains, config, run, f"best by {metric}" if metric else "as named", chosen)
 
 
 def _run_of(path: Path) -> Path | None:

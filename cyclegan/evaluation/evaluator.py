@@ -18,15 +18,15 @@ from torch import Tensor
 
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.features import Extractor
-from cyclegan.evaluation.features.classifier import Judge
-from cyclegan.evaluation.image_set import Squares, to_bytes, to_unit
-from cyclegan.evaluation.metrics.cycle import NOISE, CycleMarks, identity_error
-from cyclegan.evaluation.metrics.fid_kid import Moments, frechet, kernel_distance, refuse_too_few
+from cyclegan.evaluation.features.classifier import DomainClassifier
+from cyclegan.evaluation.image_set import ImageSet, to_bytes, to_unit
+from cyclegan.evaluation.metrics.cycle import NOISE, CycleMetrics, identity_error
+from cyclegan.evaluation.metrics.fid_kid import FeatureMoments, frechet, kernel_distance, refuse_too_few
 from cyclegan.evaluation.metrics.output_statistics import checkerboard, diversity, luminance_correlation, nearest
-from cyclegan.evaluation.metrics.paired import Answers
+from cyclegan.evaluation.metrics.paired import PairedMetrics
 
 
-class Engine(Protocol):
+class TranslatorLike(Protocol):
     """What translates: `cyclegan.translation.Translator` does."""
 
     device: torch.device
@@ -36,7 +36,7 @@ class Engine(Protocol):
         ...
 
 
-class Bench:
+class Evaluator:
     """Pictures to measure generators with: `held_out` and `training` by domain, "a" and "b".
 
     `answers`, for the direction that there is a truth for, is given with `truth`, the right pictures in the order of
@@ -46,15 +46,15 @@ class Bench:
 
     def __init__(
         self,
-        held_out: Mapping[str, Squares],
-        training: Mapping[str, Squares],
+        held_out: Mapping[str, ImageSet],
+        training: Mapping[str, ImageSet],
         extractor: Extractor,
-        judge: Judge | None = None,
+        judge: DomainClassifier | None = None,
         *,
         seed: int = 0,
         noise: float = NOISE,
-        truth: Mapping[str, Squares] | None = None,
-        answers: Callable[[], Answers] = Answers,
+        truth: Mapping[str, ImageSet] | None = None,
+        answers: Callable[[], PairedMetrics] = PairedMetrics,
         batch: int | None = None,
     ) -> None:
         self.held_out = held_out
@@ -64,13 +64,13 @@ class Bench:
         self.answers = answers
         self.batch = batch
         self.ways = {
-            source + target: OneWay(
+            source + target: DirectionMetrics(
                 target, held_out[target], held_out[source], training.get(target), extractor, judge, seed=seed
             )
             for source, target in ("ab", "ba")
         }
 
-    def measure(self, translators: Mapping[str, Engine], directions: Sequence[str] = ("ab", "ba")) -> Figures:
+    def measure(self, translators: Mapping[str, TranslatorLike], directions: Sequence[str] = ("ab", "ba")) -> Figures:
         """The figures of generators, named after the direction (`fid_ab`) or the domain (`cycle_l1_a`).
 
         The cycle of a domain is measured where there are generators for both directions. Generators are left as they
@@ -81,10 +81,10 @@ class Bench:
             figures |= self._measure(translators, direction)
         return figures
 
-    def _measure(self, translators: Mapping[str, Engine], direction: str) -> Figures:
+    def _measure(self, translators: Mapping[str, TranslatorLike], direction: str) -> Figures:
         source, target = tuple(direction)
         there, back = translators[direction], translators.get(target + source)
-        cycle = CycleMarks(noise=self.noise, seed=self.seed)
+        cycle = CycleMetrics(noise=self.noise, seed=self.seed)
         answers = self.answers()
         truths = self.truth[direction].batches(self.batch) if direction in self.truth else None
 
@@ -105,7 +105,7 @@ class Bench:
         figures[f"identity_l1_{target}"] = self._identity(there, target)
         return figures | {f"{name}_{direction}": value for name, value in answers.figures().items()}
 
-    def _identity(self, translator: Engine, domain: str) -> float:
+    def _identity(self, translator: TranslatorLike, domain: str) -> float:
         errors = []
         for batch in self.held_out[domain].batches(self.batch):
             real = to_unit(batch).to(translator.device)
@@ -125,7 +125,7 @@ def _same_size(fake: Tensor, real: Tensor) -> Tensor:
 Figures = dict[str, float]
 
 
-class OneWay:
+class DirectionMetrics:
     """What translations into a domain are compared with.
 
     `real` are held-out pictures of the target, `source` the untranslated inputs, `training` pictures of the target that
@@ -136,11 +136,11 @@ class OneWay:
     def __init__(
         self,
         target: str,
-        real: Squares,
-        source: Squares | None,
-        training: Squares | None,
+        real: ImageSet,
+        source: ImageSet | None,
+        training: ImageSet | None,
         extractor: Extractor,
-        judge: Judge | None,
+        judge: DomainClassifier | None,
         *,
         seed: int = 0,
     ) -> None:
@@ -185,7 +185,7 @@ class OneWay:
         for source, fake in pairs:
             features.append(self.extractor(fake))
             if self.judge is not None:
-                verdicts.append(self.judge.taken_for_b(fake))
+                verdicts.append(self.judge.is_domain(fake))
             if source is not None:
                 likeness.append(luminance_correlation(source, fake))
             shares.append(checkerboard(fake))
@@ -205,7 +205,7 @@ class OneWay:
 
     def _distances(self, features: Tensor, suffix: str) -> Figures:
         kid = kernel_distance(features, self._real, seed=self.seed)
-        fid = frechet(Moments.of(features), self._moments)
+        fid = frechet(FeatureMoments.of(features), self._moments)
         return {f"fid{suffix}": fid, f"kid{suffix}": kid.mean, f"kid_std{suffix}": kid.std}
 
     @cached_property
@@ -215,8 +215,8 @@ class OneWay:
         return features
 
     @cached_property
-    def _moments(self) -> Moments:
-        return Moments.of(self._real)
+    def _moments(self) -> FeatureMoments:
+        return FeatureMoments.of(self._real)
 
     @cached_property
     def _training(self) -> Tensor | None:

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cyclegan.evaluation.evaluator import Engine
-from cyclegan.evaluation.features.classifier import Judge
-from cyclegan.evaluation.features.classifier_training import shrunk
-from cyclegan.evaluation.image_set import Squares, to_bytes, to_unit
+from cyclegan.evaluation.evaluator import TranslatorLike
+from cyclegan.evaluation.features.classifier import DomainClassifier
+from cyclegan.evaluation.features.classifier_training import resize
+from cyclegan.evaluation.image_set import ImageSet, to_bytes, to_unit
 from cyclegan.evaluation.metrics.cycle import identity_error
 from cyclegan.evaluation.metrics.output_statistics import luminance_correlation
 from cyclegan.images import write_image
@@ -38,9 +38,9 @@ class _Chosen:
 
 def write_gallery(
     folder: Path,
-    held_out: Mapping[str, Squares],
-    engines: Mapping[str, Engine],
-    judge: Judge | None,
+    held_out: Mapping[str, ImageSet],
+    engines: Mapping[str, TranslatorLike],
+    judge: DomainClassifier | None,
     *,
     step: int,
     which: str,
@@ -77,15 +77,15 @@ def write_gallery(
 
 
 @torch.inference_mode()
-def _chances(squares: Squares, there: Engine, judge: Judge, target: str) -> list[float]:
+def _chances(squares: ImageSet, there: TranslatorLike, judge: DomainClassifier, target: str) -> list[float]:
     """For each picture the probability that the judge takes its translation for `target`, by it and its mirror image.
 
-    Above one half where, and only where, `Judge.taken_for_b` says so for B.
+    Above one half where, and only where, `DomainClassifier.is_domain` says so for B.
     """
     found: list[float] = []
     for batch in squares.batches():
         fake = to_bytes(there.unit(to_unit(batch).to(there.device))).cpu()
-        seen = shrunk(fake).to(judge.device)
+        seen = resize(fake).to(judge.device)
         of_b = torch.sigmoid((judge.network(seen) + judge.network(seen.flip(3))).double().cpu() / 2)
         found += ({"a": 1 - of_b, "b": of_b}[target]).tolist()
     return found
@@ -111,11 +111,16 @@ def _evenly(count: int, most: int) -> list[int]:
 
 
 def _write(
-    folder: Path, direction: str, squares: Squares, chosen: list[_Chosen], there: Engine, back: Engine | None
+    folder: Path,
+    direction: str,
+    squares: ImageSet,
+    chosen: list[_Chosen],
+    there: TranslatorLike,
+    back: TranslatorLike | None,
 ) -> Iterator[dict[str, Any]]:
     """Write the pictures of one direction, one translation at a time, and say what each is."""
     for number, item in enumerate(chosen):
-        (batch,) = Squares(squares.root, [item.name], squares.size, whole=True).batches()
+        (batch,) = ImageSet(squares.root, [item.name], squares.size, whole=True).batches()
         real = to_unit(batch).to(there.device)
         fake = there.unit(real)
         assert fake.shape == real.shape, f"{tuple(real.shape)} became {tuple(fake.shape)}; the bench refuses such"

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cyclegan.data.sets import Pictures, by_lot
+from cyclegan.data.sets import FileList, in_hash_order
 from cyclegan.errors import CycleganError
 from cyclegan.images import UnreadableImage, read_image
 
-# How `square` scales, for the protocol. Bicubic with a filter that widens when it reduces, and rounded to 8 bits, as
+# How `centre_square` scales, for the protocol. Bicubic with a filter that widens when it reduces, and rounded to 8 bits, as
 # Parmar et al. 2022 (https://arxiv.org/abs/2104.11222) advise: without the widening, scaling alone moves FID.
 SCALING = "the shorter side scaled to {size} px (Pillow's bicubic, antialiased, 8 bits), the middle square cut out"
 AS_STORED = "as stored"
@@ -28,7 +28,7 @@ _BATCH_PIXELS, _BATCH_MOST = 2**21, 32
 log = logging.getLogger("cyclegan")
 
 
-def square(image: np.ndarray, size: int, *, nearest: bool = False) -> np.ndarray:
+def centre_square(image: np.ndarray, size: int, *, nearest: bool = False) -> np.ndarray:
     """The middle of a uint8 HWC picture, scaled to size × size × 3; with `nearest` no new colour comes up.
 
     A picture of that size already is returned as it is.
@@ -59,7 +59,7 @@ def batch_size(size: int) -> int:
     return max(1, min(_BATCH_MOST, _BATCH_PIXELS // size**2))
 
 
-class Squares:
+class ImageSet:
     """Some pictures of one domain as squares of `size`, always in the same order.
 
     What has been decoded is kept in memory up to half a GiB. A file that cannot be read is passed over with a warning,
@@ -79,9 +79,9 @@ class Squares:
         self._unreadable: set[str] = set()
 
     @classmethod
-    def of(cls, pictures: Pictures, size: int, most: int | None = None) -> Squares:
+    def of(cls, pictures: FileList, size: int, most: int | None = None) -> ImageSet:
         """`pictures`, or the `most` of them that drew the lowest lots: the same ones on every machine."""
-        indices = by_lot(pictures)[:most]
+        indices = in_hash_order(pictures)[:most]
         return cls(pictures.root, [pictures.names[index] for index in sorted(indices)], size)
 
     @property
@@ -108,7 +108,7 @@ class Squares:
         if waiting:
             yield torch.stack(waiting)
 
-    def read(self) -> Squares:
+    def read(self) -> ImageSet:
         """Read everything once, so that `names` and `len` are those of the readable pictures; returns itself."""
         for _ in self._each():
             pass
@@ -149,7 +149,7 @@ class Squares:
             log.warning("passed over: %s", error)
             self._unreadable.add(name)
             return None
-        return torch.from_numpy(square(image, self.size, nearest=self.nearest).transpose(2, 0, 1).copy())
+        return torch.from_numpy(centre_square(image, self.size, nearest=self.nearest).transpose(2, 0, 1).copy())
 
 
 def _ahead(

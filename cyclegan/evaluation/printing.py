@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cyclegan.evaluation.selection import HIGHER, LOWER, STEMS
+from cyclegan.evaluation.selection import HIGHER, LOWER, SELECTABLE
 
 Figures = Mapping[str, float]
 
@@ -25,7 +25,7 @@ def verdict(figures: Figures, names: tuple[str, str], suffix: str = "") -> str |
     return f"{share} of the translated pictures are taken for {target} ({said})"
 
 
-def in_short(figures: Figures, names: Mapping[str, str], directions: Sequence[str]) -> str:
+def summary_line(figures: Figures, names: Mapping[str, str], directions: Sequence[str]) -> str:
     """`83 % taken for zebras (real: 97 %, untranslated: 4 %), 79 % for horses (real: …)`, for a line among others.
 
     `names` are those of the domains. The figures are those of a bench with a judge.
@@ -76,7 +76,7 @@ def side_by_side(
             yield f"{checkpoint['which']}: {_chosen(checkpoint['chosen_on'])}"
 
 
-def sure(protocol: Mapping[str, Any], threshold: float) -> str | None:
+def classifier_note(protocol: Mapping[str, Any], threshold: float) -> str | None:
     """What to know of the judge: how often it is right, and whether that is enough."""
     about = protocol.get("judge")
     if about is None:
@@ -147,9 +147,9 @@ def _row(label: str, cells: Sequence[str]) -> str:
 def _comparable(names: Mapping[str, str], directions: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
     """Label, name of the figure, format, and which end is better."""
     for stem, (label, form) in _COMPARED.items():
-        for ending in STEMS[stem].endings(directions):
+        for ending in SELECTABLE[stem].endings(directions):
             of = " to ".join(names[domain] for domain in ending)
-            yield f"{label}, {of}", f"{stem}_{ending}", form, STEMS[stem].better
+            yield f"{label}, {of}", f"{stem}_{ending}", form, SELECTABLE[stem].better
 
 
 def _chosen(on: Mapping[str, Any]) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 
 from cyclegan.errors import CycleganError
 from cyclegan.evaluation.features import Extractor
-from cyclegan.evaluation.features.classifier import Judge
-from cyclegan.evaluation.image_set import SCALING, Squares
+from cyclegan.evaluation.features.classifier import DomainClassifier
+from cyclegan.evaluation.image_set import SCALING, ImageSet
 from cyclegan.evaluation.metrics.cycle import NOISE
 from cyclegan.evaluation.metrics.fid_kid import SUBSET_SIZE, SUBSETS
 from cyclegan.evaluation.metrics.paired import SIGMA, THRESHOLD, WINDOW
@@ -23,7 +23,7 @@ from cyclegan.system.files import write_json
 _PACKAGES = ("cyclegan", "torch", "torchvision", "numpy", "pillow")
 
 
-def of_pictures(squares: Squares, there: int | None = None) -> dict[str, Any]:
+def of_pictures(squares: ImageSet, there: int | None = None) -> dict[str, Any]:
     """Which pictures: the folder, how many of how many, and a digest of their names."""
     names = hashlib.sha256(b"\n".join(os.fsencode(name) for name in squares.names)).hexdigest()
     return {
@@ -35,7 +35,7 @@ def of_pictures(squares: Squares, there: int | None = None) -> dict[str, Any]:
     }
 
 
-def chosen_on(held_out: Mapping[str, Squares]) -> dict[str, Any]:
+def chosen_on(held_out: Mapping[str, ImageSet]) -> dict[str, Any]:
     """Which held-out pictures decide which generators are the best: by domain how many, and a digest of their names."""
     return {
         domain: {name: value for name, value in of_pictures(squares).items() if name in ("count", "names_sha256")}
@@ -45,7 +45,7 @@ def chosen_on(held_out: Mapping[str, Squares]) -> dict[str, Any]:
 
 def of_method(
     extractor: Extractor | None,
-    judge: Judge | None,
+    judge: DomainClassifier | None,
     *,
     size: int | None,
     seed: int,

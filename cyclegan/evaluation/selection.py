@@ -45,7 +45,7 @@ class Stem:
 
 # What has an end that is better. The other figures have a right value somewhere between, which depends on the data
 # (diversity, luminance correlation, checkerboard), or say nothing alone (a bad cycle has a noise ratio of 1).
-STEMS: dict[str, Stem] = {
+SELECTABLE: dict[str, Stem] = {
     "kid": Stem(LOWER, _ways),
     "fid": Stem(LOWER, _ways),
     "judge": Stem(HIGHER, _ways),
@@ -83,7 +83,7 @@ def parse_criteria(text: str, directions: Sequence[str]) -> tuple[Criterion, ...
     """
     known = {
         name: Criterion(name, figures, stem.better)
-        for key, stem in STEMS.items()
+        for key, stem in SELECTABLE.items()
         for name, figures in _named(key, stem.endings(directions)).items()
     }
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

@@ -6,8 +6,8 @@ Everywhere else a picture is a `Picture`: numbers as they were stored, height ×
 from cyclegan.images.bands import BandWriter, open_writer
 from cyclegan.images.channels import hiding, with_channels
 from cyclegan.images.folders import is_image, list_images
-from cyclegan.images.formats import DEFAULT_MAX_PIXELS, EXTENSIONS, FORMATS, MissingExtra, UnreadableImage, printable
-from cyclegan.images.picture import Details, Header, Picture
+from cyclegan.images.formats import DEFAULT_MAX_PIXELS, EXTENSIONS, FORMATS, MissingExtra, UnreadableImage, escaped
+from cyclegan.images.picture import Header, ImageMetadata, Picture
 from cyclegan.images.ranges import Full, Range, RangeRule, full_range, parse_range
 from cyclegan.images.reading import decode_picture, read_header, read_picture
 from cyclegan.images.regions import ArrayRegions, Regions, open_regions
@@ -21,9 +21,9 @@ __all__ = [
     "ArrayRegions",
     "BandWriter",
     "Decoded",
-    "Details",
     "Full",
     "Header",
+    "ImageMetadata",
     "MissingExtra",
     "Picture",
     "Range",
@@ -36,6 +36,7 @@ __all__ = [
     "decode_picture",
     "encode_image",
     "encode_picture",
+    "escaped",
     "full_range",
     "hiding",
     "is_image",
@@ -43,7 +44,6 @@ __all__ = [
     "open_regions",
     "open_writer",
     "parse_range",
-    "printable",
     "read_header",
     "read_image",
     "read_picture",

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images.channels import Holds, luma
+from cyclegan.images.channels import FormatCapabilities, luma
 from cyclegan.images.formats import EXTENSIONS, FORMAT_OF, installed, png, pnm, vips
 from cyclegan.images.formats.tiff.bands import TiffBands
-from cyclegan.images.picture import Details, Picture
+from cyclegan.images.picture import ImageMetadata, Picture
 from cyclegan.images.writing import PNG_LEVEL, encode_picture
 
 
 @dataclass(frozen=True)
-class Plan:
+class BandPlan:
     """What is going to be written."""
 
     path: Path
@@ -33,7 +33,7 @@ class Plan:
     channels: int
     dtype: np.dtype
     alpha: bool
-    details: Details
+    details: ImageMetadata
     quality: int
     png_level: int
 
@@ -50,7 +50,7 @@ class BandWriter(ABC):
     of no use, and nothing else is left behind.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: BandPlan) -> None:
         self._plan, self._row = plan, 0
 
     def write(self, pixels: np.ndarray, alpha: np.ndarray | None = None) -> None:
@@ -96,7 +96,7 @@ def open_writer(
     channels: int,
     dtype: np.dtype,
     alpha: bool,
-    details: Details,
+    details: ImageMetadata,
     *,
     quality: int = 95,
     png_level: int = PNG_LEVEL,
@@ -111,7 +111,7 @@ def open_writer(
     name = FORMAT_OF.get(suffix.lower())
     if name is None:
         raise UsageError(f"no format is known for the suffix {suffix!r}; use one of {' '.join(EXTENSIONS)}")
-    plan = Plan(
+    plan = BandPlan(
         Path(path), suffix.lower(), height, width, channels, np.dtype(dtype), alpha, details, quality, png_level
     )
     return _WRITERS.get(name, _SpilledBands)(plan)
@@ -120,7 +120,7 @@ def open_writer(
 class _StreamBands(BandWriter):
     """A format in which the bytes of a band follow those of the one above."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: BandPlan) -> None:
         super().__init__(plan)
         start = self._start()
         self._stream: BinaryIO = open(self._target(), "wb")  # noqa: SIM115 - closed by _abandon
@@ -147,11 +147,11 @@ class _StreamBands(BandWriter):
 
 
 class _PngBands(_StreamBands):
-    _holds = Holds("PNG", deep=True)
+    _holds = FormatCapabilities("PNG", deep=True)
 
     def _start(self) -> bytes:
         plan, fitted = self._plan, self._holds.fit(self._plan.sample())
-        self._rows = png.Rows(plan.png_level)
+        self._rows = png.RowEncoder(plan.png_level)
         top = png.top(plan.height, plan.width, plan.channels, fitted.pixels.dtype, plan.alpha)
         return top + png.beside(plan.details, tagged=plan.details.tagged and plan.channels == 3)
 
@@ -167,12 +167,12 @@ class _PngBands(_StreamBands):
 class _JpegBands(_PngBands):
     """A JPEG by libvips, which reads the bands, rows after rows, from a PNG beside it."""
 
-    _holds = Holds("JPEG", alpha=False)
+    _holds = FormatCapabilities("JPEG", alpha=False)
 
     def _start(self) -> bytes:
         plan, fitted = self._plan, self._holds.fit(self._plan.sample())
         self._model = encode_picture(fitted, plan.suffix, quality=plan.quality)
-        self._rows = png.Rows(PNG_LEVEL)
+        self._rows = png.RowEncoder(PNG_LEVEL)
         return png.top(plan.height, plan.width, plan.channels, fitted.pixels.dtype, alpha=False)
 
     def _target(self) -> Path:
@@ -192,7 +192,7 @@ class _JpegBands(_PngBands):
 
 
 class _PnmBands(_StreamBands):
-    _holds = Holds("PPM", deep=True, alpha=False)
+    _holds = FormatCapabilities("PPM", deep=True, alpha=False)
 
     def _start(self) -> bytes:
         fitted = self._fit(self._plan.sample())
@@ -227,10 +227,10 @@ class _NpyBands(_StreamBands):
 class _SpilledBands(BandWriter):
     """A format whose writer wants the whole: bands go to a file of bare pixels first."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: BandPlan) -> None:
         super().__init__(plan)
         name = FORMAT_OF[plan.suffix]
-        self._holds = _HOLDS.get(name, Holds(name))
+        self._holds = _HOLDS.get(name, FormatCapabilities(name))
         self._fitted = self._holds.fit(plan.sample())
         self._bare = _beside(plan.path)
         self._stream: BinaryIO = open(self._bare, "wb")  # noqa: SIM115 - closed by _abandon
@@ -257,7 +257,7 @@ class _SpilledBands(BandWriter):
 
 
 class _TiffBands(BandWriter):
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: BandPlan) -> None:
         super().__init__(plan)
         shape = (plan.height, plan.width, plan.channels)
         self._file = TiffBands(plan.path, shape, plan.dtype, plan.alpha, plan.details, plan.quality)
@@ -276,16 +276,16 @@ def _beside(path: Path) -> Path:
     return path.with_name(path.name + ".bare")
 
 
-def _jpeg(plan: Plan) -> BandWriter:
+def _jpeg(plan: BandPlan) -> BandWriter:
     return _JpegBands(plan) if installed("pyvips") else _SpilledBands(plan)
 
 
 _HOLDS = {
-    "JPEG": Holds("JPEG", alpha=False),
-    "BMP": Holds("BMP", alpha=False),
-    "JPEG2000": Holds("JPEG2000", deep=True),
+    "JPEG": FormatCapabilities("JPEG", alpha=False),
+    "BMP": FormatCapabilities("BMP", alpha=False),
+    "JPEG2000": FormatCapabilities("JPEG2000", deep=True),
 }
-_WRITERS: dict[str, Callable[[Plan], BandWriter]] = {
+_WRITERS: dict[str, Callable[[BandPlan], BandWriter]] = {
     "TIFF": _TiffBands,
     "PNG": _PngBands,
     "JPEG": _jpeg,

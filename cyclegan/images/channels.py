@@ -43,7 +43,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's grey
 
 
 @dataclass(frozen=True)
-class Holds:
+class FormatCapabilities:
     """What a format can hold; `deep`: 16 bits a channel, `alpha`: transparency."""
 
     name: str

@@ -6,7 +6,7 @@ import os
 import stat
 
 from cyclegan.errors import CycleganError
-from cyclegan.images.formats import EXTENSIONS, printable
+from cyclegan.images.formats import EXTENSIONS, escaped
 
 _Identity = tuple[int, int]  # device and inode: what a folder is, whatever it is called
 
@@ -56,5 +56,5 @@ def _entries(folder: str) -> list[tuple[str, str, _Identity | None]]:
                     entries.append((entry.name, entry.path, None))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise CycleganError(f"cannot list {printable(folder)}: {reason}") from error
+        raise CycleganError(f"cannot list {escaped(folder)}: {reason}") from error
     return entries

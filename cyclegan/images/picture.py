@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Details:
+class ImageMetadata:
     """What a file says of its picture beside the pixels; all of it goes over to the translation."""
 
     format: str = "PNG"  # a key of FORMATS
@@ -34,7 +34,7 @@ class Picture:
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
-    details: Details = field(default_factory=Details)
+    details: ImageMetadata = field(default_factory=ImageMetadata)
     pages: tuple[Picture, ...] = ()
 
     @property

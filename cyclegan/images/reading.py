@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cyclegan.images.formats import jpeg2000, npy, pillow, png, pnm, tiff
-from cyclegan.images.formats.sources import Source, explained, in_memory, opened
+from cyclegan.images.formats.sources import ByteSource, explain_decode_error, in_memory, opened
 from cyclegan.images.picture import Header, Picture
 
 
@@ -15,8 +15,8 @@ from cyclegan.images.picture import Header, Picture
 class _Format:
     """How files of a format are read. Both raise whatever their library raises on a damaged file."""
 
-    header: Callable[[Source], Header] = field(default=pillow.header)
-    read: Callable[[Source, int | None, int | None], Picture] = field(default=pillow.read)
+    header: Callable[[ByteSource], Header] = field(default=pillow.header)
+    read: Callable[[ByteSource, int | None, int | None], Picture] = field(default=pillow.read)
 
 
 _OTHERS = _Format()
@@ -40,7 +40,7 @@ def read_picture(
     and `details.container["size"]` has the height and width it has in full. Pictures of more than `max_pixels` (None:
     358 million; all pages count) are not decoded. `UnreadableImage` says what is wrong.
     """
-    with opened(path) as source, explained(path):
+    with opened(path) as source, explain_decode_error(path):
         return read_source(source, max_pixels, at_least)
 
 
@@ -48,7 +48,7 @@ def decode_picture(
     data: bytes, path: str | os.PathLike[str], *, at_least: int | None = None, max_pixels: int | None = None
 ) -> Picture:
     """The picture in the bytes of a file; `path` is only for the words of `UnreadableImage`. See `read_picture`."""
-    with explained(path):
+    with explain_decode_error(path):
         return read_source(in_memory(data, path), max_pixels, at_least)
 
 
@@ -58,18 +58,18 @@ def read_header(path: str | os.PathLike[str], *, max_pixels: int | None = None) 
     That the pixels behind it are whole is not looked at. `UnreadableImage` says what is wrong, and with `max_pixels`
     also that there are more.
     """
-    with opened(path) as source, explained(path):
+    with opened(path) as source, explain_decode_error(path):
         found = header_of(source)
         if max_pixels is not None:
             source.check_size(found.height, found.width, found.pages, max_pixels)
         return found
 
 
-def read_source(source: Source, max_pixels: int | None = None, at_least: int | None = None) -> Picture:
+def read_source(source: ByteSource, max_pixels: int | None = None, at_least: int | None = None) -> Picture:
     """The picture in an open file; raises whatever its library raises."""
     return _READERS.get(source.format, _OTHERS).read(source, at_least, max_pixels)
 
 
-def header_of(source: Source) -> Header:
+def header_of(source: ByteSource) -> Header:
     """What an open file says of its picture; raises whatever its library raises."""
     return _READERS.get(source.format, _OTHERS).header(source)

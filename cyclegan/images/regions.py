@@ -11,9 +11,9 @@ from types import TracebackType
 import numpy as np
 
 from cyclegan.images.formats import npy, pnm, vips
-from cyclegan.images.formats.sources import Source, explained, opened
+from cyclegan.images.formats.sources import ByteSource, explain_decode_error, opened
 from cyclegan.images.formats.tiff import regions
-from cyclegan.images.picture import Details, Header, Picture
+from cyclegan.images.picture import Header, ImageMetadata, Picture
 from cyclegan.images.reading import header_of, read_source
 
 SMALL = 64 * 2**20  # bytes of pixels: no more than this is decoded whole and kept, which is quickest
@@ -28,7 +28,7 @@ class Regions(ABC):
     """
 
     header: Header
-    details: Details
+    details: ImageMetadata
 
     @abstractmethod
     def read(self, top: int, left: int, height: int, width: int) -> Part:
@@ -79,14 +79,19 @@ class _FileRegions(Regions):
     """Parts of a file that stays open."""
 
     def __init__(
-        self, source: Source, header: Header, details: Details, reader: Callable[..., Part], files: contextlib.ExitStack
+        self,
+        source: ByteSource,
+        header: Header,
+        details: ImageMetadata,
+        reader: Callable[..., Part],
+        files: contextlib.ExitStack,
     ) -> None:
         self._source, self.header, self.details, self._reader, self._files = source, header, details, reader, files
 
     def read(self, top: int, left: int, height: int, width: int) -> Part:
         """See `Regions.read`."""
         self._check(top, left, height, width)
-        with explained(self._source.path):
+        with explain_decode_error(self._source.path):
             return self._reader(top, left, height, width)
 
     def close(self) -> None:
@@ -95,8 +100,8 @@ class _FileRegions(Regions):
 
 
 # What a format offers: its details and a reader of parts, or None where this very file cannot be read so
-Offer = tuple[Details, Callable[..., Part]] | None
-_WAYS: dict[str, Callable[[Source, contextlib.ExitStack, Header, int | None], Offer]] = {
+Offer = tuple[ImageMetadata, Callable[..., Part]] | None
+_WAYS: dict[str, Callable[[ByteSource, contextlib.ExitStack, Header, int | None], Offer]] = {
     "NPY": lambda source, *_: npy.parts(source),
     "TIFF": lambda source, files, *_: regions.parts(source, files),
     "PNG": lambda source, files, *more: vips.parts(source, *more),
@@ -114,7 +119,7 @@ def open_regions(path: str | os.PathLike[str], *, max_pixels: int | None = None)
     it has no more than `max_pixels` pixels (None: 358 million, and no bound for TIFF and array files that are read in
     parts). `UnreadableImage` says what is wrong.
     """
-    with contextlib.ExitStack() as files, explained(path):
+    with contextlib.ExitStack() as files, explain_decode_error(path):
         source = files.enter_context(opened(path))
         header = header_of(source)
         if max_pixels is not None:

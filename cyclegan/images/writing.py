@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images.channels import Holds, luma
-from cyclegan.images.formats import EXTENSIONS, FORMAT_OF, jpeg2000, npy, pillow, png, pnm, printable
+from cyclegan.images.channels import FormatCapabilities, luma
+from cyclegan.images.formats import EXTENSIONS, FORMAT_OF, escaped, jpeg2000, npy, pillow, png, pnm
 from cyclegan.images.formats.colour import srgb_profile
 from cyclegan.images.formats.tiff import writing
-from cyclegan.images.picture import Details, Picture
+from cyclegan.images.picture import ImageMetadata, Picture
 from cyclegan.system.files import atomic_write
 
 PNG_LEVEL = 1  # five times faster than the usual 6 for a sixth more bytes
@@ -44,7 +44,7 @@ def write_picture(
     try:
         data = encode_picture(picture, path.suffix, quality=quality, png_level=png_level)
     except CycleganError as error:
-        raise type(error)(f"cannot write {printable(str(path))}: {error}") from error
+        raise type(error)(f"cannot write {escaped(str(path))}: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, data)
 
@@ -86,7 +86,7 @@ def _of_array(array: np.ndarray) -> Picture:
     assert array.dtype == np.uint8, f"pictures are written from uint8, not {array.dtype}"
     assert array.ndim in (2, 3), f"expected HWC or HW, not {array.shape}"
     assert array.ndim == 2 or array.shape[2] in (1, 3), f"expected 1 or 3 channels, not {array.shape}"
-    return Picture(array.reshape(*array.shape[:2], -1), None, Details())
+    return Picture(array.reshape(*array.shape[:2], -1), None, ImageMetadata())
 
 
 def image_of(picture: Picture) -> Image.Image:
@@ -102,7 +102,7 @@ def image_of(picture: Picture) -> Image.Image:
 class _ByPillow:
     """A format that Pillow writes."""
 
-    holds: Holds
+    holds: FormatCapabilities
     options: Callable[[Picture, Effort], dict[str, Any]]
 
     def __call__(self, picture: Picture, effort: Effort) -> bytes:
@@ -147,7 +147,7 @@ def _nothing(picture: Picture, effort: Effort) -> dict[str, Any]:
 
 
 def _png(picture: Picture, effort: Effort) -> bytes:
-    fitted = Holds("PNG", deep=True).fit(picture)
+    fitted = FormatCapabilities("PNG", deep=True).fit(picture)
     deep = fitted.pixels.dtype == np.uint16
     if deep:
         data = png.deep(fitted.pixels, fitted.alpha, effort.png_level)
@@ -157,13 +157,13 @@ def _png(picture: Picture, effort: Effort) -> bytes:
 
 
 def _ppm(picture: Picture, effort: Effort) -> bytes:
-    fitted = Holds("PPM", deep=True, alpha=False).fit(picture)
+    fitted = FormatCapabilities("PPM", deep=True, alpha=False).fit(picture)
     deep = fitted.pixels.dtype == np.uint16
     return pnm.encoded(fitted.pixels) if deep else pillow.encoded(image_of(fitted), "PPM")
 
 
 def _jpeg2000(picture: Picture, effort: Effort) -> bytes:
-    fitted = Holds("JPEG2000", deep=True).fit(picture)
+    fitted = FormatCapabilities("JPEG2000", deep=True).fit(picture)
     bare = effort.suffix == ".j2k"
     if fitted.pixels.dtype == np.uint16:
         return jpeg2000.encoded(fitted, bare)
@@ -187,12 +187,12 @@ def _grey(picture: Picture) -> Picture:
 _GREY_ONLY = (".pgm",)
 _WRITERS: dict[str, Callable[[Picture, Effort], bytes]] = {
     "PNG": _png,
-    "JPEG": _ByPillow(Holds("JPEG", alpha=False), _jpeg),
-    "WEBP": _ByPillow(Holds("WEBP"), _quality),
-    "AVIF": _ByPillow(Holds("AVIF"), _avif),
+    "JPEG": _ByPillow(FormatCapabilities("JPEG", alpha=False), _jpeg),
+    "WEBP": _ByPillow(FormatCapabilities("WEBP"), _quality),
+    "AVIF": _ByPillow(FormatCapabilities("AVIF"), _avif),
     "JPEG2000": _jpeg2000,
-    "BMP": _ByPillow(Holds("BMP", alpha=False), _bmp),
-    "GIF": _ByPillow(Holds("GIF"), _nothing),
+    "BMP": _ByPillow(FormatCapabilities("BMP", alpha=False), _bmp),
+    "GIF": _ByPillow(FormatCapabilities("GIF"), _nothing),
     "PPM": _ppm,
     "TIFF": _tiff,
     "NPY": _npy,

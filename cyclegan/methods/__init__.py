@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, cast
 
 from cyclegan.config import TrainConfig, flatten
-from cyclegan.errors import UsageError, choose
+from cyclegan.errors import UsageError, lookup
 from cyclegan.methods.base import Images, Losses, Method
 from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.networks import Discriminator, Generator, build_discriminator, build_generator
@@ -23,7 +23,7 @@ METHODS: dict[str, type[Method]] = {
 
 def options_of(name: str) -> type:
     """The options dataclass of the method called `name`; `UsageError` when there is none."""
-    return choose(METHODS, name, "--method").Options
+    return lookup(METHODS, name, "--method").Options
 
 
 def build_method(config: TrainConfig, channels: Mapping[str, int] = RGB) -> Method:
@@ -54,7 +54,7 @@ def build_method(config: TrainConfig, channels: Mapping[str, int] = RGB) -> Meth
         }
         return build_discriminator(config.discriminator, **(settings | options))
 
-    chosen = choose(METHODS, config.method, "--method")
+    chosen = lookup(METHODS, config.method, "--method")
     values = flatten(config, chosen.Options)
     options = {item.name: values[item.name] for item in fields(chosen.Options)}
     method = chosen(make_generator, make_discriminator, **options)

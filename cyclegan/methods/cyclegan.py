@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config import option
-from cyclegan.errors import UsageError, choose
+from cyclegan.errors import UsageError, lookup
 from cyclegan.losses import RECONSTRUCTION_LOSSES, Discriminator, build_adversarial
 from cyclegan.methods.base import Images, Losses, MakeNetwork, Method
 from cyclegan.methods.diffaug import Augmented, parse_policies
@@ -80,7 +80,7 @@ class CycleGAN(Method):
             )
         self.pools = nn.ModuleDict({"a": ImagePool(pool_size), "b": ImagePool(pool_size)})
         self.adversarial = build_adversarial(adversarial, r1=r1, gradient_penalty=gradient_penalty)
-        self.distance = choose(RECONSTRUCTION_LOSSES, reconstruction, "--reconstruction")
+        self.distance = lookup(RECONSTRUCTION_LOSSES, reconstruction, "--reconstruction")
         self.lambda_cycle = lambda_cycle
         self.lambda_identity = lambda_identity
         self.policies = parse_policies(diffaug)
@@ -92,36 +92,36 @@ class CycleGAN(Method):
         }
 
     def generate(self, batch: Images) -> Images:
-        return self._circle("a", "b", batch) | self._circle("b", "a", batch)
+        return self._cycle_from("a", "b", batch) | self._cycle_from("b", "a", batch)
 
     def turns(self, batch: Images) -> Iterator[tuple[Images, Losses]]:
         for start, end in ("ab", "ba"):
-            images = self._circle(start, end, batch)
+            images = self._cycle_from(start, end, batch)
             yield images, self.generator_losses(batch, images)
 
-    def _circle(self, start: str, end: str, batch: Images) -> Images:
+    def _cycle_from(self, start: str, end: str, batch: Images) -> Images:
         """What begins with the pictures of one domain, and what the same generator must leave alone."""
         there, back = self.generators[start + end], self.generators[end + start]
         images = {}
         if not self.lambda_identity:
             fake = there(batch[start])
-        elif getattr(there, "independent", False):
+        elif getattr(there, "per_sample", False):
             # In one call: larger batches keep the processor or the GPU busier (11-19 % less time for a step of the
             # demo on one core). Every picture is computed by itself, so the result is the same.
             both = there(torch.cat([batch[start], batch[end]]))
             fake, images[f"identity_{end}"] = both.split([len(batch[start]), len(batch[end])])
         else:
             fake, images[f"identity_{end}"] = there(batch[start]), there(batch[end])
-        return images | {f"fake_{end}": fake, f"rec_{start}": back(self._blurred_message(fake))}
+        return images | {f"fake_{end}": fake, f"rec_{start}": back(self._with_noise(fake))}
 
-    def _blurred_message(self, fake: Tensor) -> Tensor:
+    def _with_noise(self, fake: Tensor) -> Tensor:
         """What the way back is given. A translation that carries its original in invisible detail (Chu et al. 2017,
         https://arxiv.org/abs/1712.02950) is of no use there once that detail drowns in noise of the same size
         (Bashkirova et al. 2019, https://arxiv.org/abs/1908.01517).
         """
         return fake + self.cycle_noise * torch.randn_like(fake) if self.cycle_noise else fake
 
-    def _seeing(self, domain: str) -> Discriminator:
+    def _augmented(self, domain: str) -> Discriminator:
         """The discriminator of `domain`, seeing what it is to see."""
         discriminator = self.discriminators[domain]
         return Augmented(discriminator, self.policies) if self.policies else discriminator
@@ -136,7 +136,7 @@ class CycleGAN(Method):
         return losses
 
     def _adversarial(self, fake: Tensor, domain: str, real: Tensor) -> Tensor:
-        return self.adversarial.generator(self._seeing(domain), fake)
+        return self.adversarial.generator(self._augmented(domain), fake)
 
     def _cycle(self, rec: Tensor, domain: str, real: Tensor) -> Tensor:
         return self.lambda_cycle * self.distance(rec.float(), real)
@@ -148,6 +148,6 @@ class CycleGAN(Method):
         losses = {}
         for domain in self.discriminators:
             fake = cast(ImagePool, self.pools[domain]).query(images[f"fake_{domain}"])
-            loss = self.adversarial.discriminator(self._seeing(domain), batch[domain], fake)
+            loss = self.adversarial.discriminator(self._augmented(domain), batch[domain], fake)
             losses[f"discriminator_{domain}"] = loss
         return losses

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cyclegan.errors import choose
+from cyclegan.errors import lookup
 from cyclegan.system import rng
 
 SHIFT = 1 / 8  # of the side, at most, in each direction
@@ -64,7 +64,7 @@ POLICIES: dict[str, Callable[[Tensor], Tensor]] = {"color": color, "translation"
 
 def parse_policies(names: str) -> tuple[Callable[[Tensor], Tensor], ...]:
     """`"color,translation"` -> what to do, in that order; `UsageError` for another name. Empty: nothing."""
-    return tuple(choose(POLICIES, name.strip(), "--diffaug") for name in names.split(",") if name.strip())
+    return tuple(lookup(POLICIES, name.strip(), "--diffaug") for name in names.split(",") if name.strip())
 
 
 class Augmented:
@@ -76,7 +76,7 @@ class Augmented:
     def __init__(self, discriminator: nn.Module, policies: tuple[Callable[[Tensor], Tensor], ...]) -> None:
         self.discriminator = discriminator
         self.policies = policies
-        self.independent = getattr(discriminator, "independent", False)
+        self.per_sample = getattr(discriminator, "per_sample", False)
 
     def __call__(self, pictures: Tensor) -> Tensor | list[Tensor]:
         for change in self.policies:

@@ -33,7 +33,7 @@ def rebuild(spec: Any, weights: Mapping[str, Tensor], file: Path, direction: str
 
     Raises `DamagedModel` for a spec that describes nothing and for weights that are not those of what it describes.
     """
-    if not (isinstance(spec, dict) and is_sane(spec)):
+    if not (isinstance(spec, dict) and is_plausible(spec)):
         raise DamagedModel(f"MODEL: {file} describes no possible generator {direction} ({str(spec)[:200]})")
     what = f"generator {direction}"
     with building(file, what):
@@ -52,7 +52,7 @@ def building(file: Path, what: str) -> Iterator[None]:
         raise DamagedModel(f"MODEL: {file} has a {what} that this cyclegan cannot build ({reason})") from error
 
 
-def is_sane(spec: Mapping[Any, Any]) -> bool:
+def is_plausible(spec: Mapping[Any, Any]) -> bool:
     """Whether all arguments for a network are of a kind that could be meant."""
     return all(
         isinstance(name, str) and (isinstance(value, str | bool) or (isinstance(value, int) and 1 <= value <= LARGEST))

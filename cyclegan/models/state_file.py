@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cyclegan.errors import UsageError
-from cyclegan.models.rebuild import DamagedModel, Weights, building, filled, grouped, is_sane
+from cyclegan.models.rebuild import DamagedModel, Weights, building, filled, grouped, is_plausible
 from cyclegan.models.safe_torch import read_torch
 from cyclegan.models.validate import checked_config, checked_info, checked_specs
 from cyclegan.networks import build_discriminator
@@ -58,7 +58,7 @@ def read_state_discriminators(file: Path) -> tuple[dict[str, nn.Module], int]:
     config, specs = state["config"], state["generator_specs"]
     # Domain b is what "ab" makes and what "ba" takes: its pictures have that many channels.
     kept = {key: config[key] for key in ("channels", "norm", "spectral_norm") if key in config}
-    if not (is_sane(kept) and all(isinstance(spec, dict) and is_sane(spec) for spec in specs.values())):
+    if not (is_plausible(kept) and all(isinstance(spec, dict) and is_plausible(spec) for spec in specs.values())):
         raise DamagedModel(f"MODEL: {file} describes no possible discriminators")
     channels = {
         way[at]: spec.get(f"{side}_channels", 3) for way, spec in specs.items() for at, side in enumerate(("in", "out"))

@@ -13,9 +13,9 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from cyclegan.errors import choose
-from cyclegan.networks.kernels import kernels
-from cyclegan.networks.layers import Generator, Shortcut, bound_lipschitz, initialise
+from cyclegan.errors import lookup
+from cyclegan.networks.kernels import load_kernels
+from cyclegan.networks.layers import Generator, HasKernel, bound_lipschitz, initialise
 from cyclegan.networks.patchgan import (
     Discriminator,
     MultiscaleDiscriminator,
@@ -30,9 +30,9 @@ __all__ = [
     "GENERATORS",
     "Discriminator",
     "Generator",
-    "arrange",
     "build_discriminator",
     "build_generator",
+    "place_networks",
 ]
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -78,7 +78,7 @@ def build_generator(
         "dropout": dropout,
         "upsampling": upsampling,
     }
-    network = choose(GENERATORS, name, "--generator")(**spec)
+    network = lookup(GENERATORS, name, "--generator")(**spec)
     network.spec = {"name": name, **spec, "spectral_norm": spectral_norm}
     return _finish(network, spectral_norm, init, init_gain)
 
@@ -98,24 +98,24 @@ def build_discriminator(
     It maps NCHW in [-1, 1] to raw verdicts (N, 1, h, w), `multiscale` to a list of such. Unknown names, and pictures
     with a side below its `smallest`, raise `UsageError`.
     """
-    network = choose(DISCRIMINATORS, name, "--discriminator")(in_channels=in_channels, channels=channels, norm=norm)
+    network = lookup(DISCRIMINATORS, name, "--discriminator")(in_channels=in_channels, channels=channels, norm=norm)
     return _finish(network, spectral_norm, init, init_gain)
 
 
-def arrange(network: Network, device: torch.device, *, exact: bool) -> Network:
+def place_networks(network: Network, device: torch.device, *, exact: bool) -> Network:
     """Move `network` to `device` in the form that it computes fastest there; returns it.
 
-    Unless `exact`, where only torch's own operators are used, a processor takes every `Shortcut` there is a kernel
+    Unless `exact`, where only torch's own operators are used, a processor takes every `HasKernel` there is a kernel
     for. Tensor cores want channels last everywhere, the kernels within a residual block; the other layers are slower
     for it on a processor.
     """
     network.to(device)
     if device.type == "cuda":
         network.to(memory_format=torch.channels_last)
-    fast = device.type == "cpu" and not exact and kernels() is not None
+    fast = device.type == "cpu" and not exact and load_kernels() is not None
     for module in network.modules():
-        if isinstance(module, Shortcut):
-            module.fast = fast
+        if isinstance(module, HasKernel):
+            module.use_kernel = fast
             if fast and isinstance(module, ResidualBlock):
                 module.to(memory_format=torch.channels_last)
     return network
@@ -126,5 +126,5 @@ def _finish(network: Player, spectral_norm: bool, init: str, init_gain: float) -
     if spectral_norm:
         bound_lipschitz(network)
     # Whether a batch is computed as its pictures one by one would be, in training too
-    network.independent = not (spectral_norm or any(isinstance(part, nn.BatchNorm2d) for part in network.modules()))
+    network.per_sample = not (spectral_norm or any(isinstance(part, nn.BatchNorm2d) for part in network.modules()))
     return network

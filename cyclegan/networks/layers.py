@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
-from cyclegan.errors import choose
-from cyclegan.networks.kernels import doubling, narrowing, repeating, usable, widening
+from cyclegan.errors import lookup
+from cyclegan.networks.kernels import conv_from_picture, conv_to_picture, resize_conv2x, transposed_conv2x, usable
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 
@@ -80,13 +80,13 @@ NORMS: dict[str, Norm] = {
 }
 
 
-class Shortcut:
+class HasKernel:
     """A part of a network that has a faster way to compute the same up to rounding, taken where `fast` is set."""
 
-    fast = False
+    use_kernel = False
 
 
-class DoublingConv2d(nn.ConvTranspose2d, Shortcut):
+class DoublingConv2d(nn.ConvTranspose2d, HasKernel):
     """The transposed convolution that enlarges two-fold: an odd or even kernel, stride 2."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, bias: bool) -> None:
@@ -94,30 +94,30 @@ class DoublingConv2d(nn.ConvTranspose2d, Shortcut):
         super().__init__(in_channels, out_channels, kernel, 2, 1, output_padding=odd, bias=bias)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if self.fast and output_size is None and self.kernel_size == (3, 3) and usable(x):
-            return doubling(x, self.weight, self.bias)
+        if self.use_kernel and output_size is None and self.kernel_size == (3, 3) and usable(x):
+            return transposed_conv2x(x, self.weight, self.bias)
         return super().forward(x, output_size)
 
 
-class OuterConv2d(nn.Conv2d, Shortcut):
+class OuterConv2d(nn.Conv2d, HasKernel):
     """A convolution between pictures and features: an odd kernel, stride 1, the edge mirrored."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel, padding=kernel // 2, padding_mode="reflect", bias=bias)
-        self.shortcut = widening if in_channels < out_channels else narrowing
+        self.shortcut = conv_from_picture if in_channels < out_channels else conv_to_picture
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.fast and usable(x):
+        if self.use_kernel and usable(x):
             return self.shortcut(x, self.weight, self.bias)
         return super().forward(x)
 
 
-class ResizeConv2d(nn.Conv2d, Shortcut):
+class ResizeConv2d(nn.Conv2d, HasKernel):
     """Enlarge two-fold by repeating pixels, then convolve (Odena et al. 2016, https://doi.org/10.23915/distill.00003)."""
 
     def forward(self, x: Tensor) -> Tensor:  # N,C,h,w -> N,C',2h,2w
-        if self.fast and usable(x):
-            return repeating(x, self.weight, self.bias)
+        if self.use_kernel and usable(x):
+            return resize_conv2x(x, self.weight, self.bias)
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
@@ -165,7 +165,7 @@ class Generator(nn.Module, ABC):
     """
 
     spec: dict[str, Any]
-    independent: bool  # what becomes of a picture does not depend on the batch it is in
+    per_sample: bool  # what becomes of a picture does not depend on the batch it is in
     recompute = False  # in training, keep the inputs of the layers alone and compute the rest again on the way back
 
     def __init__(self, *, multiple: int, smallest: int) -> None:
@@ -175,10 +175,10 @@ class Generator(nn.Module, ABC):
         self.smallest = smallest
 
     @abstractmethod
-    def paint(self, x: Tensor) -> Tensor:
+    def forward_padded(self, x: Tensor) -> Tensor:
         """NCHW of a size that fits -> NCHW before the final tanh, of the same size."""
 
-    def through(self, layer: nn.Module, x: Tensor) -> Tensor:
+    def checkpointed(self, layer: nn.Module, x: Tensor) -> Tensor:
         """`layer(x)`, of which with `recompute` only x is kept (Chen et al. 2016, https://arxiv.org/abs/1604.06174)."""
         if self.recompute and torch.is_grad_enabled():
             kept: Tensor = checkpoint(layer, x, use_reentrant=False)
@@ -193,7 +193,7 @@ class Generator(nn.Module, ABC):
         """
         height, width = x.shape[-2:]
         x = pad_to_fit(x, self.multiple, self.smallest)
-        return full_precision(self.paint(x)).tanh()[..., :height, :width]
+        return full_precision(self.forward_padded(x)).tanh()[..., :height, :width]
 
 
 def pad_to_fit(x: Tensor, multiple: int, smallest: int) -> Tensor:
@@ -244,7 +244,7 @@ def initialise(network: nn.Module, init: str, gain: float) -> None:
 
     `gain` is the deviation of `normal`; the other initialisations take theirs from the shape of each weight.
     """
-    draw = choose(INITS, init, "--init")
+    draw = lookup(INITS, init, "--init")
     for module in network.modules():
         if isinstance(module, Convolution):
             draw(module.weight, gain)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cyclegan.errors import UsageError, choose
+from cyclegan.errors import UsageError, lookup
 from cyclegan.networks.layers import NORMS, ConvBlock
 
 
@@ -18,7 +18,7 @@ class Discriminator(nn.Module):
     """A network that judges pictures; `smallest` is the least side it can take."""
 
     smallest: int
-    independent: bool  # what a picture's verdict is does not depend on the batch it is in, nor on the calls before
+    per_sample: bool  # what a picture's verdict is does not depend on the batch it is in, nor on the calls before
 
     def check(self, x: Tensor) -> None:
         """`UsageError` if the NCHW pictures `x` are too small to have a verdict."""
@@ -44,7 +44,7 @@ class PatchDiscriminator(Discriminator):
 
     def __init__(self, *, layers: int = 3, in_channels: int = 3, channels: int = 64, norm: str = "instance") -> None:
         super().__init__()
-        make_norm, bias = choose(NORMS, norm, "--norm")
+        make_norm, bias = lookup(NORMS, norm, "--norm")
         self.smallest = 3 * 2**layers
         widths = [channels * min(2**level, 8) for level in range(layers + 1)]
         self.stem = ConvBlock(nn.Conv2d(in_channels, channels, 4, 2, 1), nn.Identity(), leaky())
@@ -75,7 +75,7 @@ class PixelDiscriminator(Discriminator):
 
     def __init__(self, *, in_channels: int = 3, channels: int = 64, norm: str = "instance") -> None:
         super().__init__()
-        make_norm, bias = choose(NORMS, norm, "--norm")
+        make_norm, bias = lookup(NORMS, norm, "--norm")
         self.stem = ConvBlock(nn.Conv2d(in_channels, channels, 1), nn.Identity(), leaky())
         self.blocks = nn.Sequential(
             ConvBlock(nn.Conv2d(channels, channels * 2, 1, bias=bias), make_norm(channels * 2), leaky())

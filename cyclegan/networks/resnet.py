@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cyclegan.errors import choose
+from cyclegan.errors import lookup
 from cyclegan.networks.kernels import LANES, residual_block, shared_residual_block, usable
 from cyclegan.networks.layers import (
     NORMS,
@@ -12,14 +12,14 @@ from cyclegan.networks.layers import (
     ConvBlock,
     Convolution,
     Generator,
+    HasKernel,
     InstanceNorm,
     OuterConv2d,
-    Shortcut,
 )
 from cyclegan.networks.shared_statistics import SharedNorm
 
 
-class ResidualBlock(nn.Module, Shortcut):
+class ResidualBlock(nn.Module, HasKernel):
     """x + two convolutions of x; there is no activation after the sum, so that it can pass a picture on untouched.
 
     The shortcut is for the block as the papers have it, with instance norm and no dropout: two to three times as
@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module, Shortcut):
         self.eps = last.eps if plain and isinstance(last, InstanceNorm) else None  # None: no shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.fast and self.eps is not None and usable(x):
+        if self.use_kernel and self.eps is not None and usable(x):
             norms = self.first.norm, self.second.norm
             if isinstance(norms[0], SharedNorm) and isinstance(norms[1], SharedNorm):
                 weights = self.first.conv.weight, self.second.conv.weight
@@ -72,8 +72,8 @@ class ResNetGenerator(Generator):
         upsampling: str = "transposed",
     ) -> None:
         super().__init__(multiple=4, smallest=8)  # 8: the blocks mirror one pixel at each edge, so they need two
-        make_norm, bias = choose(NORMS, norm, "--norm")
-        enlarge = choose(UPSAMPLINGS, upsampling, "--upsampling")
+        make_norm, bias = lookup(NORMS, norm, "--norm")
+        enlarge = lookup(UPSAMPLINGS, upsampling, "--upsampling")
 
         def block(conv: Convolution, width: int) -> ConvBlock:
             return ConvBlock(conv, make_norm(width), nn.ReLU(inplace=True))
@@ -88,11 +88,11 @@ class ResNetGenerator(Generator):
         )
         self.head = OuterConv2d(channels, out_channels, 7)
 
-    def paint(self, x: Tensor) -> Tensor:
+    def forward_padded(self, x: Tensor) -> Tensor:
         for layer in (self.stem, *self.down, *self.blocks):
-            x = self.through(layer, x)
+            x = self.checkpointed(layer, x)
         if x.device.type == "cpu":
             x = x.contiguous()  # the fast blocks leave it with channels last, which the other layers are slower in
         for layer in (*self.up, self.head):
-            x = self.through(layer, x)
+            x = self.checkpointed(layer, x)
         return x

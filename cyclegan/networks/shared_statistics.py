@@ -20,7 +20,7 @@ from cyclegan.networks.layers import InstanceNorm, full_precision
 CHUNK = 2**18  # numbers that are summed at a time, which stay in the cache; the sums are added in double precision
 
 
-class Window(NamedTuple):
+class NormWindow(NamedTuple):
     """Rows `top` to `bottom` and columns `left` to `right` of a part, in its pixels: what of it counts."""
 
     top: int
@@ -34,7 +34,7 @@ class Scope:
     """What all norms of one network are to do now."""
 
     size: tuple[int, int] = (0, 0)  # height and width of the parts in pixels, which a feature map has a share of
-    windows: Sequence[Window] = ()  # one for each part of the batch, to collect from; none: collect nothing
+    windows: Sequence[NormWindow] = ()  # one for each part of the batch, to collect from; none: collect nothing
     pooled: bool = False  # normalise by what is being collected, all parts together, rather than by what is known
 
 
@@ -167,7 +167,7 @@ class SharedStatistics:
         self.network.eval()
 
     @contextlib.contextmanager
-    def pooling(self, size: tuple[int, int], windows: Sequence[Window]) -> Iterator[None]:
+    def pooling(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> Iterator[None]:
         """In here one batch of parts of `size` is normalised by the statistics of its windows, all taken together.
 
         They are known from then on. With windows that cover a picture, they are those of the picture.
@@ -176,7 +176,7 @@ class SharedStatistics:
             yield
 
     @contextlib.contextmanager
-    def collecting(self, size: tuple[int, int], windows: Sequence[Window]) -> Iterator[None]:
+    def collecting(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> Iterator[None]:
         """In here a batch is normalised by what is known, and its windows are added to what `correct` compares."""
         with self._doing(Scope(size, windows)):
             yield
@@ -203,7 +203,7 @@ class SharedStatistics:
             own.size, own.windows, own.pooled = (0, 0), (), False
 
 
-def _shares(window: Window, size: tuple[int, int], shape: torch.Size) -> tuple[slice, slice]:
+def _shares(window: NormWindow, size: tuple[int, int], shape: torch.Size) -> tuple[slice, slice]:
     """Where a window of a part lies in a feature map of `shape` (C, h, w): at least one number of each axis."""
     slices = []
     for start, stop, whole, have in zip(window[:2], window[2:], size, shape[1:], strict=True):

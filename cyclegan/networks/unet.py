@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cyclegan.errors import choose
+from cyclegan.errors import lookup
 from cyclegan.networks.layers import NORMS, UPSAMPLINGS, Convolution, Generator
 
 
@@ -50,8 +50,8 @@ class UNetGenerator(Generator):
         upsampling: str = "transposed",
     ) -> None:
         super().__init__(multiple=2**depth, smallest=2**depth)
-        make_norm, bias = choose(NORMS, norm, "--norm")
-        enlarge = choose(UPSAMPLINGS, upsampling, "--upsampling")
+        make_norm, bias = lookup(NORMS, norm, "--norm")
+        enlarge = lookup(UPSAMPLINGS, upsampling, "--upsampling")
         widths = [channels * min(2**level, 8) for level in range(depth)]
         innermost = depth - 1
 
@@ -80,14 +80,14 @@ class UNetGenerator(Generator):
             )
         self.head = enlarge(widths[0] * 2, out_channels, kernel=4, bias=True)
 
-    def paint(self, x: Tensor) -> Tensor:
+    def forward_padded(self, x: Tensor) -> Tensor:
         handed = []
         for stage in self.down:
-            x = self.through(stage, x)
+            x = self.checkpointed(stage, x)
             handed.append(x)
         handed.pop()  # the innermost goes on by itself
         for stage in self.up:
             # Published code hands across the leaky-rectified value; what reads it here rectifies first, and
             # relu(leaky_relu(x)) = relu(x), so both are the same function.
-            x = torch.cat([handed.pop(), self.through(stage, x)], dim=1)
+            x = torch.cat([handed.pop(), self.checkpointed(stage, x)], dim=1)
         return self.head(F.relu(x))

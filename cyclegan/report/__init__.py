@@ -5,6 +5,6 @@ Knows neither torch nor models: a page is made of what a run has written down, o
 
 from cyclegan.report.comparison import Comparison, compare, write_comparison
 from cyclegan.report.page import write_report
-from cyclegan.report.run_record import Record, read_record
+from cyclegan.report.run_record import RunRecord, read_record
 
-__all__ = ["Comparison", "Record", "compare", "read_record", "write_comparison", "write_report"]
+__all__ = ["Comparison", "RunRecord", "compare", "read_record", "write_comparison", "write_report"]

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from cyclegan.report.charts import Line, chart, words
-from cyclegan.report.run_record import Record, mapping, number_of
+from cyclegan.report.run_record import RunRecord, mapping, number_of
 from cyclegan.report.tables import CURVES, KINDS, WAYS, kind_of, name_of
 
 # The mean verdict at which real and fake cannot be told apart, as cyclegan.losses has it, which needs torch
@@ -75,7 +75,7 @@ class Drawing:
         return Chart(title, Markup(svg), words(there, form), legend, hint, level_words)
 
 
-def of_run(record: Record) -> list[Group]:
+def run_groups(record: RunRecord) -> list[Group]:
     """The groups of charts of one run that have something to show."""
     draw, names, used = Drawing(), record.domains, set[str]()
 
@@ -95,7 +95,7 @@ def of_run(record: Record) -> list[Group]:
     return [group for group in groups if group.charts]
 
 
-def beside(records: Sequence[Record], labels: Sequence[str]) -> list[Group]:
+def comparison_groups(records: Sequence[RunRecord], labels: Sequence[str]) -> list[Group]:
     """The same curves of several runs on common axes, a colour for each run."""
     draw = Drawing()
 
@@ -135,7 +135,7 @@ def beside(records: Sequence[Record], labels: Sequence[str]) -> list[Group]:
 _MakeLine = Callable[..., Line]
 
 
-def _evaluation(draw: Drawing, record: Record, names: Mapping[str, str], line: _MakeLine) -> Iterator[Chart]:
+def _evaluation(draw: Drawing, record: RunRecord, names: Mapping[str, str], line: _MakeLine) -> Iterator[Chart]:
     for kind in CURVES:
         lines = []
         for colour, (way, (source, target)) in enumerate(WAYS.items()):
@@ -147,7 +147,7 @@ def _evaluation(draw: Drawing, record: Record, names: Mapping[str, str], line: _
             yield made
 
 
-def _game(draw: Drawing, record: Record, names: Mapping[str, str], line: _MakeLine) -> Iterator[Chart]:
+def _game(draw: Drawing, record: RunRecord, names: Mapping[str, str], line: _MakeLine) -> Iterator[Chart]:
     level = EQUILIBRIUM.get(str(record.config.get("adversarial")))
     said = "" if level is None else f"Dashed: the equilibrium, {level:g}, where real and fake cannot be told apart."
     scores = []
@@ -177,14 +177,14 @@ def _machine(draw: Drawing, line: _MakeLine) -> Iterator[Chart]:
         yield from _there([draw.chart(title, [it], form=form, floor=0)])
 
 
-def _mark(record: Record, name: str) -> tuple[int, float] | None:
+def _mark(record: RunRecord, name: str) -> tuple[int, float] | None:
     """Where a curve was best: by itself, or by the mean of both directions that it is a part of (`kid`)."""
     entry = mapping(record.best.get(name) or record.best.get(kind_of(name)))
     step, value = number_of(entry.get("step")), number_of(mapping(entry.get("figures")).get(name, entry.get("value")))
     return None if step is None or value is None else (int(step), value)
 
 
-def _best_words(record: Record) -> str:
+def _best_words(record: RunRecord) -> str:
     kept = [name for name in record.best if _mark(record, name) is not None]
     return f"Ringed: the best by {', '.join(kept)}, whose generators were kept." if kept else ""
 

@@ -12,7 +12,7 @@ from cyclegan.config import TrainConfig, default_of
 from cyclegan.errors import UsageError
 from cyclegan.report import text
 from cyclegan.report.page import need, render, write_page
-from cyclegan.report.run_record import Record, mapping, number_of, read_record
+from cyclegan.report.run_record import RunRecord, mapping, number_of, read_record
 from cyclegan.report.tables import KINDS, WAYS, Column, columns, kind_of, name_of, written
 
 MOST = 8  # runs in a comparison: curves of more could not be told apart by their colours
@@ -38,7 +38,7 @@ _TERMS = (
 class Comparison:
     """Runs with their labels, tables of texts and what must be known before anything in them is compared."""
 
-    records: Sequence[Record]
+    records: Sequence[RunRecord]
     labels: Sequence[str]
     standing: list[tuple[str, list[str]]]  # a row for each: status, steps, time
     differences: list[tuple[str, list[str]]]  # an option and its value in each run, where these differ
@@ -91,7 +91,7 @@ def compare(runs: Sequence[Path]) -> Comparison:
 def write_comparison(comparison: Comparison, output: Path) -> Path:
     """Write the page of a comparison and return its path; raises as `write_report`."""
     need()
-    from cyclegan.report.chart_groups import beside
+    from cyclegan.report.chart_groups import comparison_groups
     from cyclegan.report.images import alike, newest_grids
 
     labels = comparison.labels
@@ -108,14 +108,14 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
             for record, label in zip(comparison.records, labels, strict=True)
             for note in record.notes
         ],
-        "charts": beside(comparison.records, labels),
+        "charts": comparison_groups(comparison.records, labels),
         "grids": newest_grids(comparison.records, labels),
         "galleries": alike(comparison.records, labels, _ALIKE),
     }
     return write_page(output, render("compare.html", **context))
 
 
-def _labels(records: Sequence[Record]) -> list[str]:
+def _labels(records: Sequence[RunRecord]) -> list[str]:
     """The names of the folders, or as much of their paths as tells them apart."""
     paths = [record.path.resolve() for record in records]
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
@@ -125,7 +125,7 @@ def _labels(records: Sequence[Record]) -> list[str]:
     raise UsageError(f"RUN: {paths[0]} is named more than once; name each run once")
 
 
-def _standing(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
+def _standing(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
     ends = [text.status(record) for record in records]
     return [
         ("Status", [f"{end['word']}: {end['reason']}" if end["reason"] else end["word"] for end in ends]),
@@ -135,7 +135,7 @@ def _standing(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _differing(records: Sequence[Record]) -> list[str]:
+def _differing(records: Sequence[RunRecord]) -> list[str]:
     names = dict.fromkeys(name for record in records for name in record.config)
     return [
         name
@@ -144,7 +144,7 @@ def _differing(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _value(record: Record, name: str) -> Any:
+def _value(record: RunRecord, name: str) -> Any:
     """The value of an option in a run. One that was none when the run began was as it is by default now."""
     return record.config.get(name, _DEFAULTS.get(name))
 
@@ -169,7 +169,7 @@ def _best(of_run: Sequence[Column], metric: str) -> str:
     return ""
 
 
-def _warnings(records: Sequence[Record], found: Sequence[Sequence[Column]]) -> Iterator[str]:
+def _warnings(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -> Iterator[str]:
     """What keeps figures from being compared, a sentence each."""
     protocols = [of_run[0].protocol if of_run else {} for of_run in found]
     for keys, what, which in _TERMS:

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
-from cyclegan.report.run_record import GALLERY, Record, mapping, number_of
+from cyclegan.report.run_record import GALLERY, RunRecord, mapping, number_of
 from cyclegan.report.series import evenly
 
 GRIDS = 40  # steps of which a page shows the grids
@@ -59,13 +59,13 @@ def embed(path: Path | None, longest: int = _LONGEST) -> Embedded | None:
     return Embedded(uri, image.width, image.height)
 
 
-def shown_steps(record: Record, most: int = GRIDS) -> list[int]:
+def shown_steps(record: RunRecord, most: int = GRIDS) -> list[int]:
     """The steps of which grids are shown: up to `most`, evenly, the first and the last among them."""
     there = {step for grids in record.grids.values() for step in grids}
     return evenly(sorted(there), most)
 
 
-def grid_frames(record: Record, most: int = GRIDS) -> list[dict[str, object]]:
+def grid_frames(record: RunRecord, most: int = GRIDS) -> list[dict[str, object]]:
     """The grids of those steps: `{"step", "a2b": Embedded, "b2a": Embedded}`, those that can be read."""
     frames = []
     for step in shown_steps(record, most):
@@ -76,7 +76,7 @@ def grid_frames(record: Record, most: int = GRIDS) -> list[dict[str, object]]:
     return frames
 
 
-def newest_grid(record: Record, name: str) -> tuple[int, Embedded] | None:
+def newest_grid(record: RunRecord, name: str) -> tuple[int, Embedded] | None:
     """The newest grid of a direction ("a2b") that can be read, and its step."""
     grids = record.grids.get(name, {})
     for step in sorted(grids, reverse=True)[:5]:
@@ -86,7 +86,7 @@ def newest_grid(record: Record, name: str) -> tuple[int, Embedded] | None:
     return None
 
 
-def headings(record: Record, name: str) -> tuple[str, ...]:
+def headings(record: RunRecord, name: str) -> tuple[str, ...]:
     """What the columns of a direction's grids show; nothing where they cannot be told by the size of the grids."""
     grids = record.grids.get(name)
     path = record.inside(grids[max(grids)]) if grids else None
@@ -101,7 +101,7 @@ def headings(record: Record, name: str) -> tuple[str, ...]:
     return _HEADINGS[:across] if not rest and across <= len(_HEADINGS) else ()
 
 
-def gallery_entries(record: Record, way: str, longest: int = 256) -> list[dict[str, object]]:
+def gallery_entries(record: RunRecord, way: str, longest: int = 256) -> list[dict[str, object]]:
     """The pictures of the gallery of one direction with what was written of each, those that can be read."""
     entries = []
     listed = record.gallery.get(way)
@@ -120,7 +120,7 @@ def gallery_entries(record: Record, way: str, longest: int = 256) -> list[dict[s
 _GROUPS = (("best", "Most believed", False), ("worst", "Least believed", False), ("between", "Between them", True))
 
 
-def samples(record: Record) -> dict[str, Any]:
+def samples(record: RunRecord) -> dict[str, Any]:
     """What the template needs of the grids."""
     frames = grid_frames(record)
     there = {step for grids in record.grids.values() for step in grids}
@@ -162,7 +162,7 @@ def _as_script(frames: list[dict[str, Any]]) -> Markup:
     return Markup(json.dumps(plain).replace("<", "\\u003c"))
 
 
-def gallery(record: Record) -> dict[str, Any]:
+def gallery(record: RunRecord) -> dict[str, Any]:
     """What the template needs of the gallery."""
     ways: list[dict[str, Any]] = []
     for way in ("ab", "ba"):
@@ -203,7 +203,7 @@ def _chance(chance: float | None) -> str:
     return "> 99 %" if chance > 0.99 else "< 1 %" if chance < 0.01 else f"{chance:.0%}".replace("%", " %")
 
 
-def _gallery_words(record: Record, judged: bool) -> str:
+def _gallery_words(record: RunRecord, judged: bool) -> str:
     counts = mapping(record.gallery.get("count"))
     total = sum(int(number_of(count) or 0) for count in counts.values())
     said = f"Held-out pictures and their translations, chosen of {total}"
@@ -213,7 +213,7 @@ def _gallery_words(record: Record, judged: bool) -> str:
     return f"{said}.{more}"
 
 
-def newest_grids(records: Sequence[Record], labels: Sequence[str]) -> list[dict[str, Any]]:
+def newest_grids(records: Sequence[RunRecord], labels: Sequence[str]) -> list[dict[str, Any]]:
     """For each direction the newest grid of each run: what the template of a comparison needs."""
     shown = []
     for name in sorted({name for record in records for name in record.grids}):
@@ -227,7 +227,7 @@ def newest_grids(records: Sequence[Record], labels: Sequence[str]) -> list[dict[
     return shown
 
 
-def alike(records: Sequence[Record], labels: Sequence[str], most: int) -> list[dict[str, Any]]:
+def alike(records: Sequence[RunRecord], labels: Sequence[str], most: int) -> list[dict[str, Any]]:
     """For each direction up to `most` held-out pictures that are in the galleries of all runs, with each translation.
 
     The runs have chosen their best and worst, so there may be few or none; the least believed by all come first, since

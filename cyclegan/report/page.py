@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclegan.errors import CycleganError
 from cyclegan.report import text as telling
-from cyclegan.report.run_record import Record, read_record
+from cyclegan.report.run_record import RunRecord, read_record
 from cyclegan.report.tables import columns, table
 from cyclegan.system.files import atomic_write
 
@@ -90,8 +90,8 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _context(record: Record) -> dict[str, Any]:
-    from cyclegan.report.chart_groups import of_run
+def _context(record: RunRecord) -> dict[str, Any]:
+    from cyclegan.report.chart_groups import run_groups
     from cyclegan.report.images import gallery, samples
 
     found = columns(record)
@@ -111,7 +111,7 @@ def _context(record: Record) -> dict[str, Any]:
         "tables": tables,
         "figure_notes": telling.figure_notes(found),
         "protocol": telling.protocol(found[0].protocol) if found else [],
-        "charts": of_run(record),
+        "charts": run_groups(record),
         "alarms": record.alarms,
         "alarm_count": record.alarm_count,
         "notes": record.notes,

@@ -27,7 +27,7 @@ _FILES = ("meta.json", "status.json", "pictures.json", "evaluation.json", "best.
 
 
 @dataclass(frozen=True)
-class Alarm:
+class RaisedAlarm:
     """Something that went wrong, in the words of the one who noticed it."""
 
     step: int
@@ -37,7 +37,7 @@ class Alarm:
 
 
 @dataclass
-class Record:
+class RunRecord:
     """A run as its directory tells of it. Mappings are empty where a file is not there."""
 
     path: Path
@@ -52,7 +52,7 @@ class Record:
     series: dict[str, Series] = field(default_factory=lambda: defaultdict(Series))
     newest: dict[str, tuple[int, float]] = field(default_factory=dict)  # name -> step and value of its last row
     grids: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))  # "a2b" -> step -> path in run
-    alarms: list[Alarm] = field(default_factory=list)
+    alarms: list[RaisedAlarm] = field(default_factory=list)
     alarm_count: int = 0
     seconds: float = 0.0  # spent in training, without the time between two starts
     last_step: int = 0
@@ -81,7 +81,7 @@ class Record:
             return None
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path) -> RunRecord:
     """The run in `path`; `UsageError` where nothing of a run is there.
 
     Memory is bounded whatever the length of the journal, but for the names of its grids: 35 MiB for a million rows of
@@ -89,7 +89,7 @@ def read_record(path: Path) -> Record:
     """
     if not any((path / name).is_file() for name in ("config.yaml", "status.json", JOURNAL)):
         raise UsageError(f"RUN: {path} is no run; name a folder that `cyclegan train` made")
-    record = Record(path)
+    record = RunRecord(path)
     record.config = _mapping(record, "config.yaml", parse_yaml)
     found = [_mapping(record, name, json.loads) for name in _FILES]
     record.meta, record.status, record.pictures, record.evaluation, record.best, record.gallery = found
@@ -98,7 +98,7 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def _mapping(record: Record, name: str, parse: Any) -> Mapping[str, Any]:
+def _mapping(record: RunRecord, name: str, parse: Any) -> Mapping[str, Any]:
     file = record.path / name
     try:
         values = parse(file.read_text(encoding="utf-8"))
@@ -115,7 +115,7 @@ def _mapping(record: Record, name: str, parse: Any) -> Mapping[str, Any]:
     return values
 
 
-def _read_journal(record: Record) -> None:
+def _read_journal(record: RunRecord) -> None:
     batch = _whole(record.config.get("batch_size")) or 1
     before = 0
     try:
@@ -139,14 +139,14 @@ def _read_journal(record: Record) -> None:
         record.notes.append(f"{JOURNAL} cannot be read ({reason}); curves and grids are left out")
 
 
-def _note_text(record: Record, row: Mapping[str, Any], step: int, name: str, value: str) -> None:
+def _note_text(record: RunRecord, row: Mapping[str, Any], step: int, name: str, value: str) -> None:
     kind, _, rest = name.partition("/")
     if kind == "samples":
         record.grids[rest][step] = value
     elif kind == "alarm":
         record.alarm_count += 1
         if len(record.alarms) < ALARMS:
-            record.alarms.append(Alarm(step, rest, value, number_of(row.get(f"alarm_figure/{rest}"))))
+            record.alarms.append(RaisedAlarm(step, rest, value, number_of(row.get(f"alarm_figure/{rest}"))))
 
 
 def number_of(value: Any) -> float | None:

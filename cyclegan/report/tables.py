@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cyclegan.report.run_record import Record, mapping, number_of
+from cyclegan.report.run_record import RunRecord, mapping, number_of
 
 WAYS = {"ab": ("a", "b"), "ba": ("b", "a")}
 
@@ -85,7 +85,7 @@ def written(kind: str, value: Any) -> str:
     return form.format(number).replace("%", " %").replace("-", "−")
 
 
-def columns(record: Record) -> list[Column]:
+def columns(record: RunRecord) -> list[Column]:
     """The last generators and the best ones, with all that is known of each; the last first.
 
     Figures of `cyclegan evaluate` where there are any, else those of the evaluations in training.
@@ -130,7 +130,7 @@ def verdicts(figures: Mapping[str, Any], domains: Mapping[str, str]) -> Iterator
             }
 
 
-def table(record: Record, way: str, found: list[Column]) -> list[dict[str, Any]]:
+def table(record: RunRecord, way: str, found: list[Column]) -> list[dict[str, Any]]:
     """The rows of one direction: label, hint, a cell for each column, and the same of real and untranslated pictures.
 
     The best of several cells is marked where one way is better and all were measured in the same way.

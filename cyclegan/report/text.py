@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.config import TrainConfig, default_of
-from cyclegan.report.run_record import Record, mapping, number_of
+from cyclegan.report.run_record import RunRecord, mapping, number_of
 from cyclegan.report.tables import Column, columns, verdicts
 
 _STATUS = {"done": "done", "running": "running", "preempted": "stopped", "failed": "failed"}
@@ -19,13 +19,13 @@ _SURE = 0.75  # of the judge, as cyclegan.evaluation.features.classifier has it
 _PLACES = ("a", "b", "data", "test_a", "test_b")
 
 
-def status(record: Record) -> dict[str, str]:
+def status(record: RunRecord) -> dict[str, str]:
     """How the run stands: a kind for its colour, a word, and the reason where there is one."""
     kind = _STATUS.get(str(record.status.get("status")), "unknown")
     return {"kind": kind, "word": kind, "reason": str(record.status.get("reason") or "")}
 
 
-def facts(record: Record) -> list[str]:
+def facts(record: RunRecord) -> list[str]:
     """How far it has come, how long that took, and what learned, each in a few words."""
     steps = number_of(record.status.get("steps")) or number_of(record.config.get("steps"))
     said = [f"{record.step:,} steps" if not steps or steps <= record.step else f"step {record.step:,} of {steps:,.0f}"]
@@ -40,7 +40,7 @@ def facts(record: Record) -> list[str]:
     return said
 
 
-def judge_verdicts(record: Record) -> list[dict[str, Any]]:
+def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
     """What the judge says of the last generators for each direction, and of the best beneath."""
     found = columns(record)
     if not found:
@@ -76,7 +76,7 @@ def judge_verdicts(record: Record) -> list[dict[str, Any]]:
     return shown
 
 
-def judge_words(record: Record) -> str:
+def judge_words(record: RunRecord) -> str:
     """What to know of a judge that is not sure; an empty text for one that is."""
     judge = mapping(mapping(record.evaluation.get("protocol")).get("judge"))
     accuracy = number_of(judge.get("accuracy"))
@@ -127,7 +127,7 @@ def protocol(said: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def data(record: Record) -> list[dict[str, str]]:
+def data(record: RunRecord) -> list[dict[str, str]]:
     """A row for each domain: how many pictures, of which channels and range."""
     counts = mapping(record.meta.get("pictures"))
     channels, ranges = (mapping(record.pictures.get(key)) for key in ("channels", "ranges"))
@@ -148,7 +148,7 @@ def data(record: Record) -> list[dict[str, str]]:
     return rows
 
 
-def data_words(record: Record) -> str:
+def data_words(record: RunRecord) -> str:
     """What else there is to say of the pictures."""
     unreadable = record.newest.get("health/unreadable_pictures")
     said = f"{unreadable[1]:.0f} pictures could not be read." if unreadable and unreadable[1] else ""
@@ -157,7 +157,7 @@ def data_words(record: Record) -> str:
     return said
 
 
-def config(record: Record) -> dict[str, list[dict[str, str]]]:
+def config(record: RunRecord) -> dict[str, list[dict[str, str]]]:
     """What differs from the defaults, the method's own options, and the rest."""
     declared = {item.name: default_of(item) for item in fields(TrainConfig) if item.name != "options"}
     sorted_: dict[str, list[dict[str, str]]] = {"changed": [], "own": [], "rest": []}
@@ -176,7 +176,7 @@ def config(record: Record) -> dict[str, list[dict[str, str]]]:
     return sorted_ if record.config else {}
 
 
-def command(record: Record) -> str:
+def command(record: RunRecord) -> str:
     """The command line, as a shell would take it; the program by its name alone, wherever it lay."""
     words = record.meta.get("command")
     if not isinstance(words, list) or not words:
@@ -186,7 +186,7 @@ def command(record: Record) -> str:
     return shlex.join([*(["python", "-m", "cyclegan"] if name == "__main__.py" else [name]), *rest])
 
 
-def reproduce(record: Record) -> list[tuple[str, str]]:
+def reproduce(record: RunRecord) -> list[tuple[str, str]]:
     """What a run follows from, as names and texts."""
     meta = record.meta
     packages = ", ".join(f"{name} {version}" for name, version in mapping(meta.get("packages")).items() if version)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from cyclegan.errors import UsageError
-from cyclegan.networks.kernels import kernels
+from cyclegan.networks.kernels import load_kernels
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -101,7 +101,7 @@ def _has_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":  # no public questions for it yet
         vectors, tiles = torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported()
-        return tiles or (vectors and kernels() is None)
+        return tiles or (vectors and load_kernels() is None)
     return False
 
 

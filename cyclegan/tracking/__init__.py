@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from cyclegan.tracking.journal import ALARM, ALARM_FIGURE, BEST, MODEL, TABLE, Journal
 from cyclegan.tracking.wandb_launcher import (
-    Follower,
+    WandbProcess,
     describe_session,
     pick_mode,
     sync_command,
@@ -46,7 +46,7 @@ class Tracker:
     """
 
     def __init__(
-        self, run: Path, journal: Journal, follower: Follower | None, *, run_id: str | None, note: str
+        self, run: Path, journal: Journal, follower: WandbProcess | None, *, run_id: str | None, note: str
     ) -> None:
         self.run_id = run_id  # of the Weights & Biases run, to be kept with the run and given again on resume
         self.note = note  # one line: where the curves are
@@ -140,7 +140,7 @@ def open_tracker(
     if mode == "offline":
         note = f"Weights & Biases: offline{f' ({reason})' if reason else ''}; upload later with: {sync_command(run)}"
     try:
-        follower = Follower(run, mode, deadline)
+        follower = WandbProcess(run, mode, deadline)
     except OSError as error:
         logger.warning("Weights & Biases cannot be started (%s); the figures are in metrics.jsonl", error.strerror)
         return Tracker(run, journal, None, run_id=run_id, note="Weights & Biases: off")

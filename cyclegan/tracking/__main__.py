@@ -15,7 +15,15 @@ from pathlib import Path
 
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.tracking.journal import FILE
-from cyclegan.tracking.wandb_process import EXIT_CODES, FOLDER, SESSION, Ending, client_variables, give_up, hand_over
+from cyclegan.tracking.wandb_process import (
+    EXIT_CODES,
+    FOLDER,
+    SESSION,
+    StopFlag,
+    client_variables,
+    give_up,
+    upload_rows,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +51,7 @@ def upload(run: Path, deadline: float) -> None:
         )
     os.environ.update(client_variables(run))
     try:
-        hand_over(run, "online", Ending("done"), _tell_person, deadline=deadline, patience=0, pid=os.getpid())
+        upload_rows(run, "online", StopFlag("done"), _tell_person, deadline=deadline, patience=0, pid=os.getpid())
     except CycleganError:
         raise
     except Exception as error:
@@ -52,10 +60,10 @@ def upload(run: Path, deadline: float) -> None:
 
 def follow(run: Path, mode: str, deadline: float) -> int:
     """Hand over rows for the trainer at the other end of the pipe until it ends. Errors become words to it."""
-    ending = Ending()
+    ending = StopFlag()
     threading.Thread(target=_listen, args=(ending, deadline), daemon=True).start()
     try:
-        hand_over(run, mode, ending, _tell_trainer, deadline=deadline, patience=2 * deadline, pid=os.getppid())
+        upload_rows(run, mode, ending, _tell_trainer, deadline=deadline, patience=2 * deadline, pid=os.getppid())
     except Exception as error:
         _tell_trainer("failed", _one_line(error))
         return 1
@@ -63,7 +71,7 @@ def follow(run: Path, mode: str, deadline: float) -> int:
     return 0
 
 
-def _listen(ending: Ending, deadline: float) -> None:
+def _listen(ending: StopFlag, deadline: float) -> None:
     line = sys.stdin.readline().strip()
     status = line if line in EXIT_CODES else "failed"  # the input of a trainer that was killed just ends
     give_up(deadline + 5)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cyclegan.errors import UsageError, choose
+from cyclegan.errors import UsageError, lookup
 from cyclegan.system.files import write_json
 from cyclegan.tracking.wandb_process import FOLDER, SESSION, client_variables
 
@@ -47,10 +47,10 @@ def pick_mode(asked: str) -> tuple[str, str]:
     `auto` does as `WANDB_MODE` says, else it is online where a key for the service is known, else offline; disabled
     where wandb is not installed. Raises `UsageError` where what was asked for in so many words cannot be had.
     """
-    choose(dict.fromkeys(MODES), asked, "--wandb")
+    lookup(dict.fromkeys(MODES), asked, "--wandb")
     mode = asked
     if asked == "auto" and os.environ.get("WANDB_MODE"):
-        mode = choose(ENVIRONMENT_MODES, os.environ["WANDB_MODE"], "WANDB_MODE")
+        mode = lookup(ENVIRONMENT_MODES, os.environ["WANDB_MODE"], "WANDB_MODE")
     if mode == "disabled":
         return mode, ""
     if not is_installed():
@@ -136,7 +136,7 @@ def sync_command(run: Path) -> str:
 PATIENCE = {"done": 1.0, "preempted": 0.25, "failed": 0.25}
 
 
-class Follower:
+class WandbProcess:
     """The process that follows the journal of `run`, and the thread that hears what it says."""
 
     def __init__(self, run: Path, mode: str, deadline: float) -> None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from cyclegan.errors import CycleganError
 from cyclegan.system.files import locked
 from cyclegan.tracking.journal import FILE, Reader
-from cyclegan.tracking.wandb_rows import Panels, is_point
+from cyclegan.tracking.wandb_rows import WandbRows, is_point
 
 if TYPE_CHECKING:
     import wandb
@@ -41,7 +41,7 @@ EXIT_CODES = {"done": 0, "preempted": 1, "failed": 1}
 Say = Callable[[str, str], None]  # what it is about ("url") and the text
 
 
-class Ending:
+class StopFlag:
     """Whether the trainer has ended, and how. Set once by the thread that listens to it."""
 
     def __init__(self, status: str | None = None) -> None:
@@ -58,7 +58,7 @@ class Ending:
         self._event.wait(seconds)
 
 
-class Handed:
+class UploadCount:
     """How many rows of the journal are in the hands of the client for good, in a file of one line.
 
     `certain` is false from the start of an online session until its upload is confirmed: only the service knows then.
@@ -83,7 +83,9 @@ class Handed:
         self._stream.close()
 
 
-def hand_over(run: Path, mode: str, ending: Ending, say: Say, *, deadline: float, patience: float, pid: int) -> None:
+def upload_rows(
+    run: Path, mode: str, ending: StopFlag, say: Say, *, deadline: float, patience: float, pid: int
+) -> None:
     """Follow the journal of `run` until `ending`, and hand its rows to the client in `mode` online or offline.
 
     `deadline` bounds, in seconds, what comes after the ending; `patience` is how long to wait for another session
@@ -92,7 +94,7 @@ def hand_over(run: Path, mode: str, ending: Ending, say: Say, *, deadline: float
     """
     folder = run / FOLDER
     with _wait_for_lock(folder, patience):
-        handed = Handed(folder / "handed.json")
+        handed = UploadCount(folder / "handed.json")
         try:
             if mode == "offline" and not handed.certain:
                 raise CycleganError("an earlier session online ended without a word on what has arrived")
@@ -107,10 +109,10 @@ def hand_over(run: Path, mode: str, ending: Ending, say: Say, *, deadline: float
             handed.close()
 
 
-def _follow(run: Path, mode: str, client: wandb.Run, ending: Ending, handed: Handed) -> int:
+def _follow(run: Path, mode: str, client: wandb.Run, ending: StopFlag, handed: UploadCount) -> int:
     """Hand over rows until the trainer has ended and none is left; how many the journal has."""
     reader = Reader(run / FILE)
-    panels = Panels(run, client)
+    panels = WandbRows(run, client)
     rows = points = 0
     while True:
         ended = ending.status is not None  # asked before the rows are read, so that none written before is missed

@@ -30,7 +30,7 @@ def is_point(row: Row) -> bool:
     return MODEL not in row and BEST not in row
 
 
-class Panels:
+class WandbRows:
     """One client, and what is to be known of the whole journal to tell it a row.
 
     `learn` takes every row, `show` those that are not in the hands of the service yet.

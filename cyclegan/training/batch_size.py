@@ -18,10 +18,10 @@ from cyclegan.data import steps_per_epoch
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.methods import Images, build_method
 from cyclegan.system.memory import available_memory
-from cyclegan.training.distributed.ranks import OneRank, Ranks
-from cyclegan.training.setup import Plan
-from cyclegan.training.storage.run_directory import stored_config
-from cyclegan.training.update.state import Players
+from cyclegan.training.distributed.ranks import Ranks, SingleProcess
+from cyclegan.training.setup import ResolvedRun
+from cyclegan.training.storage.run_directory import read_config
+from cyclegan.training.update.state import TrainState
 from cyclegan.translation.batching import is_out_of_memory, release_memory
 
 GIB = 2**30
@@ -31,7 +31,7 @@ _ASKED = re.compile(r"allocate ([\d.]+) (bytes|[kmg]ib)", re.IGNORECASE)
 log = logging.getLogger("cyclegan")
 
 
-class Scale(Protocol):
+class MemoryProbe(Protocol):
     """What tells how much memory steps take on a device."""
 
     most: int  # pictures of each domain in a part that make sense there
@@ -43,7 +43,7 @@ class Scale(Protocol):
         """Bytes that a step may take."""
 
 
-def with_batch_size(plan: Plan, ranks: Ranks) -> Plan:
+def with_batch_size(plan: ResolvedRun, ranks: Ranks) -> ResolvedRun:
     """`plan` with a number for `--batch-size auto`, and with its length in steps, which is counted by that number.
 
     It is the largest multiple of --accumulate times the number of `ranks` of which a step, tried on networks that are
@@ -55,26 +55,26 @@ def with_batch_size(plan: Plan, ranks: Ranks) -> Plan:
     config = plan.config
     if config.batch_size != AUTO:
         return plan
-    size = ranks.first(lambda: _kept(plan.path)) or _found(plan, ranks)
+    size = ranks.on_rank_zero(lambda: _kept(plan.path)) or _found(plan, ranks)
     config = replace(config, batch_size=size)
     return replace(plan, config=in_steps(config, steps_per_epoch(plan.domains, size)))
 
 
 def _kept(path: Path) -> int:
     """The batch size of the run in `path`, 0 where there is none."""
-    return int(stored_config(path)["batch_size"]) if (path / "config.yaml").exists() else 0
+    return int(read_config(path)["batch_size"]) if (path / "config.yaml").exists() else 0
 
 
-def _found(plan: Plan, ranks: Ranks) -> int:
+def _found(plan: ResolvedRun, ranks: Ranks) -> int:
     unit = plan.config.accumulate * ranks.world  # pictures that parts of one picture come to in all
     pictures = max(len(plan.domains.train_a), len(plan.domains.train_b))
-    part, need = ranks.together(lambda: _largest_here(plan, max(pictures // unit, 1), ranks.world))
-    part = -int(ranks.most(-part))  # the smallest
+    part, need = ranks.raise_on_all(lambda: _largest_here(plan, max(pictures // unit, 1), ranks.world))
+    part = -int(ranks.all_reduce_max(-part))  # the smallest
     log.info("--batch-size auto: %d; a step takes about %s of memory", part * unit, _gib(need))
     return part * unit
 
 
-def _largest_here(plan: Plan, most: int, world: int) -> tuple[int, int]:
+def _largest_here(plan: ResolvedRun, most: int, world: int) -> tuple[int, int]:
     """Pictures of each domain in a part on this device, and the bytes that a step then takes."""
     kind = plan.device.type
     if kind not in SCALES:
@@ -92,7 +92,7 @@ def _largest_here(plan: Plan, most: int, world: int) -> tuple[int, int]:
     return part, need
 
 
-def largest(scale: Scale, most: int) -> int:
+def largest(scale: MemoryProbe, most: int) -> int:
     """The largest number of pictures, up to `most`, that fit; 0 where none does. Tries 1, 2, 4 …, then between."""
     most = min(most, scale.most)
     fits, too_many = 0, most + 1
@@ -108,13 +108,13 @@ def largest(scale: Scale, most: int) -> int:
     return fits
 
 
-class OnGPU:
+class CudaProbe:
     """Tries every number, as torch's allocator counts."""
 
     most = 1024
     share = 0.9  # of what is free: the pool of pictures still grows, and the allocator leaves gaps
 
-    def __init__(self, plan: Plan, world: int) -> None:
+    def __init__(self, plan: ResolvedRun, world: int) -> None:
         self._plan = plan
         self._needs: dict[int, int | None] = {}
 
@@ -137,15 +137,15 @@ class OnGPU:
         return int(self.share * (torch.cuda.mem_get_info(device)[0] + idle))
 
 
-class OnProcessor:
+class CpuProbe:
     """Tries one picture and two, as the system counts, and reckons with the same growth from there."""
 
     most = 64
     share = 0.5  # of what is available: readers, and pictures that are kept decoded, live in the same memory
 
-    def __init__(self, plan: Plan, world: int) -> None:
+    def __init__(self, plan: ResolvedRun, world: int) -> None:
         try:
-            forget_peak()
+            reset_peak_memory()
         except OSError:
             raise UsageError(
                 "--batch-size auto: this system does not tell how much memory a step takes; give a number"
@@ -156,7 +156,7 @@ class OnProcessor:
         moments = 2 * 4 * sum(weights.numel() for weights in method.parameters())
         peaks = []
         for pictures in (1, 2):
-            forget_peak()
+            reset_peak_memory()
             if not try_steps(plan, pictures, count=1):
                 break
             peaks.append(resident("VmHWM") - before + moments)
@@ -178,10 +178,10 @@ class OnProcessor:
 
 
 # What can measure a device
-SCALES: dict[str, Callable[[Plan, int], Scale]] = {"cuda": OnGPU, "cpu": OnProcessor}
+SCALES: dict[str, Callable[[ResolvedRun, int], MemoryProbe]] = {"cuda": CudaProbe, "cpu": CpuProbe}
 
 
-def try_steps(plan: Plan, pictures: int, count: int) -> bool:
+def try_steps(plan: ResolvedRun, pictures: int, count: int) -> bool:
     """Play `count` steps on noise with networks that are thrown away; whether memory sufficed for it.
 
     The error goes no further than this, since its traceback holds what the failed attempt had allocated.
@@ -190,7 +190,7 @@ def try_steps(plan: Plan, pictures: int, count: int) -> bool:
     channels = {domain: view.channels for domain, view in plan.views.items()}
     layout = torch.channels_last if plan.device.type == "cuda" else torch.contiguous_format
     try:
-        players = Players(replace(plan, config=config, method=build_method(config, channels)), OneRank())
+        players = TrainState(replace(plan, config=config, method=build_method(config, channels)), SingleProcess())
         players.set_rates(0)
 
         def part() -> Images:
@@ -204,7 +204,7 @@ def try_steps(plan: Plan, pictures: int, count: int) -> bool:
 
         for step in range(1, count + 1):
             parts = [part() for _ in range(config.accumulate)]
-            players.play(parts, players.drawing(step))
+            players.step(parts, players.draws_for(step))
             players.ema.update(step)
         if plan.device.type == "cuda":
             torch.cuda.synchronize(plan.device)
@@ -216,7 +216,7 @@ def try_steps(plan: Plan, pictures: int, count: int) -> bool:
 
 
 @contextlib.contextmanager
-def naming_memory(config: TrainConfig, device: torch.device, at: Callable[[], int]) -> Iterator[None]:
+def explain_out_of_memory(config: TrainConfig, device: torch.device, at: Callable[[], int]) -> Iterator[None]:
     """Where memory runs out within, say in a sentence what is needed, what there is and what to lower.
 
     `at` tells the step. Raises `CycleganError`; every other error goes through.
@@ -226,7 +226,7 @@ def naming_memory(config: TrainConfig, device: torch.device, at: Callable[[], in
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        need, there = _balance(device, str(error))
+        need, there = _memory_needed(device, str(error))
         raise CycleganError(
             f"out of memory at step {at()} with --batch-size {config.batch_size} and --crop-size {config.crop_size}: "
             f"at least {_gib(need)} are needed and {_gib(there)} can be had; {_remedies(config)}; "
@@ -234,7 +234,7 @@ def naming_memory(config: TrainConfig, device: torch.device, at: Callable[[], in
         ) from error
 
 
-def _balance(device: torch.device, words: str) -> tuple[int, int]:
+def _memory_needed(device: torch.device, words: str) -> tuple[int, int]:
     """Bytes that would have been needed to come past where memory ran out, and bytes that can be had, both in all."""
     found = _ASKED.search(words)
     asked = int(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
@@ -261,14 +261,14 @@ def _remedies(config: TrainConfig) -> str:
 
 
 def resident(entry: str = "VmRSS") -> int:
-    """Bytes of memory this process holds; with `VmHWM` the most since `forget_peak`. `OSError` but on Linux."""
+    """Bytes of memory this process holds; with `VmHWM` the most since `reset_peak_memory`. `OSError` but on Linux."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{entry}:"):
             return int(line.split()[1]) * 1024
     raise OSError(f"no {entry}")
 
 
-def forget_peak() -> None:
+def reset_peak_memory() -> None:
     """Let the most that this process has held be what it holds now. `OSError` but on Linux."""
     Path("/proc/self/clear_refs").write_text("5")
 

@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import build_loader, held_out, record_of
+from cyclegan.data import build_loader, held_out_pictures, record_of
 from cyclegan.methods import Method
 from cyclegan.tracking import Tracker, open_tracker
-from cyclegan.training.alarms import Alarms
-from cyclegan.training.batch_size import naming_memory, with_batch_size
-from cyclegan.training.distributed.null_writers import Follower, SilentProgress, SilentSaver, SilentTracker, hold_run
+from cyclegan.training.alarms import AlarmMonitor
+from cyclegan.training.batch_size import explain_out_of_memory, with_batch_size
+from cyclegan.training.distributed.null_writers import NullProgress, NullRun, NullSaver, NullTracker, hold_run
 from cyclegan.training.distributed.ranks import Ranks
 from cyclegan.training.evaluation.periodic import open_evaluation
-from cyclegan.training.loop_io.device_loader import Batches
-from cyclegan.training.loop_io.health import Averages, Guard, Pictures
-from cyclegan.training.loop_io.metrics import Rows
+from cyclegan.training.loop_io.device_loader import DeviceLoader
+from cyclegan.training.loop_io.health import NonFiniteGuard, RunningMeans, UnreadableImages
+from cyclegan.training.loop_io.metrics import MetricsRow
 from cyclegan.training.loop_io.progress import open_progress
 from cyclegan.training.loop_io.samples import write_grids
-from cyclegan.training.setup import make_plan, refuse_differences
-from cyclegan.training.signals import BrokenOff, preempted, stop_on_signals
-from cyclegan.training.storage.async_saver import Saver
+from cyclegan.training.setup import check_ranks_agree, prepare_run
+from cyclegan.training.signals import Interrupted, preempted, stop_on_signals
+from cyclegan.training.storage.async_saver import AsyncSaver
 from cyclegan.training.storage.checkpoint import States, restore
 from cyclegan.training.storage.disk_space import check_space
-from cyclegan.training.storage.run_directory import kept_record
+from cyclegan.training.storage.run_directory import read_data_record
 from cyclegan.training.update.compilation import compile_players, wanted
-from cyclegan.training.update.state import Players
-from cyclegan.training.update.step import Outcome
+from cyclegan.training.update.state import TrainState
+from cyclegan.training.update.step import StepResult
 
 log = logging.getLogger("cyclegan")
 
@@ -39,7 +39,7 @@ _OTHER_NUMBER = (
 )
 
 
-def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
+def training_loop(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
     """Train as `config` says, in the directory `path`, as one of `ranks`, and return that directory.
 
     A directory that was trained in before is taken up from its newest whole state, exactly: weights, both optimizers,
@@ -49,27 +49,27 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
     Raises `UsageError` for what cannot be done as asked, `Preempted` after a request to stop with the state saved,
     and `CycleganError` when the run had to stop; the newest good state stays in each case.
     """
-    kept = ranks.first(lambda: kept_record(path))
-    plan = with_batch_size(ranks.together(lambda: make_plan(config, path, kept, ranks)), ranks)
+    kept = ranks.on_rank_zero(lambda: read_data_record(path))
+    plan = with_batch_size(ranks.raise_on_all(lambda: prepare_run(config, path, kept, ranks)), ranks)
     config, device, steps = plan.config, plan.device, plan.steps
     domains, views, method = plan.domains, plan.views, plan.method
-    refuse_differences(plan, ranks)
+    check_ranks_agree(plan, ranks)
     ranks.connect(device)
     ways = tuple(method.generators)
-    evaluation = ranks.together(lambda: open_evaluation(config, domains, views, path, device, ways, ranks))
-    ranks.first(lambda: check_space(path, method, config))
+    evaluation = ranks.raise_on_all(lambda: open_evaluation(config, domains, views, path, device, ways, ranks))
+    ranks.on_rank_zero(lambda: check_space(path, method, config))
 
     with stop_on_signals() as stop, hold_run(ranks, plan, record_of(views)) as directory:
-        stop.at_once(True)  # until a step is done there is nothing to save
-        players = Players(plan, ranks)
+        stop.interrupt_now(True)  # until a step is done there is nothing to save
+        players = TrainState(plan, ranks)
         generators, precision = players.ema.generators, players.precision  # those that are shown and saved
-        guard = Guard(device)
-        averages = Averages(ranks)
-        alarms = Alarms(config, domains, views, method, path, ranks)
+        guard = NonFiniteGuard(device)
+        averages = RunningMeans(ranks)
+        alarms = AlarmMonitor(config, domains, views, method, path, ranks)
 
         # Everything that must survive; what is not named here is a function of the configuration and the step.
         others: dict[str, Any] = {"guard": guard, "averages": averages, "alarms": alarms, "evaluation": evaluation}
-        state = ranks.first(lambda: States(path / "checkpoints").load_newest() if directory.began else None)
+        state = ranks.on_rank_zero(lambda: States(path / "checkpoints").load_newest() if directory.began else None)
         step = 0
         if state is not None:
             players.restore(state)
@@ -79,17 +79,17 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
             if (before := state["processes"]) != ranks.world:
                 log.info("%s", _OTHER_NUMBER.format(before, ranks.world))
         del state
-        players.agree()
+        players.broadcast()
 
         # Compiled where the rest of the run is long enough to pay for it.
         if wanted(config.compile, device, steps - step):
             compile_players(method, device)
 
         # What is looked at, and where it is written.
-        shown = dict(zip("ab", held_out(domains, config, config.samples, views), strict=True))
+        shown = dict(zip("ab", held_out_pictures(domains, config, config.samples, views), strict=True))
         # The first process writes. The others compute the same, and come to the same decisions.
-        tracker: Tracker | SilentTracker = SilentTracker()
-        if not isinstance(directory, Follower):
+        tracker: Tracker | NullTracker = NullTracker()
+        if not isinstance(directory, NullRun):
             tracker = open_tracker(
                 path,
                 mode=config.wandb,
@@ -104,28 +104,28 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
         saved, found = step, False  # of the newest state; whether an evaluation has come to an end since
         share = {"rank": ranks.rank, "world": ranks.world}
         loader = build_loader(config, domains, views, start=step, stop=steps, pin=device.type == "cuda", **share)
-        batches = Batches(loader, device, config.accumulate)
-        pictures = Pictures(len(domains.train_a) + len(domains.train_b), config.crop_size)
-        rows = Rows(players, averages, pictures, batches, step, ranks)
-        outcome: Outcome | None = None
+        batches = DeviceLoader(loader, device, config.accumulate)
+        pictures = UnreadableImages(len(domains.train_a) + len(domains.train_b), config.crop_size)
+        rows = MetricsRow(players, averages, pictures, batches, step, ranks)
+        outcome: StepResult | None = None
         ending = "failed"
 
         try:
             alarms.begin(step, tracker)
-            saver: Saver | SilentSaver = SilentSaver()
-            if not isinstance(directory, Follower) and isinstance(tracker, Tracker):
+            saver: AsyncSaver | NullSaver = NullSaver()
+            if not isinstance(directory, NullRun) and isinstance(tracker, Tracker):
                 states, every = States(path / "checkpoints"), config.generators_every
-                saver = Saver(directory, states, tracker, generators, plan.info, every=every, step=step, stop=stop)
+                saver = AsyncSaver(directory, states, tracker, generators, plan.info, every=every, step=step, stop=stop)
             writes = ranks.rank == 0
-            memory = naming_memory(config, device, lambda: step)
-            with open_progress(step, steps) if writes else SilentProgress() as progress, saver, memory:
+            memory = explain_out_of_memory(config, device, lambda: step)
+            with open_progress(step, steps) if writes else NullProgress() as progress, saver, memory:
                 while True:
                     saver.check()
                     # Looking and saving come before the step: so step 0 is seen and the last state is written.
                     if evaluation.due(step):
-                        rows.leave_out(evaluation.look(step, generators, plan.info, tracker, stop))
+                        rows.leave_out(evaluation.evaluate(step, generators, plan.info, tracker, stop))
                         found = not evaluation.due(step)
-                    asked = ranks.most_so_far(stop.signal or 0)  # of all processes, which are to stop at one step
+                    asked = ranks.delayed_max(stop.signal or 0)  # of all processes, which are to stop at one step
                     over = step == steps or evaluation.exhausted
                     last = over or step >= steps or asked > 0  # more: after a resume with a smaller --steps
                     if outcome is not None and (step % config.log_every == 0 or over):
@@ -149,10 +149,10 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
                     # A look that was made up for after the last step belongs into a state, though there is one
                     if (step != saved and (step % config.state_every == 0 or last)) or (found and last):
                         alarms.finite(step, guard)  # a bad run must not replace the last good state
-                        players.collect()
+                        players.gather_pools()
                         averages.collect()
                         about = plan.about | {"processes": ranks.world}
-                        saver.save(step, about=about, final=over, **players.lasting, **others)
+                        saver.save(step, about=about, final=over, **players.stateful, **others)
                         saved, found = step, False
 
                     if last:
@@ -160,23 +160,23 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
 
                     # A batch, from the readers to the device. Whoever is asked to stop does not wait for a picture that
                     # hangs; one of several processes does, since the others may be in the step already.
-                    batch = next(batches) if ranks.world > 1 else stop.unless_asked(lambda: next(batches))
+                    batch = next(batches) if ranks.world > 1 else stop.run_interruptible(lambda: next(batches))
                     if batch is None:
                         continue
                     pictures.update(batch.unreadable, batch.enlarged)
 
                     # The step. What is random in it (pool, dropout, interpolation) follows from the seed and the step.
-                    drawing = players.drawing(step + 1)
+                    drawing = players.draws_for(step + 1)
                     players.set_rates(step)
-                    outcome = players.play(batch.parts, drawing)
+                    outcome = players.step(batch.parts, drawing)
                     step += 1
-                    stop.at_once(False)
+                    stop.interrupt_now(False)
                     players.ema.update(step)
                     guard.update(outcome.skipped)
                     averages.update(outcome.figures)
                     progress.advance(step)
 
-            alarms.obey(step)
+            alarms.raise_if_stopped(step)
             if asked and step < steps and not over:
                 stop.signal = stop.signal or signal.Signals(int(asked))
                 ending = "preempted"
@@ -186,7 +186,7 @@ def train(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
                 evaluation.finish(step, generators, tracker, stop)
             ending = "done"
             directory.status("done", step, evaluation.reason(step))
-        except BrokenOff:
+        except Interrupted:
             ending = "preempted"
             raise
         finally:

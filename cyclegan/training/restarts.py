@@ -26,7 +26,7 @@ _TRAVEL: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16} 
 def train(config: TrainConfig, run: str | Path | None = None) -> Path:
     """Train as `config` says, in the directory `run` (default `runs/<a>2<b>`), and return that directory.
 
-    A directory that was trained in before is taken up where it stood. See `cyclegan.training.loop.train`, which this
+    A directory that was trained in before is taken up where it stood. See `cyclegan.training.loop.training_loop`, which this
     calls, and calls again with the next seed where `config.on_alarm` is `restart` and an alarm gives an attempt up;
     what is left of that is then in `run/attempts/1`.
 
@@ -36,14 +36,14 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
     path = Path(run) if run is not None else default_run(config)
     with open_ranks(config.timeout, _TRAVEL[config.average_in]) as ranks:
         while True:
-            attempts = ranks.first(lambda: _given_up(path))
+            attempts = ranks.on_rank_zero(lambda: _given_up(path))
             # A seed that was given up stands for the one that its attempts have come to: the same command goes on
             passed = config.seed in {attempt["seed"] for attempt in attempts}
             seed = attempts[-1]["next_seed"] if passed else config.seed
             try:
-                return loop.train(replace(config, seed=seed), path, ranks)
+                return loop.training_loop(replace(config, seed=seed), path, ranks)
             except Restart as event:
-                count = len(ranks.first(lambda event=event: _given_up(path, event)))  # type: ignore[misc]
+                count = len(ranks.on_rank_zero(lambda event=event: _given_up(path, event)))  # type: ignore[misc]
             log.warning(
                 "beginning anew with --seed %d, %d of %d times; what was given up is in %s",
                 seed + 1,

@@ -11,26 +11,26 @@ from typing import Any
 import torch
 
 from cyclegan.config import AUTO, TrainConfig, flatten, in_steps, resolve
-from cyclegan.data import Domains, View, find_domains, find_views, ranges_of, steps_per_epoch
+from cyclegan.data import InputKind, PictureSets, find_kinds, find_sets, ranges_of, steps_per_epoch
 from cyclegan.errors import UsageError
 from cyclegan.methods import Method, build_method, options_of
 from cyclegan.system.devices import pick_precision
 from cyclegan.training.distributed.ranks import Ranks
-from cyclegan.training.storage.run_directory import absolute, refuse_run_among_pictures
+from cyclegan.training.storage.run_directory import refuse_run_among_pictures, with_absolute_paths
 
 log = logging.getLogger("cyclegan")
 
 
 @dataclass(frozen=True)
-class Plan:
+class ResolvedRun:
     """All that decides a run, found to be possible."""
 
     config: TrainConfig  # with its length in steps, and paths that hold in every working directory
     path: Path  # the run directory
     device: torch.device
     dtype: torch.dtype  # that the forward passes compute in
-    domains: Domains
-    views: dict[str, View]
+    domains: PictureSets
+    views: dict[str, InputKind]
     method: Method  # freshly initialised, on the processor
 
     @property
@@ -59,7 +59,7 @@ class Plan:
         return flatten(self.config, options_of(self.config.method))
 
 
-def make_plan(config: TrainConfig, path: Path, kept: dict[str, Any] | None, ranks: Ranks) -> Plan:
+def prepare_run(config: TrainConfig, path: Path, kept: dict[str, Any] | None, ranks: Ranks) -> ResolvedRun:
     """The plan of `config` for `ranks` in the directory `path`, which has the record `kept` of its pictures, if any.
 
     What may fail, fails here, while it is cheap; of the pictures little more than the headers is read. Raises
@@ -69,20 +69,20 @@ def make_plan(config: TrainConfig, path: Path, kept: dict[str, Any] | None, rank
     device = ranks.device(config.device)
     dtype = pick_precision(config.precision, device)
     _divide(config, ranks.world)
-    domains = find_domains(config)
+    domains = find_sets(config)
     for warning in domains.warnings:
         log.warning("%s", warning)
-    config = absolute(config)
+    config = with_absolute_paths(config)
     if config.batch_size != AUTO:  # else appetite.with_batch_size finds the number, and counts the steps by it
         config = in_steps(config, steps_per_epoch(domains, config.batch_size))
     refuse_run_among_pictures(path, domains)
-    views = find_views(config, domains, kept)
+    views = find_kinds(config, domains, kept)
     torch.manual_seed(config.seed)
     method = build_method(config, {domain: view.channels for domain, view in views.items()})
-    return Plan(config, path, device, dtype, domains, views, method)
+    return ResolvedRun(config, path, device, dtype, domains, views, method)
 
 
-def refuse_differences(plan: Plan, ranks: Ranks) -> None:
+def check_ranks_agree(plan: ResolvedRun, ranks: Ranks) -> None:
     """`UsageError` where the processes, on several machines perhaps, are about to do different things.
 
     Where the pictures lie, and on what device, may differ.
@@ -94,7 +94,7 @@ def refuse_differences(plan: Plan, ranks: Ranks) -> None:
         "pictures (by names and sizes)": plan.domains.fingerprint,
         "options": {name: value for name, value in plan.saved_config.items() if name not in own},
     }
-    for rank, theirs in enumerate(ranks.every(facts)):
+    for rank, theirs in enumerate(ranks.all_gather(facts)):
         for what, value in facts.items():
             if theirs[what] != value:
                 raise UsageError(f"process {rank} has other {what} than process {ranks.rank}; make them equal")

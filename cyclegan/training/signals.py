@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TypeVar
 
 from cyclegan.errors import CycleganError
-from cyclegan.system.signals import heeded
+from cyclegan.system.signals import stop_signals
 
 # torchrun hands on a signal that the terminal has sent to its processes as well: within this many seconds it is one
 SAME_REQUEST = 1.0
@@ -22,7 +22,7 @@ SAME_REQUEST = 1.0
 T = TypeVar("T")
 
 
-class BrokenOff(BaseException):
+class Interrupted(BaseException):
     """Raised by the signal itself, where what is being done leaves nothing to save. No `except` for errors holds it."""
 
     def __init__(self, by: signal.Signals) -> None:
@@ -40,33 +40,33 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.signal is not None
 
-    def at_once(self, yes: bool) -> None:
-        """Whether from here on a request raises `BrokenOff` there and then, as one that was made before does now.
+    def interrupt_now(self, yes: bool) -> None:
+        """Whether from here on a request raises `Interrupted` there and then, as one that was made before does now.
 
         For what takes long and leaves nothing to save: a first step that is compiled for minutes, a judge's lessons.
         """
         self._breaks_off = yes
         if yes and self.signal is not None:
-            raise BrokenOff(self.signal)
+            raise Interrupted(self.signal)
 
     @contextlib.contextmanager
-    def breaking_off(self) -> Iterator[None]:
-        """A passage in which a request raises `BrokenOff`; see `at_once`."""
+    def interruptible(self) -> Iterator[None]:
+        """A passage in which a request raises `Interrupted`; see `at_once`."""
         before = self._breaks_off
         try:
-            self.at_once(True)
+            self.interrupt_now(True)
             yield
         finally:
             self._breaks_off = before
 
-    def unless_asked(self, do: Callable[[], T]) -> T | None:
+    def run_interruptible(self, do: Callable[[], T]) -> T | None:
         """What `do` returns; None where a request comes meanwhile, or has come, and it is broken off."""
         if self._breaks_off:
             return do()
         try:
-            with self.breaking_off():
+            with self.interruptible():
                 return do()
-        except BrokenOff:
+        except Interrupted:
             return None
 
     def _note(self, number: int) -> None:
@@ -74,20 +74,20 @@ class StopRequest:
         now = time.monotonic()
         if self.signal is None:
             self.signal, self.since = signal.Signals(number), now
-            self.at_once(self._breaks_off)
+            self.interrupt_now(self._breaks_off)
         elif number == signal.SIGINT and not (_under_torchrun() and now - self.since < SAME_REQUEST):
             os._exit(128 + number)  # no clean-up: whoever asks twice does not want to wait for one
 
 
-def breaking_off(stop: object) -> contextlib.AbstractContextManager[None]:
+def interruptible(stop: object) -> contextlib.AbstractContextManager[None]:
     """A passage in which a request of this process breaks off; for another kind of `stop` it is any passage."""
-    return stop.breaking_off() if isinstance(stop, StopRequest) else contextlib.nullcontext()
+    return stop.interruptible() if isinstance(stop, StopRequest) else contextlib.nullcontext()
 
 
 class Preempted(CycleganError):
     """The run was asked to stop and has saved its state. Exit code 128 + the signal's number, as shells have it."""
 
-    of_all = True
+    on_every_rank = True
 
     def __init__(self, message: str, by: signal.Signals) -> None:
         super().__init__(message)
@@ -108,7 +108,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
     The others may come again as often as they like: a scheduler has SIGKILL for what it will not wait for. SIGHUP
     stays ignored where it was, as `nohup` has it. Outside the main thread Python delivers no signals, and the request
-    stays false. `BrokenOff` leaves as `Preempted`.
+    stays false. `Interrupted` leaves as `Preempted`.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -120,10 +120,10 @@ def stop_on_signals() -> Iterator[StopRequest]:
         if os.getpid() == owner:  # readers of pictures are forked with this handler; they end with their parent
             request._note(number)
 
-    before = {number: signal.signal(number, handle) for number in heeded()}
+    before = {number: signal.signal(number, handle) for number in stop_signals()}
     try:
         yield request
-    except BrokenOff as event:
+    except Interrupted as event:
         raise Preempted(f"{event}; go on by the same command", event.by) from None
     finally:
         for number, handler in before.items():

@@ -9,15 +9,15 @@ from array import array
 from dataclasses import replace
 from pathlib import Path
 
-from cyclegan.errors import UsageError, choose
-from cyclegan.translation.job.destination import Jobs, place_of, refuse_damage
+from cyclegan.errors import UsageError, lookup
+from cyclegan.translation.job.destination import Jobs, find_destination, refuse_damage
 from cyclegan.translation.job.fingerprint import fingerprint_of
 from cyclegan.translation.job.naming import Naming, Shard, folding_of, refuse_clashes
 from cyclegan.translation.job.progress import FolderJob, Progress, Summary
-from cyclegan.translation.job.record import Record
+from cyclegan.translation.job.record import JobRecord
 from cyclegan.translation.job.source import list_source
-from cyclegan.translation.jobs import Ends
-from cyclegan.translation.runners import ENGINES, Engine, EngineOptions, Work
+from cyclegan.translation.jobs import PictureIO
+from cyclegan.translation.runners import ENGINES, Engine, EngineOptions, TranslationSettings
 from cyclegan.translation.translator import Translator
 
 
@@ -28,7 +28,7 @@ def translate_folder(
     *,
     batch_size: int | None = None,
     png_level: int = 1,
-    work: Work | None = None,
+    work: TranslationSettings | None = None,
     naming: Naming = Naming(),
     shard: Shard | None = None,
     overwrite: bool = False,
@@ -55,10 +55,10 @@ def translate_folder(
     Raises `UsageError`, before any work, where source or destination cannot be meant.
     """
     assert batch_size is None or batch_size >= 1, batch_size
-    run = choose(ENGINES, engine, "--engine")
+    run = lookup(ENGINES, engine, "--engine")
     source, dest = os.fspath(source), Path(dest)
-    work = work or Work(Ends(png_level=png_level), batch_size=batch_size)
-    place = place_of(source, dest, naming)
+    work = work or TranslationSettings(PictureIO(png_level=png_level), batch_size=batch_size)
+    place = find_destination(source, dest, naming)
     listing = list_source(source, place.root)
     every = Jobs(listing, place, naming, array("q", range(len(listing.names))))
     if naming.changes or not listing.distinct:
@@ -70,7 +70,7 @@ def translate_folder(
     work = replace(work, ends=replace(work.ends, root=os.path.abspath(place.root)))
     if place.record is None:
         return _translate_one(run, work, every, EngineOptions(translator, address), overwrite, on_progress)
-    record = Record(place.record, shard)
+    record = JobRecord(place.record, shard)
     job = FolderJob(
         *(place, every, listing.bad, record), naming=naming, shard=shard, strict=strict, on_progress=on_progress
     )
@@ -86,7 +86,7 @@ def translate_folder(
 
 
 def _translate_one(
-    run: Engine, work: Work, jobs: Jobs, options: EngineOptions, overwrite: bool, on_progress: Progress
+    run: Engine, work: TranslationSettings, jobs: Jobs, options: EngineOptions, overwrite: bool, on_progress: Progress
 ) -> Summary:
     """A single picture, of which no record is kept: it is there or not."""
     summary = Summary()

@@ -50,7 +50,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Alone:
+class TiledPicture:
     """A picture that is translated in tiles of `tile` pixels, when its turn has come, and in no company."""
 
     tile: int
@@ -61,7 +61,7 @@ TileFor = Callable[[Header], int | None]  # the tiles that a picture is to be cu
 
 
 @dataclass(frozen=True)
-class Ends:
+class PictureIO:
     """How pictures are read and their translations are written: what the two ends of a pipeline need to know."""
 
     root: str = ""  # the folder that the translations go to
@@ -71,19 +71,19 @@ class Ends:
     quality: int = 95
     png_level: int = 1
 
-    def read(self, job: Job, tile_for: TileFor | None = None) -> Picture | Alone | Failure:
+    def read(self, job: Job, tile_for: TileFor | None = None) -> Picture | TiledPicture | Failure:
         """The picture of a job, scaled; or that `tile_for` wants it in tiles; or why there is none."""
         try:
             if job.span is None and self.size is None and tile_for is not None:
                 header = read_header(job.source, max_pixels=self.max_pixels)
                 tile = tile_for(header)
                 if tile is not None and header.pages == 1:
-                    return Alone(tile, None)
+                    return TiledPicture(tile, None)
                 picture = self._decoded(job)
             else:
                 picture = self._decoded(job)
                 tile = None if tile_for is None else tile_for(header_of(picture))
-            return picture if tile is None else Alone(tile, picture)
+            return picture if tile is None else TiledPicture(tile, picture)
         except (CycleganError, MemoryError) as error:
             return _read_failure(error)
 

@@ -18,7 +18,7 @@ import torch
 
 from cyclegan.images import Picture
 from cyclegan.translation.batching import BYTES, Backlog, BatchSizes
-from cyclegan.translation.jobs import Alone, Ends, Failure, Job
+from cyclegan.translation.jobs import Failure, Job, PictureIO, TiledPicture
 from cyclegan.translation.tiling.single import Single, Written, attempt, nbytes
 from cyclegan.translation.translator import Translator
 
@@ -67,7 +67,7 @@ class Listener:
     note: Callable[[str], None] = lambda text: None  # what was left out of one, in words: "the first of 12 frames"
 
 
-class Pipeline:
+class TranslationPipeline:
     """The way of the pictures of one folder, from their files to `settle(job, failure)`; None if all went well.
 
     The thread that calls `run` moves pictures from each stop to the next as soon as that has room, and does nothing
@@ -80,16 +80,16 @@ class Pipeline:
     """
 
     def __init__(
-        self, translator: Translator, sizes: BatchSizes, ends: Ends, single: Single, listener: Listener
+        self, translator: Translator, sizes: BatchSizes, ends: PictureIO, single: Single, listener: Listener
     ) -> None:
         self._translator, self._sizes, self._ends = translator, sizes, ends
         self._single, self._listener = single, listener
         threads = min(MOST_THREADS, max(2, _processors()))
         most = 2 * max(threads, sizes.most)
-        self._reading: Backlog[Picture | Alone | Failure] = Backlog(threads, most, nbytes)
+        self._reading: Backlog[Picture | TiledPicture | Failure] = Backlog(threads, most, nbytes)
         self._writing: Backlog[Failure | None] = Backlog(threads, most)
         self._buckets = Buckets(sizes)
-        self._ready: deque[Batch | tuple[Job, Picture | Alone]] = deque()
+        self._ready: deque[Batch | tuple[Job, Picture | TiledPicture]] = deque()
         self._computer = _computer(translator)
         self._computing: dict[Future[list[Picture | Failure] | None], Batch] = {}
         self._alone: dict[Future[Picture | Failure | Written], Job] = {}  # at most one
@@ -97,7 +97,7 @@ class Pipeline:
 
     def run(self, jobs: Iterable[Job]) -> None:
         """All jobs, each settled once. If it fails for another reason than a picture, what is being written is."""
-        left = _Left(jobs)
+        left = _RemainingItems(jobs)
         try:
             while awaited := self._move_on(left):
                 wait(awaited, return_when=FIRST_COMPLETED)
@@ -112,7 +112,7 @@ class Pipeline:
             self._computer.shutdown(cancel_futures=True)
             self._writing.close(finish=True)
 
-    def _move_on(self, left: _Left[Job]) -> list[Future]:
+    def _move_on(self, left: _RemainingItems[Job]) -> list[Future]:
         """Start whatever there is room for, and say for what to wait before there can be more; nothing at the end."""
         self._read_on(left)
         if not (self._ready or self._reading.tasks):
@@ -129,7 +129,7 @@ class Pipeline:
         next_read = list(self._reading.tasks)[:1] if not self._ready else []
         return [*next_read, *self._computing, *self._alone, *self._writing.tasks]
 
-    def _read_on(self, left: _Left[Job]) -> None:
+    def _read_on(self, left: _RemainingItems[Job]) -> None:
         """Have pictures read ahead, and take in what was read, until some are ready or have to be waited for."""
         while True:
             while left and not self._reading.full:
@@ -147,14 +147,14 @@ class Pipeline:
             return not (self._computing or self._alone)
         return len(self._computing) < self._depth and not self._alone
 
-    def _gather(self, job: Job, read: Picture | Alone | Failure) -> None:
+    def _gather(self, job: Job, read: Picture | TiledPicture | Failure) -> None:
         """Take in what was read: to be computed with others of its kind, or alone, or not at all."""
         if isinstance(read, Failure):
             self._listener.settle(job, read)
             return
-        picture = read.picture if isinstance(read, Alone) else read
+        picture = read.picture if isinstance(read, TiledPicture) else read
         self._note(() if picture is None else picture.details.notes)
-        if isinstance(read, Alone) or read.pages:
+        if isinstance(read, TiledPicture) or read.pages:
             self._ready.append((job, read))
         else:
             self._ready += self._buckets.add(job, read)
@@ -206,7 +206,7 @@ class Pipeline:
             self._listener.note(note)
 
 
-class _Left(Generic[T]):
+class _RemainingItems(Generic[T]):
     """What is left of some things, of which none is asked for before it is needed."""
 
     def __init__(self, things: Iterable[T]) -> None:

@@ -14,23 +14,23 @@ from typing import Literal
 from cyclegan.errors import UsageError
 from cyclegan.images import parse_range
 from cyclegan.translation.batching import BatchSizes
-from cyclegan.translation.jobs import Ends, Failure, Job
-from cyclegan.translation.pipeline import Listener, Pipeline
+from cyclegan.translation.jobs import Failure, Job, PictureIO
+from cyclegan.translation.pipeline import Listener, TranslationPipeline
 from cyclegan.translation.tiling.policy import Tiling
 from cyclegan.translation.tiling.single import Single
 from cyclegan.translation.translator import Translator
-from cyclegan.translation.value_scale import Scales
+from cyclegan.translation.value_scale import ValueScale
 
-__all__ = ["ENGINES", "Engine", "EngineOptions", "Failure", "Job", "Settle", "Work", "translate_jobs"]
+__all__ = ["ENGINES", "Engine", "EngineOptions", "Failure", "Job", "OnResult", "TranslationSettings", "translate_jobs"]
 
-Settle = Callable[[Job, Failure | None], None]
+OnResult = Callable[[Job, Failure | None], None]
 
 
 @dataclass(frozen=True)
-class Work:
+class TranslationSettings:
     """All that `translate_jobs` needs beside the jobs; picklable. Paths are the same on every machine."""
 
-    ends: Ends  # how pictures are read, and where and how translations are written
+    ends: PictureIO  # how pictures are read, and where and how translations are written
     model: str | None = None  # a file or a run; None: the translator exists in this process alone
     direction: str = "ab"
     device: str = "auto"
@@ -50,7 +50,7 @@ class Work:
         rule = None if self.range is None else parse_range(self.range, "--range")  # refused before anything is read
         translator = Translator.load(self.model, self.direction, self.device, self.precision)
         if rule is not None:
-            translator.scales = Scales(rule)
+            translator.scales = ValueScale(rule)
         return translator
 
     def tiling(self) -> Tiling | None:
@@ -67,14 +67,14 @@ class EngineOptions:
     note: Callable[[str], None] = lambda text: None  # see `Listener.note`; an engine may leave notes untold
 
 
-Engine = Callable[[Work, Sequence[Job], Settle, EngineOptions], None]
+Engine = Callable[[TranslationSettings, Sequence[Job], OnResult, EngineOptions], None]
 
 
 def translate_jobs(
-    work: Work,
+    work: TranslationSettings,
     translator: Translator,
     jobs: Sequence[Job],
-    settle: Settle,
+    settle: OnResult,
     *,
     note: Callable[[str], None] = lambda text: None,
 ) -> None:
@@ -86,15 +86,15 @@ def translate_jobs(
         os.makedirs(work.ends.temporary, exist_ok=True)
     sizes = BatchSizes(translator, work.batch_size, len(jobs))
     single = Single(translator, work.ends, work.tiling())
-    Pipeline(translator, sizes, work.ends, single, Listener(settle, note)).run(jobs)
+    TranslationPipeline(translator, sizes, work.ends, single, Listener(settle, note)).run(jobs)
 
 
-def _local(work: Work, jobs: Sequence[Job], settle: Settle, options: EngineOptions) -> None:
+def _local(work: TranslationSettings, jobs: Sequence[Job], settle: OnResult, options: EngineOptions) -> None:
     """One device of the machine we are on."""
     translate_jobs(work, options.translator or work.translator(), jobs, settle, note=options.note)
 
 
-def _ray(work: Work, jobs: Sequence[Job], settle: Settle, options: EngineOptions) -> None:
+def _ray(work: TranslationSettings, jobs: Sequence[Job], settle: OnResult, options: EngineOptions) -> None:
     """A cluster, see `cyclegan.translation.ray.engine`."""
     from cyclegan.translation.ray import engine
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from cyclegan.images import Picture, full_range, rgb_array
 from cyclegan.models import load_model
-from cyclegan.networks import arrange
+from cyclegan.networks import place_networks
 from cyclegan.system.devices import autocast, is_exact, pick_device, pick_precision
-from cyclegan.translation.value_scale import Scales, seen
+from cyclegan.translation.value_scale import ValueScale, to_model_input
 
 P = TypeVar("P")
 
@@ -44,13 +44,13 @@ class Translator:
         device: str | torch.device = "auto",
         precision: str = "auto",
         info: Mapping[str, Any] | None = None,
-        scales: Scales | None = None,
+        scales: ValueScale | None = None,
     ) -> None:
         self.device = pick_device(str(device))
         self.dtype = pick_precision(precision, self.device)
-        self.generator = arrange(generator, self.device, exact=is_exact(precision))
+        self.generator = place_networks(generator, self.device, exact=is_exact(precision))
         self.info = dict(info or {})
-        self.scales = scales or Scales()
+        self.scales = scales or ValueScale()
         spec = getattr(generator, "spec", {})
         self.in_channels = int(spec.get("in_channels", 3))
 
@@ -69,7 +69,7 @@ class Translator:
             device=device,
             precision=precision,
             info=model.info,
-            scales=Scales.of_model(model.info, direction),
+            scales=ValueScale.of_model(model.info, direction),
         )
 
     def __call__(self, picture: P) -> P:
@@ -110,7 +110,7 @@ class Translator:
         dtype = pictures[0].pixels.dtype
         ranges = [self.scales.between(picture) for picture in pictures]
         shown = [
-            seen(picture.pixels, picture.alpha, source, self.in_channels)
+            to_model_input(picture.pixels, picture.alpha, source, self.in_channels)
             for picture, (source, _) in zip(pictures, ranges, strict=True)
         ]
         bytes_ = full_range(np.dtype(np.uint8))

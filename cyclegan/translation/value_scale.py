@@ -14,7 +14,7 @@ FULL = Full()
 
 
 @dataclass(frozen=True)
-class Scales:
+class ValueScale:
     """The ranges of one direction.
 
     `source` finds the range of a picture to translate; `target` that of its translation, None: the same. What was
@@ -26,7 +26,7 @@ class Scales:
     dtype: np.dtype | None = None
 
     @classmethod
-    def of_model(cls, info: Mapping[str, Any], direction: str) -> Scales:
+    def of_model(cls, info: Mapping[str, Any], direction: str) -> ValueScale:
         """The ranges a model was trained with: `info["ranges"] = {"a": "100,4000", "b": …, "dtype": "uint16"}`."""
         kept = info.get("ranges")
         if kept is None:
@@ -50,6 +50,6 @@ class Scales:
         return source, source if self.target is None else self.target.of(parts(self.target))
 
 
-def seen(pixels: np.ndarray, alpha: np.ndarray | None, source: Range, channels: int) -> np.ndarray:
+def to_model_input(pixels: np.ndarray, alpha: np.ndarray | None, source: Range, channels: int) -> np.ndarray:
     """Stored pixels as a network of so many channels is shown them; `ValueError` as `with_channels` raises."""
     return with_channels(hiding(pixels, alpha, source.high), channels)

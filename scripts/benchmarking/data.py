@@ -17,10 +17,10 @@ import torch
 from benchmarking import machine, options, pictures, textbook, timing
 from benchmarking.players import BASELINE
 from cyclegan.config import TrainConfig
-from cyclegan.data import build_loader, find_domains, steps_per_epoch
-from cyclegan.errors import choose
+from cyclegan.data import build_loader, find_sets, steps_per_epoch
+from cyclegan.errors import lookup
 from cyclegan.system.devices import pick_device
-from cyclegan.training.loop_io.device_loader import Batches
+from cyclegan.training.loop_io.device_loader import DeviceLoader
 
 EPOCHS = ("first epoch", "second epoch")
 CACHES = ("off", "ram", "disk", "auto")
@@ -97,12 +97,12 @@ def our_passes(work: Work, cache: str) -> Passes:
 
 def _passes_of_a_run(work: Work, config: TrainConfig) -> Passes:
     """One loader for all, as the training loop has it."""
-    domains = find_domains(config)
+    domains = find_sets(config)
     steps = steps_per_epoch(domains, work.batch_size)
     began = time.perf_counter()
     # One epoch more than is used: the workers are as far ahead at the end of an epoch as at its start
     loader = build_loader(config, domains, start=0, stop=4 * steps, pin=work.device.type == "cuda")
-    batches = Batches(loader, work.device, 1)
+    batches = DeviceLoader(loader, work.device, 1)
     to_start = time.perf_counter() - began
 
     def epoch() -> None:
@@ -173,7 +173,7 @@ def command(
     where = pick_device(device)
     chosen = [name for name in dict.fromkeys(variants.split(",")) if name != BASELINE]
     for name in chosen:
-        choose(dict.fromkeys(CACHES), name, "--variants")
+        lookup(dict.fromkeys(CACHES), name, "--variants")
     path = timing.json_path(json_file, f"data-{size}-{batch_size}-{where.type}")
     count += -count % batch_size  # so that no batch is a part of one
     passes: dict[str, list[Passes]] = {}

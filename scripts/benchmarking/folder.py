@@ -16,14 +16,14 @@ from benchmarking import machine, timing
 from benchmarking.family import peaks
 from benchmarking.players import SEED
 from benchmarking.seats import Seat
-from cyclegan.errors import UsageError, choose
+from cyclegan.errors import UsageError, lookup
 from cyclegan.images import Picture, encode_picture
 from cyclegan.models import save_model
 from cyclegan.networks import build_generator
 from cyclegan.system.devices import is_exact, pick_device, prepare
 from cyclegan.translation import translate_folder
-from cyclegan.translation.jobs import Ends
-from cyclegan.translation.runners import ENGINES, Work
+from cyclegan.translation.jobs import PictureIO
+from cyclegan.translation.runners import ENGINES, TranslationSettings
 
 PRECISION = "fp32"
 DISTINCT = 64  # pictures, over and over: what is in them costs nothing to vary and much to draw
@@ -35,7 +35,7 @@ class Run:
     """One process that translates a folder, as `cyclegan translate` does."""
 
     def __init__(self, model: Path, device: str) -> None:
-        self.work = Work(Ends(), model=str(model), device=device, precision=PRECISION, tile=None)
+        self.work = TranslationSettings(PictureIO(), model=str(model), device=device, precision=PRECISION, tile=None)
         self.translator = self.work.translator()
         prepare(self.translator.device, exact=is_exact(PRECISION))
 
@@ -151,7 +151,7 @@ def command(files: list[int], engines: str, size: int, costly: int, device: str,
     where = pick_device(device)
     chosen = list(dict.fromkeys(engines.split(",")))
     for name in chosen:
-        choose(ENGINES, name, "--engines")
+        lookup(ENGINES, name, "--engines")
     if 0 < costly < 10:
         raise UsageError("--costly: takes 10 pictures at least, or 0 for no such folder")
     path = timing.json_path(json_file, "folder")

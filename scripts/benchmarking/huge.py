@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarking.memory import Memory
 from benchmarking.seats import Seat
-from cyclegan.images import Details, open_regions, open_writer, read_header
+from cyclegan.images import ImageMetadata, open_regions, open_writer, read_header
 from cyclegan.system.devices import prepare
 from cyclegan.translation import Translator
 from cyclegan.translation.tiling.translate import Tiling, translate_regions
@@ -31,7 +31,7 @@ def through(model: Path, folder: Path, rows: int, device: str) -> dict[str, Any]
 
 def draw(path: Path, rows: int) -> None:
     """Slow waves and noise, 8-bit RGB in tiles: something different everywhere."""
-    details = Details("TIFF", "RGB", container={"tile": (512, 512), "compression": 8})
+    details = ImageMetadata("TIFF", "RGB", container={"tile": (512, 512), "compression": 8})
     generator = np.random.default_rng(0)
     across = np.sin(np.arange(SIDE) / 300)[None, :, None] * 60
     with open_writer(path, ".tif", rows, SIDE, 3, np.dtype(np.uint8), False, details) as writer:

@@ -17,15 +17,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarking.textbook import BLOCKS, Textbook
 from cyclegan.config import TrainConfig
-from cyclegan.errors import choose
+from cyclegan.errors import lookup
 from cyclegan.methods import build_method
-from cyclegan.networks import Generator, arrange
+from cyclegan.networks import Generator, place_networks
 from cyclegan.system.devices import DTYPES, is_exact, pick_device, pick_precision, prepare
-from cyclegan.training.loop_io.device_loader import Batches
+from cyclegan.training.loop_io.device_loader import DeviceLoader
 from cyclegan.training.update.compilation import compile_players, wanted
 from cyclegan.training.update.optimizers import build_optimizer
 from cyclegan.training.update.precision import Precision
-from cyclegan.training.update.step import Average, Side, alone, play
+from cyclegan.training.update.step import Average, Side, no_average, train_step
 
 BASELINE = "textbook"
 LONG = 100_000  # steps of the run that a variant is taken from: long enough for every `auto` to pay
@@ -79,7 +79,7 @@ class Workload:
 
     def blocks(self) -> int:
         """The residual blocks of the generator; `UsageError` for one that the textbook does not have."""
-        return choose(BLOCKS, self.generator, "--generator")
+        return lookup(BLOCKS, self.generator, "--generator")
 
     def __str__(self) -> str:
         return f"{self.generator} × {self.channels}, {self.size}², batch {self.batch_size}"
@@ -123,7 +123,7 @@ class Ours:
         torch.manual_seed(config.seed)
         self.method = build_method(config)
         prepare(device, exact=is_exact(config.precision))
-        arrange(self.method, device, exact=is_exact(config.precision))
+        place_networks(self.method, device, exact=is_exact(config.precision))
         for network in self.method.modules():
             if isinstance(network, Generator):
                 network.recompute = config.checkpoint_activations
@@ -138,12 +138,12 @@ class Ours:
         assert config.steps is not None
         if wanted(config.compile, device, config.steps):
             compile_players(self.method, device)
-        self.parts = next(Batches([raw], device, config.accumulate)).parts
+        self.parts = next(DeviceLoader([raw], device, config.accumulate)).parts
 
-    def step(self, number: int, average: Average = alone) -> dict[str, Tensor]:
+    def step(self, number: int, average: Average = no_average) -> dict[str, Tensor]:
         """As `Player` says; `average` averages gradients with those of other processes."""
         torch.manual_seed(SEED + number)
-        figures = play(self.method, self.sides[0], self.sides[1], self.parts, self.amp, average).figures
+        figures = train_step(self.method, self.sides[0], self.sides[1], self.parts, self.amp, average).figures
         return {name.removeprefix("loss/"): value for name, value in figures.items() if name.startswith("loss/")}
 
 
@@ -157,7 +157,7 @@ def build_player(name: str, workload: Workload) -> Player:
     makers = {BASELINE: TextbookPlayer} | {
         variant: partial(build_ours, changes=changes) for variant, changes in VARIANTS.items()
     }
-    return choose(makers, name, "--variants")(workload)
+    return lookup(makers, name, "--variants")(workload)
 
 
 def step_flops(workload: Workload) -> int:

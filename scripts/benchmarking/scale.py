@@ -24,9 +24,9 @@ import torch.distributed as dist
 from benchmarking import machine, options, timing
 from benchmarking.players import VARIANTS, Workload, build_ours, step_flops
 from benchmarking.seats import Seat
-from cyclegan.errors import CycleganError, UsageError, choose
+from cyclegan.errors import CycleganError, UsageError, lookup
 from cyclegan.system.devices import pick_device
-from cyclegan.training.distributed.process_group import ManyRanks
+from cyclegan.training.distributed.process_group import TorchProcesses
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 FORETOLD = (2, 4, 8, 16, 32, 64)
@@ -54,7 +54,7 @@ class Process:
         backend = BACKENDS[self.device.type]
         try:
             dist.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=counts[-1])
-            self.ranks = {count: ManyRanks(rank, count, rank, LIMIT, None) for count in counts}
+            self.ranks = {count: TorchProcesses(rank, count, rank, LIMIT, None) for count in counts}
             for count, ranks in self.ranks.items():
                 ranks.data = dist.new_group(list(range(count)))  # type: ignore[assignment]  # not one of ours in others
         except RuntimeError as error:  # what torch raises for any fault of the network or of the library
@@ -173,8 +173,8 @@ def command(
     them that was measured or is given.
     """
     where = pick_device(device)
-    choose(VARIANTS, variant, "--variant")
-    choose(BACKENDS, where.type, "--device")
+    lookup(VARIANTS, variant, "--variant")
+    lookup(BACKENDS, where.type, "--device")
     at_most = torch.cuda.device_count() if where.type == "cuda" else None
     counts = processes or [count for count in (1, 2, 4, 8) if count <= (at_most or 2)]
     if at_most is not None and counts[-1] > at_most:

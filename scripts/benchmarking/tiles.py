@@ -22,12 +22,12 @@ from benchmarking.translate import psnr
 from cyclegan.images import ArrayRegions, Picture, list_images, read_image
 from cyclegan.models import save_model
 from cyclegan.networks import build_generator
-from cyclegan.networks.shared_statistics import Window
+from cyclegan.networks.shared_statistics import NormWindow
 from cyclegan.system.devices import is_exact, pick_device, prepare
 from cyclegan.translation import Translator
 from cyclegan.translation.tiling import statistics
 from cyclegan.translation.tiling.memory import network_bytes
-from cyclegan.translation.tiling.painter import Painter, Show, as_batch
+from cyclegan.translation.tiling.painter import Show, TiledGenerator, as_batch
 from cyclegan.translation.tiling.policy import OVERLAP
 from cyclegan.translation.tiling.translate import translate_regions
 
@@ -61,28 +61,28 @@ def in_tiles(translator: Translator, pixels: np.ndarray, tile: int) -> np.ndarra
 
 def naively(translator: Translator, pixels: np.ndarray, tile: int) -> np.ndarray:
     """Tiles of which each has its own statistics, in the same places and blended in the same way."""
-    painter = Painter(translator, tile=tile, overlap=OVERLAP)
+    painter = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
     painter.shared.network = translator.generator
     return _painted(painter, pixels)
 
 
 def by_thumbnail(translator: Translator, pixels: np.ndarray, tile: int) -> np.ndarray:
     """With the statistics of the picture scaled down."""
-    painter = Painter(translator, tile=tile, overlap=OVERLAP)
+    painter = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
     share = THUMBNAIL / max(pixels.shape)
     size = max(1, round(pixels.shape[1] * share)), max(1, round(pixels.shape[0] * share))
     small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
     batch = as_batch(_unit(small))
-    with painter.shared.pooling(batch.shape[2:], [Window(0, 0, *batch.shape[2:])]):
+    with painter.shared.pooling(batch.shape[2:], [NormWindow(0, 0, *batch.shape[2:])]):
         painter.attempt(batch)
     return _painted(painter, pixels)
 
 
 def corrected(times: int, translator: Translator, pixels: np.ndarray, tile: int) -> np.ndarray:
     """With those of the sample, corrected so many times."""
-    painter = Painter(translator, tile=tile, overlap=OVERLAP)
+    painter = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
     show, size = _show(pixels), pixels.shape[:2]
-    drawn = statistics.sample(painter, show, *size)
+    drawn = statistics.sample_of(painter, show, *size)
     statistics.pool(painter, *drawn)
     for _ in range(times):
         statistics.collect(painter, show, *size)
@@ -91,8 +91,8 @@ def corrected(times: int, translator: Translator, pixels: np.ndarray, tile: int)
     return _painted(painter, pixels)
 
 
-def _painted(painter: Painter, pixels: np.ndarray) -> np.ndarray:
-    made = painter.paint(_show(pixels), *pixels.shape[:2])
+def _painted(painter: TiledGenerator, pixels: np.ndarray) -> np.ndarray:
+    made = painter.run(_show(pixels), *pixels.shape[:2])
     return np.rint((np.clip(made, -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
@@ -106,7 +106,7 @@ def _unit(pixels: np.ndarray) -> np.ndarray:
 
 def seam(translator: Translator, made: np.ndarray, whole: np.ndarray, tile: int) -> float:
     """How much steeper `made` is where one tile passes into the next than `whole` is there: 1 is no seam at all."""
-    painter = Painter(translator, tile=tile, overlap=OVERLAP)
+    painter = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
     steps: dict[str, list[float]] = {"made": [], "whole": []}
     for axis, places in enumerate(painter.axes(*made.shape[:2])):
         for number in range(1, len(places.starts)):

@@ -15,7 +15,7 @@ from benchmarking import machine, options, timing
 from benchmarking.memory import Memory
 from benchmarking.players import BASELINE, VARIANTS, Workload, build_player, step_flops
 from benchmarking.seats import Seat
-from cyclegan.errors import choose
+from cyclegan.errors import lookup
 from cyclegan.system.devices import pick_device
 
 WARM_UP = 3  # steps: the first compiles and allocates, the second has all moments of Adam
@@ -102,7 +102,7 @@ def command(
     where = pick_device(device)
     chosen = [name for name in dict.fromkeys(variants.split(",")) if name != BASELINE]
     for name in chosen:
-        choose(VARIANTS, name, "--variants")
+        lookup(VARIANTS, name, "--variants")
     workload = Workload(size, channels, generator, batch_size, str(where))
     path = timing.json_path(json_file, f"train-{size}-{batch_size}-{where.type}")
     flops = step_flops(workload)

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarking import machine, options, pictures, textbook, timing
 from benchmarking.players import BASELINE, SEED
 from benchmarking.seats import Seat
-from cyclegan.errors import UsageError, choose
+from cyclegan.errors import UsageError, lookup
 from cyclegan.images import list_images, read_image
 from cyclegan.models import load_model, save_model
 from cyclegan.networks import build_generator
@@ -113,7 +113,7 @@ def psnr(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
 
 def forward_flops(channels: int, generator: str, size: int) -> int:
     """Floating-point operations of one picture of `size`² through the textbook's generator, by shapes alone."""
-    network = textbook.build_generator(channels, choose(textbook.BLOCKS, generator, "--generator")).to("meta")
+    network = textbook.build_generator(channels, lookup(textbook.BLOCKS, generator, "--generator")).to("meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.empty(1, 3, size, size, device="meta"))
     return int(counter.get_total_flops())
@@ -166,13 +166,13 @@ def command(
     where = pick_device(device)
     chosen = [name for name in dict.fromkeys(variants.split(",")) if name != BASELINE]
     for name in chosen:
-        choose(VARIANTS, name, "--variants")
+        lookup(VARIANTS, name, "--variants")
         pick_precision(VARIANTS[name], where)
     path = timing.json_path(json_file, f"translate-{size}-{batch_size or 'auto'}-{where.type}")
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder, file = Path(temporary, "pictures"), Path(temporary, "model.safetensors")
         if model is None:
-            choose(textbook.BLOCKS, generator, "--generator")
+            lookup(textbook.BLOCKS, generator, "--generator")
             torch.manual_seed(SEED)
             save_model(file, {"ab": build_generator(generator, channels=channels)}, info={})
         else:

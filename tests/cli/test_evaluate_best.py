@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cyclegan.evaluation.features import classifier_training
-from cyclegan.evaluation.image_set import Squares
+from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.selection import write_best
 from cyclegan.images import list_images
@@ -45,7 +45,7 @@ def with_best(tmp_path: Path) -> Path:
     run = tmp_path / "run"
     generators_file(run / "checkpoints" / "generators-00000007.safetensors")
     (run / "config.yaml").write_text(yaml.safe_dump({"data": str(tmp_path / "data")}))
-    chosen = {name: Squares(tmp_path / "data" / name, list_images(tmp_path / "data" / name), 32) for name in SETS}
+    chosen = {name: ImageSet(tmp_path / "data" / name, list_images(tmp_path / "data" / name), 32) for name in SETS}
     record = {}
     for metric, step, seed in (("kid", 3, 9), ("judge_ab", 3, 9), ("fid", 7, 0)):
         file = run / "checkpoints" / f"best-{metric}.safetensors"

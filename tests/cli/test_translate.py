@@ -19,9 +19,9 @@ from cyclegan.cli.param_types import Memory
 from cyclegan.images import encode_image, read_image
 from cyclegan.translation import Summary, Translator
 from cyclegan.translation.job.naming import Naming, Shard
-from cyclegan.translation.jobs import Ends
-from cyclegan.translation.runners import Work
-from cyclegan.translation.value_scale import Scales
+from cyclegan.translation.jobs import PictureIO
+from cyclegan.translation.runners import TranslationSettings
+from cyclegan.translation.value_scale import ValueScale
 from tests.models.examples import generator, generators_file, state, state_file
 
 Folder = Callable[..., Path]
@@ -86,7 +86,7 @@ def test_the_batch_size_is_a_number_or_chosen(
 ) -> None:
     seen: list[int | None] = []
 
-    def translate_folder(*arguments: object, work: Work, **options: object) -> Summary:
+    def translate_folder(*arguments: object, work: TranslationSettings, **options: object) -> Summary:
         seen.append(work.batch_size)
         return Summary()
 
@@ -153,9 +153,9 @@ def test_every_option_reaches_what_it_is_about(
     words += " --quality 80 --retry-failed --strict --shard 2/3 --engine ray --address auto --range minmax"
     assert _translate(model, folder("in", 1), tmp_path / "out", *words.split()).exit_code == 0
     work, scales = seen.pop("work"), seen.pop("scales")
-    assert isinstance(work, Work)
-    assert isinstance(scales, Scales)
-    assert work.ends == Ends(size=32, max_pixels=99, quality=80)
+    assert isinstance(work, TranslationSettings)
+    assert isinstance(scales, ValueScale)
+    assert work.ends == PictureIO(size=32, max_pixels=99, quality=80)
     assert (work.tile, work.overlap, work.max_memory, work.model) == (128, 16, 2**30, str(model))
     assert (scales.source.text, scales.target, scales.dtype) == ("minmax", None, None)
     assert seen.pop("on_progress")

@@ -16,10 +16,10 @@ from PIL import Image
 from cyclegan.config import TrainConfig
 from cyclegan.data import dataset as datasets
 from cyclegan.data.dataset import build_loader
-from cyclegan.data.held_out import held_out
+from cyclegan.data.held_out import held_out_pictures
 from cyclegan.data.kinds import PLAIN
 from cyclegan.data.pairing import StepSampler
-from cyclegan.data.sets import Domains, find_domains
+from cyclegan.data.sets import PictureSets, find_sets
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import Picture, read_image, read_picture
 
@@ -34,7 +34,7 @@ def config(folder: Folder) -> TrainConfig:
 
 
 def batches(config: TrainConfig, start: int = 0, stop: int = 12, **options: int) -> list[Batch]:
-    return list(build_loader(config, find_domains(config), start=start, stop=stop, **options))
+    return list(build_loader(config, find_sets(config), start=start, stop=stop, **options))
 
 
 def pixels(found: list[Batch]) -> list[bytes]:
@@ -106,7 +106,7 @@ def test_in_the_second_epoch_nothing_is_decoded(
         return read_picture(path, **options)
 
     monkeypatch.setattr(datasets, "read_picture", decoding)
-    loader = build_loader(replace(config, cache=cache, workers=workers), find_domains(config), start=0, stop=500)
+    loader = build_loader(replace(config, cache=cache, workers=workers), find_sets(config), start=0, stop=500)
     stream = iter(loader)
     for _ in range(200):  # 15 epochs, and at most 98 steps more are under way
         next(stream)
@@ -117,12 +117,12 @@ def test_in_the_second_epoch_nothing_is_decoded(
 
 
 def test_a_batch_that_is_kept_stays_as_it_was(config: TrainConfig) -> None:
-    kept = list(build_loader(replace(config, workers=1), find_domains(config), start=0, stop=150))
+    kept = list(build_loader(replace(config, workers=1), find_sets(config), start=0, stop=150))
     assert pixels(kept) == pixels(batches(config, stop=150))
 
 
 def test_two_iterations_at_once_do_not_disturb_each_other(config: TrainConfig) -> None:
-    loader = build_loader(replace(config, workers=1), find_domains(config), start=0, stop=40)
+    loader = build_loader(replace(config, workers=1), find_sets(config), start=0, stop=40)
     pairs = [pixels(list(pair)) for pair in zip(loader, loader, strict=True)]
     assert pairs == [[alone, alone] for alone in pixels(batches(config, stop=40))]
 
@@ -138,7 +138,7 @@ def test_what_is_to_be_pinned_is_pinned_whole_and_then_cut(
         return pinned[-1]
 
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
-    domains = find_domains(config)
+    domains = find_sets(config)
     found = list(build_loader(replace(config, workers=workers), domains, start=0, stop=12, pin=True))
     assert pixels(found) == pixels(batches(config))
     memory = {whole.untyped_storage().data_ptr() for whole in pinned}
@@ -152,12 +152,12 @@ def test_without_memory_to_share_the_pixels_arrive_all_the_same(
     def refused(*arguments: object) -> None:
         raise OSError
 
-    monkeypatch.setattr(datasets, "Slots", refused)
+    monkeypatch.setattr(datasets, "SharedBuffers", refused)
     assert pixels(batches(replace(config, workers=1))) == pixels(batches(config))
 
 
 def test_the_length_of_a_loader_is_the_number_of_its_steps(config: TrainConfig) -> None:
-    assert len(build_loader(replace(config, workers=2), find_domains(config), start=3, stop=40)) == 37
+    assert len(build_loader(replace(config, workers=2), find_sets(config), start=3, stop=40)) == 37
 
 
 def test_a_batch_that_does_not_divide_among_the_ranks_is_refused(config: TrainConfig) -> None:
@@ -191,13 +191,13 @@ def test_the_global_random_state_is_left_alone(workers: int, config: TrainConfig
 @pytest.mark.slow
 @pytest.mark.long
 def test_spawned_workers_work_too(config: TrainConfig) -> None:
-    loader = build_loader(replace(config, workers=1), find_domains(config), start=0, stop=3)
+    loader = build_loader(replace(config, workers=1), find_sets(config), start=0, stop=3)
     loader.multiprocessing_context = "spawn"
     assert pixels(list(loader)) == pixels(batches(config, stop=3))
 
 
 def test_what_spawned_workers_need_pickles(config: TrainConfig) -> None:
-    loader = build_loader(config, find_domains(config), start=0, stop=3)
+    loader = build_loader(config, find_sets(config), start=0, stop=3)
     dataset = pickle.loads(pickle.dumps(loader.dataset))
     request = next(iter(loader.requests))
     assert np.array_equal(dataset[request].pictures, loader.dataset[request].pictures)
@@ -236,7 +236,7 @@ def test_a_failure_is_raised_at_its_step(workers: int, config: TrainConfig, tmp_
     Image.new("RGB", (40, 9), "red").save(Path(config.a or "") / "000.png")
     (tmp_path / "augment.yaml").write_text("- CenterCrop: {height: 16, width: 16}")
     config = replace(config, augment=str(tmp_path / "augment.yaml"))
-    stream = iter(build_loader(replace(config, workers=workers), find_domains(config), start=0, stop=13))
+    stream = iter(build_loader(replace(config, workers=workers), find_sets(config), start=0, stop=13))
     arrived: list[Batch] = []
     with pytest.raises(UsageError, match="fails on a picture of 40×9 pixels"):
         arrived.extend(stream)
@@ -264,31 +264,31 @@ def test_grey_palette_transparent_and_cmyk_pictures_join_the_others(config: Trai
     assert batch["unreadable"] == []
 
 
-def domains_of(config: TrainConfig) -> Domains:
-    return find_domains(replace(config, holdout=0.05))
+def domains_of(config: TrainConfig) -> PictureSets:
+    return find_sets(replace(config, holdout=0.05))
 
 
 def test_the_pictures_held_out_are_fixed_and_not_learnt_from(config: TrainConfig) -> None:
     domains = domains_of(config)
-    a, b = held_out(domains, config, 4)
+    a, b = held_out_pictures(domains, config, 4)
     assert a.shape == b.shape == (4, 3, 16, 16)
     assert a.dtype == torch.uint8
-    again = held_out(domains, config, 4)
+    again = held_out_pictures(domains, config, 4)
     assert torch.equal(a, again[0])
     test = {name: read_image(domains.test_a.root / name)[4:20, 4:20] for name in domains.test_a.names}
-    exact = held_out(domains, replace(config, load_size=24), 4)[0]
+    exact = held_out_pictures(domains, replace(config, load_size=24), 4)[0]
     for picture in exact:
         assert any(np.array_equal(picture.permute(1, 2, 0).numpy(), pixels) for pixels in test.values())
 
 
 def test_fewer_held_out_pictures_than_asked_for_are_all_shown(config: TrainConfig) -> None:
     domains = domains_of(config)
-    a, b = held_out(domains, config, 100)
+    a, b = held_out_pictures(domains, config, 100)
     assert (len(a), len(b)) == (len(domains.test_a), len(domains.test_b)) == (6, 5)
 
 
 def test_without_held_out_pictures_those_of_training_are_shown(config: TrainConfig) -> None:
-    a, b = held_out(find_domains(config), config, 100)
+    a, b = held_out_pictures(find_sets(config), config, 100)
     assert (len(a), len(b)) == (13, 10)
 
 
@@ -296,15 +296,15 @@ def test_unreadable_held_out_pictures_are_passed_over_and_none_is_an_error(confi
     domains = domains_of(config)
     first, *others = domains.test_a.names
     (domains.test_a.root / first).write_bytes(b"")
-    assert len(held_out(domains, config, 100)[0]) == len(others)
+    assert len(held_out_pictures(domains, config, 100)[0]) == len(others)
     for name in others:
         (domains.test_a.root / name).write_bytes(b"")
     with pytest.raises(CycleganError, match="the file is empty"):
-        held_out(domains, config, 4)
+        held_out_pictures(domains, config, 4)
 
 
 def test_workers_leave_interrupts_to_the_training_process(config: TrainConfig) -> None:
-    loader = iter(build_loader(replace(config, workers=2), find_domains(config), start=0, stop=40))
+    loader = iter(build_loader(replace(config, workers=2), find_sets(config), start=0, stop=40))
     first = [next(loader), next(loader)]  # one from each worker, so both are up
     workers = multiprocessing.active_children()
     assert len(workers) == 2
@@ -368,12 +368,12 @@ def test_pictures_of_16_bits_are_those_of_8_bits_but_for_the_rounding(config: Tr
 def test_a_picture_that_does_not_suit_the_run_is_unreadable_with_the_reason(config: TrainConfig) -> None:
     root = Path(config.a or "")
     np.save(root / "004.npy", np.zeros((24, 24, 4), np.uint8))
-    loader = build_loader(replace(config, batch_size=14), find_domains(config), PLAIN, start=0, stop=1)
+    loader = build_loader(replace(config, batch_size=14), find_sets(config), PLAIN, start=0, stop=1)
     (batch,) = loader
     assert batch["unreadable"] == [(str(root / "004.npy"), "it has 4 channels and the model takes 3")]
 
 
 def test_held_out_pictures_are_of_the_kind_that_is_learnt_from(deep_config: TrainConfig) -> None:
-    a, b = held_out(find_domains(deep_config), deep_config, 2)
+    a, b = held_out_pictures(find_sets(deep_config), deep_config, 2)
     assert (a.shape, b.shape, a.dtype) == ((2, 5, 16, 16), (2, 3, 16, 16), torch.float32)
     assert 0 <= a.min() < 0.2 < 0.8 < a.max() <= 1

@@ -3,7 +3,17 @@ import json
 import numpy as np
 import pytest
 
-from cyclegan.data.kinds import BYTES, FRACTIONS, FULL, PLAIN, View, kept_rules, ranges_of, record_of, with_channels
+from cyclegan.data.kinds import (
+    BYTES,
+    FRACTIONS,
+    FULL,
+    PLAIN,
+    InputKind,
+    kept_rules,
+    ranges_of,
+    record_of,
+    with_channels,
+)
 from cyclegan.images import Picture, parse_range
 
 
@@ -14,13 +24,13 @@ def numbers(dtype: str, channels: int = 3) -> np.ndarray:
 
 def test_a_picture_of_8_bits_is_shown_as_it_is_without_a_copy() -> None:
     pixels = numbers("uint8")
-    assert View().of(Picture(pixels)) is pixels
-    assert View().of(Picture(pixels, np.full((5, 4), 255, np.uint8))) is pixels
+    assert InputKind().of(Picture(pixels)) is pixels
+    assert InputKind().of(Picture(pixels, np.full((5, 4), 255, np.uint8))) is pixels
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
 def test_the_ends_of_every_type_are_0_and_1(dtype: str) -> None:
-    shown = View(3, FRACTIONS).of(Picture(numbers(dtype)))
+    shown = InputKind(3, FRACTIONS).of(Picture(numbers(dtype)))
     assert (shown.dtype, shown.shape) == (FRACTIONS, (5, 4, 3))
     assert shown.min() == 0
     assert shown.max() == 1
@@ -29,20 +39,20 @@ def test_the_ends_of_every_type_are_0_and_1(dtype: str) -> None:
 
 def test_a_deep_picture_among_those_of_8_bits_is_rounded_to_them() -> None:
     deep = np.array([0, 128, 129, 257, 65535], np.uint16).reshape(1, 5, 1)
-    assert View(1).of(Picture(deep)).ravel().tolist() == [0, 0, 1, 1, 255]
-    assert View(1).of(Picture(deep)).dtype == BYTES
+    assert InputKind(1).of(Picture(deep)).ravel().tolist() == [0, 0, 1, 1, 255]
+    assert InputKind(1).of(Picture(deep)).dtype == BYTES
 
 
 def test_a_given_range_is_cut_off_at_its_ends() -> None:
-    view = View(1, FRACTIONS, parse_range("100,300"))
+    view = InputKind(1, FRACTIONS, parse_range("100,300"))
     pixels = np.array([0, 100, 150, 300, 4000], np.uint16).reshape(1, 5, 1)
     assert view.of(Picture(pixels)).ravel().tolist() == [0, 0, 0.25, 1, 1]
     fractions = np.array([np.nan, -np.inf, np.inf, 200], np.float32).reshape(1, 4, 1)
     assert view.of(Picture(fractions)).ravel().tolist() == [0, 0, 1, 0.5]
 
 
-@pytest.mark.parametrize(("dtype", "view"), [("uint8", View()), ("uint16", View(3, FRACTIONS))])
-def test_what_is_transparent_is_white_and_what_is_half_so_keeps_its_colour(dtype: str, view: View) -> None:
+@pytest.mark.parametrize(("dtype", "view"), [("uint8", InputKind()), ("uint16", InputKind(3, FRACTIONS))])
+def test_what_is_transparent_is_white_and_what_is_half_so_keeps_its_colour(dtype: str, view: InputKind) -> None:
     pixels, alpha = np.zeros((1, 3, 3), dtype), np.array([[0, 1, np.iinfo(dtype).max]], dtype)
     shown = view.of(Picture(pixels, alpha))
     assert shown[0, :, 0].tolist() == [255 if dtype == "uint8" else 1, 0, 0]
@@ -60,7 +70,7 @@ def test_grey_and_colour_become_each_other_and_nothing_else_does() -> None:
 
 
 def test_a_measured_range_holds_for_its_own_type_alone() -> None:
-    view = View(1, FRACTIONS, parse_range("0,4095"), np.dtype(np.uint16))
+    view = InputKind(1, FRACTIONS, parse_range("0,4095"), np.dtype(np.uint16))
     assert view.of(Picture(np.full((1, 1, 1), 4095, np.uint16))).item() == 1
     with pytest.raises(ValueError, match="its numbers are uint8 and this run learns from a range of uint16"):
         view.of(Picture(np.zeros((1, 1, 1), np.uint8)))
@@ -68,13 +78,13 @@ def test_a_measured_range_holds_for_its_own_type_alone() -> None:
 
 def test_whole_numbers_of_32_bits_have_no_full_range() -> None:
     with pytest.raises(ValueError, match="give --range minmax"):
-        View(1, FRACTIONS).of(Picture(np.zeros((1, 1, 1), np.int32)))
+        InputKind(1, FRACTIONS).of(Picture(np.zeros((1, 1, 1), np.int32)))
 
 
 def test_what_a_run_keeps_of_its_views_comes_back_through_json() -> None:
     stored = np.dtype(np.int16)
     views = {
-        domain: View(channels, FRACTIONS, parse_range(text), stored)
+        domain: InputKind(channels, FRACTIONS, parse_range(text), stored)
         for domain, channels, text in (("a", 4, "-1000,3071"), ("b", 1, "0.1,0.30000001"))
     }
     record = json.loads(json.dumps(record_of(views)))
@@ -89,6 +99,6 @@ def test_of_full_ranges_nothing_has_to_be_kept() -> None:
 
 
 def test_what_a_view_depends_on_tells_any_two_apart() -> None:
-    views = [View(), View(1), View(3, FRACTIONS), View(3, FRACTIONS, parse_range("0,5"))]
-    views.append(View(3, FRACTIONS, parse_range("0,5"), np.dtype(np.int16)))
+    views = [InputKind(), InputKind(1), InputKind(3, FRACTIONS), InputKind(3, FRACTIONS, parse_range("0,5"))]
+    views.append(InputKind(3, FRACTIONS, parse_range("0,5"), np.dtype(np.int16)))
     assert len({view.depends_on for view in views}) == 5

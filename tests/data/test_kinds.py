@@ -8,8 +8,8 @@ from PIL import Image
 
 from cyclegan.config import TrainConfig
 from cyclegan.data import kinds as survey
-from cyclegan.data.kinds import BYTES, FRACTIONS, View, find_views, record_of, spread
-from cyclegan.data.sets import find_domains
+from cyclegan.data.kinds import BYTES, FRACTIONS, InputKind, find_kinds, record_of, spread
+from cyclegan.data.sets import find_sets
 from cyclegan.errors import UsageError
 from cyclegan.images import Full
 
@@ -31,9 +31,9 @@ def stack(tmp_path: Path) -> Make:
     return make
 
 
-def found(a: Path, b: Path, text: str = "full", kept: dict | None = None) -> dict[str, View]:
+def found(a: Path, b: Path, text: str = "full", kept: dict | None = None) -> dict[str, InputKind]:
     config = TrainConfig(a=str(a), b=str(b), holdout=0, range=text)
-    return find_views(config, find_domains(config), kept)
+    return find_kinds(config, find_sets(config), kept)
 
 
 def refusal(*arguments: object) -> str:
@@ -44,7 +44,7 @@ def refusal(*arguments: object) -> str:
 
 
 def test_8_bit_rgb_travels_as_bytes(folder: Make) -> None:
-    assert found(folder("a", 3), folder("b", 3)) == {"a": View(), "b": View()}
+    assert found(folder("a", 3), folder("b", 3)) == {"a": InputKind(), "b": InputKind()}
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
@@ -52,7 +52,7 @@ def test_anything_deeper_in_either_folder_travels_as_fractions(dtype: str, folde
     high = 1 if dtype == "float32" else np.iinfo(dtype).max
     low = np.iinfo(dtype).min if dtype == "int16" else 0
     views = found(folder("a", 3), stack("b", 3, dtype, low, high))
-    assert views["a"] == views["b"] == View(3, FRACTIONS)
+    assert views["a"] == views["b"] == InputKind(3, FRACTIONS)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_the_flag_of_a_data_set_is_named(folder: Make, tmp_path: Path) -> None:
         np.save(tmp_path / f"root/trainA/{channels}.npy", np.zeros((9, 9, channels), np.uint8))
     config = TrainConfig(data=str(tmp_path / "root"), holdout=0)
     with pytest.raises(UsageError, match="--data: "):
-        find_views(config, find_domains(config))
+        find_kinds(config, find_sets(config))
 
 
 def test_the_rules_of_full_are_all_the_same(folder: Make) -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.data.pairing import Key, RequestSampler, StepSampler, steps_per_epoch
-from cyclegan.data.sets import Domains, Pictures
+from cyclegan.data.pairing import RequestSampler, SampleKey, StepSampler, steps_per_epoch
+from cyclegan.data.sets import FileList, PictureSets
 
 
-def keys(length_a: int = 7, length_b: int = 4, *, start: int = 0, stop: int = 20, **options: int) -> list[list[Key]]:
+def keys(
+    length_a: int = 7, length_b: int = 4, *, start: int = 0, stop: int = 20, **options: int
+) -> list[list[SampleKey]]:
     settings = {"seed": 5, "batch_size": 1} | options
     return list(StepSampler(length_a, length_b, start=start, stop=stop, **settings))
 
@@ -69,8 +71,8 @@ def test_the_length_is_the_number_of_steps_left() -> None:
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 9), (2, 4), (9, 1), (20, 1)])
 def test_an_epoch_goes_through_the_larger_folder(batch_size: int, steps: int) -> None:
-    five, nine = (Pictures(Path(), ("x",) * count) for count in (5, 9))
-    assert steps_per_epoch(Domains(five, nine, five, five, ""), batch_size) == steps
+    five, nine = (FileList(Path(), ("x",) * count) for count in (5, 9))
+    assert steps_per_epoch(PictureSets(five, nine, five, five, ""), batch_size) == steps
 
 
 def test_the_order_is_the_one_of_old_runs() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.sets import HELD_OUT_AT_LEAST, Pictures, by_lot, find_domains, split
+from cyclegan.data.sets import HELD_OUT_AT_LEAST, FileList, find_sets, in_hash_order, split
 from cyclegan.errors import UsageError
 
 
@@ -15,19 +15,19 @@ def fill(folder: Path, count: int, prefix: str = "p") -> Path:
     return folder
 
 
-def some(count: int, prefix: str = "p") -> Pictures:
-    return Pictures(Path("root"), tuple(sorted(f"{prefix}{index:05}.png" for index in range(count))))
+def some(count: int, prefix: str = "p") -> FileList:
+    return FileList(Path("root"), tuple(sorted(f"{prefix}{index:05}.png" for index in range(count))))
 
 
 def refusal(**options: object) -> str:
     with pytest.raises(UsageError) as caught:
-        find_domains(TrainConfig(**options))
+        find_sets(TrainConfig(**options))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_share_of_each_folder_is_held_out_and_nothing_is_in_both(tmp_path: Path) -> None:
-    domains = find_domains(
+    domains = find_sets(
         TrainConfig(a=str(fill(tmp_path / "a", 60)), b=str(fill(tmp_path / "b", 300, "q")), holdout=0.1)
     )
     for train, test, count in ((domains.train_a, domains.test_a, 60), (domains.train_b, domains.test_b, 300)):
@@ -79,7 +79,7 @@ def test_a_holdout_of_zero_holds_nothing_out_and_a_large_one_leaves_something() 
 
 
 def test_one_picture_serves_as_both_with_a_warning(tmp_path: Path) -> None:
-    domains = find_domains(TrainConfig(a=str(fill(tmp_path / "a", 1)), b=str(fill(tmp_path / "b", 20))))
+    domains = find_sets(TrainConfig(a=str(fill(tmp_path / "a", 1)), b=str(fill(tmp_path / "b", 20))))
     assert domains.train_a == domains.test_a
     assert len(domains.train_a) == 1
     assert len(domains.warnings) == 1
@@ -89,7 +89,7 @@ def test_one_picture_serves_as_both_with_a_warning(tmp_path: Path) -> None:
 
 def test_test_folders_take_the_place_of_the_share(tmp_path: Path) -> None:
     a, b, test = (str(fill(tmp_path / name, count)) for name, count in (("a", 30), ("b", 30), ("t", 3)))
-    domains = find_domains(TrainConfig(a=a, b=b, test_a=test))
+    domains = find_sets(TrainConfig(a=a, b=b, test_a=test))
     assert (len(domains.train_a), len(domains.test_a)) == (30, 3)
     assert (len(domains.train_b), len(domains.test_b)) == (22, 8)
 
@@ -97,7 +97,7 @@ def test_test_folders_take_the_place_of_the_share(tmp_path: Path) -> None:
 def test_a_data_set_brings_its_four_folders(tmp_path: Path) -> None:
     for name, count in (("trainA", 30), ("trainB", 31), ("testA", 3)):
         fill(tmp_path / name, count)
-    domains = find_domains(TrainConfig(data=str(tmp_path)))
+    domains = find_sets(TrainConfig(data=str(tmp_path)))
     parts = (domains.train_a, domains.train_b, domains.test_a, domains.test_b)
     assert [len(part) for part in parts] == [30, 23, 3, 8]
     assert domains.test_a.root == tmp_path / "testA"
@@ -105,20 +105,20 @@ def test_a_data_set_brings_its_four_folders(tmp_path: Path) -> None:
 
 def test_the_fingerprint_sees_names_sizes_and_roles(tmp_path: Path) -> None:
     config = TrainConfig(a=str(fill(tmp_path / "a", 20)), b=str(fill(tmp_path / "b", 20)))
-    first = find_domains(config).fingerprint
-    assert find_domains(config).fingerprint == first
-    assert find_domains(replace(config, holdout=0)).fingerprint != first
+    first = find_sets(config).fingerprint
+    assert find_sets(config).fingerprint == first
+    assert find_sets(replace(config, holdout=0)).fingerprint != first
     (tmp_path / "a/p003.png").write_bytes(b"another size")
-    second = find_domains(config).fingerprint
+    second = find_sets(config).fingerprint
     (tmp_path / "a/p003.png").rename(tmp_path / "a/renamed.png")
-    assert len({first, second, find_domains(config).fingerprint}) == 3
+    assert len({first, second, find_sets(config).fingerprint}) == 3
 
 
 def test_the_order_by_lot_is_fixed_and_mixed() -> None:
-    order = by_lot(some(50))
+    order = in_hash_order(some(50))
     assert sorted(order) == list(range(50))
     assert order != list(range(50))
-    assert order == by_lot(some(50))
+    assert order == in_hash_order(some(50))
 
 
 def test_folders_that_are_not_given_are_named() -> None:

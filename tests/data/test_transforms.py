@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.kinds import View
-from cyclegan.data.transforms import Pipeline, build_transform, fit, mirror, prepared_size, to_planes
+from cyclegan.data.kinds import InputKind
+from cyclegan.data.transforms import UserPipeline, build_transform, fit, mirror, prepared_size, to_planes
 from cyclegan.errors import UsageError
 
 CONFIG = TrainConfig(load_size=20, crop_size=16)
@@ -58,7 +58,7 @@ def test_cutting_and_mirroring_is_that_of_albumentations_pixel_for_pixel(
     for seed in range(50):
         state = rng(seed)
         reference.set_random_state(state, random.Random(int(state.integers(2**63))))
-        assert np.array_equal(transform.vary(prepared, rng(seed)), reference(image=picture)["image"])
+        assert np.array_equal(transform.augment(prepared, rng(seed)), reference(image=picture)["image"])
 
 
 @pytest.mark.parametrize("shape", [(30, 40, 3), (5, 9, 3), (3, 4000, 3), (300, 20, 3)])
@@ -74,12 +74,12 @@ def test_a_pipeline_starts_from_the_picture_as_decoded_and_never_writes_to_it() 
             img[:] = 7
             return img[:16, :16].copy()
 
-    transform = Pipeline(A.Compose([Scribble(p=1.0)]), 16, "scribble.yaml")
+    transform = UserPipeline(A.Compose([Scribble(p=1.0)]), 16, "scribble.yaml")
     prepared = transform.prepare(PICTURE)
     assert np.array_equal(prepared, PICTURE)
     prepared = prepared.copy()
     prepared.flags.writeable = False  # as it comes from a cache
-    assert (transform.vary(prepared, rng()) == 7).all()
+    assert (transform.augment(prepared, rng()) == 7).all()
     assert np.array_equal(prepared, PICTURE)
 
 
@@ -293,7 +293,7 @@ def test_a_pipeline_is_given_and_gives_fractions_where_a_run_learns_from_them(tm
         tmp_path,
         "- RandomCrop: {height: 16, width: 16}\n- RandomBrightnessContrast: {p: 1.0}\n- VerticalFlip: {p: 0.5}",
     )
-    views = {"a": View(1, np.dtype(np.float32)), "b": View(5, np.dtype(np.float32))}
+    views = {"a": InputKind(1, np.dtype(np.float32)), "b": InputKind(5, np.dtype(np.float32))}
     transform = build_transform(config, views)
     for channels in (1, 5):
         result = transform(of_kind(30, 40, channels, np.float32), rng(2))
@@ -305,5 +305,5 @@ def test_a_pipeline_that_is_only_fit_for_rgb_is_refused_before_anything_starts(t
     config = with_pipeline(tmp_path, "- RandomCrop: {height: 16, width: 16}\n- HueSaturationValue: {p: 1.0}")
     build_transform(config)
     with pytest.raises(UsageError, match=r"fails on a picture of 57×20 pixels with 5 channels of uint8") as caught:
-        build_transform(config, {"a": View(), "b": View(5)})
+        build_transform(config, {"a": InputKind(), "b": InputKind(5)})
     assert "\n" not in str(caught.value)

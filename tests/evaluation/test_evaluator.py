@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from cyclegan.errors import UsageError
-from cyclegan.evaluation.evaluator import Bench
-from cyclegan.evaluation.image_set import Squares
-from cyclegan.evaluation.metrics.fid_kid import Moments, frechet
-from cyclegan.evaluation.metrics.paired import Answers
+from cyclegan.evaluation.evaluator import Evaluator
+from cyclegan.evaluation.image_set import ImageSet
+from cyclegan.evaluation.metrics.fid_kid import FeatureMoments, frechet
+from cyclegan.evaluation.metrics.paired import PairedMetrics
 from cyclegan.images import list_images
 from cyclegan.translation import Translator
 from tests.evaluation.examples import Engine, colours, data_set
@@ -20,17 +20,19 @@ WAYS = {"ab": Engine(torch.neg), "ba": Engine(torch.neg)}
 
 
 @pytest.fixture(scope="module")
-def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Squares]:
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ImageSet]:
     root = data_set(tmp_path_factory.mktemp("data"), train=12, test=6, side=32)
-    return {name: Squares(root / name, list_images(root / name), 32) for name in ("trainA", "trainB", "testA", "testB")}
+    return {
+        name: ImageSet(root / name, list_images(root / name), 32) for name in ("trainA", "trainB", "testA", "testB")
+    }
 
 
-def bench(sets: dict[str, Squares], **options: object) -> Bench:
+def bench(sets: dict[str, ImageSet], **options: object) -> Evaluator:
     held_out, training = {"a": sets["testA"], "b": sets["testB"]}, {"a": sets["trainA"], "b": sets["trainB"]}
-    return Bench(held_out, training, colours(), **options)  # type: ignore[arg-type]
+    return Evaluator(held_out, training, colours(), **options)  # type: ignore[arg-type]
 
 
-def test_generators_that_invert_come_back_whole_and_invert_the_light(sets: dict[str, Squares]) -> None:
+def test_generators_that_invert_come_back_whole_and_invert_the_light(sets: dict[str, ImageSet]) -> None:
     found = bench(sets).measure(WAYS)
     for way, domain in (("ab", "a"), ("ba", "b")):
         assert found[f"luminance_correlation_{way}"] == pytest.approx(-1)
@@ -41,7 +43,7 @@ def test_generators_that_invert_come_back_whole_and_invert_the_light(sets: dict[
     assert {name.rpartition("_")[2] for name in found} == {"ab", "ba", "a", "b"}
 
 
-def test_a_picture_comes_back_by_way_of_both_generators(sets: dict[str, Squares]) -> None:
+def test_a_picture_comes_back_by_way_of_both_generators(sets: dict[str, ImageSet]) -> None:
     found = bench(sets).measure({"ab": Engine(torch.neg), "ba": Engine(lambda x: x)})
     for domain in "ab":
         unit = torch.cat(list(sets[f"test{domain.upper()}"].batches())).float() / 127.5 - 1
@@ -52,7 +54,7 @@ def test_a_picture_comes_back_by_way_of_both_generators(sets: dict[str, Squares]
     assert found["identity_l1_b"] > 5
 
 
-def test_one_that_does_nothing_scores_what_doing_nothing_scores(sets: dict[str, Squares]) -> None:
+def test_one_that_does_nothing_scores_what_doing_nothing_scores(sets: dict[str, ImageSet]) -> None:
     found = bench(sets).measure({"ab": Engine(lambda x: x)}, ["ab"])
     for name in ("fid", "kid", "kid_std", "diversity"):
         assert found[f"{name}_ab"] == pytest.approx(found[f"{name}_source_ab"], rel=1e-6)
@@ -60,10 +62,10 @@ def test_one_that_does_nothing_scores_what_doing_nothing_scores(sets: dict[str, 
     assert found["identity_l1_b"] == 0
     assert not [name for name in found if name.startswith("cycle")]
     inputs, real = (colours().of_all(sets[name].batches()) for name in ("testA", "testB"))
-    assert found["fid_ab"] == pytest.approx(frechet(Moments.of(inputs), Moments.of(real)))
+    assert found["fid_ab"] == pytest.approx(frechet(FeatureMoments.of(inputs), FeatureMoments.of(real)))
 
 
-def test_one_that_copies_its_training_pictures_is_found_out(sets: dict[str, Squares]) -> None:
+def test_one_that_copies_its_training_pictures_is_found_out(sets: dict[str, ImageSet]) -> None:
     training = torch.cat(list(sets["trainB"].batches())).float() / 127.5 - 1
     taken = iter(range(1000))
 
@@ -76,18 +78,20 @@ def test_one_that_copies_its_training_pictures_is_found_out(sets: dict[str, Squa
     assert found["diversity_ab"] < found["diversity_real_ab"]
 
 
-def test_a_generator_that_makes_the_real_pictures_has_no_distance_and_perfect_answers(sets: dict[str, Squares]) -> None:
+def test_a_generator_that_makes_the_real_pictures_has_no_distance_and_perfect_answers(
+    sets: dict[str, ImageSet],
+) -> None:
     real = torch.cat(list(sets["testB"].batches())).float() / 127.5 - 1
     there = iter(range(1000))
     way = {"ab": Engine(lambda x: torch.stack([real[next(there) % len(real)] for _ in x]))}
-    truth = Squares(sets["testB"].root, sets["testB"].names, 32, whole=True)
-    found = bench(sets, truth={"ab": truth}, answers=Answers).measure(way, ["ab"])
+    truth = ImageSet(sets["testB"].root, sets["testB"].names, 32, whole=True)
+    found = bench(sets, truth={"ab": truth}, answers=PairedMetrics).measure(way, ["ab"])
     assert found["fid_ab"] == pytest.approx(0, abs=1e-9)
     assert found["kid_ab"] < 0  # unbiased: below what other real pictures have
     assert (found["ssim_ab"], found["l1_ab"], found["within_ab"]) == (pytest.approx(1), 0, 1)
 
 
-def test_the_same_bench_measures_again_and_again_with_the_same_result(sets: dict[str, Squares]) -> None:
+def test_the_same_bench_measures_again_and_again_with_the_same_result(sets: dict[str, ImageSet]) -> None:
     networks = generators()
     engines = {way: Translator(network.train(), device="cpu", precision="fp32") for way, network in networks.items()}
     on = bench(sets)
@@ -99,7 +103,7 @@ def test_the_same_bench_measures_again_and_again_with_the_same_result(sets: dict
     assert all(network.training for network in networks.values())  # lent by a trainer, and given back as it was
 
 
-def test_few_pictures_at_a_time_have_the_same_figures(sets: dict[str, Squares]) -> None:
+def test_few_pictures_at_a_time_have_the_same_figures(sets: dict[str, ImageSet]) -> None:
     counts: list[int] = []
 
     def counted(x: Tensor) -> Tensor:
@@ -115,6 +119,6 @@ def test_few_pictures_at_a_time_have_the_same_figures(sets: dict[str, Squares]) 
         assert alone[name] == pytest.approx(value, rel=0.2 if "noise" in name else 1e-5, abs=1e-4), name
 
 
-def test_other_channels_are_a_sentence(sets: dict[str, Squares]) -> None:
+def test_other_channels_are_a_sentence(sets: dict[str, ImageSet]) -> None:
     with pytest.raises(UsageError, match="channels"):
         bench(sets).measure({"ab": Engine(lambda x: x[:, :1])}, ["ab"])

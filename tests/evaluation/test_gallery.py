@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cyclegan.evaluation import gallery
-from cyclegan.evaluation.features.classifier import Judge
+from cyclegan.evaluation.features.classifier import DomainClassifier
 from cyclegan.evaluation.gallery import write_gallery
-from cyclegan.evaluation.image_set import Squares
+from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.images import list_images
 from tests.evaluation.examples import Engine, folder
 
@@ -29,20 +29,20 @@ class Brightness(nn.Module):
         return pictures.float().mean(dim=(1, 2, 3)) / 64 - 2
 
 
-def judge() -> Judge:
-    return Judge(Brightness(), 0.9, "0" * 64, {}, torch.device("cpu"))  # type: ignore[arg-type]
+def judge() -> DomainClassifier:
+    return DomainClassifier(Brightness(), 0.9, "0" * 64, {}, torch.device("cpu"))  # type: ignore[arg-type]
 
 
-def greys(path: Path, count: int, side: int = 16) -> Squares:
+def greys(path: Path, count: int, side: int = 16) -> ImageSet:
     """`count` pictures, the first black and the last white."""
     path.mkdir()
     for number in range(count):
         level = round(255 * number / (count - 1))
         Image.fromarray(np.full((side, side, 3), level, np.uint8)).save(path / f"{number:03d}.png")
-    return Squares(path, list_images(path), side)
+    return ImageSet(path, list_images(path), side)
 
 
-def held_out(tmp_path: Path, count: int) -> dict[str, Squares]:
+def held_out(tmp_path: Path, count: int) -> dict[str, ImageSet]:
     return {domain: greys(tmp_path / domain, count) for domain in "ab"}
 
 
@@ -70,7 +70,7 @@ def test_it_keeps_the_best_the_worst_and_some_between_in_the_order_of_the_judge(
 
 def test_the_files_are_the_input_its_translation_and_the_way_back(tmp_path: Path) -> None:
     root = folder(tmp_path / "a", "a", 3, side=32)
-    squares = {"a": Squares(root, list_images(root), 32), "b": Squares(root, list_images(root), 32)}
+    squares = {"a": ImageSet(root, list_images(root), 32), "b": ImageSet(root, list_images(root), 32)}
     engines = {"ab": Engine(torch.neg), "ba": Engine(lambda x: 0.5 * x)}
     about = written(write_gallery(tmp_path / "g", squares, engines, None, step=1, which="last"))
     for entry in about["ab"]:
@@ -85,18 +85,18 @@ def test_the_files_are_the_input_its_translation_and_the_way_back(tmp_path: Path
 def test_the_verdict_of_a_picture_agrees_with_the_probability(tmp_path: Path) -> None:
     squares = held_out(tmp_path, 20)
     about = written(write_gallery(tmp_path / "g", squares, {"ab": Engine(lambda x: x)}, judge_like(), step=1, which=""))
-    verdicts = torch.cat([judge_like().taken_for_b(batch) for batch in squares["a"].batches()])
+    verdicts = torch.cat([judge_like().is_domain(batch) for batch in squares["a"].batches()])
     told = {entry["name"]: entry["judge"] > 0.5 for entry in about["ab"]}
     assert told == dict(zip(squares["a"].names, verdicts.tolist(), strict=True))
     assert set(told.values()) == {True, False}
 
 
-def judge_like() -> Judge:
+def judge_like() -> DomainClassifier:
     class Network(Brightness):
         def verdict(self, pictures: Tensor) -> Tensor:
             return self(pictures) + self(pictures.flip(3)) > 0
 
-    return Judge(Network(), 0.9, "0" * 64, {}, torch.device("cpu"))  # type: ignore[arg-type]
+    return DomainClassifier(Network(), 0.9, "0" * 64, {}, torch.device("cpu"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("count", "best", "between", "worst"), [(2, 1, 0, 1), (5, 3, 0, 2), (17, 8, 1, 8)])
@@ -111,7 +111,7 @@ def test_all_are_kept_where_there_are_few_and_none_twice(
 
 def test_one_picture_will_do(tmp_path: Path) -> None:
     root = folder(tmp_path / "a", "a", 1, side=16)
-    squares = {domain: Squares(root, list_images(root), 16) for domain in "ab"}
+    squares = {domain: ImageSet(root, list_images(root), 16) for domain in "ab"}
     for by in (None, judge()):
         about = written(write_gallery(tmp_path / "g", squares, BOTH, by, step=1, which="last"))
         assert len(about["ab"]) == len(about["ba"]) == 1
@@ -157,7 +157,7 @@ def test_names_belong_to_their_pictures_where_some_cannot_be_read(tmp_path: Path
     root = squares["a"].root
     (root / "000.png").write_bytes(b"no picture")
     for by in (None, judge()):
-        fresh = squares | {"a": Squares(root, list_images(root), 16)}
+        fresh = squares | {"a": ImageSet(root, list_images(root), 16)}
         about = written(write_gallery(tmp_path / "g", fresh, BOTH, by, step=1, which="last"))
         assert about["count"]["ab"] == 29
         for entry in about["ab"]:

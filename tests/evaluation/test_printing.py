@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyclegan.evaluation.printing import in_short, side_by_side, sure, verdict, way
+from cyclegan.evaluation.printing import classifier_note, side_by_side, summary_line, verdict, way
 
 
 def test_the_verdict_is_a_sentence_with_its_two_comparisons() -> None:
@@ -18,12 +18,12 @@ def test_the_verdict_is_a_sentence_with_its_two_comparisons() -> None:
 
 def test_a_judge_that_is_hardly_better_than_a_coin_is_said_to_be() -> None:
     good = {"judge": {"accuracy": 0.951, "marked_with": [85, 106]}}
-    assert sure(good, 0.75) == "the judge tells 95.1 % of 85 + 106 other real pictures rightly"
+    assert classifier_note(good, 0.75) == "the judge tells 95.1 % of 85 + 106 other real pictures rightly"
     poor = {"judge": {"accuracy": 0.749, "marked_with": [2, 2]}}
-    said = sure(poor, 0.75)
+    said = classifier_note(poor, 0.75)
     assert said is not None
     assert said.endswith("; below 75 % it cannot tell the two domains apart, and its verdict means little")
-    assert sure({}, 0.75) is None
+    assert classifier_note({}, 0.75) is None
 
 
 def test_a_table_shows_only_what_there_is() -> None:
@@ -41,10 +41,10 @@ NAMES = {"a": "horses", "b": "zebras"}
 def test_a_line_says_what_the_judge_says_of_each_direction() -> None:
     figures = {f"judge{part}_{way}": 0.5 for part in ("", "_real", "_source") for way in ("ab", "ba")}
     figures |= {"judge_ab": 0.834, "judge_real_ab": 0.97, "judge_source_ab": 0.0}
-    assert in_short(figures, NAMES, ("ab", "ba")) == (
+    assert summary_line(figures, NAMES, ("ab", "ba")) == (
         "83 % taken for zebras (real: 97 %, untranslated: 0 %), 50 % for horses (real: 50 %, untranslated: 50 %)"
     )
-    assert in_short(figures, NAMES, ("ba",)).startswith("50 % taken for horses (")
+    assert summary_line(figures, NAMES, ("ba",)).startswith("50 % taken for horses (")
 
 
 def test_last_and_best_stand_side_by_side_with_the_better_marked() -> None:

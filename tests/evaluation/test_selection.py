@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.evaluation.evaluator import Bench
-from cyclegan.evaluation.image_set import Squares
-from cyclegan.evaluation.selection import FILE, STEMS, parse_criteria, read_best, write_best
+from cyclegan.evaluation.evaluator import Evaluator
+from cyclegan.evaluation.image_set import ImageSet
+from cyclegan.evaluation.selection import FILE, SELECTABLE, parse_criteria, read_best, write_best
 from cyclegan.images import list_images
 from tests.evaluation.examples import Engine, colours, data_set
 
@@ -34,7 +34,7 @@ def test_of_generators_in_one_direction_it_is_that_one() -> None:
             parse_criteria(name, ("ab",))
 
 
-@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("stem", SELECTABLE)
 def test_better_is_lower_for_distances_and_errors_and_higher_for_shares_and_likeness(stem: str) -> None:
     (criterion,) = parse_criteria(stem, BOTH)
     high = stem in ("judge", "cycle_ssim")
@@ -55,12 +55,14 @@ def test_what_is_no_number_is_never_better() -> None:
 
 def test_every_criterion_is_a_figure_of_the_bench(tmp_path: Path) -> None:
     root = data_set(tmp_path, train=2, test=3, side=32)
-    sets = {name: Squares(root / name, list_images(root / name), 32) for name in ("trainA", "trainB", "testA", "testB")}
-    bench = Bench({"a": sets["testA"], "b": sets["testB"]}, {"a": sets["trainA"], "b": sets["trainB"]}, colours())
+    sets = {
+        name: ImageSet(root / name, list_images(root / name), 32) for name in ("trainA", "trainB", "testA", "testB")
+    }
+    bench = Evaluator({"a": sets["testA"], "b": sets["testB"]}, {"a": sets["trainA"], "b": sets["trainB"]}, colours())
     same = Engine(lambda x: x)
     for engines in ({"ab": same, "ba": same}, {"ab": same}, {"ba": same}):
         found = bench.measure(engines, tuple(engines)) | {f"judge_{way}": 0.5 for way in engines}
-        for stem, about in STEMS.items():
+        for stem, about in SELECTABLE.items():
             assert {name for name in found if name.rpartition("_")[0] == stem} == {
                 f"{stem}_{ending}" for ending in about.endings(tuple(engines))
             }

@@ -45,7 +45,7 @@ from cyclegan.report.run_record import read_record
 from cyclegan.system.files import file_sha256
 from cyclegan.training import train
 from cyclegan.training.storage.checkpoint import read_state
-from cyclegan.training.storage.run_directory import kept_record, stored_config
+from cyclegan.training.storage.run_directory import read_config, read_data_record
 from cyclegan.translation import Translator
 from cyclegan.translation.job.archive import members
 from tests.fuzz.mutations import DEEP, bytes_like, dumped, edit, edited
@@ -364,7 +364,7 @@ def _use_record(name: str, data: bytes, folder: Path) -> None:
     record.series.clear()  # drawing takes a second; that of numbers is tested elsewhere
     write_page(folder / "report.html", render("report.html", **_context(record)))
     compare([folder / "one", folder / "other"]).as_json()
-    for read in (read_best, stored_config, kept_record):
+    for read in (read_best, read_config, read_data_record):
         try:
             read(folder / "one")
         except CycleganError as error:

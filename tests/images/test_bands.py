@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cyclegan.errors import CycleganError
-from cyclegan.images import Details, bands, decode_picture, encode_picture, open_writer, read_picture
+from cyclegan.images import ImageMetadata, bands, decode_picture, encode_picture, open_writer, read_picture
 from tests.images.kinds import HEIGHT, KINDS, RGB, WIDTH, Kind, blocks
 
 HELD = (".png", ".tif", ".npy", ".ppm", ".jpg", ".webp", ".jp2", ".bmp", ".avif")
@@ -67,7 +67,7 @@ def test_exif_xmp_resolution_and_profile_stand_in_a_file_written_in_bands(tmp_pa
 
 
 def left_by_an_error(path: Path, suffix: str) -> None:
-    with open_writer(path, suffix, 100, 8, 3, np.dtype(np.uint8), False, Details()) as writer:
+    with open_writer(path, suffix, 100, 8, 3, np.dtype(np.uint8), False, ImageMetadata()) as writer:
         writer.write(np.zeros((60, 8, 3), np.uint8))
         raise KeyError
 
@@ -85,7 +85,7 @@ def test_rows_that_are_missing_or_too_many_are_a_programmers_mistake(tmp_path: P
     for rows in (9, 11):
         with (
             pytest.raises(AssertionError, match="rows"),
-            open_writer(tmp_path / "made", ".png", 10, 8, 3, np.dtype(np.uint8), False, Details()) as writer,
+            open_writer(tmp_path / "made", ".png", 10, 8, 3, np.dtype(np.uint8), False, ImageMetadata()) as writer,
         ):
             writer.write(np.zeros((rows, 8, 3), np.uint8))
 
@@ -94,7 +94,7 @@ def test_what_a_format_cannot_hold_is_said_before_anything_is_written(tmp_path: 
     cases = [(".png", 5, "uint8"), (".jpg", 3, "float32"), (".ppm", 4, "uint16"), (".tif", 1, "bool")]
     for suffix, channels, dtype in cases:
         with pytest.raises(CycleganError, match=r"\.npy"):
-            open_writer(tmp_path / "made", suffix, 8, 8, channels, np.dtype(dtype), False, Details())
+            open_writer(tmp_path / "made", suffix, 8, 8, channels, np.dtype(dtype), False, ImageMetadata())
     assert not list(tmp_path.iterdir())
 
 
@@ -110,7 +110,7 @@ def test_a_full_disk_is_an_error_and_not_a_wait(tmp_path: Path, monkeypatch: pyt
 
 
 def in_forty_bands(path: Path) -> None:
-    details = Details("TIFF", container={"tile": (16, 16)})
+    details = ImageMetadata("TIFF", container={"tile": (16, 16)})
     with open_writer(path, ".tif", 640, 8, 3, np.dtype(np.uint8), False, details) as writer:
         for _ in range(40):
             writer.write(np.zeros((16, 8, 3), np.uint8))
@@ -119,6 +119,6 @@ def in_forty_bands(path: Path) -> None:
 def test_without_pyvips_the_whole_is_made_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bands, "installed", lambda module: False)
     array = blocks("uint8", 3, 12)
-    with open_writer(tmp_path / "made", ".jpg", HEIGHT, WIDTH, 3, np.dtype(np.uint8), False, Details()) as writer:
+    with open_writer(tmp_path / "made", ".jpg", HEIGHT, WIDTH, 3, np.dtype(np.uint8), False, ImageMetadata()) as writer:
         writer.write(array)
     assert np.abs(read_picture(tmp_path / "made").pixels.astype(int) - array).max() < 16

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan.images import UnreadableImage, decode_image, printable, read_image, rgb_array, stored_size
+from cyclegan.images import UnreadableImage, decode_image, escaped, read_image, rgb_array, stored_size
 
 # Twelve flat blocks, so that neither JPEG nor chroma subsampling can confuse one with another.
 BLOCKS = np.random.default_rng(3).integers(0, 256, (3, 4, 3), dtype=np.uint8)
@@ -178,7 +178,7 @@ def test_the_error_survives_pickling_and_has_a_printable_name() -> None:
     error = pickle.loads(pickle.dumps(UnreadableImage("a\udcffb\n.jpg", "why")))
     assert str(error) == "cannot read a\\udcffb\\n.jpg: why"
     assert error.reason == "why"
-    assert printable("Zebra №1 – ä.jpg") == "Zebra №1 – ä.jpg"
+    assert escaped("Zebra №1 – ä.jpg") == "Zebra №1 – ä.jpg"
 
 
 def test_pillow_pictures_of_unusual_modes_are_converted() -> None:

@@ -101,7 +101,7 @@ def test_an_unknown_policy_is_a_sentence():
 
 def test_real_and_fake_are_both_seen_changed_and_in_one_call_where_that_is_the_same():
     network = Watching()
-    network.independent = True
+    network.per_sample = True
     loss = build_adversarial("lsgan")
     real = pictures(2)
     loss.discriminator(Augmented(network, (cutout,)), real, -real)

@@ -96,7 +96,7 @@ def test_padding_mirrors_where_it_can_and_repeats_the_edge_where_it_cannot() -> 
 
 def test_a_generator_crops_exactly_what_it_padded() -> None:
     class Echo(Generator):
-        def paint(self, x: Tensor) -> Tensor:
+        def forward_padded(self, x: Tensor) -> Tensor:
             assert x.shape[-1] % 4 == 0
             assert x.shape[-2] >= 8
             return x
@@ -107,7 +107,7 @@ def test_a_generator_crops_exactly_what_it_padded() -> None:
 
 def test_the_result_of_a_generator_keeps_fine_grey_levels_under_autocast() -> None:
     class Half(Generator):
-        def paint(self, x: Tensor) -> Tensor:
+        def forward_padded(self, x: Tensor) -> Tensor:
             return x.bfloat16()
 
     with torch.autocast("cpu", torch.bfloat16):

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cyclegan.networks import arrange, build_generator
-from cyclegan.networks.kernels import kernels
+from cyclegan.networks import build_generator, place_networks
+from cyclegan.networks.kernels import load_kernels
 from cyclegan.networks.layers import Generator, InstanceNorm
-from cyclegan.networks.shared_statistics import SharedStatistics, Sums, Window
+from cyclegan.networks.shared_statistics import NormWindow, SharedStatistics, Sums
 
 CPU = torch.device("cpu")
-needs_kernels = pytest.mark.skipif(kernels() is None, reason="needs a C compiler")
+needs_kernels = pytest.mark.skipif(load_kernels() is None, reason="needs a C compiler")
 
 
 def generator(name: str = "resnet_6blocks", **settings: object) -> Generator:
@@ -31,9 +31,9 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
-def pooled(shared: SharedStatistics, x: Tensor, windows: list[Window] | None = None) -> Tensor:
+def pooled(shared: SharedStatistics, x: Tensor, windows: list[NormWindow] | None = None) -> Tensor:
     height, width = x.shape[-2:]
-    with shared.pooling((height, width), windows or [Window(0, 0, height, width)] * len(x)):
+    with shared.pooling((height, width), windows or [NormWindow(0, 0, height, width)] * len(x)):
         made: Tensor = shared.network(x)
     return made
 
@@ -52,7 +52,7 @@ def test_parts_whose_windows_cover_the_picture_have_the_statistics_of_the_whole(
     network, x = generator(), picture(216, 24)
     shared = SharedStatistics(network)
     parts = torch.cat([x[:, :, :192], x[:, :, 24:]])
-    pooled(shared, parts, [Window(0, 0, 108, 24), Window(84, 0, 192, 24)])
+    pooled(shared, parts, [NormWindow(0, 0, 108, 24), NormWindow(84, 0, 192, 24)])
     torch.testing.assert_close(shared.network(x), network(x), rtol=0, atol=1e-4)
 
 
@@ -61,7 +61,7 @@ def test_a_window_keeps_out_what_lies_beside_it() -> None:
     one, other = SharedStatistics(network), SharedStatistics(network)
     y = x.clone()
     y[:, :, 48:] = 1
-    window = [Window(0, 0, 32, 32)]
+    window = [NormWindow(0, 0, 32, 32)]
     pooled(one, x, window)
     pooled(other, y, window)
     first = next(iter(one.norms)), next(iter(other.norms))
@@ -89,7 +89,7 @@ def test_corrections_lead_from_the_statistics_of_a_part_to_those_of_the_whole() 
     before = (shared.network(x) - whole).abs().max()
     distances = []
     for _ in range(8):
-        with shared.collecting((96, 96), [Window(0, 0, 96, 96)]):
+        with shared.collecting((96, 96), [NormWindow(0, 0, 96, 96)]):
             shared.network(x)
         distances.append(shared.correct())
         pooled(shared, pieces)
@@ -104,10 +104,10 @@ def test_the_kernels_agree_with_the_layers(upsampling: str) -> None:
     plain = build_generator("resnet_6blocks", channels=8, init="kaiming", upsampling=upsampling).eval()
     fast = build_generator("resnet_6blocks", channels=8, init="kaiming", upsampling=upsampling).eval()
     fast.load_state_dict(plain.state_dict())
-    arrange(fast, CPU, exact=False)
+    place_networks(fast, CPU, exact=False)
     slow_one, fast_one = SharedStatistics(plain), SharedStatistics(fast)
     x = picture(32, 40, 2).float()
-    windows = [Window(0, 0, 24, 40), Window(8, 8, 32, 40)]
+    windows = [NormWindow(0, 0, 24, 40), NormWindow(8, 8, 32, 40)]
     torch.testing.assert_close(pooled(fast_one, x, windows), pooled(slow_one, x, windows), rtol=0, atol=1e-3)
     for mine, true in zip(fast_one.norms, slow_one.norms, strict=True):
         assert mine.variance is not None
@@ -122,7 +122,7 @@ def test_the_generator_itself_is_left_as_it_is_in_an_error_too() -> None:
     shared = SharedStatistics(network)
     with (
         pytest.raises(RuntimeError, match="channels"),
-        shared.pooling((64, 48), [Window(0, 0, 64, 48)]),
+        shared.pooling((64, 48), [NormWindow(0, 0, 64, 48)]),
     ):
         shared.network(x[:, :2])
     pooled(shared, x)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan.errors import UsageError
-from cyclegan.report.run_record import ALARMS, Alarm, read_record
+from cyclegan.report.run_record import ALARMS, RaisedAlarm, read_record
 from cyclegan.report.tables import columns
 from tests.report.examples import begun, finished, journal, row
 
@@ -19,7 +19,7 @@ def test_a_whole_run_is_read_wholly(tmp_path: Path) -> None:
     assert record.domains == {"a": "horses", "b": "zebras"}
     assert (record.step, record.status["status"]) == (100, "done")
     assert record.grids["a2b"] == {step: f"samples/a2b-{step:08d}.png" for step in (0, 50, 100)}
-    assert record.alarms == [Alarm(70, "nothing-changes", "The generators copy their input.", 0.99)]
+    assert record.alarms == [RaisedAlarm(70, "nothing-changes", "The generators copy their input.", 0.99)]
     assert record.series["loss/cycle_a"].points()[1] == pytest.approx([3 - step / 50 for step in range(10, 101, 10)])
     assert record.newest["evaluation/kid_ab"] == (100, pytest.approx(1 / 101))
 

@@ -18,7 +18,7 @@ from PIL import Image
 from cyclegan.system.files import locked
 from cyclegan.tracking import Tracker
 from cyclegan.tracking.wandb_launcher import sync_command, upload_command
-from cyclegan.tracking.wandb_process import Handed
+from cyclegan.tracking.wandb_process import UploadCount
 from tests.fake_wandb import KEY, Service
 from tests.tracking.sessions import ID, shell, track, use
 
@@ -198,13 +198,13 @@ def test_the_end_of_a_trainer_does_not_wait_for_a_service_that_hangs(run: Path, 
 
 
 def test_a_session_killed_before_its_first_row_has_handed_over_nothing(tmp_path: Path) -> None:
-    Handed(tmp_path / "handed.json").close()
-    handed = Handed(tmp_path / "handed.json")
+    UploadCount(tmp_path / "handed.json").close()
+    handed = UploadCount(tmp_path / "handed.json")
     assert (handed.rows, handed.certain) == (0, True)
     handed.save(12345, certain=False)
     handed.save(7, certain=True)  # shorter than what it replaces
     handed.close()
-    again = Handed(tmp_path / "handed.json")
+    again = UploadCount(tmp_path / "handed.json")
     assert (again.rows, again.certain) == (7, True)
     again.close()
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cyclegan.config import TrainConfig
-from cyclegan.evaluation.features.classifier import Judge
-from cyclegan.evaluation.features.classifier_training import JudgeNetwork
+from cyclegan.evaluation.features.classifier import DomainClassifier
+from cyclegan.evaluation.features.classifier_training import ClassifierNetwork
 from cyclegan.training.evaluation import periodic
 from tests.evaluation.examples import data_set
 
@@ -47,13 +47,13 @@ def tiny(folder: Callable[..., Path]) -> Callable[..., TrainConfig]:
 
 
 @pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch) -> Judge:
+def judge(monkeypatch: pytest.MonkeyPatch) -> DomainClassifier:
     """A judge that is not taught: its features are those of random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = JudgeNetwork().eval().requires_grad_(False)
-    planted = Judge(network, 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"))
-    monkeypatch.setattr(periodic, "find_judge", lambda a, b, **options: planted)
+        network = ClassifierNetwork().eval().requires_grad_(False)
+    planted = DomainClassifier(network, 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"))
+    monkeypatch.setattr(periodic, "find_classifier", lambda a, b, **options: planted)
     return planted
 
 
@@ -64,7 +64,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small(tiny: Callable[..., TrainConfig], pictures: Path, judge: Judge) -> Callable[..., TrainConfig]:
+def small(tiny: Callable[..., TrainConfig], pictures: Path, judge: DomainClassifier) -> Callable[..., TrainConfig]:
     """`small(steps=4, …)` is a config that evaluates every two steps, on 3 held-out pictures of each domain."""
 
     def make(**changes: object) -> TrainConfig:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cyclegan.config import TrainConfig
-from cyclegan.training.evaluation.periodic import Evaluation
+from cyclegan.training.evaluation.periodic import PeriodicEvaluation
 
 Make = Callable[..., TrainConfig]
 
@@ -36,15 +36,15 @@ def best(run: Path) -> dict[str, Any]:
 def planted(monkeypatch: pytest.MonkeyPatch, figures: dict[int, float]) -> None:
     """Let the only figure, `kid_ab` and `kid_ba` alike, be as planned at each step."""
     steps: list[int] = []
-    look, measure = Evaluation.look, Evaluation._measure
+    look, measure = PeriodicEvaluation.look, PeriodicEvaluation._measure
 
-    def noted(self: Evaluation, step: int, *arguments: Any) -> float:
+    def noted(self: PeriodicEvaluation, step: int, *arguments: Any) -> float:
         steps.append(step)
         return look(self, step, *arguments)
 
-    def made(self: Evaluation, *arguments: Any) -> dict[str, float]:
+    def made(self: PeriodicEvaluation, *arguments: Any) -> dict[str, float]:
         value = figures[steps[-1]]
         return measure(self, *arguments) | {"kid_ab": value, "kid_ba": value}
 
-    monkeypatch.setattr(Evaluation, "look", noted)
-    monkeypatch.setattr(Evaluation, "_measure", made)
+    monkeypatch.setattr(PeriodicEvaluation, "look", noted)
+    monkeypatch.setattr(PeriodicEvaluation, "_measure", made)

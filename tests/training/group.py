@@ -18,7 +18,7 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.training.alarms.monitor import Restart
 from cyclegan.training.distributed.process_group import open_ranks
 from cyclegan.training.distributed.ranks import Ranks
-from cyclegan.training.distributed.sync_batchnorm import share_norms
+from cyclegan.training.distributed.sync_batchnorm import convert_sync_batchnorm
 
 
 def _raise(error: CycleganError) -> None:
@@ -30,7 +30,7 @@ def caught(ask: Any, do: Any) -> list[Any]:
     try:
         ask(do)
     except CycleganError as error:
-        return [type(error).__name__, str(error), getattr(error, "step", None), error.said, error.exit_code]
+        return [type(error).__name__, str(error), getattr(error, "step", None), error.already_reported, error.exit_code]
     return []
 
 
@@ -52,7 +52,7 @@ def shared_out(ranks: Ranks) -> list[Any]:
         given.append(len(batch))
         return 2 * batch
 
-    return [ranks.share_out(double, torch.arange(15.0).view(5, 3)).flatten().tolist(), given]
+    return [ranks.map_sharded(double, torch.arange(15.0).view(5, 3)).flatten().tolist(), given]
 
 
 def normalised(ranks: Ranks, penalty: bool) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def normalised(ranks: Ranks, penalty: bool) -> dict[str, Any]:
     whole = torch.randn(4, 3, 5, 5, dtype=torch.float64) * 2 + 100
     layer = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Tanh()).double()
     single = ranks.world == 1
-    share_norms(layer, ranks)
+    convert_sync_batchnorm(layer, ranks)
     mine = whole if single else whole[2 * ranks.rank : 2 * ranks.rank + 2]
     mine.requires_grad_()
     made = layer(mine)
@@ -96,20 +96,20 @@ def main(out: Path) -> None:
                 continue
             log.warning("of all")
             logging.getLogger("cyclegan.data").warning("of rank %d", ranks.rank)
-            asked = [ranks.most_so_far(number) for number in (0, 15 * ranks.rank, 0, 0)]
+            asked = [ranks.delayed_max(number) for number in (0, 15 * ranks.rank, 0, 0)]
             found["asked"] = asked
-            found["first"] = ranks.first(lambda: {"rank": ranks.rank, "tensor": torch.ones(2).tolist()})
-            found["every"] = ranks.every(ranks.rank)
+            found["first"] = ranks.on_rank_zero(lambda: {"rank": ranks.rank, "tensor": torch.ones(2).tolist()})
+            found["every"] = ranks.all_gather(ranks.rank)
             found["gathered"] = ranks.gather(ranks.rank)
             found["mean"] = ranks.mean({"a": float(ranks.rank), "b": 5.0})
-            found["most"] = ranks.most(ranks.rank + 0.5)
-            found["first error"] = caught(ranks.first, lambda: _raise(Restart("checkerboard", 300, "x")))
+            found["most"] = ranks.all_reduce_max(ranks.rank + 0.5)
+            found["first error"] = caught(ranks.on_rank_zero, lambda: _raise(Restart("checkerboard", 300, "x")))
             found["error of one"] = caught(
-                ranks.together, lambda: _raise(UsageError("only here")) if ranks.rank == 1 else None
+                ranks.raise_on_all, lambda: _raise(UsageError("only here")) if ranks.rank == 1 else None
             )
-            found["error of both"] = caught(ranks.together, lambda: _raise(UsageError(f"in {ranks.rank}")))
+            found["error of both"] = caught(ranks.raise_on_all, lambda: _raise(UsageError(f"in {ranks.rank}")))
             found["shared out"] = shared_out(ranks)
-            found["one shared out"] = ranks.share_out(lambda batch: 2 * batch, torch.ones(1, 3)).tolist()
+            found["one shared out"] = ranks.map_sharded(lambda batch: 2 * batch, torch.ones(1, 3)).tolist()
             # As with GPUs, whose group takes no tensors of the processor
             ranks.data = torch.distributed.new_group(backend="cuda:gloo")
             found["shared out of the processor"] = shared_out(ranks)
@@ -118,7 +118,7 @@ def main(out: Path) -> None:
             layer = nn.BatchNorm2d(3)
             nn.init.normal_(layer.weight)
             layer.num_batches_tracked.fill_(ranks.rank + 7)
-            ranks.spread(layer)
+            ranks.broadcast(layer)
             found["spread"] = [layer.weight.tolist(), int(layer.num_batches_tracked)]
             for penalty in (False, True):
                 found[f"normalised {penalty}"] = normalised(ranks, penalty)

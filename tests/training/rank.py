@@ -20,21 +20,21 @@ import torch
 from torch import Tensor
 
 from cyclegan.config import TrainConfig
-from cyclegan.evaluation.features.classifier import Judge
-from cyclegan.evaluation.features.classifier_training import JudgeNetwork
+from cyclegan.evaluation.features.classifier import DomainClassifier
+from cyclegan.evaluation.features.classifier_training import ClassifierNetwork
 from cyclegan.training import loop, train
 from cyclegan.training.alarms import probe
 from cyclegan.training.evaluation import periodic
-from cyclegan.training.loop_io.device_loader import Batches
+from cyclegan.training.loop_io.device_loader import DeviceLoader
 
 
 def main(plan: Path) -> None:
     """Play the whole plan."""
     torch.set_num_threads(1)
-    judge = Judge(_network(), 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"))
+    judge = DomainClassifier(_network(), 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"))
     periodic.find_judge = lambda a, b, **options: judge  # type: ignore[attr-defined]
-    scaled = Batches._scaled
-    Batches._scaled = lambda self, pictures: scaled(self, pictures).to(torch.get_default_dtype())  # type: ignore[method-assign]
+    scaled = DeviceLoader._scaled
+    DeviceLoader._scaled = lambda self, pictures: scaled(self, pictures).to(torch.get_default_dtype())  # type: ignore[method-assign]
     built: list[Any] = []
 
     class Players(loop.Players):
@@ -58,10 +58,10 @@ def main(plan: Path) -> None:
         (run / f"weights-{os.environ.get('RANK', '0')}").write_text(hashlib.sha256(weights).hexdigest())
 
 
-def _network() -> JudgeNetwork:
+def _network() -> ClassifierNetwork:
     """A judge that is not taught: its features are those of random weights."""
     torch.manual_seed(0)
-    return JudgeNetwork().eval().requires_grad_(False)
+    return ClassifierNetwork().eval().requires_grad_(False)
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -17,9 +17,9 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.methods import Images, Losses
 from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.training import batch_size, train
-from cyclegan.training.batch_size import OnProcessor, largest, naming_memory, with_batch_size
-from cyclegan.training.distributed.ranks import OneRank
-from cyclegan.training.setup import Plan, make_plan
+from cyclegan.training.batch_size import CpuProbe, explain_out_of_memory, largest, with_batch_size
+from cyclegan.training.distributed.ranks import SingleProcess
+from cyclegan.training.setup import ResolvedRun, prepare_run
 
 CPU = torch.device("cpu")
 Tiny = Callable[..., TrainConfig]
@@ -68,8 +68,8 @@ def budget(monkeypatch: pytest.MonkeyPatch) -> Budget:
     return found
 
 
-def plan_of(config: TrainConfig, run: Path) -> Plan:
-    return make_plan(config, run, None, OneRank())
+def plan_of(config: TrainConfig, run: Path) -> ResolvedRun:
+    return prepare_run(config, run, None, SingleProcess())
 
 
 def test_the_number_that_was_found_is_what_the_run_holds_from_then_on(
@@ -100,7 +100,7 @@ def test_a_real_attempt_draws_nothing_from_the_random_numbers_of_the_run(tmp_pat
     plan = plan_of(tiny(batch_size="auto", steps=1), tmp_path / "run")
     weights = [parameter.clone() for parameter in plan.method.parameters()]
     before = torch.get_rng_state()
-    found = with_batch_size(plan, OneRank())
+    found = with_batch_size(plan, SingleProcess())
     assert torch.equal(torch.get_rng_state(), before)
     assert found.config.batch_size == 5  # all of the larger folder: they are tiny
     assert found.config.steps == 1
@@ -113,14 +113,14 @@ def test_parts_are_what_has_to_fit_and_the_batch_is_a_multiple_of_them(
 ) -> None:
     budget.bytes = 25
     plan = plan_of(tiny(batch_size="auto", accumulate=2), tmp_path / "run")
-    assert with_batch_size(plan, OneRank()).config.batch_size == 4
+    assert with_batch_size(plan, SingleProcess()).config.batch_size == 4
     budget.bytes = 1000
-    assert with_batch_size(plan, OneRank()).config.batch_size == 4  # the larger folder has 5 pictures
+    assert with_batch_size(plan, SingleProcess()).config.batch_size == 4  # the larger folder has 5 pictures
 
 
 def test_a_number_that_is_given_is_not_questioned(tmp_path: Path, tiny: Tiny, budget: Budget) -> None:
     plan = plan_of(tiny(batch_size=8), tmp_path / "run")
-    assert with_batch_size(plan, OneRank()) is plan
+    assert with_batch_size(plan, SingleProcess()) is plan
     assert budget.asked == []
 
 
@@ -144,10 +144,10 @@ def test_where_memory_cannot_be_measured_a_number_is_asked_for(
 def test_what_a_processor_is_reckoned_to_need_is_what_it_needs(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny(batch_size="auto", load_size=128, crop_size=128, channels=4, steps=1, ema_decay=0.0)
     plan = plan_of(config, tmp_path / "run")
-    reckoned = OnProcessor(plan, 1).need(6)
+    reckoned = CpuProbe(plan, 1).need(6)
     assert reckoned is not None
     before = batch_size.resident()
-    batch_size.forget_peak()
+    batch_size.reset_peak_memory()
     assert batch_size.try_steps(plan, 6, count=1)
     measured = batch_size.resident("VmHWM") - before
     assert 0.7 < reckoned / measured < 1.5, (reckoned, measured)
@@ -180,7 +180,7 @@ def run_out(words: str = "") -> None:
 def test_out_of_memory_is_a_sentence_with_what_it_needs_and_what_to_lower(words: str, needed: int, tiny: Tiny) -> None:
     with (
         pytest.raises(CycleganError) as caught,
-        naming_memory(tiny(batch_size=8, accumulate=2), CPU, lambda: 7),
+        explain_out_of_memory(tiny(batch_size=8, accumulate=2), CPU, lambda: 7),
     ):
         run_out(words)
     sentence = str(caught.value)
@@ -195,7 +195,7 @@ def test_out_of_memory_is_a_sentence_with_what_it_needs_and_what_to_lower(words:
 
 def test_only_what_a_run_has_not_done_yet_is_offered(tiny: Tiny) -> None:
     config = replace(tiny(batch_size=1), checkpoint_activations=True, precision="bf16")
-    with pytest.raises(CycleganError) as caught, naming_memory(config, CPU, lambda: 0):
+    with pytest.raises(CycleganError) as caught, explain_out_of_memory(config, CPU, lambda: 0):
         run_out()
     offered = str(caught.value).partition("can be had; ")[2]
     for way in ("--checkpoint-activations", "--accumulate", "--batch-size", "--precision"):
@@ -205,7 +205,7 @@ def test_only_what_a_run_has_not_done_yet_is_offered(tiny: Tiny) -> None:
 
 def test_other_errors_are_left_alone(tiny: Tiny) -> None:
     for error in (RuntimeError("an illegal memory access"), UsageError("out of memory"), KeyboardInterrupt()):
-        with pytest.raises(type(error)) as caught, naming_memory(tiny(), CPU, lambda: 0):
+        with pytest.raises(type(error)) as caught, explain_out_of_memory(tiny(), CPU, lambda: 0):
             raise error
         assert caught.value is error
 

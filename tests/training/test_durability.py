@@ -16,7 +16,7 @@ from torch import nn
 
 from cyclegan.system.files import TEMPORARY_PREFIX, make_folder, write_json
 from cyclegan.training.signals import StopRequest
-from cyclegan.training.storage.async_saver import Saver
+from cyclegan.training.storage.async_saver import AsyncSaver
 from cyclegan.training.storage.checkpoint import States
 from tests.models.examples import generators
 
@@ -54,7 +54,7 @@ def save(run: Path) -> None:
     """Save step 3 of something tiny in `run`, on the saver's thread."""
     (run / "checkpoints").mkdir()
     torch.manual_seed(0)
-    with Saver(
+    with AsyncSaver(
         Directory(run), States(run / "checkpoints"), Tracker(), nn.ModuleDict(generators()), {},  # type: ignore[arg-type]
         every=0, step=0, stop=StopRequest(),
     ) as saver:  # fmt: skip

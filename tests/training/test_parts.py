@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from cyclegan.errors import CycleganError
-from cyclegan.training.distributed.ranks import OneRank
-from cyclegan.training.loop_io.device_loader import Batches
-from cyclegan.training.loop_io.health import PATIENCE, Averages, Guard, Pictures
+from cyclegan.training.distributed.ranks import SingleProcess
+from cyclegan.training.loop_io.device_loader import DeviceLoader
+from cyclegan.training.loop_io.health import PATIENCE, NonFiniteGuard, RunningMeans, UnreadableImages
 from cyclegan.training.loop_io.progress import Bar, Lines, open_progress, summary
 from cyclegan.training.loop_io.samples import grid, visible
 from cyclegan.training.update.ema import EMA, NoEMA, build_ema
@@ -67,7 +67,7 @@ def test_an_average_that_is_switched_on_later_starts_from_the_present_weights():
 
 
 def test_ten_bad_steps_in_a_row_stop_a_run_and_nine_do_not():
-    guard = Guard(CPU)
+    guard = NonFiniteGuard(CPU)
     bad, good = torch.tensor(True), torch.tensor(False)
     for _ in range(3):
         for _ in range(PATIENCE - 1):
@@ -82,7 +82,7 @@ def test_ten_bad_steps_in_a_row_stop_a_run_and_nine_do_not():
 
 
 def test_a_resumed_guard_knows_the_total_and_starts_a_fresh_row():
-    guard, resumed = Guard(CPU), Guard(CPU)
+    guard, resumed = NonFiniteGuard(CPU), NonFiniteGuard(CPU)
     for _ in range(PATIENCE - 1):
         guard.update(torch.tensor(True))
     resumed.load_state_dict(guard.state_dict())
@@ -91,7 +91,7 @@ def test_a_resumed_guard_knows_the_total_and_starts_a_fresh_row():
 
 
 def test_averages_go_on_where_a_state_was_saved():
-    first, second = Averages(OneRank()), Averages(OneRank())
+    first, second = RunningMeans(SingleProcess()), RunningMeans(SingleProcess())
     first.update({"loss": torch.tensor(1.0)})
     first.collect()
     second.load_state_dict(first.state_dict())
@@ -101,17 +101,17 @@ def test_averages_go_on_where_a_state_was_saved():
 
 
 def test_each_of_several_processes_goes_on_with_its_own_sums_and_another_number_with_their_means():
-    def ranks(rank: int, world: int) -> OneRank:
-        made = OneRank()
+    def ranks(rank: int, world: int) -> SingleProcess:
+        made = SingleProcess()
         made.rank, made.world = rank, world
         made.gather = lambda own: [own, {"loss": torch.tensor(4.0)}]  # type: ignore[method-assign]
         return made
 
-    first = Averages(ranks(0, 2))
+    first = RunningMeans(ranks(0, 2))
     first.update({"loss": torch.tensor(1.0)})
     first.collect()
     for rank, world, expected in ((0, 2, 1.0), (1, 2, 4.0), (0, 1, 2.5), (2, 4, 2.5)):
-        resumed = Averages(ranks(rank, world))
+        resumed = RunningMeans(ranks(rank, world))
         resumed.load_state_dict(first.state_dict())
         assert resumed.read() == {"loss": expected}
 
@@ -119,17 +119,17 @@ def test_each_of_several_processes_goes_on_with_its_own_sums_and_another_number_
 @pytest.mark.parametrize("sums", [{"loss": 1.0}, {"loss": torch.zeros(2)}, {"loss": "x"}, []])
 def test_what_are_no_sums_is_refused(sums: object):
     with pytest.raises((ValueError, TypeError, AttributeError)):
-        Averages(OneRank()).load_state_dict({"sums": sums, "count": 1})
+        RunningMeans(SingleProcess()).load_state_dict({"sums": sums, "count": 1})
 
 
 def test_averages_of_a_state_from_before_several_processes_were_kept_are_taken_up():
-    averages = Averages(OneRank())
+    averages = RunningMeans(SingleProcess())
     averages.load_state_dict({"sums": {"loss": torch.tensor(3.0)}, "count": 2})
     assert averages.read() == {"loss": 1.5}
 
 
 def test_more_than_a_twentieth_of_unreadable_pictures_stops_a_run_with_the_list(caplog):
-    pictures = Pictures(40, crop_size=32)
+    pictures = UnreadableImages(40, crop_size=32)
     pictures.update([("x.png", "truncated")], [])
     pictures.update([("x.png", "truncated"), ("y.png", "text")], [])
     assert [record.message for record in caplog.records] == [
@@ -143,7 +143,7 @@ def test_more_than_a_twentieth_of_unreadable_pictures_stops_a_run_with_the_list(
 
 
 def test_pictures_smaller_than_the_crop_are_said_once(caplog):
-    pictures = Pictures(40, crop_size=32)
+    pictures = UnreadableImages(40, crop_size=32)
     pictures.update([], [("x.png", "20×30"), ("y.png", "9×9")])
     pictures.update([], [("y.png", "9×9")])
     assert [record.message for record in caplog.records] == [
@@ -196,7 +196,7 @@ def test_bytes_and_fractions_become_the_same_pictures_and_what_is_read_stays_as_
     kept = fractions.clone()
     note = {"unreadable": [], "enlarged": []}
     loader = [{"a": each, "b": each[:, :1]} | note for each in (bytes_, fractions)]
-    batches = Batches(loader, CPU, parts=2)
+    batches = DeviceLoader(loader, CPU, parts=2)
     one, other = next(batches), next(batches)
     assert torch.equal(fractions, kept)
     for name, channels in (("a", 2), ("b", 1)):

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from cyclegan.system.signals import ASKING
+from cyclegan.system.signals import STOP_SIGNALS
 from cyclegan.training import loop, signals, train
-from cyclegan.training.signals import BrokenOff, Preempted, StopRequest, preempted, stop_on_signals
+from cyclegan.training.signals import Interrupted, Preempted, StopRequest, preempted, stop_on_signals
 from cyclegan.training.storage.checkpoint import States
 from cyclegan.training.update.ema import EMA
-from cyclegan.training.update.state import Players
+from cyclegan.training.update.state import TrainState
 from tests.training.test_resume import assert_same, final_state
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGUSR1: 138}
@@ -59,7 +59,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_the_first_signal_counts_and_the_handlers_of_before_come_back():
-    before = [signal.getsignal(number) for number in ASKING]
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
     with stop_on_signals() as stop:
         assert not stop
         signal.raise_signal(signal.SIGUSR1)
@@ -67,7 +67,7 @@ def test_the_first_signal_counts_and_the_handlers_of_before_come_back():
         assert stop
         assert stop.signal is signal.SIGUSR1
         assert 0 <= time.monotonic() - stop.since < 60
-    assert [signal.getsignal(number) for number in ASKING] == before
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
@@ -79,7 +79,7 @@ def test_a_scheduler_may_repeat_itself(left, number):
     assert left == []
 
 
-@pytest.mark.parametrize("first", ASKING)
+@pytest.mark.parametrize("first", STOP_SIGNALS)
 def test_a_ctrl_c_after_any_request_leaves_at_once(left, first):
     with stop_on_signals():
         signal.raise_signal(first)
@@ -132,14 +132,14 @@ def test_outside_the_main_thread_nothing_is_asked():
 
 def test_where_nothing_is_to_be_saved_a_signal_breaks_off():
     with pytest.raises(Preempted, match="stopped by SIGTERM, with no step done that was not saved") as caught:  # noqa: SIM117
-        with stop_on_signals() as stop, stop.breaking_off():
+        with stop_on_signals() as stop, stop.interruptible():
             signal.raise_signal(signal.SIGTERM)
     assert caught.value.exit_code == 143
     stop = StopRequest()
     stop.signal = signal.SIGTERM
-    with pytest.raises(BrokenOff):
-        stop.at_once(True)  # asked for before
-    assert not issubclass(BrokenOff, Exception)  # no `except Exception` holds it
+    with pytest.raises(Interrupted):
+        stop.interrupt_now(True)  # asked for before
+    assert not issubclass(Interrupted, Exception)  # no `except Exception` holds it
 
 
 def test_what_the_run_says_is_true_before_the_first_step_too(tmp_path):
@@ -151,7 +151,7 @@ def test_what_the_run_says_is_true_before_the_first_step_too(tmp_path):
     )
 
 
-@pytest.mark.parametrize("number", ASKING)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_each_signal_saves_the_step_and_says_so(tmp_path, tiny, monkeypatch, number):
     at_step(monkeypatch, 2, lambda: os.kill(os.getpid(), number))
     with pytest.raises(Preempted, match=f"stopped by {number.name} at step 2 of 5, state saved") as caught:
@@ -184,7 +184,7 @@ def test_a_signal_before_the_first_step_ends_the_run_there_and_the_next_start_is
 def test_a_signal_in_the_first_step_after_a_resume_leaves_the_state_that_is_there(tmp_path, tiny, monkeypatch):
     run = train(tiny(steps=1), tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(Players, "play", lambda *arguments: signal.raise_signal(signal.SIGUSR1))
+        patch.setattr(TrainState, "play", lambda *arguments: signal.raise_signal(signal.SIGUSR1))
         with pytest.raises(Preempted, match="with no step done"):
             train(tiny(steps=4, decay_steps=0), run)
     assert (status(run)["status"], status(run)["step"]) == ("preempted", 1)
@@ -220,7 +220,7 @@ def test_a_signal_while_the_judge_learns_leaves_the_evaluation_and_saves_the_ste
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
 
-        patch.setattr(periodic, "find_judge", lesson)
+        patch.setattr(periodic, "find_classifier", lesson)
         with pytest.raises(Preempted, match="at step 2 of 3, state saved"):
             train(config, tmp_path / "run")
     train(config, tmp_path / "run")

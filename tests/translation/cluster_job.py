@@ -14,28 +14,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from cyclegan.errors import CycleganError
-from cyclegan.translation.jobs import Ends, Failure, Job
+from cyclegan.translation.jobs import Failure, Job, PictureIO
 from cyclegan.translation.ray import engine
-from cyclegan.translation.runners import EngineOptions, Work
+from cyclegan.translation.runners import EngineOptions, TranslationSettings
 
 MOMENT = 0.02  # seconds
 
 
 @dataclass(frozen=True)
-class Slow(Ends):
+class Slow(PictureIO):
     """Pictures that take a while to come."""
 
     def read(self, job: Job, *arguments: Any, **options: Any) -> Any:
-        """As `Ends.read`, later or never."""
+        """As `PictureIO.read`, later or never."""
         time.sleep(MOMENT)
         if job.name == "fatal.png":
             os._exit(1)
         return super().read(job, *arguments, **options)
 
 
-def work_for(model: str, dest: str, ends: type[Ends] = Slow) -> Work:
+def work_for(model: str, dest: str, ends: type[PictureIO] = Slow) -> TranslationSettings:
     """What gives the same bytes in whatever company a picture is; files are begun beside `dest`, as by the command."""
-    return Work(ends(dest, temporary=f"{dest}.tmp"), model=model, precision="fp32", batch_size=1, tile=None)
+    return TranslationSettings(
+        ends(dest, temporary=f"{dest}.tmp"), model=model, precision="fp32", batch_size=1, tile=None
+    )
 
 
 def jobs_for(source: str, dest: str) -> list[Job]:

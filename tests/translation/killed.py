@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.translation import Translator, translate_folder
-from cyclegan.translation.jobs import Ends
-from cyclegan.translation.runners import Work
+from cyclegan.translation.jobs import PictureIO
+from cyclegan.translation.runners import TranslationSettings
 
 BATCH = 4
 SECONDS = 0.01  # that a batch takes
@@ -43,7 +43,9 @@ def main(source: str, dest: str, log: str, moments: str) -> None:
         child = os.fork()
         if not child:
             translator = Translator(Logged(log), device="cpu", precision="fp32")
-            work = Work(Ends(), batch_size=BATCH, tile=None)  # no tiles: what they take would be tried out, and logged
+            work = TranslationSettings(
+                PictureIO(), batch_size=BATCH, tile=None
+            )  # no tiles: what they take would be tried out, and logged
             summary = translate_folder(translator, source, dest, work=work)
             os._exit(0 if summary.finished == summary.translated + summary.skipped else 1)
         if moment is not None:

@@ -197,10 +197,10 @@ def test_a_picture_without_permission_is_a_failure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_pictures_above_the_bound_are_not_decoded(tmp_path: Path, share: float) -> None:
-    from cyclegan.translation.jobs import Ends
-    from cyclegan.translation.runners import Work
+    from cyclegan.translation.jobs import PictureIO
+    from cyclegan.translation.runners import TranslationSettings
 
     picture(tmp_path / "in/a.png", (100, 100))
-    work = Work(Ends(max_pixels=int(100 * 100 * share)))
+    work = TranslationSettings(PictureIO(max_pixels=int(100 * 100 * share)))
     summary = translate_folder(fp32(Negative()), tmp_path / "in", tmp_path / "out", work=work)
     assert "--max-pixels" in summary.failed[0][1]

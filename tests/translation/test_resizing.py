@@ -9,9 +9,9 @@ import pytest
 
 from cyclegan.images import Picture, read_image
 from cyclegan.translation import translate_folder
-from cyclegan.translation.jobs import Ends
+from cyclegan.translation.jobs import PictureIO
 from cyclegan.translation.resizing import resized
-from cyclegan.translation.runners import Work
+from cyclegan.translation.runners import TranslationSettings
 from tests.translation.examples import Negative, fp32, picture
 
 
@@ -67,6 +67,6 @@ def test_numbers_that_are_none_do_not_spread_over_the_whole() -> None:
 def test_a_folder_is_translated_at_the_size(tmp_path: Path) -> None:
     picture(tmp_path / "in/a.jpg", (400, 200))
     picture(tmp_path / "in/b.png", (10, 30))
-    translate_folder(fp32(Negative()), tmp_path / "in", tmp_path / "out", work=Work(Ends(size=20)))
+    translate_folder(fp32(Negative()), tmp_path / "in", tmp_path / "out", work=TranslationSettings(PictureIO(size=20)))
     assert read_image(tmp_path / "out/a.jpg").shape == (40, 20, 3)
     assert read_image(tmp_path / "out/b.png").shape == (20, 60, 3)

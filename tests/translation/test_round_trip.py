@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from cyclegan.translation import Translator, translate_folder
 from cyclegan.translation.job.naming import Naming
-from cyclegan.translation.jobs import Ends
-from cyclegan.translation.runners import Work
+from cyclegan.translation.jobs import PictureIO
+from cyclegan.translation.runners import TranslationSettings
 from tests.translation.examples import files, fp32
 
 HEIGHT, WIDTH = 9, 13
@@ -258,7 +258,9 @@ def test_what_is_hidden_under_transparent_pixels_does_not_reach_the_network(tmp_
     pixels[:2, :, 3] = 255
     (tmp_path / "in").mkdir()
     Image.fromarray(pixels).save(tmp_path / "in/a.png")
-    translate_folder(fp32(Looking(3)), tmp_path / "in", tmp_path / "out", work=Work(Ends(), tile=None))
+    translate_folder(
+        fp32(Looking(3)), tmp_path / "in", tmp_path / "out", work=TranslationSettings(PictureIO(), tile=None)
+    )
     assert (seen[0][0, :, :2] == -1).all()
     assert (seen[0][0, :, 2:] == 1).all()
     assert np.array_equal(np.array(Image.open(tmp_path / "out/a.png"))[:, :, 3], pixels[:, :, 3])

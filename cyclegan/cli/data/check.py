@@ -54,14 +54,14 @@ def command(dirs: tuple[Path, ...], min_size: int, as_json: bool) -> None:
 
 def describe(report: Report) -> Iterator[str]:
     """The report as lines for people."""
-    from cyclegan.images import printable
+    from cyclegan.images import escaped
 
     for folder in report.folders:
         yield from _describe_folder(folder, report.min_size)
     if report.duplicates:
         yield "the same picture in several places"
         yield from _listed(
-            f"{' = '.join(printable(str(Path(folder) / name)) for folder, name in duplicate.places)}"
+            f"{' = '.join(escaped(str(Path(folder) / name)) for folder, name in duplicate.places)}"
             f"{'' if duplicate.same == 'file' else ' (same pixels, different files)'}"
             for duplicate in report.duplicates
         )
@@ -70,9 +70,9 @@ def describe(report: Report) -> Iterator[str]:
 
 
 def _describe_folder(folder: FolderReport, min_size: int) -> Iterator[str]:
-    from cyclegan.images import printable
+    from cyclegan.images import escaped
 
-    yield f"{printable(folder.path)}: {folder.pictures} pictures"
+    yield f"{escaped(folder.path)}: {folder.pictures} pictures"
     if folder.width and folder.height:
         for label, spread in (("width", folder.width), ("height", folder.height)):
             yield f"  {label:<9}{spread.minimum:g} to {spread.maximum:g} pixels, median {spread.median:g}"
@@ -97,19 +97,19 @@ def _describe_folder(folder: FolderReport, min_size: int) -> Iterator[str]:
         yield f"  {mix}"
     if folder.notes:
         yield "  left out"
-        yield from _listed(f"{printable(name)}: {note}" for name, note in folder.notes)
+        yield from _listed(f"{escaped(name)}: {note}" for name, note in folder.notes)
     if folder.not_finite:
         yield f"  {len(folder.not_finite)} with numbers that are not finite"
-        yield from _listed(printable(name) for name in folder.not_finite)
+        yield from _listed(escaped(name) for name in folder.not_finite)
     if folder.grey and len(folder.grey) < folder.pictures:
         yield f"  {len(folder.grey)} without colour among the others (no problem, but know it)"
-        yield from _listed(printable(name) for name in folder.grey)
+        yield from _listed(escaped(name) for name in folder.grey)
     if folder.unreadable:
         yield f"  {len(folder.unreadable)} unreadable"
-        yield from _listed(f"{printable(name)}: {reason}" for name, reason in folder.unreadable)
+        yield from _listed(f"{escaped(name)}: {reason}" for name, reason in folder.unreadable)
     if folder.small:
         yield f"  {len(folder.small)} with a side below {min_size} pixels"
-        yield from _listed(f"{printable(name)}: {width}×{height}" for name, width, height in folder.small)
+        yield from _listed(f"{escaped(name)}: {width}×{height}" for name, width, height in folder.small)
 
 
 def _listed(items: Iterator[str]) -> Iterator[str]:

@@ -16,9 +16,9 @@ import PIL
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.cache.stores import VERSION, Cache, DiskCache, MemoryCache
-from cyclegan.data.kinds import PLAIN, View, Views, spread
+from cyclegan.data.kinds import PLAIN, InputKind, InputKinds, spread
 from cyclegan.data.loading.regions import is_large
-from cyclegan.data.sets import Domains, Pictures
+from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.data.transforms import Transform, build_transform, prepared_size
 from cyclegan.images import UnreadableImage, read_header
 from cyclegan.system.files import cache_folder
@@ -42,7 +42,12 @@ class _Situation:
 
 
 def open_cache(
-    config: TrainConfig, domains: Domains, views: Views = PLAIN, transform: Transform | None = None, *, ranks: int = 1
+    config: TrainConfig,
+    domains: PictureSets,
+    views: InputKinds = PLAIN,
+    transform: Transform | None = None,
+    *,
+    ranks: int = 1,
 ) -> Cache:
     """The cache that --cache asks for, or the best that fits, for the pictures that `domains` has to learn from.
 
@@ -64,18 +69,18 @@ def open_cache(
     )
     kind: str = config.cache
     if kind not in KINDS:
-        kind = choose(now.need, now.memory, _free(pictures_folder()))
+        kind = choose_cache(now.need, now.memory, _free(pictures_folder()))
     return KINDS[kind](now)
 
 
-def choose(need: int, memory: int, disk: int) -> str:
+def choose_cache(need: int, memory: int, disk: int) -> str:
     """What auto means, by bytes: "ram" up to a third of the available memory, "disk" up to a quarter of that free."""
     if 3 * need <= memory:
         return "ram"
     return "disk" if 4 * need <= disk else "off"
 
 
-def estimate(pictures: Pictures, load_size: int | None, view: View = PLAIN["a"], *, in_parts: bool = False) -> int:
+def estimate(pictures: FileList, load_size: int | None, view: InputKind = PLAIN["a"], *, in_parts: bool = False) -> int:
     """Bytes that `pictures` take once prepared, from the headers of a sample spread evenly over the folder.
 
     Large ones that are read `in_parts` are not kept.

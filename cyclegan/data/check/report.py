@@ -14,7 +14,7 @@ from typing import Any
 
 from cyclegan.data.check.inspect import Seen, look
 from cyclegan.errors import UsageError
-from cyclegan.images import EXTENSIONS, list_images, printable
+from cyclegan.images import EXTENSIONS, escaped, list_images
 
 PARTS = ("trainA", "trainB", "testA", "testB")  # of a folder laid out as a data set
 
@@ -170,7 +170,7 @@ def _mixes(pictures: list[Seen]) -> Iterable[str]:
 
 
 def _examples(names: Iterable[str]) -> str:
-    return ", ".join(printable(name) for name in names)
+    return ", ".join(escaped(name) for name in names)
 
 
 def _duplicates(pictures: list[Seen]) -> list[Duplicate]:
@@ -191,7 +191,7 @@ def _duplicates(pictures: list[Seen]) -> list[Duplicate]:
 
 def _problems(reports: list[FolderReport], duplicates: list[Duplicate], min_size: int) -> Iterable[str]:
     for report in reports:
-        shown = printable(report.path)
+        shown = escaped(report.path)
         if not report.pictures:
             yield f"{shown} holds no picture; the formats read are {' '.join(EXTENSIONS)}"
         if report.unreadable:
@@ -206,7 +206,7 @@ def _problems(reports: list[FolderReport], duplicates: list[Duplicate], min_size
             yield f"{shown}: {_count(len(report.small), 'picture')} with a side below {min_size} pixels, to be enlarged"
     where = Counter(tuple(duplicate.folders) for duplicate in duplicates)
     for folders, count in where.items():
-        names = [printable(folder) for folder in folders]
+        names = [escaped(folder) for folder in folders]
         place = f"twice or more in {names[0]}" if len(names) == 1 else f"in each of {', '.join(names)}"
         yield f"{_count(count, 'picture')} {place}; keep one of each"
 

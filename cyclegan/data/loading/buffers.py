@@ -58,7 +58,7 @@ class SharedFile:
             raise OSError(f"{written} of {len(data)} bytes written")
 
 
-class Slots:
+class SharedBuffers:
     """Arrays of equal shape and type, numbered from 0, into which workers draw and out of which nothing is copied.
 
     The training process takes a slot, has a worker draw into it, and lends it to whoever uses the pictures; when the
@@ -110,7 +110,7 @@ def _nameless_file() -> int:
     return descriptor
 
 
-class Layout(NamedTuple):
+class BatchLayout(NamedTuple):
     """How the pictures of a step lie one behind the other: those of A, then those of B, each channel a plane."""
 
     batch: int  # pictures of each domain

@@ -32,8 +32,8 @@ import torch
 from cyclegan.data.loading.buffers import SharedFile
 from cyclegan.data.pairing import Request
 from cyclegan.errors import CycleganError
-from cyclegan.images import printable
-from cyclegan.system.signals import ASKING
+from cyclegan.images import escaped
+from cyclegan.system.signals import STOP_SIGNALS
 
 PREFETCH = 2  # requests that each reader has at a time
 LOSSES = 3  # readers that may be lost without one answer in between
@@ -46,7 +46,7 @@ _SIGNALS = {number.value for number in signal.Signals}  # those with a name
 log = logging.getLogger("cyclegan.data")  # of what only this one of several processes knows
 
 
-class Source(Protocol):
+class PictureSource(Protocol):
     """What answers requests, in a reader or in the training process."""
 
     at: Callable[[int], None]  # to be told the place of each picture before it is touched
@@ -57,7 +57,7 @@ class Source(Protocol):
         """The file of the picture at `place`."""
 
 
-class Desk:
+class ProgressBoard:
     """What each reader is at: a picture and since when, or nothing. It writes, the training process looks.
 
     It lies in shared memory and not in a pipe, since a reader that hangs tells nothing any more. Where the system
@@ -102,7 +102,7 @@ class _Broken(NamedTuple):
     traceback: str
 
 
-class Readers:
+class WorkerPool:
     """So many processes that answer requests out of `source`.
 
     One that dies, or that a picture keeps longer than `timeout` seconds while it is waited for (0: no such limit), is
@@ -110,11 +110,11 @@ class Readers:
     reader lost without an answer in between the next loss is a `CycleganError`.
     """
 
-    def __init__(self, source: Source, count: int, *, timeout: float, context: str | None = None) -> None:
+    def __init__(self, source: PictureSource, count: int, *, timeout: float, context: str | None = None) -> None:
         self._source = source
         self._timeout = timeout
         self._context: Any = multiprocessing.get_context(context)
-        self._desk = Desk(count)
+        self._desk = ProgressBoard(count)
         self._crew: list[_Reader] = []
         self._pending: deque[tuple[int, Request]] = deque()  # by reader, in the order of the answers
         self._avoided: dict[int, str] = {}
@@ -200,14 +200,14 @@ class Readers:
         found = self._desk.look(number)
         if found is None:
             return ""
-        path = printable(str(self._source.path(found[0])))
+        path = escaped(str(self._source.path(found[0])))
         until = f"; after {self._timeout:g} s (--reader-timeout) it is replaced" if self._timeout else ""
         return f"; the reader has been at {path} for {now - found[1]:.0f} s{until}"
 
     def _replace(self, number: int, how: str) -> None:
         """Another reader for one that is dead, with the same requests; `how` says what became of it."""
         found = self._desk.look(number)
-        where = "" if found is None else f" at {printable(str(self._source.path(found[0])))}"
+        where = "" if found is None else f" at {escaped(str(self._source.path(found[0])))}"
         self._lost += 1
         if self._lost > LOSSES:
             raise CycleganError(
@@ -252,7 +252,9 @@ def _ended(code: int | None) -> str:
     return f"was killed by {signal.Signals(-code).name if -code in _SIGNALS else f'signal {-code}'}"
 
 
-def _read(source: Source, number: int, desk: Desk, connection: Connection, others: list[Connection]) -> None:
+def _read(
+    source: PictureSource, number: int, desk: ProgressBoard, connection: Connection, others: list[Connection]
+) -> None:
     """What a reader does."""
     for other in others:
         other.close()
@@ -273,7 +275,7 @@ def _read(source: Source, number: int, desk: Desk, connection: Connection, other
                 connection.send(answer)
 
 
-def _answered(source: Source, request: Request) -> Any:
+def _answered(source: PictureSource, request: Request) -> Any:
     try:
         return source[request]
     except Exception:
@@ -301,7 +303,7 @@ def signals_afterwards() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = {number: handler for number in ASKING if callable(handler := signal.getsignal(number))}
+    before = {number: handler for number in STOP_SIGNALS if callable(handler := signal.getsignal(number))}
     for number in before:
         signal.signal(number, lambda number, frame: came.append(number))
     try:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cyclegan.errors import CycleganError, UsageError, nearest
+from cyclegan.errors import CycleganError, UsageError, did_you_mean
 from cyclegan.evaluation.features.program_files import load_program
 from cyclegan.evaluation.features.weights_files import fill, read_weights
 from cyclegan.system.files import file_sha256
@@ -107,7 +107,7 @@ def load_extractor(wanted: Wanted, device: torch.device) -> Extractor:
     known = ["judge", *EXTRACTORS, *_backbones()]
     raise UsageError(
         f"--features: {wanted.name!r} is neither a file nor a known network"
-        + (nearest(wanted.name, known) if "did you mean" in nearest(wanted.name, known) else "")
+        + (did_you_mean(wanted.name, known) if "did you mean" in did_you_mean(wanted.name, known) else "")
         + "; use judge, inception, a network of torchvision such as resnet50, or a TorchScript or torch.export file"
     )
 

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.features import Extractor
-from cyclegan.evaluation.features.classifier_training import SIDE, JudgeNetwork, school, shrunk
-from cyclegan.evaluation.image_set import Squares
+from cyclegan.evaluation.features.classifier_training import SIDE, ClassifierNetwork, resize, train_classifier
+from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.system.files import atomic_write, cache_folder
 
 VERSION = 2  # of all that a cached judge depends on beside the pictures, the size and the seed
@@ -37,14 +37,14 @@ log = logging.getLogger("cyclegan")
 
 
 @dataclass(frozen=True)
-class Judge:
+class DomainClassifier:
     """Tells pictures of A from pictures of B.
 
     `accuracy` is the share told rightly, the mean over both domains, of real pictures that it neither learned from nor
     was stopped by; `about` says how it came to be.
     """
 
-    network: JudgeNetwork
+    network: ClassifierNetwork
     accuracy: float
     sha256: str
     about: dict[str, Any]
@@ -56,23 +56,23 @@ class Judge:
         return self.accuracy >= SURE
 
     @torch.inference_mode()
-    def taken_for_b(self, pictures: Tensor) -> Tensor:
+    def is_domain(self, pictures: Tensor) -> Tensor:
         """For each of uint8 N × 3 × S × S pictures whether it is taken for one of B: N booleans, on the CPU."""
-        return self.network.verdict(shrunk(pictures).to(self.device)).cpu()
+        return self.network.verdict(resize(pictures).to(self.device)).cpu()
 
     def share(self, batches: Iterable[Tensor], domain: str) -> float:
         """The share of pictures, in batches, that are taken for those of `domain`, "a" or "b"."""
-        verdicts = torch.cat([self.taken_for_b(batch) for batch in batches])
+        verdicts = torch.cat([self.is_domain(batch) for batch in batches])
         of_b = float(verdicts.double().mean())
         return {"a": 1 - of_b, "b": of_b}[domain]
 
     def extractor(self) -> Extractor:
         """Its features, 256 of them, for FID, KID and distances."""
         how = f"bicubic to {SIDE} px, antialiased, 8 bits; what comes before the last layer of the judge"
-        return Extractor("judge", self.sha256, how, self.network.features, shrunk, self.device)
+        return Extractor("judge", self.sha256, how, self.network.features, resize, self.device)
 
 
-def find_judge(a: Squares, b: Squares, *, seed: int = 0, device: torch.device | None = None) -> Judge:
+def find_classifier(a: ImageSet, b: ImageSet, *, seed: int = 0, device: torch.device | None = None) -> DomainClassifier:
     """The judge of the training pictures `a` and `b`: the one that learned from them before, or else a new one.
 
     It must never have seen what it is going to judge, so give training pictures and never held-out ones. They go the
@@ -96,8 +96,8 @@ def find_judge(a: Squares, b: Squares, *, seed: int = 0, device: torch.device | 
         *(a.root, b.root, len(a), len(b)),
     )
     began = time.monotonic()
-    pictures = [torch.cat([shrunk(batch) for batch in squares.batches()]) for squares in (a, b)]
-    learned = school(pictures[0], pictures[1], seed=seed, device=device)
+    pictures = [torch.cat([resize(batch) for batch in squares.batches()]) for squares in (a, b)]
+    learned = train_classifier(pictures[0], pictures[1], seed=seed, device=device)
     about = {
         "version": VERSION,
         "accuracy": learned.accuracy,
@@ -116,22 +116,22 @@ def find_judge(a: Squares, b: Squares, *, seed: int = 0, device: torch.device | 
     except OSError as error:
         log.warning("the judge could not be kept in %s (%s); it will learn anew", file.parent, error.strerror or error)
     log.info("the judge tells %.1f %% of other pictures rightly", 100 * learned.accuracy)
-    return Judge(learned.network, learned.accuracy, _digest(tensors), about, device)
+    return DomainClassifier(learned.network, learned.accuracy, _digest(tensors), about, device)
 
 
-def _read(file: Path, device: torch.device) -> Judge | None:
+def _read(file: Path, device: torch.device) -> DomainClassifier | None:
     """A judge from the cache; None where there is none, or none that is whole."""
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
             about = json.loads((opened.metadata() or {})["about"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
         with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and a trainer may be asking
-            network = JudgeNetwork()
+            network = ClassifierNetwork()
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):  # not there, cut short, of another version
         return None
     network.eval().requires_grad_(False).to(device)
-    return Judge(network, float(about["accuracy"]), _digest(tensors), about, device)
+    return DomainClassifier(network, float(about["accuracy"]), _digest(tensors), about, device)
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
@@ -142,7 +142,7 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     return hasher.hexdigest()
 
 
-def _key(a: Squares, b: Squares, seed: int) -> str:
+def _key(a: ImageSet, b: ImageSet, seed: int) -> str:
     """A name for everything a judge follows from. Times too: raw pixels have equal sizes whatever they show."""
     hasher = hashlib.sha256(f"{VERSION} {seed} {a.size} {b.size}\n".encode())
     for squares in (a, b):

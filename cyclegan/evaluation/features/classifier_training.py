@@ -44,7 +44,7 @@ CUT = 0.75
 LIGHT = 0.2
 
 
-class JudgeNetwork(nn.Module):
+class ClassifierNetwork(nn.Module):
     """uint8 or float N × 3 × 64 × 64 in [0, 255] -> N scores, above 0 for B; `features` is what comes before."""
 
     def __init__(self) -> None:
@@ -73,17 +73,17 @@ class JudgeNetwork(nn.Module):
 
 
 @dataclass(frozen=True)
-class Schooled:
+class TrainedClassifier:
     """A judge that has learned, and how well."""
 
-    network: JudgeNetwork
+    network: ClassifierNetwork
     accuracy: float  # mean of the two shares told rightly, of pictures neither learned from nor used to stop
     steps: int
     learned: tuple[int, int]  # pictures of A and of B
     marked: tuple[int, int]  # those that `accuracy` is of
 
 
-def school(a: Tensor, b: Tensor, *, seed: int, device: torch.device) -> Schooled:
+def train_classifier(a: Tensor, b: Tensor, *, seed: int, device: torch.device) -> TrainedClassifier:
     """A judge for uint8 N × 3 × 64 × 64 pictures of both domains; the same for the same pictures and seed on a CPU.
 
     A tenth of each domain (at least two pictures) decides when to stop, another tenth is for the accuracy. The global
@@ -94,7 +94,7 @@ def school(a: Tensor, b: Tensor, *, seed: int, device: torch.device) -> Schooled
     learned, stopping, marking = ([part[index] for part in parts] for index in range(3))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = JudgeNetwork().to(device)
+        network = ClassifierNetwork().to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
     best, best_loss, best_step, step = copy.deepcopy(network.state_dict()), math.inf, 0, 0
@@ -104,7 +104,7 @@ def school(a: Tensor, b: Tensor, *, seed: int, device: torch.device) -> Schooled
         network.train()
         for _ in range(min(CHECK_EVERY, STEPS - step)):
             batch = torch.cat([_some(pictures, BATCH // 2, draws) for pictures in learned])
-            loss = F.binary_cross_entropy_with_logits(network(worsened(batch, draws).to(device)), wanted)
+            loss = F.binary_cross_entropy_with_logits(network(augment(batch, draws).to(device)), wanted)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -119,10 +119,10 @@ def school(a: Tensor, b: Tensor, *, seed: int, device: torch.device) -> Schooled
     with torch.inference_mode():
         of_b = [float(network.verdict(pictures.to(device)).double().mean()) for pictures in marking]
     accuracy = (1 - of_b[0] + of_b[1]) / 2
-    return Schooled(network, accuracy, best_step, _counts(learned), _counts(marking))
+    return TrainedClassifier(network, accuracy, best_step, _counts(learned), _counts(marking))
 
 
-def worsened(pictures: Tensor, draws: torch.Generator) -> Tensor:
+def augment(pictures: Tensor, draws: torch.Generator) -> Tensor:
     """uint8 N × 3 × S × S, each cut, mirrored, and made worse in its own way; uint8 again, as a file would hold it."""
     count = len(pictures)
 
@@ -159,7 +159,7 @@ def repeated(pictures: Tensor, draws: torch.Generator) -> Tensor:
     return tile.repeat(1, 1, -(-height // PERIOD), -(-width // PERIOD))[:, :, :height, :width]
 
 
-def shrunk(pictures: Tensor) -> Tensor:
+def resize(pictures: Tensor) -> Tensor:
     """uint8 N × 3 × S × S of any size as the judge sees them: 64 × 64, antialiased, rounded to 8 bits."""
     if pictures.shape[-1] == SIDE:
         return pictures
@@ -185,7 +185,7 @@ def _some(pictures: Tensor, count: int, draws: torch.Generator) -> Tensor:
 
 
 @torch.inference_mode()
-def _scores(network: JudgeNetwork, pictures: Tensor, device: torch.device) -> Tensor:
+def _scores(network: ClassifierNetwork, pictures: Tensor, device: torch.device) -> Tensor:
     network.eval()
     return torch.cat([network(batch.to(device)).cpu() for batch in pictures.split(256)])
 

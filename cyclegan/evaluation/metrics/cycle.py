@@ -20,7 +20,7 @@ Translate = Callable[[Tensor], Tensor]  # NCHW in [-1, 1] -> the same
 NOISE = 2.0  # standard deviation in levels of 255
 
 
-class CycleMarks:
+class CycleMetrics:
     """Means over pictures of how they come back; batches are added one by one."""
 
     def __init__(self, *, noise: float = NOISE, seed: int = 0) -> None:

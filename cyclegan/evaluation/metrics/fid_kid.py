@@ -18,7 +18,7 @@ SUBSETS = 100
 SUBSET_SIZE = 1000  # both as in the paper of KID
 
 
-class Moments:
+class FeatureMoments:
     """Number, mean and covariance of features that come in batches, of which none is kept.
 
     Batches are merged by the formula of Chan, Golub and LeVeque 1979, which loses no digits where the mean is large
@@ -31,11 +31,11 @@ class Moments:
         self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)  # about the mean
 
     @classmethod
-    def of(cls, features: Tensor) -> Moments:
+    def of(cls, features: Tensor) -> FeatureMoments:
         """The moments of N × D features."""
         return cls(features.shape[1]).add(features)
 
-    def add(self, features: Tensor) -> Moments:
+    def add(self, features: Tensor) -> FeatureMoments:
         """Take N × D further features into account; returns itself."""
         if not len(features):
             return self
@@ -56,7 +56,7 @@ class Moments:
         return self._scatter / (self.count - 1)
 
 
-def frechet(first: Moments, second: Moments) -> float:
+def frechet(first: FeatureMoments, second: FeatureMoments) -> float:
     """The Fréchet distance of two Gaussians with these moments (Heusel et al. 2017, https://arxiv.org/abs/1706.08500).
 
     |m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½). The trace of the root is that of (C₁^½ C₂ C₁^½)^½, which is symmetric, so

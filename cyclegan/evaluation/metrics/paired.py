@@ -64,7 +64,7 @@ def _windowed(x: Tensor) -> Tensor:
     return F.conv2d(F.conv2d(x, down, groups=channels), across, groups=channels)
 
 
-def marks(picture: Pixels, truth: Pixels, threshold: float = THRESHOLD) -> dict[str, float]:
+def paired_scores(picture: Pixels, truth: Pixels, threshold: float = THRESHOLD) -> dict[str, float]:
     """`psnr` in dB, `ssim`, `l1` and `rmse` in levels of 255, and `within`.
 
     `within` is the share of pixels whose channels differ by at most `threshold` levels in the mean.
@@ -108,7 +108,7 @@ def _stem(name: str) -> str:
 
 
 @dataclass
-class Answers:
+class PairedMetrics:
     """Means over pictures of the figures of `paired.marks`, of LPIPS where there is one, and of label maps."""
 
     threshold: float = THRESHOLD
@@ -119,7 +119,7 @@ class Answers:
 
     def add(self, picture: np.ndarray, truth: np.ndarray) -> None:
         """A translation and its truth: uint8 HWC of one size."""
-        for name, value in marks(picture, truth, self.threshold).items():
+        for name, value in paired_scores(picture, truth, self.threshold).items():
             self._marks[name].append(value)
         if self.lpips is not None:
             with torch.inference_mode():

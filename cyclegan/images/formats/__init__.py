@@ -57,7 +57,7 @@ class UnreadableImage(CycleganError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"cannot read {printable(os.fspath(self.path))}: {self.reason}"
+        return f"cannot read {escaped(os.fspath(self.path))}: {self.reason}"
 
 
 class MissingExtra(CycleganError):
@@ -67,7 +67,7 @@ class MissingExtra(CycleganError):
         super().__init__(f'{what} needs {module}; pip install "cyclegan[{_EXTRAS[module]}]"')
 
 
-def printable(name: str) -> str:
+def escaped(name: str) -> str:
     """`name` fit for any output: bytes that are no text, newlines and control characters stand as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 

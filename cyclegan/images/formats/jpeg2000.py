@@ -8,8 +8,8 @@ import numpy as np
 
 from cyclegan.images.formats import pillow, required
 from cyclegan.images.formats.npy import mode_of
-from cyclegan.images.formats.sources import Source
-from cyclegan.images.picture import Details, Header, Picture
+from cyclegan.images.formats.sources import ByteSource
+from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 _START = b"\xff\x4f\xff\x51"  # of the code itself, with the marker of its sizes
 _SIZES = 42  # bytes from there to the first channel's depth (ISO 15444-1, A.5.1)
@@ -37,13 +37,13 @@ class _Sizes:
         return Header(self.height, self.width, channels, dtype, "JPEG2000", mode_of(channels, dtype, self.alpha))
 
 
-def header(source: Source) -> Header:
+def header(source: ByteSource) -> Header:
     """What a file says of its picture."""
     deep = _deep(source)
     return pillow.header(source) if deep is None else deep.header
 
 
-def read(source: Source, at_least: int | None, max_pixels: int | None) -> Picture:
+def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
     """The picture in a file."""
     deep = _deep(source)
     if deep is None:
@@ -53,7 +53,7 @@ def read(source: Source, at_least: int | None, max_pixels: int | None) -> Pictur
     stored = np.asarray(codecs.jpeg2k_decode(source.data())).reshape(deep.height, deep.width, deep.samples)
     pixels = np.ascontiguousarray(stored[:, :, : deep.header.channels])
     alpha = np.ascontiguousarray(stored[:, :, -1]) if deep.alpha else None
-    return Picture(pixels, alpha, Details("JPEG2000", deep.header.mode))
+    return Picture(pixels, alpha, ImageMetadata("JPEG2000", deep.header.mode))
 
 
 def encoded(picture: Picture, bare: bool) -> bytes:
@@ -65,7 +65,7 @@ def encoded(picture: Picture, bare: bool) -> bytes:
     return data
 
 
-def _deep(source: Source) -> _Sizes | None:
+def _deep(source: ByteSource) -> _Sizes | None:
     """The sizes of a picture that Pillow would cut to eight bits; None for all others."""
     source.stream.seek(0)
     data = source.stream.read(_FURTHEST)

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.lib import format as npy
 
-from cyclegan.images.formats.sources import Source
-from cyclegan.images.picture import Details, Header, Picture
+from cyclegan.images.formats.sources import ByteSource
+from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 _TYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
 _LEAST_PLANES = 16  # more numbers a pixel than this behind 1, 3 or 4 rows are columns: the channels come first
@@ -20,7 +20,7 @@ _DEPTHS = {"uint8": "", "bool": ";1", "uint16": ";16", "int16": ";16S", "float32
 
 
 @dataclass(frozen=True)
-class Layout:
+class NpyLayout:
     """How the numbers stand in the file."""
 
     shape: tuple[int, ...]
@@ -36,10 +36,10 @@ class Layout:
         return Header(height, width, channels, native, "NPY", mode_of(channels, native))
 
     @property
-    def details(self) -> Details:
+    def details(self) -> ImageMetadata:
         """What goes over to the translation."""
         container = {"rank": len(self.shape), "fortran": self.fortran}
-        return Details("NPY", self.header.mode, container=container)
+        return ImageMetadata("NPY", self.header.mode, container=container)
 
 
 def mode_of(channels: int, dtype: np.dtype, alpha: bool = False) -> str:
@@ -49,7 +49,7 @@ def mode_of(channels: int, dtype: np.dtype, alpha: bool = False) -> str:
     return name or base + _DEPTHS.get(dtype.name, f";{dtype.name}")
 
 
-def layout(source: Source) -> Layout:
+def layout(source: ByteSource) -> NpyLayout:
     """What the beginning of a file says, nothing after it read; `ValueError`, in words, for what is no picture."""
     source.stream.seek(0)
     version = npy.read_magic(source.stream)
@@ -70,7 +70,7 @@ def layout(source: Source) -> Layout:
         raise ValueError(
             f"an array of {'×'.join(map(str, shape))}, channels first; save it as height × width × channels"
         )
-    found = Layout(shape, fortran, dtype, source.stream.tell())
+    found = NpyLayout(shape, fortran, dtype, source.stream.tell())
     if found.start + int(np.prod(shape, dtype=object)) * dtype.itemsize > source.size:
         raise ValueError("file is truncated")
     return found
@@ -80,12 +80,12 @@ def _times(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))
 
 
-def header(source: Source) -> Header:
+def header(source: ByteSource) -> Header:
     """What a file says of its picture."""
     return layout(source).header
 
 
-def read(source: Source, at_least: int | None, max_pixels: int | None) -> Picture:
+def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
     """The picture in a file; no object in it is unpickled."""
     found = layout(source)
     source.check_size(found.header.height, found.header.width, 1, max_pixels)
@@ -96,7 +96,7 @@ def read(source: Source, at_least: int | None, max_pixels: int | None) -> Pictur
     return Picture(np.array(pixels, found.dtype.newbyteorder("="), order="C"), None, found.details)
 
 
-def parts(source: Source) -> tuple[Details, Callable[..., tuple[np.ndarray, None]]]:
+def parts(source: ByteSource) -> tuple[ImageMetadata, Callable[..., tuple[np.ndarray, None]]]:
     """What goes over of a picture, and a reader of its parts where they lie in the file."""
     found = layout(source)
     order: Literal["C", "F"] = "F" if found.fortran else "C"

@@ -12,8 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from cyclegan.images.formats import FORMATS
 from cyclegan.images.formats.colour import is_damaged, to_srgb
 from cyclegan.images.formats.metadata import exif_and_xmp, resolution, upright, upright_size
-from cyclegan.images.formats.sources import Source
-from cyclegan.images.picture import Details, Header, Picture
+from cyclegan.images.formats.sources import ByteSource
+from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 # What is left of a JPEG that is decoded at reduced scale, in shorter sides that the caller needs. Scaled on to what
 # is needed by area, photographs full of detail then differ from full decoding by 41.4 dB at worst over 1/2, 1/4 and
@@ -59,11 +59,11 @@ MODES: dict[str, Mode] = {
 }
 
 
-def open_image(source: Source) -> Image.Image:
+def open_image(source: ByteSource) -> Image.Image:
     """Pillow's view of a file, nothing decoded.
 
     The reader of the one format is asked directly, because `Image.open` has a bound of its own on the number of pixels,
-    for the whole process; ours is checked by `Source.check_size`. Raises what Pillow raises.
+    for the whole process; ours is checked by `RegionSource.check_size`. Raises what Pillow raises.
     """
     if source.format not in Image.OPEN:
         Image.init()
@@ -78,7 +78,7 @@ def open_image(source: Source) -> Image.Image:
     return image
 
 
-def header(source: Source) -> Header:
+def header(source: ByteSource) -> Header:
     """What a file says of its picture. Raises what Pillow raises."""
     image = open_image(source)
     width, height = image.size
@@ -93,7 +93,7 @@ def header_of(image: Image.Image, name: str, height: int, width: int, pages: int
     return Header(height, width, mode.channels, dtype, name, image.mode, pages)
 
 
-def read(source: Source, at_least: int | None, max_pixels: int | None) -> Picture:
+def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
     """The picture in a file. Raises what Pillow raises."""
     image = open_image(source)
     width, height = image.size
@@ -108,7 +108,7 @@ def read(source: Source, at_least: int | None, max_pixels: int | None) -> Pictur
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"the first of {frames} frames")
-    details = Details(
+    details = ImageMetadata(
         format=source.format,
         mode=image.mode,
         exif=exif,
@@ -171,4 +171,4 @@ def encoded(image: Image.Image, name: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-Reader = Callable[[Source, int | None, int | None], Picture]
+Reader = Callable[[ByteSource, int | None, int | None], Picture]

@@ -14,8 +14,8 @@ from PIL import Image
 from cyclegan.images.formats import pillow
 from cyclegan.images.formats.colour import srgb_profile, to_srgb
 from cyclegan.images.formats.metadata import exif_and_xmp, exif_body, resolution, upright_size
-from cyclegan.images.formats.sources import Source
-from cyclegan.images.picture import Details, Header, Picture
+from cyclegan.images.formats.sources import ByteSource
+from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # of each colour type, without transparency
@@ -60,7 +60,7 @@ class _Top:
         return self.depth == 16
 
 
-def header(source: Source) -> Header:
+def header(source: ByteSource) -> Header:
     """What a file says of its picture, from the chunks beside its pixels."""
     parts = _noted(source)
     top = _top(parts)
@@ -73,12 +73,12 @@ def header(source: Source) -> Header:
     return pillow.header_of(image, "PNG", height, width)
 
 
-def beside_pixels(source: Source) -> Image.Image:
+def beside_pixels(source: ByteSource) -> Image.Image:
     """Pillow's view of all that stands beside the pixels."""
     return pillow.open_image(_beside_pixels(source, _noted(source)))
 
 
-def read(source: Source, at_least: int | None, max_pixels: int | None) -> Picture:
+def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
     """The picture in a file; of an animation what viewers without animation show."""
     data = source.data()
     parts: list[tuple[bytes, bytes]] = []
@@ -110,7 +110,7 @@ def read(source: Source, at_least: int | None, max_pixels: int | None) -> Pictur
 
 
 def _deep(
-    source: Source, top: _Top, parts: list[tuple[bytes, bytes]], content: list[memoryview], notes: list[str]
+    source: ByteSource, top: _Top, parts: list[tuple[bytes, bytes]], content: list[memoryview], notes: list[str]
 ) -> Picture:
     import cv2
 
@@ -133,11 +133,11 @@ def _deep(
     if profile:
         pixels = to_srgb(pixels, profile, "L" if channels == 1 else "RGB", notes)
     dpi = resolution(image.info, orientation)
-    details = Details("PNG", _MODES[top.colour], exif, xmp, bool(profile), dpi, notes=tuple(notes))
+    details = ImageMetadata("PNG", _MODES[top.colour], exif, xmp, bool(profile), dpi, notes=tuple(notes))
     return pillow.turned(Picture(pixels, alpha, details), orientation)
 
 
-def _walk(source: Source) -> Iterator[Chunk]:
+def _walk(source: ByteSource) -> Iterator[Chunk]:
     """The chunks of a PNG in their order, to the last; `ValueError` where the file ends before it."""
     position = len(SIGNATURE)
     kind = b""
@@ -153,7 +153,7 @@ def _walk(source: Source) -> Iterator[Chunk]:
         position += 12 + length
 
 
-def _noted(source: Source) -> list[tuple[bytes, bytes]]:
+def _noted(source: ByteSource) -> list[tuple[bytes, bytes]]:
     parts: list[tuple[bytes, bytes]] = []
     for chunk in _walk(source):
         if chunk.kind != b"IDAT" and chunk.kind not in _ANIMATION and chunk.length <= _LARGEST_NOTE:
@@ -168,7 +168,7 @@ def _top(parts: list[tuple[bytes, bytes]]) -> _Top:
     return _Top.of(parts[0][1])
 
 
-def _beside_pixels(source: Source, parts: list[tuple[bytes, bytes]]) -> Source:
+def _beside_pixels(source: ByteSource, parts: list[tuple[bytes, bytes]]) -> ByteSource:
     """The file without its pixels and animation, so that Pillow reads all the rest on opening it."""
     data = _file([part for part in parts if part[0] not in _ANIMATION], [])
     return replace(source, stream=io.BytesIO(data), size=len(data))
@@ -225,7 +225,7 @@ def end() -> bytes:
     return chunk(b"IEND", b"")
 
 
-class Rows:
+class RowEncoder:
     """Rows of pixels to the bytes of IDAT chunks, band by band from the top."""
 
     def __init__(self, level: int) -> None:
@@ -255,17 +255,17 @@ class Rows:
 
 def deep(pixels: np.ndarray, alpha: np.ndarray | None, level: int) -> bytes:
     """The bytes of a file with uint16 pixels, one or three channels."""
-    rows = Rows(level)
+    rows = RowEncoder(level)
     start = top(pixels.shape[0], pixels.shape[1], pixels.shape[2], pixels.dtype, alpha is not None)
     return b"".join([start, rows.add(pixels, alpha), rows.finish(), end()])
 
 
-def with_details(data: bytes, details: Details, tagged: bool) -> bytes:
+def with_details(data: bytes, details: ImageMetadata, tagged: bool) -> bytes:
     """A file with what was said beside the pixels; `tagged`: with the profile that says sRGB."""
     return b"".join([data[:_AFTER_TOP], beside(details, tagged), data[_AFTER_TOP:]])
 
 
-def beside(details: Details, tagged: bool) -> bytes:
+def beside(details: ImageMetadata, tagged: bool) -> bytes:
     """The chunks beside the pixels, which stand between the first chunk and the pixels."""
     parts = []
     if tagged:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cyclegan.images.formats import pillow
-from cyclegan.images.formats.sources import Source
-from cyclegan.images.picture import Details, Header, Picture
+from cyclegan.images.formats.sources import ByteSource
+from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 # Kind, width, height and the number that is white, with comments between them, and one blank before the pixels
 _BLANK = rb"(?:\s|#[^\n\r]*[\n\r])+"
@@ -35,7 +35,7 @@ class _Colour:
     start: int  # of the pixels
 
 
-def header(source: Source) -> Header:
+def header(source: ByteSource) -> Header:
     """What a file says of its picture."""
     top = _deep(source)
     if top is None:
@@ -43,7 +43,7 @@ def header(source: Source) -> Header:
     return Header(top.height, top.width, 3, np.dtype(np.uint16), "PPM", "RGB;16")
 
 
-def read(source: Source, at_least: int | None, max_pixels: int | None) -> Picture:
+def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
     """The picture in a file, its numbers scaled so that white is all that their type can hold."""
     top = _deep(source)
     if top is None:
@@ -62,10 +62,10 @@ def read(source: Source, at_least: int | None, max_pixels: int | None) -> Pictur
     if top.white != 65535:
         numbers = (numbers.astype(np.int64) * 65535 + top.white // 2) // top.white
     pixels = numbers.astype(np.uint16).reshape(top.height, top.width, 3)
-    return Picture(pixels, None, Details("PPM", "RGB;16"))
+    return Picture(pixels, None, ImageMetadata("PPM", "RGB;16"))
 
 
-def parts(source: Source) -> tuple[Details, Callable[..., tuple[np.ndarray, None]]] | None:
+def parts(source: ByteSource) -> tuple[ImageMetadata, Callable[..., tuple[np.ndarray, None]]] | None:
     """What goes over of a picture, and a reader of its parts where they lie in the file; None where they are text."""
     source.stream.seek(0)
     found = _BARE.match(source.stream.read(_LONGEST_TOP))
@@ -83,10 +83,10 @@ def parts(source: Source) -> tuple[Details, Callable[..., tuple[np.ndarray, None
         part = mapped[top : top + height, left : left + width]
         return np.array(part, dtype.newbyteorder("="), order="C", subok=False), None
 
-    return Details("PPM", name[channels]), read
+    return ImageMetadata("PPM", name[channels]), read
 
 
-def _deep(source: Source) -> _Colour | None:
+def _deep(source: ByteSource) -> _Colour | None:
     """The beginning of a file in colour with more than eight bits; None for all others."""
     source.stream.seek(0)
     found = _TOP.match(source.stream.read(_LONGEST_TOP))

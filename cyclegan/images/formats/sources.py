@@ -25,7 +25,7 @@ from cyclegan.images.formats import (
 
 
 @dataclass(frozen=True)
-class Source:
+class ByteSource:
     """The bytes of one file, of a format we know."""
 
     path: str | os.PathLike[str]  # for words; the bytes come from `stream`
@@ -57,7 +57,7 @@ def too_many(height: int, width: int, count: int, limit: int) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
+def opened(path: str | os.PathLike[str]) -> Iterator[ByteSource]:
     """The file at `path` as a source. `UnreadableImage` for what is no regular file or of no format we know."""
     try:
         stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - below; what the block raises is not this
@@ -71,15 +71,15 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
         yield _known(path, stream, status.st_size)
 
 
-def in_memory(data: bytes, path: str | os.PathLike[str]) -> Source:
+def in_memory(data: bytes, path: str | os.PathLike[str]) -> ByteSource:
     """The bytes of a file as a source; `path` is only for the words of errors."""
     return _known(path, io.BytesIO(data), len(data))
 
 
 @contextlib.contextmanager
-def explained(path: str | os.PathLike[str]) -> Iterator[None]:
+def explain_decode_error(path: str | os.PathLike[str]) -> Iterator[None]:
     """Whatever a decoder raises on a file, as `UnreadableImage`."""
-    be_quiet()
+    silence_decoders()
     try:
         yield
     except (UnreadableImage, MemoryError):
@@ -96,7 +96,7 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         raise UnreadableImage(path, str(error).strip() or type(error).__name__) from error
 
 
-def be_quiet() -> None:
+def silence_decoders() -> None:
     """Keep what decoders say of damaged or unknown tags from the user's screen, now and later.
 
     Pillow warns and tifffile logs; neither knows which file it speaks of, and what it means for a picture is in its
@@ -111,7 +111,7 @@ def be_quiet() -> None:
         logger.addHandler(logging.NullHandler())
 
 
-def _known(path: str | os.PathLike[str], stream: BinaryIO, size: int) -> Source:
+def _known(path: str | os.PathLike[str], stream: BinaryIO, size: int) -> ByteSource:
     try:
         head = stream.read(HEAD)
         stream.seek(0)
@@ -122,7 +122,7 @@ def _known(path: str | os.PathLike[str], stream: BinaryIO, size: int) -> Source:
     name = format_of(head)
     if name is None:
         raise UnreadableImage(path, _unknown())
-    return Source(path, stream, size, name)
+    return ByteSource(path, stream, size, name)
 
 
 def _without_waiting(path: str, flags: int) -> int:

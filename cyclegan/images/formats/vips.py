@@ -14,8 +14,8 @@ import numpy as np
 from cyclegan.images.formats import installed, pillow, png
 from cyclegan.images.formats.colour import to_srgb
 from cyclegan.images.formats.metadata import exif_and_xmp, resolution
-from cyclegan.images.formats.sources import Source
-from cyclegan.images.picture import Details, Header
+from cyclegan.images.formats.sources import ByteSource
+from cyclegan.images.picture import Header, ImageMetadata
 
 # Kinds that come out of libvips as out of the reader of the whole
 _MODES = ("L", "LA", "RGB", "RGBA", "P", "I;16", "LA;16", "RGB;16", "RGBA;16")
@@ -34,7 +34,9 @@ def library() -> Any:
     return pyvips
 
 
-def parts(source: Source, header: Header, max_pixels: int | None) -> tuple[Details, Callable[..., Part]] | None:
+def parts(
+    source: ByteSource, header: Header, max_pixels: int | None
+) -> tuple[ImageMetadata, Callable[..., Part]] | None:
     """What goes over of a picture, and a reader of its parts; None where it can only be decoded whole."""
     if header.mode not in _MODES or not installed("pyvips"):
         return None
@@ -64,7 +66,7 @@ def parts(source: Source, header: Header, max_pixels: int | None) -> tuple[Detai
         return to_srgb(pixels, profile, space, []) if profile else pixels, alpha
 
     dpi = resolution(beside.info, 1)
-    return Details(source.format, header.mode, exif, xmp, bool(profile), dpi, notes=tuple(notes)), read
+    return ImageMetadata(source.format, header.mode, exif, xmp, bool(profile), dpi, notes=tuple(notes)), read
 
 
 def write_jpeg(lossless: Path, path: Path, model: bytes, quality: int) -> None:

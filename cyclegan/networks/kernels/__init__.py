@@ -1,18 +1,18 @@
 """Kernels in C for what torch computes slowly on a processor; everything works without them."""
 
-from cyclegan.networks.kernels.build import kernels, usable
-from cyclegan.networks.kernels.outer_conv import narrowing, widening
+from cyclegan.networks.kernels.build import load_kernels, usable
+from cyclegan.networks.kernels.outer_conv import conv_from_picture, conv_to_picture
 from cyclegan.networks.kernels.residual import LANES, residual_block, shared_residual_block
-from cyclegan.networks.kernels.upsample_conv import doubling, repeating
+from cyclegan.networks.kernels.upsample_conv import resize_conv2x, transposed_conv2x
 
 __all__ = [
     "LANES",
-    "doubling",
-    "kernels",
-    "narrowing",
-    "repeating",
+    "conv_from_picture",
+    "conv_to_picture",
+    "load_kernels",
     "residual_block",
+    "resize_conv2x",
     "shared_residual_block",
+    "transposed_conv2x",
     "usable",
-    "widening",
 ]

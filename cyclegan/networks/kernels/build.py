@@ -52,7 +52,7 @@ SIGNATURES: dict[str, list[Any]] = {
 
 
 @functools.cache
-def kernels() -> ctypes.CDLL | None:
+def load_kernels() -> ctypes.CDLL | None:
     """The library, or None where it cannot be had, which is said once."""
     try:
         library = _library()
@@ -73,7 +73,7 @@ def usable(x: Tensor) -> bool:
 
 def call(name: str, *arguments: Tensor | float | None) -> None:
     """Call a kernel: tensors, contiguous in the layout that it expects, go as pointers; it is told the threads."""
-    library = kernels()
+    library = load_kernels()
     assert library is not None
     plain = (a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)
     getattr(library, name)(*plain, torch.get_num_threads())

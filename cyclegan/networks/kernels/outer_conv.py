@@ -19,13 +19,13 @@ from cyclegan.networks.kernels.scratch import bands, by_plane, scratch
 BAND = 2**21  # numbers in the planes of one band: 8 MB
 
 
-def widening(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def conv_from_picture(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolution of NCHW `x`, few channels, with an odd square kernel, stride 1, mirrored edges."""
     out: Tensor = torch.ops.cyclegan.widening_convolution(x, weight, bias)
     return out
 
 
-def narrowing(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def conv_to_picture(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The same to few channels."""
     out: Tensor = torch.ops.cyclegan.narrowing_convolution(x, weight, bias)
     return out

@@ -20,13 +20,13 @@ from cyclegan.networks.kernels.scratch import bands, by_plane, scratch
 BAND = 2**21  # numbers in the planes of one band of rows: 8 MB, which stay in the cache of a processor
 
 
-def doubling(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def transposed_conv2x(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`F.conv_transpose2d(x, weight, bias, stride=2, padding=1, output_padding=1)`, `weight` C,O,3,3."""
     out: Tensor = torch.ops.cyclegan.doubling_convolution(x, weight, bias)
     return out
 
 
-def repeating(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def resize_conv2x(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of `x` enlarged two-fold by repeating pixels, mirrored at the edge; `weight` O,C,3,3."""
     out: Tensor = torch.ops.cyclegan.repeating_convolution(x, weight, bias)
     return out

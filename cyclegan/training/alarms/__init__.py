@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cyclegan.training.alarms.alarm import Alarm, Facts, Finding, Moment
-from cyclegan.training.alarms.monitor import Alarms, Restart, Stopped
+from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, RunInfo
+from cyclegan.training.alarms.monitor import AlarmMonitor, Restart, StoppedByAlarm
 from cyclegan.training.alarms.registry import ALARMS
 
-__all__ = ["ALARMS", "Alarm", "Alarms", "Facts", "Finding", "Moment", "Restart", "Stopped"]
+__all__ = ["ALARMS", "Alarm", "AlarmMonitor", "Finding", "Observation", "Restart", "RunInfo", "StoppedByAlarm"]

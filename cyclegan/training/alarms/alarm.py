@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import Domains
+from cyclegan.data import PictureSets
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunInfo:
     """What is known of a run before its first step."""
 
     config: TrainConfig
-    domains: Domains
+    domains: PictureSets
     equilibrium: float | None  # the mean verdict where real and fake can no longer be told apart; None: none
     discriminator_parameters: Mapping[str, int]  # for each domain that is judged
     augmented: bool = False  # the discriminators see pictures altered at random
 
 
 @dataclass(frozen=True)
-class Moment:
+class Observation:
     """One look at a run."""
 
     kind: str  # "row": figures of the journal; "probe": see `probe`
@@ -41,23 +41,23 @@ class Finding:
 class Alarm:
     """One thing that may go wrong. A subclass says when, and what to do about it; `ALARMS` gives it its name."""
 
-    sees = ""  # the kind of moment at which it decides, if it is not only before the first step
-    looks = 2  # so many of them in a row must show it: one alone may be chance
-    curable = False  # early in a run, by another seed
+    observes = ""  # the kind of moment at which it decides, if it is not only before the first step
+    patience = 2  # so many of them in a row must show it: one alone may be chance
+    restartable = False  # early in a run, by another seed
     cause: str  # the usual one, a clause
     cure: str  # the usual one, a clause that names options
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: RunInfo) -> None:
         self.facts = facts
 
     def begin(self) -> Finding | None:
         """What is wrong before the first step, None where nothing is."""
         return None
 
-    def note(self, moment: Moment) -> None:
+    def note(self, moment: Observation) -> None:
         """Remember what is needed of any moment; called before `look`."""
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         """What is wrong at a moment of the kind it sees, None where nothing is."""
         return None
 

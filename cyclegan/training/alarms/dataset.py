@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 
-from cyclegan.data import Pictures
-from cyclegan.images import printable
+from cyclegan.data import FileList
+from cyclegan.images import escaped
 from cyclegan.system.files import file_sha256
-from cyclegan.training.alarms.alarm import Alarm, Finding, Moment
-from cyclegan.training.alarms.discriminator import Judging
+from cyclegan.training.alarms.alarm import Alarm, Finding, Observation
+from cyclegan.training.alarms.discriminator import DiscriminatorAlarm
 
 # Weights of a discriminator for each picture it is shown, mirrored ones counted. The paper's PatchGAN has 2.8 million,
 # and the smallest set it was published with, 400 façades, gives 3,500. A third of that set is where this begins.
@@ -24,15 +24,15 @@ TELLS = 0.3  # only where the discriminator tells training pictures from fakes b
 BLOCK = 4096  # bytes from the middle of a file that are compared before all of it is
 
 
-class FewPictures(Judging):
+class FewPictures(DiscriminatorAlarm):
     """The discriminator can learn the pictures by heart, and then has nothing to teach.
 
     Suspected before the first step from the number of weights, and seen later in its verdicts on pictures that it has
     not learnt from.
     """
 
-    sees = "probe"
-    looks = 3
+    observes = "probe"
+    patience = 3
     cause = "a discriminator with many weights and few pictures learns them by heart, not what they have in common"
     cure = "give --diffaug color,translation,cutout, leave --flip on, take fewer --channels, or find more pictures"
 
@@ -55,7 +55,7 @@ class FewPictures(Judging):
             f"{counts[domain]} pictures of {domain.upper()} are few for a discriminator of {parameters:,} weights",
         )
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         found = {}
         for domain, window in self.full_windows().items():
             real, fake = window.means
@@ -80,7 +80,7 @@ class DomainsOverlap(Alarm):
     def begin(self) -> Finding | None:
         sets = self.facts.domains
         ours, theirs = ([sets.train_a, sets.test_a], [sets.train_b, sets.test_b])
-        return _overlap(copies(_paths(ours), _paths(theirs)), "A and in B")
+        return _overlap(duplicate_pairs(_paths(ours), _paths(theirs)), "A and in B")
 
 
 class TrainTestOverlap(Alarm):
@@ -94,11 +94,11 @@ class TrainTestOverlap(Alarm):
         found = []
         for train, test in ((sets.train_a, sets.test_a), (sets.train_b, sets.test_b)):
             if train != test:  # the only picture of a folder is both, and that is said elsewhere
-                found += copies(_paths([train]), _paths([test]))
+                found += duplicate_pairs(_paths([train]), _paths([test]))
         return _overlap(found, "the training pictures and in the held-out ones")
 
 
-def copies(ours: Iterable[Path], theirs: Iterable[Path]) -> list[tuple[Path, Path]]:
+def duplicate_pairs(ours: Iterable[Path], theirs: Iterable[Path]) -> list[tuple[Path, Path]]:
     """Those of our files whose content one of theirs has, each with one of those, in the order of ours.
 
     By size, then by a block from the middle, and only where both agree by all of it: for 10,000 JPEG files that is
@@ -136,13 +136,13 @@ def _middle(path: Path) -> bytes:
         return hashlib.sha256(size.to_bytes(8, "big") + stream.read(BLOCK)).digest()
 
 
-def _paths(sets: Iterable[Pictures]) -> list[Path]:
+def _paths(sets: Iterable[FileList]) -> list[Path]:
     return [pictures.path(index) for pictures in sets for index in range(len(pictures))]
 
 
 def _overlap(found: list[tuple[Path, Path]], where: str) -> Finding | None:
     if not found:
         return None
-    one, other = (printable(str(path)) for path in found[0])
+    one, other = (escaped(str(path)) for path in found[0])
     count = "1 picture is" if len(found) == 1 else f"{len(found)} pictures are"
     return Finding(float(len(found)), f"{count} in {where}, for example {one} and {other}")

@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cyclegan.training.alarms.alarm import Alarm, Facts, Finding, Moment
+from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, RunInfo
 
 # Verdicts of one batch scatter by 0.1 to 0.2, so that means are taken over rows of this many steps. A discriminator
 # wins early, since it learns faster: its first steps are not looked at.
@@ -29,7 +29,7 @@ RECENT, ENOUGH, FAR = 5, 20, 8.0
 SCATTER_SHARE, SCATTER_LEAST = 0.25, 0.05  # of the median; a loss that has been nearly constant may move that much
 
 
-class Window:
+class MovingWindow:
     """The verdicts of the last steps on one domain: (step, real, fake)."""
 
     def __init__(self, equilibrium: float) -> None:
@@ -65,17 +65,17 @@ class Window:
         return (real - fake) / self.span
 
 
-class Judging(Alarm):
+class DiscriminatorAlarm(Alarm):
     """An alarm about discriminators: keeps a window of verdicts for each, and what the probe last said."""
 
-    sees = "row"
+    observes = "row"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: RunInfo) -> None:
         super().__init__(facts)
-        self.windows: dict[str, Window] = {}
+        self.windows: dict[str, MovingWindow] = {}
         self.probed: dict[str, float] = {}
 
-    def note(self, moment: Moment) -> None:
+    def note(self, moment: Observation) -> None:
         if self.facts.equilibrium is None:
             return
         if moment.kind == "probe":
@@ -83,9 +83,9 @@ class Judging(Alarm):
             return
         for domain in self.facts.discriminator_parameters:
             real, fake = (moment.figures.get(f"scores/{domain}/{kind}", math.nan) for kind in ("real", "fake"))
-            self.windows.setdefault(domain, Window(self.facts.equilibrium)).add(moment.step, real, fake)
+            self.windows.setdefault(domain, MovingWindow(self.facts.equilibrium)).add(moment.step, real, fake)
 
-    def full_windows(self) -> dict[str, Window]:
+    def full_windows(self) -> dict[str, MovingWindow]:
         """Those with enough in them."""
         return {domain: window for domain, window in self.windows.items() if window.full}
 
@@ -97,15 +97,15 @@ class Judging(Alarm):
         if self.facts.equilibrium is None:  # by another --adversarial than before
             return
         for domain, rows in state["rows"].items():
-            self.windows[domain] = Window(self.facts.equilibrium)
+            self.windows[domain] = MovingWindow(self.facts.equilibrium)
             self.windows[domain].rows = [(int(step), float(real), float(fake)) for step, real, fake in rows]
         self.probed = {name: float(value) for name, value in state["probed"].items()}
 
 
-class DiscriminatorTooStrong(Judging):
+class DiscriminatorTooStrong(DiscriminatorAlarm):
     """The discriminator is certain of every picture, and has little left to teach."""
 
-    curable = True
+    restartable = True
     cause = (
         "the discriminator learns faster than the generator, or the translations lack something that gives them away"
     )
@@ -114,7 +114,7 @@ class DiscriminatorTooStrong(Judging):
         "it near 0 is a sign of failure and not of success"
     )
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         windows = self.full_windows()
         domain = max(windows, key=lambda name: windows[name].gap, default="")
         # One that knows its training pictures by heart is not strong; see `few-pictures`
@@ -128,7 +128,7 @@ class DiscriminatorTooStrong(Judging):
         )
 
 
-class DiscriminatorBlind(Judging):
+class DiscriminatorBlind(DiscriminatorAlarm):
     """The discriminator says the same to everything: it has nothing to teach.
 
     At the equilibrium verdicts agree as well. A blind one is told from that by its past, in which it never told real
@@ -138,11 +138,11 @@ class DiscriminatorBlind(Judging):
     cause = "it does not learn: its learning rate is too low or so high that it died, or it sees too little"
     cure = "raise --lr-discriminator, or lower it above 1e-3; give a larger --crop-size or another --discriminator"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: RunInfo) -> None:
         super().__init__(facts)
         self.widest: dict[str, float] = {}
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         blind = {}
         for domain, window in self.full_windows().items():
             self.widest[domain] = max(self.widest.get(domain, 0.0), window.gap)
@@ -174,20 +174,20 @@ class GeneratorRunningAway(Alarm):
     median absolute deviation, which is the standard deviation of a normal distribution).
     """
 
-    sees = "row"
-    looks = 3
-    curable = True
+    observes = "row"
+    patience = 3
+    restartable = True
     cause = "the discriminator has run ahead, or a learning rate is too high"
     cure = "go on from an earlier state with --clip-gradient 1 and half of --lr-generator and --lr-discriminator"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: RunInfo) -> None:
         super().__init__(facts)
         self.history: dict[str, list[float]] = {}
         self.recent: dict[str, list[float]] = {}
         self.rows = 0
         self.stride = 1  # of how many rows one is kept, so that the whole run has room
 
-    def note(self, moment: Moment) -> None:
+    def note(self, moment: Observation) -> None:
         if moment.kind != "row" or self.facts.equilibrium is None:  # a critic's zero may lie anywhere, and move
             return
         self.rows += 1
@@ -204,7 +204,7 @@ class GeneratorRunningAway(Alarm):
             self.history = {name: values[::2] for name, values in self.history.items()}
             self.stride *= 2
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         above = {name: _excess(past, self.recent[name]) for name, past in self.history.items() if len(past) >= ENOUGH}
         name = max(above, key=lambda key: above[key], default="")
         if not name or above[name] < FAR:

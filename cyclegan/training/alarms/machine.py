@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from cyclegan.training.alarms.alarm import Alarm, Facts, Finding, Moment
+from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, RunInfo
 
 SKIPPED, AMONG = 3, 100  # steps; one now and then does no harm, since it is skipped
 WAITING = 0.5  # share of the time
@@ -16,17 +16,17 @@ WAITING_SECONDS = 30.0  # for so long
 class NotFinite(Alarm):
     """Losses or gradients that are no number: an overflow, or a division by nothing."""
 
-    sees = "row"
-    looks = 1
-    curable = True
+    observes = "row"
+    patience = 1
+    restartable = True
     cause = "a learning rate that is too high, or numbers beyond what the precision holds"
     cure = "go on from the last state with --precision fp32, --clip-gradient 1 or lower learning rates"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: RunInfo) -> None:
         super().__init__(facts)
         self.counts: list[tuple[int, int]] = [(0, 0)]  # step, skipped until then
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         total = int(moment.figures["health/skipped_steps"])
         self.counts.append((moment.step, total))
         while len(self.counts) > 2 and self.counts[1][0] <= moment.step - AMONG:
@@ -59,20 +59,20 @@ class WaitingForData(Alarm):
     It remembers nothing over a resume: time is of this machine and of now.
     """
 
-    sees = "row"
-    looks = 1
+    observes = "row"
+    patience = 1
     cause = "decoding and augmentation are slower than the device, or the disk is"
     cure = (
         "raise --workers to the number of cores, keep decoded pictures with --cache ram or disk, or store them smaller "
         "(about --load-size)"
     )
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: RunInfo) -> None:
         super().__init__(facts)
         self.rows: list[tuple[float, float]] = []  # seconds, of which waited
         self.step = -1
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         speed, share = moment.figures["speed/images_per_second"], moment.figures["speed/data_wait"]
         before, self.step = self.step, moment.step
         if before < 0:  # the readers start in the first row

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config import TrainConfig, flatten
-from cyclegan.data import Domains, View, held_out
+from cyclegan.data import InputKind, PictureSets, held_out_pictures
 from cyclegan.errors import CycleganError
 from cyclegan.methods import Method, options_of
 from cyclegan.training.alarms import probe as probing
-from cyclegan.training.alarms.alarm import Alarm, Facts, Finding, Moment
+from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, RunInfo
 from cyclegan.training.alarms.machine import NotFinite
 from cyclegan.training.alarms.registry import ALARMS
-from cyclegan.training.distributed.ranks import OneRank, Ranks
-from cyclegan.training.loop_io.health import Guard, NotFiniteError
+from cyclegan.training.distributed.ranks import Ranks, SingleProcess
+from cyclegan.training.loop_io.health import NonFiniteGuard, NotFiniteError
 from cyclegan.training.storage.attempts import given_up
 from cyclegan.training.storage.checkpoint import require_numbers
 from cyclegan.training.update.precision import Precision
@@ -30,7 +30,7 @@ EARLY = 0.2  # share of the steps in which a run is cheaper begun anew than gone
 RESTARTS = 2  # at most: what three seeds have in common is not the seed
 
 
-class Recorder(Protocol):
+class AlarmRecorder(Protocol):
     """What writes alarms down: the tracker."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
@@ -47,10 +47,10 @@ class Restart(CycleganError):
         self.text = text
 
 
-class Stopped(CycleganError):
+class StoppedByAlarm(CycleganError):
     """The run ended by an alarm, as --on-alarm stop wants it."""
 
-    of_all = True
+    on_every_rank = True
 
 
 class Event:
@@ -68,14 +68,14 @@ class Event:
         self.raised |= new
         return new
 
-    def pass_by(self, looks: int) -> None:
+    def clear_after(self, looks: int) -> None:
         """One more look does not show it. As many as it takes to raise it end the event."""
         self.held, self.clear = 0, self.clear + 1
         if self.clear >= looks:
             self.raised = False
 
 
-class Alarms:
+class AlarmMonitor:
     """The alarms of a run of `config` in the directory `run`, where attempts may have been given up before.
 
     Nothing here draws a random number or changes a network: the losses are the same with and without. Each process of
@@ -85,8 +85,8 @@ class Alarms:
     def __init__(
         self,
         config: TrainConfig,
-        domains: Domains,
-        views: Mapping[str, View],
+        domains: PictureSets,
+        views: Mapping[str, InputKind],
         method: Method,
         run: Path,
         ranks: Ranks | None = None,
@@ -96,23 +96,23 @@ class Alarms:
         self.views = views
         self.method = method
         self.run = run
-        self.ranks = ranks or OneRank()
+        self.ranks = ranks or SingleProcess()
         self.restarts = len(given_up(run))
         values = flatten(config, options_of(config.method))
         sizes = {
             domain: sum(weight.numel() for weight in network.parameters())
             for domain, network in method.discriminators.items()
         }
-        facts = Facts(config, domains, method.adversarial.equilibrium, sizes, augmented=bool(values.get("diffaug")))
+        facts = RunInfo(config, domains, method.adversarial.equilibrium, sizes, augmented=bool(values.get("diffaug")))
         self.alarms: dict[str, Alarm] = {name: kind(facts) for name, kind in ALARMS.items()}
         self.events = {name: Event() for name in self.alarms}
         self.probed = 0  # the step of the last probe
         self.fingerprint = ""  # of the pictures that were looked at before the first step
         self.ended_by = ""  # the alarm that ends the run
         self._pictures: dict[str, Tensor] | None = None
-        self._recorder: Recorder | None = None
+        self._recorder: AlarmRecorder | None = None
 
-    def begin(self, step: int, recorder: Recorder) -> None:
+    def begin(self, step: int, recorder: AlarmRecorder) -> None:
         """Look at what can be known without a step, unless these same pictures were looked at before."""
         self._recorder = recorder
         if self.fingerprint == self.domains.fingerprint:
@@ -122,12 +122,12 @@ class Alarms:
             finding = alarm.begin()
             if finding is not None and self.events[name].hold(looks=1):
                 self._raise(step, name, finding)
-            elif finding is None and not alarm.sees:
-                self.events[name].pass_by(looks=1)  # other pictures than before, and these are well
+            elif finding is None and not alarm.observes:
+                self.events[name].clear_after(looks=1)  # other pictures than before, and these are well
 
     def look(self, step: int, row: Mapping[str, float]) -> None:
         """Take in a row of the journal. Raises `Restart` where the run is to be begun anew."""
-        self._show(Moment("row", step, row))
+        self._show(Observation("row", step, row))
 
     def probe(self, step: int, generators: nn.ModuleDict, precision: Precision) -> None:
         """Every 300 steps look at some translations by `generators`. Raises `Restart`."""
@@ -135,15 +135,15 @@ class Alarms:
             return
         self.probed = step
         if self._pictures is None:
-            shown = held_out(self.domains, self.config, probing.PICTURES, dict(self.views))
+            shown = held_out_pictures(self.domains, self.config, probing.PICTURES, dict(self.views))
             self._pictures = {name: _in_unit(pictures) for name, pictures in zip("ab", shown, strict=True)}
         pictures = {name: some.to(precision.device) for name, some in self._pictures.items()}
         figures = probing.probe(pictures, generators, self.method, precision, self.ranks)
         assert self._recorder is not None, "begin() comes first"
         self._recorder.log(step, {f"probe/{name}": value for name, value in figures.items()})
-        self._show(Moment("probe", step, figures))
+        self._show(Observation("probe", step, figures))
 
-    def finite(self, step: int, guard: Guard) -> int:
+    def finite(self, step: int, guard: NonFiniteGuard) -> int:
         """`guard.check()`, whose refusal to go on is an event too. Raises `NotFiniteError` or `Restart`."""
         try:
             return guard.check()
@@ -154,24 +154,24 @@ class Alarms:
                 raise Restart("not-finite", step, str(error)) from error
             raise
 
-    def obey(self, step: int) -> None:
-        """Raise `Stopped` if an alarm ends the run before its end; to be called when its state is saved."""
+    def raise_if_stopped(self, step: int) -> None:
+        """Raise `StoppedByAlarm` if an alarm ends the run before its end; to be called when its state is saved."""
         assert self.config.steps is not None
         if self.ended_by and step < self.config.steps:
-            raise Stopped(
+            raise StoppedByAlarm(
                 f"--on-alarm stop: ended at step {step} of {self.config.steps} by the alarm {self.ended_by}; state "
                 f"saved, go on with `cyclegan train --resume {self.run} --on-alarm warn`, if not by its cure"
             )
 
-    def _show(self, moment: Moment) -> None:
+    def _show(self, moment: Observation) -> None:
         for name, alarm in self.alarms.items():
             alarm.note(moment)
-            if alarm.sees != moment.kind:
+            if alarm.observes != moment.kind:
                 continue
             finding = alarm.look(moment)
             if finding is None:
-                self.events[name].pass_by(alarm.looks)
-            elif self.events[name].hold(alarm.looks):
+                self.events[name].clear_after(alarm.patience)
+            elif self.events[name].hold(alarm.patience):
                 self._raise(moment.step, name, finding)
 
     def _raise(self, step: int, name: str, finding: Finding) -> None:
@@ -193,7 +193,7 @@ class Alarms:
         """Whether --on-alarm restart begins anew for this alarm, and if not why."""
         assert self.config.steps is not None
         obstacles = {
-            "another seed would not change this": not self.alarms[name].curable,
+            "another seed would not change this": not self.alarms[name].restartable,
             f"step {step} is after the first fifth": step > EARLY * self.config.steps,
             f"{self.restarts} attempts were given up already": self.restarts >= RESTARTS,
         }
@@ -228,10 +228,10 @@ class Alarms:
                 self.alarms[name].load_state_dict(saved["own"])
 
 
-_REACTIONS: dict[str, Callable[[Alarms, int, str, str], None]] = {
-    "warn": Alarms._warn,
-    "stop": Alarms._stop,
-    "restart": Alarms._restart,
+_REACTIONS: dict[str, Callable[[AlarmMonitor, int, str, str], None]] = {
+    "warn": AlarmMonitor._warn,
+    "stop": AlarmMonitor._stop,
+    "restart": AlarmMonitor._restart,
 }
 
 

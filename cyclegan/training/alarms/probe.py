@@ -17,7 +17,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from cyclegan.evaluation.metrics.cycle import CycleMarks
+from cyclegan.evaluation.metrics.cycle import CycleMetrics
 from cyclegan.evaluation.metrics.output_statistics import checkerboard, luminance_correlation
 from cyclegan.methods import Method
 from cyclegan.training.distributed.ranks import Ranks
@@ -53,10 +53,10 @@ def probe(
 
     def through(generator: nn.Module, some: Tensor) -> Tensor:
         # Past a compiled form, which would be compiled once more for this number of pictures
-        return ranks.share_out(lambda part: generator.forward(part).float(), some)
+        return ranks.map_sharded(lambda part: generator.forward(part).float(), some)
 
     def verdict(discriminator: nn.Module, some: Tensor) -> Tensor:
-        return ranks.share_out(lambda part: method.adversarial.verdict(discriminator.forward(part)), some)
+        return ranks.map_sharded(lambda part: method.adversarial.verdict(discriminator.forward(part)), some)
 
     with precision.autocast():
         fakes: dict[str, Tensor] = {}
@@ -66,7 +66,7 @@ def probe(
             figures |= _translated(direction, pictures[source], fakes[target], pictures[target])
             back = target + source
             if back in generators:
-                cycle = CycleMarks()
+                cycle = CycleMetrics()
                 some = pictures[source][:ROUND_TRIPS], fakes[target][:ROUND_TRIPS]
                 cycle.add(*some, partial(through, generators[back]))
                 figures |= {f"{name}_{source}": value for name, value in cycle.figures().items()}
@@ -76,7 +76,7 @@ def probe(
                 figures |= _judged(domain, real, fake, method.adversarial.equilibrium)
     for module in training:
         module.training = True
-    return ranks.first(lambda: figures)
+    return ranks.on_rank_zero(lambda: figures)
 
 
 def _translated(direction: str, source: Tensor, fake: Tensor, real: Tensor) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyclegan.training.alarms.alarm import Alarm, Finding, Moment, ending
+from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, ending
 
 # Correlation of light and dark of input and output: 0.6 in a healthy run of the demo, 0.9 in one of horse2zebra,
 # -1 for a perfect negative.
@@ -26,15 +26,15 @@ CHEQUERED_RATIO, CHEQUERED_SHARE = 4.0, 0.03
 class ColoursInverted(Alarm):
     """Light becomes dark, and the way back is fine: two that both invert undo each other perfectly."""
 
-    sees = "probe"
-    curable = True
+    observes = "probe"
+    restartable = True
     cause = "nothing but the identity term fixes colours, and both generators settled on the negative"
     cure = (
         "begin anew with another --seed (--on-alarm restart does it), or raise --lambda-identity to 1; "
         "a run seldom leaves that state"
     )
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         found = ending(moment.figures, "luminance_correlation")
         direction = min(found, key=lambda way: found[way])
         error = moment.figures.get(f"cycle_l1_{direction[0]}", 0.0)
@@ -50,15 +50,15 @@ class ColoursInverted(Alarm):
 class NothingChanges(Alarm):
     """A translation is its input."""
 
-    sees = "probe"
-    curable = True
+    observes = "probe"
+    restartable = True
     cause = "the terms that hold the translators back outweigh the discriminator, or it has learnt nothing"
     cure = (
         "look at scores; raise --lr-discriminator if they are equal, else lower --lambda-identity to 0.1 and "
         "--lambda-cycle to 5"
     )
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         found = ending(moment.figures, "change")
         if not found:  # as many channels go in as come out in neither direction
             return None
@@ -74,15 +74,15 @@ class NothingChanges(Alarm):
 class OutputsAlike(Alarm):
     """Inputs differ and translations do not: the generator has collapsed to one answer."""
 
-    sees = "probe"
-    curable = True
+    observes = "probe"
+    restartable = True
     cause = "the generator found one picture that pleases, and the cycle term is too weak or is cheated"
     cure = (
         "begin anew with another --seed or a higher --lambda-cycle, try --adversarial hinge --spectral-norm, and look "
         "for pictures that are nearly the same (`cyclegan data check`)"
     )
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         found = ending(moment.figures, "variety")
         shares = {}
         for direction in (name for name in found if len(name) == len("ab")):
@@ -102,14 +102,14 @@ class OutputsAlike(Alarm):
 class HiddenSignal(Alarm):
     """The way back reads what cannot be seen (Chu et al. 2017, https://arxiv.org/abs/1712.02950)."""
 
-    sees = "probe"
+    observes = "probe"
     cause = "the generator writes its input into faint detail of the translation, which satisfies the cycle term"
     cure = (
         "give --cycle-noise 4, lower --lambda-cycle, or let the discriminator see more (--discriminator multiscale); a "
         "fine cycle loss says nothing here"
     )
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         ratios = ending(moment.figures, "cycle_noise_ratio")
         if not ratios:  # no way back
             return None
@@ -127,12 +127,12 @@ class HiddenSignal(Alarm):
 class Checkerboard(Alarm):
     """A pattern of 2 or 4 pixels (Odena et al. 2016, https://distill.pub/2016/deconv-checkerboard)."""
 
-    sees = "probe"
-    looks = 3  # early pictures have it, and most lose it
+    observes = "probe"
+    patience = 3  # early pictures have it, and most lose it
     cause = "transposed convolutions give every other pixel more than the next"
     cure = "train a new run with --upsampling resize, which cannot draw it; a longer training makes it fainter"
 
-    def look(self, moment: Moment) -> Finding | None:
+    def look(self, moment: Observation) -> Finding | None:
         real = ending(moment.figures, "checkerboard_real")
         shares = {way: moment.figures[f"checkerboard_{way}"] for way in real}
         over = {way: shares[way] for way in real if shares[way] > max(CHEQUERED_SHARE, CHEQUERED_RATIO * real[way])}

@@ -21,7 +21,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from cyclegan.errors import CycleganError
-from cyclegan.system.signals import heeded
+from cyclegan.system.signals import stop_signals
 from cyclegan.training.distributed.process_group import LAUNCHER
 
 _OVER = {"done": 0, "failed": 1}  # exit codes of what status.json may say, where they are not those of a signal
@@ -43,7 +43,7 @@ def launch(count: int, words: Sequence[str], run: Path) -> None:
     Raises `ProcessesEnded` with the exit code of the first that failed, and `CycleganError` when one was killed. A
     signal that comes when the training is over changes nothing, as with a single process.
     """
-    before, signals = _status(run), [*heeded(), signal.SIGQUIT]
+    before, signals = _status(run), [*stop_signals(), signal.SIGQUIT]
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))  # threads would only queue
     os.environ[LAUNCHER] = str(os.getpid())
     logging.disable(logging.ERROR)  # torchrun's words; the processes have said theirs, and so do we

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from cyclegan.training.distributed.ranks import Ranks
-from cyclegan.training.setup import Plan
+from cyclegan.training.setup import ResolvedRun
 from cyclegan.training.storage.checkpoint import HasState
-from cyclegan.training.storage.run_directory import Run, open_run
+from cyclegan.training.storage.run_directory import RunDirectory, open_run
 
 
-class Follower:
+class NullRun:
     """In place of the directory of a run that the first process holds: what that one read there."""
 
     def __init__(self, began: bool) -> None:
@@ -24,7 +24,7 @@ class Follower:
         """The first writes it."""
 
 
-class SilentTracker:
+class NullTracker:
     """In place of the tracker."""
 
     note = ""
@@ -48,7 +48,7 @@ class SilentTracker:
         """Nothing was begun."""
 
 
-class SilentSaver:
+class NullSaver:
     """In place of the saver."""
 
     def check(self) -> None:
@@ -64,7 +64,7 @@ class SilentSaver:
         return None
 
 
-class SilentProgress(SilentSaver):
+class NullProgress(NullSaver):
     """In place of the bar."""
 
     def advance(self, step: int) -> None:
@@ -75,14 +75,14 @@ class SilentProgress(SilentSaver):
 
 
 @contextlib.contextmanager
-def hold_run(ranks: Ranks, plan: Plan, pictures: dict[str, Any]) -> Iterator[Run | Follower]:
+def hold_run(ranks: Ranks, plan: ResolvedRun, pictures: dict[str, Any]) -> Iterator[RunDirectory | NullRun]:
     """The run directory, held by the first of `ranks`; see `cyclegan.training.storage.run_directory.open_run`, whose errors reach all."""
     with contextlib.ExitStack() as held:
-        runs: list[Run] = []
+        runs: list[RunDirectory] = []
 
         def hold() -> bool:
             runs.append(held.enter_context(open_run(plan.path, plan.config, plan.domains, pictures)))
             return runs[0].began
 
-        began = ranks.first(hold)
-        yield runs[0] if runs else Follower(began)
+        began = ranks.on_rank_zero(hold)
+        yield runs[0] if runs else NullRun(began)

@@ -21,7 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.system.devices import pick_device
-from cyclegan.training.distributed.ranks import LostError, OneRank, Ranks
+from cyclegan.training.distributed.ranks import LostError, Ranks, SingleProcess
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ LAUNCHER = "_CYCLEGAN_LAUNCHER"  # the variable that holds the number of the pro
 _opened = itertools.count()
 
 
-class ManyRanks:
+class TorchProcesses:
     """One of `world` processes. `place` counts those on its machine; `average_in` is the type gradients travel in."""
 
     def __init__(self, rank: int, world: int, place: int, timeout: timedelta, average_in: torch.dtype | None) -> None:
@@ -63,12 +63,12 @@ class ManyRanks:
         """GPUs talk by NCCL, past the processors."""
         if device.type == "cuda":
             torch.cuda.set_device(device)
-            with _hearing():
+            with _translate_errors():
                 group = dist.new_group(backend="nccl", timeout=self.timeout, device_id=device)
             assert isinstance(group, dist.ProcessGroup), "every process is in it"
             self.data = group
 
-    def together(self, do: Callable[[], T]) -> T:
+    def raise_on_all(self, do: Callable[[], T]) -> T:
         """Raise the error of the lowest rank that has one, in all of them."""
         result: list[T] = []
         error: CycleganError | None = None
@@ -76,12 +76,12 @@ class ManyRanks:
             result = [do()]
         except CycleganError as raised:
             error = raised
-        for rank, packed in enumerate(self.every(None if error is None else _pack(error))):
+        for rank, packed in enumerate(self.all_gather(None if error is None else _pack(error))):
             if packed is not None:
                 raise _unpack(packed, said=rank != self.rank)
         return result[0]
 
-    def first(self, do: Callable[[], T]) -> T:
+    def on_rank_zero(self, do: Callable[[], T]) -> T:
         """Send the others what `do` returns or raises."""
         answer: list[Any] = [None, None]
         if self.rank == 0:
@@ -89,44 +89,44 @@ class ManyRanks:
                 answer[0] = do()
             except CycleganError as error:
                 answer[1] = _pack(error)
-        with _hearing():
+        with _translate_errors():
             dist.broadcast_object_list(answer)
         if answer[1] is not None:
             raise _unpack(answer[1], said=self.rank != 0)
         value: T = answer[0]
         return value
 
-    def every(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Exchange values."""
         values: list[Any] = [None] * self.world
-        with _hearing():
+        with _translate_errors():
             dist.all_gather_object(values, value)
         return values
 
     def gather(self, value: Any) -> list[Any]:
         """Send `value` to the first."""
         values: list[Any] | None = [None] * self.world if self.rank == 0 else None
-        with _hearing():
+        with _translate_errors():
             dist.gather_object(value, values)
         return values or []
 
     def mean(self, figures: Mapping[str, float]) -> dict[str, float]:
         """The means, with all digits."""
         sums = torch.tensor(list(figures.values()), dtype=torch.float64)
-        with _hearing():
+        with _translate_errors():
             dist.all_reduce(sums)
         return dict(zip(figures, (sums / self.world).tolist(), strict=True))
 
-    def most(self, number: float) -> float:
+    def all_reduce_max(self, number: float) -> float:
         """The greatest number; waits for all."""
         greatest = torch.tensor(number, dtype=torch.float64)
-        with _hearing():
+        with _translate_errors():
             dist.all_reduce(greatest, dist.ReduceOp.MAX)
         return float(greatest)
 
-    def most_so_far(self, number: float) -> float:
+    def delayed_max(self, number: float) -> float:
         """The greatest of the numbers before, which have had a step's time to arrive."""
-        with _hearing():
+        with _translate_errors():
             before = 0.0
             if self._asked is not None:
                 greatest, work = self._asked
@@ -137,13 +137,13 @@ class ManyRanks:
         self._asked = greatest, work
         return before
 
-    def share_out(self, do: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    def map_sharded(self, do: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         """Equal parts; where they do not come out even, the last picture is done more than once."""
         each = -(-len(batch) // self.world)
         places = torch.arange(self.rank * each, (self.rank + 1) * each).clamp_(max=len(batch) - 1)
-        mine = self.together(lambda: do(batch[places.to(batch.device)]).contiguous())
+        mine = self.raise_on_all(lambda: do(batch[places.to(batch.device)]).contiguous())
         parts = [torch.empty_like(mine) for _ in range(self.world)]
-        with _hearing():
+        with _translate_errors():
             dist.all_gather(parts, mine, group=None if mine.device.type == "cpu" else self.data)
         return torch.cat(parts)[: len(batch)]
 
@@ -152,11 +152,11 @@ class ManyRanks:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         kind = self.average_in or gradients[0].dtype
         flat = torch.cat([tensor.reshape(-1).to(kind) for tensor in (*gradients, loss)])
-        with _hearing():
+        with _translate_errors():
             work = dist.all_reduce(flat, group=self.data, async_op=True)
 
         def wait() -> Tensor:
-            with _hearing():
+            with _translate_errors():
                 work.wait()
             flat.div_(self.world)
             *pieces, total = flat.split([*(gradient.numel() for gradient in gradients), 1])
@@ -166,13 +166,13 @@ class ManyRanks:
 
         return wait
 
-    def spread(self, module: nn.Module) -> None:
+    def broadcast(self, module: nn.Module) -> None:
         """Broadcast, in one message for each type of number."""
         tensors = [tensor.data for tensor in (*module.parameters(), *module.buffers())]
         for kind in sorted({tensor.dtype for tensor in tensors}, key=str):
             some = [tensor for tensor in tensors if tensor.dtype == kind]
             flat = torch.cat([tensor.reshape(-1) for tensor in some])
-            with _hearing():
+            with _translate_errors():
                 dist.broadcast(flat, 0, group=self.data)
             for tensor, piece in zip(some, flat.split([tensor.numel() for tensor in some]), strict=True):
                 tensor.copy_(piece.view(tensor.shape))
@@ -190,7 +190,7 @@ def open_ranks(timeout: int, average_in: torch.dtype | None) -> Iterator[Ranks]:
     They wait `timeout` seconds for one another at most. Raises `LostError` when they do not all come.
     """
     if not under_torchrun():
-        yield OneRank()
+        yield SingleProcess()
         return
     rank, world, place = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     limit = timedelta(seconds=timeout)
@@ -199,7 +199,7 @@ def open_ranks(timeout: int, average_in: torch.dtype | None) -> Iterator[Ranks]:
     if quiet is not None:
         log.addFilter(quiet)
     _end_with_the_launcher()
-    with _hearing():
+    with _translate_errors():
         # Words between processes go by gloo, from processor to processor, so that no GPU waits for them
         # and under a name of its own each time, since what a group leaves in the store would mislead the next
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -212,11 +212,11 @@ def open_ranks(timeout: int, average_in: torch.dtype | None) -> Iterator[Ranks]:
             world_size=world,
             timeout=limit,
         )
-    ranks = ManyRanks(rank, world, place, limit, average_in)
+    ranks = TorchProcesses(rank, world, place, limit, average_in)
     try:
         yield ranks
     except CycleganError as error:
-        error.said = error.said or (error.of_all and rank > 0)
+        error.already_reported = error.already_reported or (error.on_every_rank and rank > 0)
         raise
     finally:
         dist.destroy_process_group()
@@ -239,7 +239,7 @@ def _nothing_below_an_error(record: logging.LogRecord) -> bool:
 
 
 @contextlib.contextmanager
-def _hearing() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """What torch says when a connection breaks or an answer does not come, as a sentence."""
     try:
         yield
@@ -262,5 +262,5 @@ def _unpack(packed: tuple[Any, ...], *, said: bool) -> CycleganError:
     error: CycleganError = kind.__new__(kind, *arguments)
     error.args = arguments
     vars(error).update(values)
-    error.said, error.shared = said, True
+    error.already_reported, error.raised_on_all = said, True
     return error

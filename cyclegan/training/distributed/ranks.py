@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from cyclegan.errors import CycleganError
 from cyclegan.system.devices import pick_device
-from cyclegan.training.update.step import alone
+from cyclegan.training.update.step import no_average
 
 T = TypeVar("T")
 
@@ -42,13 +42,13 @@ class Ranks(Protocol):
     def connect(self, device: torch.device) -> None:
         """Make ready to exchange tensors of `device`; all processes at once."""
 
-    def together(self, do: Callable[[], T]) -> T:
+    def raise_on_all(self, do: Callable[[], T]) -> T:
         """What `do` returns here. Where it raises a `CycleganError` in any process it does in all, and one says it."""
 
-    def first(self, do: Callable[[], T]) -> T:
+    def on_rank_zero(self, do: Callable[[], T]) -> T:
         """What `do` returns, or the `CycleganError` it raises, in the first process, which alone calls it."""
 
-    def every(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """The `value` of each process, in the order of ranks."""
 
     def gather(self, value: Any) -> list[Any]:
@@ -57,23 +57,23 @@ class Ranks(Protocol):
     def mean(self, figures: Mapping[str, float]) -> dict[str, float]:
         """The means of `figures`, which have the same names everywhere."""
 
-    def most(self, number: float) -> float:
+    def all_reduce_max(self, number: float) -> float:
         """The greatest `number` that any process gives."""
 
-    def most_so_far(self, number: float) -> float:
+    def delayed_max(self, number: float) -> float:
         """As `most`, of the numbers given at the call before: so that nobody waits. 0 at the first call."""
 
-    def share_out(self, do: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    def map_sharded(self, do: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         """`do(batch)`, of a function that treats each picture by itself; each process does a part, all get all."""
 
     def average(self, parameters: list[nn.Parameter], loss: Tensor) -> Callable[[], Tensor]:
         """Begin to average gradients and a loss; see `cyclegan.training.update.step.Average`."""
 
-    def spread(self, module: nn.Module) -> None:
+    def broadcast(self, module: nn.Module) -> None:
         """Give `module` the first process's weights and buffers."""
 
 
-class OneRank:
+class SingleProcess:
     """A process that trains alone."""
 
     rank = 0
@@ -87,35 +87,35 @@ class OneRank:
     def connect(self, device: torch.device) -> None:
         """Nobody to exchange with."""
 
-    def together(self, do: Callable[[], T]) -> T:
+    def raise_on_all(self, do: Callable[[], T]) -> T:
         """What `do` returns."""
         return do()
 
-    first = together
+    on_rank_zero = raise_on_all
 
-    def every(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """The `value`."""
         return [value]
 
-    gather = every
+    gather = all_gather
 
     def mean(self, figures: Mapping[str, float]) -> dict[str, float]:
         """The figures."""
         return dict(figures)
 
-    def most(self, number: float) -> float:
+    def all_reduce_max(self, number: float) -> float:
         """The number."""
         return number
 
-    most_so_far = most
+    delayed_max = all_reduce_max
 
-    def share_out(self, do: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    def map_sharded(self, do: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         """`do(batch)`."""
         return do(batch)
 
     def average(self, parameters: list[nn.Parameter], loss: Tensor) -> Callable[[], Tensor]:
         """Nothing to average."""
-        return alone(parameters, loss)
+        return no_average(parameters, loss)
 
-    def spread(self, module: nn.Module) -> None:
+    def broadcast(self, module: nn.Module) -> None:
         """Nothing to give."""

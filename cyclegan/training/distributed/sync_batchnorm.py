@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cyclegan.training.distributed.ranks import Ranks
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
+class SyncBatchNorm(nn.BatchNorm2d):
     """Batch normalisation (Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167) whose mean and variance are those
     of a batch that lies in several processes, which all have equally much of it.
 
@@ -48,12 +48,12 @@ class SharedBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_((variance * count / max(count - 1, 1)).to(self.running_var), share)
 
 
-def share_norms(module: nn.Module, ranks: Ranks) -> None:
+def convert_sync_batchnorm(module: nn.Module, ranks: Ranks) -> None:
     """Have every batch normalisation in `module` take in what all of `ranks` have."""
     if ranks.world == 1:
         return
-    SharedBatchNorm.group = ranks.data
+    SyncBatchNorm.group = ranks.data
     for layer in module.modules():
         if type(layer) is nn.BatchNorm2d:
             # In place: names and weights, and whoever holds the layer, stay as they are
-            layer.__class__ = SharedBatchNorm
+            layer.__class__ = SyncBatchNorm

@@ -17,7 +17,7 @@ from cyclegan.training.storage.checkpoint import best_path, require_numbers, sav
 log = logging.getLogger("cyclegan")
 
 
-class Keeper:
+class BestModel:
     """Compares figures with the best so far.
 
     What it has seen is saved with the state, so that a resumed run decides as an uninterrupted one. Beside that,

@@ -19,25 +19,25 @@ import torch
 from torch import nn
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import Domains, Pictures, View
-from cyclegan.data.kinds import Views
+from cyclegan.data import FileList, InputKind, PictureSets
+from cyclegan.data.kinds import InputKinds
 from cyclegan.data.loading.regions import is_large
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.evaluated_model import domain_names
-from cyclegan.evaluation.evaluator import Bench
-from cyclegan.evaluation.features.classifier import FEWEST, MOST, Judge, find_judge
+from cyclegan.evaluation.evaluator import Evaluator
+from cyclegan.evaluation.features.classifier import FEWEST, MOST, DomainClassifier, find_classifier
 from cyclegan.evaluation.gallery import FILE as GALLERY
 from cyclegan.evaluation.gallery import write_gallery
-from cyclegan.evaluation.image_set import Squares, batch_size
-from cyclegan.evaluation.printing import in_short
+from cyclegan.evaluation.image_set import ImageSet, batch_size
+from cyclegan.evaluation.printing import summary_line
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.selection import parse_criteria, read_best
 from cyclegan.images import UnreadableImage, read_header
 from cyclegan.tracking import Recorder
-from cyclegan.training.distributed.ranks import LostError, OneRank, Ranks
-from cyclegan.training.evaluation.best_model import Keeper
-from cyclegan.training.evaluation.sharded import Asked, Engine, Stopping, require_same
-from cyclegan.training.signals import BrokenOff, breaking_off
+from cyclegan.training.distributed.ranks import LostError, Ranks, SingleProcess
+from cyclegan.training.evaluation.best_model import BestModel
+from cyclegan.training.evaluation.sharded import ShardedTranslator, Stopping, StopRequested, require_same
+from cyclegan.training.signals import Interrupted, interruptible
 from cyclegan.training.update.compilation import uncompiled
 from cyclegan.translation import Translator
 
@@ -49,7 +49,7 @@ AT_ONCE = 8
 _TROUBLE = (CycleganError, OSError, torch.OutOfMemoryError)  # that costs a look and not the run
 
 
-class Evaluation:
+class PeriodicEvaluation:
     """Looks at the generators now and then, on `held_out` squares, by a judge that learns from `training` squares.
 
     `names` are those of the domains, `every` and `steps` say when to look, `batch` how many pictures go together. Each
@@ -58,9 +58,9 @@ class Evaluation:
 
     def __init__(
         self,
-        keeper: Keeper,
-        held_out: Mapping[str, Squares],
-        training: Mapping[str, Squares],
+        keeper: BestModel,
+        held_out: Mapping[str, ImageSet],
+        training: Mapping[str, ImageSet],
         names: Mapping[str, str],
         *,
         every: int,
@@ -79,11 +79,11 @@ class Evaluation:
         self.device = device
         self.precision = precision
         self.batch = batch
-        self.ranks = ranks or OneRank()
+        self.ranks = ranks or SingleProcess()
         self.step = 0  # of the last look
         self._chosen_on = chosen_on(held_out)  # before any of them turns out to be unreadable
-        self._judge: Judge | None = None
-        self._bench: Bench | None = None
+        self._judge: DomainClassifier | None = None
+        self._bench: Evaluator | None = None
 
     @property
     def exhausted(self) -> bool:
@@ -98,7 +98,7 @@ class Evaluation:
         """Whether it is time to look: at multiples of --evaluate-every and at the end, once."""
         return step > self.step and (step % self.every == 0 or step == self.steps)
 
-    def look(
+    def evaluate(
         self, step: int, generators: nn.ModuleDict, info: dict[str, Any], tracker: Recorder, stop: Stopping = False
     ) -> float:
         """Measure `generators`, put on record and keep what is better; the seconds that it took.
@@ -109,8 +109,8 @@ class Evaluation:
         began = time.perf_counter()
         try:
             figures = self._measure(generators, stop)
-        except (Asked, BrokenOff) as event:
-            if self.ranks.world > 1 and isinstance(event, BrokenOff):
+        except (StopRequested, Interrupted) as event:
+            if self.ranks.world > 1 and isinstance(event, Interrupted):
                 raise  # the others may be asking each other something else by now
             log.info("the evaluation of step %d is left for when the run goes on", step)
         except LostError:
@@ -135,7 +135,7 @@ class Evaluation:
         if not self.step or _step_of(folder / GALLERY) == step:
             return
         try:
-            with breaking_off(stop), uncompiled(generators):
+            with interruptible(stop), uncompiled(generators):
                 judge, engines = self._find_judge(), self._engines(generators)
                 gallery = write_gallery(folder, self.held_out, engines, judge, step=step, which="last")
         except _TROUBLE as error:
@@ -158,47 +158,49 @@ class Evaluation:
     ) -> None:
         values = {criterion.name: criterion.value(figures) for criterion in self.keeper.criteria}
         said = ", ".join(self.keeper.compare(step, values))
-        log.info("step %d: %s; %s", step, in_short(figures, self.names, tuple(generators)), said)
+        log.info("step %d: %s; %s", step, summary_line(figures, self.names, tuple(generators)), said)
         tracker.log(step, {f"evaluation/{name}": value for name, value in (figures | values).items()})
-        best = self.ranks.first(lambda: self.keeper.keep(step, values, figures, generators, info))
+        best = self.ranks.on_rank_zero(lambda: self.keeper.keep(step, values, figures, generators, info))
         if best is not None:
             tracker.model(step, best, best=True)
         # By a judge of its own, where there is no common cache, another process may have seen them otherwise
-        self.keeper.load_state_dict(self.ranks.first(self.keeper.state_dict))
+        self.keeper.load_state_dict(self.ranks.on_rank_zero(self.keeper.state_dict))
         self.step = step
 
     def _measure(self, generators: nn.ModuleDict, stop: Stopping) -> dict[str, float]:
-        if self.ranks.most(bool(stop)) or not self.ranks.first(lambda: self._ready(stop)):
-            raise Asked
+        if self.ranks.all_reduce_max(bool(stop)) or not self.ranks.on_rank_zero(lambda: self._ready(stop)):
+            raise StopRequested
         judge = self._find_judge()  # by the other processes
         require_same(self.held_out.values(), self.ranks)
         if self._bench is None:
-            self._bench = Bench(self.held_out, self.training, judge.extractor(), judge, batch=self.batch)
-        engines = {way: Engine(engine, stop, self.ranks) for way, engine in self._engines(generators).items()}
+            self._bench = Evaluator(self.held_out, self.training, judge.extractor(), judge, batch=self.batch)
+        engines = {
+            way: ShardedTranslator(engine, stop, self.ranks) for way, engine in self._engines(generators).items()
+        }
         with uncompiled(generators):
             figures = self._bench.measure(engines, tuple(engines))
         for squares in self.training.values():
             squares.forget()  # of these the bench has kept the features
-        return self.ranks.first(lambda: figures)
+        return self.ranks.on_rank_zero(lambda: figures)
 
     def _ready(self, stop: Stopping) -> bool:
         """Do what takes minutes the first time; whether that came to its end before a request to stop."""
         try:
-            with breaking_off(stop):
+            with interruptible(stop):
                 judge = self._find_judge()
                 if self._bench is None:
-                    self._bench = Bench(self.held_out, self.training, judge.extractor(), judge, batch=self.batch)
-        except BrokenOff:
+                    self._bench = Evaluator(self.held_out, self.training, judge.extractor(), judge, batch=self.batch)
+        except Interrupted:
             return False
         except (OSError, torch.OutOfMemoryError) as error:  # of the first process, which the others are to hear of
             raise CycleganError(str(error)) from error
         return True
 
-    def _find_judge(self) -> Judge:
+    def _find_judge(self) -> DomainClassifier:
         """The judge, taught or from the cache, at the first look: a run that ends before it needs none."""
         if self._judge is None:
             # Of seed 0, as the command has it, so that runs of different seeds have the same judge
-            self._judge = find_judge(self.training["a"], self.training["b"], device=self.device)
+            self._judge = find_classifier(self.training["a"], self.training["b"], device=self.device)
             if not self._judge.is_sure:
                 log.warning(
                     "the judge tells only %.0f %% of real pictures rightly, so that its figures mean little",
@@ -227,7 +229,7 @@ class NoEvaluation:
         """Never."""
         return False
 
-    def look(
+    def evaluate(
         self, step: int, generators: nn.ModuleDict, info: dict[str, Any], tracker: Recorder, stop: Stopping = False
     ) -> float:
         """Nothing to look with."""
@@ -246,13 +248,13 @@ class NoEvaluation:
 
 def open_evaluation(
     config: TrainConfig,
-    domains: Domains,
-    views: Views,
+    domains: PictureSets,
+    views: InputKinds,
     run: Path,
     device: torch.device,
     directions: tuple[str, ...],
     ranks: Ranks | None = None,
-) -> Evaluation | NoEvaluation:
+) -> PeriodicEvaluation | NoEvaluation:
     """What looks at generators in `directions` as `config`, with its length in steps, says.
 
     Of the pictures nothing but headers is read here. Where there can be no judge there is no evaluation, which one line
@@ -275,8 +277,8 @@ def open_evaluation(
         log.info("no evaluation while training: %s", obstacle)
         return NoEvaluation()
     read_best(run)
-    return Evaluation(
-        Keeper(run, criteria, config.patience),
+    return PeriodicEvaluation(
+        BestModel(run, criteria, config.patience),
         held_out,
         training,
         domain_names(config),
@@ -289,8 +291,8 @@ def open_evaluation(
     )
 
 
-def _squares(pictures: Mapping[str, Pictures], size: int, most: int) -> dict[str, Squares]:
-    return {domain: Squares.of(some, size, most) for domain, some in pictures.items()}
+def _squares(pictures: Mapping[str, FileList], size: int, most: int) -> dict[str, ImageSet]:
+    return {domain: ImageSet.of(some, size, most) for domain, some in pictures.items()}
 
 
 def _step_of(gallery: Path) -> int | None:
@@ -305,12 +307,12 @@ FEWEST_HELD_OUT = 2  # of one picture there is no distance
 
 
 def obstacles(
-    config: TrainConfig, views: Views, held_out: Mapping[str, Squares], training: Mapping[str, Squares]
+    config: TrainConfig, views: InputKinds, held_out: Mapping[str, ImageSet], training: Mapping[str, ImageSet]
 ) -> Iterator[str]:
     """Why the pictures cannot be evaluated on, if so: each reason a clause. Headers are read, and nothing else."""
     for domain in "ab":
         name, known, asked = domain.upper(), training[domain], held_out[domain]
-        if views[domain].depends_on != View().depends_on:
+        if views[domain].depends_on != InputKind().depends_on:
             yield f"the judge sees 8-bit RGB of --range full, and the pictures of {name} are shown otherwise"
         if len(known) < FEWEST:
             yield f"{len(known)} pictures of {name} to learn from are too few to teach a judge, which takes {FEWEST}"

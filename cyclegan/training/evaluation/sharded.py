@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cyclegan.errors import CycleganError
-from cyclegan.evaluation.image_set import Squares
+from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.training.distributed.ranks import Ranks
 from cyclegan.translation import Translator
 
@@ -20,21 +20,21 @@ class Stopping(Protocol):
     def __bool__(self) -> bool: ...
 
 
-class Asked(Exception):
+class StopRequested(Exception):
     """The run was asked to stop in the middle of a look."""
 
 
-def require_same(pictures: Iterable[Squares], ranks: Ranks) -> None:
+def require_same(pictures: Iterable[ImageSet], ranks: Ranks) -> None:
     """`CycleganError` in all processes where they cannot read the same ones of `pictures`."""
     if ranks.world > 1:
-        names = ranks.together(lambda: [squares.read().names for squares in pictures])
-        if any(others != names for others in ranks.every(names)):
+        names = ranks.raise_on_all(lambda: [squares.read().names for squares in pictures])
+        if any(others != names for others in ranks.all_gather(names)):
             error = CycleganError("not every process can read the same held-out pictures")
-            error.shared = True
+            error.raised_on_all = True
             raise error
 
 
-class Engine:
+class ShardedTranslator:
     """A translator of which each process of `ranks` does a part of every batch.
 
     It gives up when the run is asked to stop, in any of them: a batch queue kills what takes long over it.
@@ -48,9 +48,9 @@ class Engine:
 
     def unit(self, batch: Tensor) -> Tensor:
         """NCHW in [-1, 1] -> NCHW in [-1, 1], all of it in every process."""
-        if self.ranks.most(bool(self.stop)):
-            raise Asked
-        return self.ranks.share_out(self._unit, batch)
+        if self.ranks.all_reduce_max(bool(self.stop)):
+            raise StopRequested
+        return self.ranks.map_sharded(self._unit, batch)
 
     def _unit(self, batch: Tensor) -> Tensor:
         try:

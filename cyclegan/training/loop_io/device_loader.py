@@ -22,7 +22,7 @@ class Batch:
     enlarged: list[tuple[str, str]]  # (path, size) of pictures that were smaller than the crop
 
 
-class Batches:
+class DeviceLoader:
     """Draws batches from a loader of pictures, uint8 or float32 in [0, 1], and scales them on `device`."""
 
     def __init__(self, loader: Iterable[dict[str, Any]], device: torch.device, parts: int) -> None:

@@ -21,7 +21,7 @@ UNREADABLE_SHARE = 0.05
 class NotFiniteError(CycleganError):
     """So many steps in a `row` came to nothing that the run cannot go on."""
 
-    of_all = True
+    on_every_rank = True
 
     def __init__(self, row: int) -> None:
         super().__init__(
@@ -31,7 +31,7 @@ class NotFiniteError(CycleganError):
         self.row = row
 
 
-class Guard:
+class NonFiniteGuard:
     """Counts steps that were skipped because a loss or a gradient was not finite, without waiting for the device."""
 
     def __init__(self, device: torch.device) -> None:
@@ -60,7 +60,7 @@ class Guard:
         self.counts[0] = state["counts"][0]
 
 
-class Averages:
+class RunningMeans:
     """Means of figures since they were last read, summed on the device by each of `ranks`."""
 
     def __init__(self, ranks: Ranks) -> None:
@@ -102,7 +102,7 @@ class Averages:
         self.sums, self.count = dict(own), int(state["count"])
 
 
-class Pictures:
+class UnreadableImages:
     """What is odd about the pictures: each that cannot be read is said once, and too many of them stop the run."""
 
     def __init__(self, count: int, crop_size: int) -> None:

@@ -6,17 +6,23 @@ import time
 
 from cyclegan.system.devices import peak_memory
 from cyclegan.training.distributed.ranks import Ranks
-from cyclegan.training.loop_io.device_loader import Batches
-from cyclegan.training.loop_io.health import Averages, Pictures
-from cyclegan.training.update.state import Players
-from cyclegan.training.update.step import Outcome
+from cyclegan.training.loop_io.device_loader import DeviceLoader
+from cyclegan.training.loop_io.health import RunningMeans, UnreadableImages
+from cyclegan.training.update.state import TrainState
+from cyclegan.training.update.step import StepResult
 
 
-class Rows:
+class MetricsRow:
     """Makes rows for a run of `players` that begins at `step` and learns from `batches`."""
 
     def __init__(
-        self, players: Players, averages: Averages, pictures: Pictures, batches: Batches, step: int, ranks: Ranks
+        self,
+        players: TrainState,
+        averages: RunningMeans,
+        pictures: UnreadableImages,
+        batches: DeviceLoader,
+        step: int,
+        ranks: Ranks,
     ) -> None:
         self.players = players
         self.averages = averages
@@ -29,7 +35,7 @@ class Rows:
         """Some of the time was no time of training."""
         self.since += seconds
 
-    def row(self, step: int, outcome: Outcome, skipped: int) -> dict[str, float]:
+    def row(self, step: int, outcome: StepResult, skipped: int) -> dict[str, float]:
         """The figures of the steps since the last row, of which `outcome` is the newest. Waits for the device.
 
         The same for each of several processes: means over them, of memory the most.
@@ -45,12 +51,12 @@ class Rows:
             "speed/data_wait": self.batches.waited / elapsed,
         }
         row = self.ranks.mean(row)
-        for unreadable in self.ranks.every(self.pictures.unreadable):
+        for unreadable in self.ranks.all_gather(self.pictures.unreadable):
             self.pictures.unreadable |= unreadable
         row |= {
             "learning_rate/generators": players.generators.optimizer.param_groups[0]["lr"],
             "learning_rate/discriminators": players.discriminators.optimizer.param_groups[0]["lr"],
-            "memory/peak_gib": self.ranks.most(peak_memory(players.plan.device)),
+            "memory/peak_gib": self.ranks.all_reduce_max(peak_memory(players.plan.device)),
             "health/skipped_steps": skipped,
             "health/unreadable_pictures": len(self.pictures.unreadable),
         }

@@ -41,12 +41,12 @@ def write_grids(
     for direction, there in translators.items():
         source, target = direction[0], direction[1]
         pictures = real[source] if real[source].dtype == torch.uint8 else real[source] * 2 - 1
-        columns = [pictures, ranks.share_out(there, pictures)]
+        columns = [pictures, ranks.map_sharded(there, pictures)]
         back = translators.get(target + source)
         if back is not None:
-            columns.append(ranks.share_out(back, columns[1]))
+            columns.append(ranks.map_sharded(back, columns[1]))
             if back.in_channels == pictures.shape[1]:
-                columns.append(ranks.share_out(back, pictures))
+                columns.append(ranks.map_sharded(back, pictures))
         grids[f"{source}2{target}"] = columns
     if ranks.rank:
         return {}

@@ -26,7 +26,7 @@ from cyclegan.system.memory import available_memory
 from cyclegan.tracking import Tracker
 from cyclegan.training.signals import StopRequest
 from cyclegan.training.storage.checkpoint import HasState, States, state_bytes, write_generators
-from cyclegan.training.storage.run_directory import DiskHangs, Run
+from cyclegan.training.storage.run_directory import DiskTimeout, RunDirectory
 
 log = logging.getLogger("cyclegan")
 
@@ -48,7 +48,7 @@ class _Write:
         self.error: BaseException | None = None
 
 
-class Saver:
+class AsyncSaver:
     """Saves the steps of the run that `directory` holds: states, `generators`, `status.json`.
 
     `info` goes into the files of generators, of which every `every` steps' stay (0: the newest). `step` is the one
@@ -58,7 +58,7 @@ class Saver:
 
     def __init__(
         self,
-        directory: Run,
+        directory: RunDirectory,
         states: States,
         tracker: Tracker,
         generators: nn.ModuleDict,
@@ -89,11 +89,13 @@ class Saver:
         self._wait()
         parts = {name: value.state_dict() for name, value in lasting.items()}
         # The state, while its buffer grows, and the generators while their header is sorted
-        short = available_memory() < 2 * (_size(parts) + _size(self.generators.state_dict()))
+        short = available_memory() < 2 * (_tensor_bytes(parts) + _tensor_bytes(self.generators.state_dict()))
         state = state_bytes(step, about, parts)
         model = model_bytes(dict(self.generators.items()), info=self.info | {"step": step})
         self._write = _Write(step, report=final or bool(self.every and step % self.every == 0))
-        thread = threading.Thread(target=self._bring, args=(self._write, state, model), name="saving", daemon=True)
+        thread = threading.Thread(
+            target=self._write_files, args=(self._write, state, model), name="saving", daemon=True
+        )
         thread.start()
         if short:
             self._wait()
@@ -104,7 +106,7 @@ class Saver:
         Raises `CycleganError` when it has failed.
         """
         if self._write is not None and self._write.done.is_set():
-            self._take_back()
+            self._join()
 
     def close(self) -> None:
         """Wait until what was caught is on the disk. Raises `CycleganError` when that failed or took too long."""
@@ -124,7 +126,7 @@ class Saver:
             except CycleganError as second:  # what has ended the run may not be hidden by it
                 log.warning("%s", second)
 
-    def _bring(self, write: _Write, state: memoryview, model: bytes) -> None:
+    def _write_files(self, write: _Write, state: memoryview, model: bytes) -> None:
         """The work of the thread. Its error is kept, and raised by the training thread."""
         try:
             self.states.write(write.step, state)
@@ -150,11 +152,11 @@ class Saver:
             if self._too_long(began, waited, patience):
                 self._given_up = True
                 newest = f"the newest state there is of step {self.newest}" if self.newest else "no state is there"
-                raise DiskHangs(
+                raise DiskTimeout(
                     "the disk of {} has not taken step {} within {:.0f} s; {}: see to the disk and run the same "
                     "command again".format(*self._place(), waited, newest)
                 )
-        self._take_back()
+        self._join()
 
     def _too_long(self, began: float, waited: float, patience: float | None) -> bool:
         if self.stop.signal is not None:
@@ -165,7 +167,7 @@ class Saver:
         assert self._write is not None
         return self.states.folder, self._write.step
 
-    def _take_back(self) -> None:
+    def _join(self) -> None:
         write, self._write = self._write, None
         assert write is not None
         if write.error is not None:
@@ -174,9 +176,9 @@ class Saver:
             self.tracker.model(write.step, write.model)
 
 
-def _size(value: Any) -> int:
+def _tensor_bytes(value: Any) -> int:
     """Bytes of all tensors in nested dicts and lists."""
     if isinstance(value, torch.Tensor):
         return value.numel() * value.element_size()
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return sum(map(_size, inner))
+    return sum(map(_tensor_bytes, inner))

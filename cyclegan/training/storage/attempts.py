@@ -17,7 +17,7 @@ import yaml
 
 from cyclegan.errors import CycleganError
 from cyclegan.system.files import atomic_write, write_json
-from cyclegan.training.storage.run_directory import stored_config
+from cyclegan.training.storage.run_directory import read_config
 
 ATTEMPTS = "attempts"
 RECORD = "restart.json"
@@ -39,7 +39,7 @@ def set_aside(run: Path, *, alarm: str, step: int, text: str) -> dict[str, Any]:
 
     Raises `OSError` where the disk does not allow it; the next call of `finish_moving` goes on from there.
     """
-    seed = int(stored_config(run)["seed"])
+    seed = int(read_config(run)["seed"])
     folder = run / ATTEMPTS / str(len(given_up(run)) + 1)
     folder.mkdir(parents=True, exist_ok=True)
     record = {"seed": seed, "next_seed": seed + 1, "alarm": alarm, "step": step, "text": text, "moved": False}
@@ -56,7 +56,7 @@ def finish_moving(run: Path) -> None:
     record, folder = records[-1], run / ATTEMPTS / str(len(records))
     for state in sorted((run / "checkpoints").glob("state-*")):
         _delete(state)
-    values = stored_config(run)
+    values = read_config(run)
     for name, content in (
         ("config.yaml", _yaml(values | {"seed": record["seed"]})),
         ("pictures.json", (run / "pictures.json").read_bytes()),

@@ -73,7 +73,7 @@ class States:
         """
         path = self.folder / f"state-{step:08d}.pt"
         checksum, line = _checksum_path(path), f"{sha256(data)}  {path.name}\n".encode()
-        with naming_what_is_safe(path):
+        with explain_write_error(path):
             before = checksum.read_bytes() if path.exists() and checksum.exists() else b""
             # The checksum first: a state that is there has one, even the very first of a run that is killed in between.
             # Beside it stands that of a state of this step that is there already, until it is replaced
@@ -193,7 +193,7 @@ def write_generators(folder: Path, data: bytes, step: int, *, every: int) -> Pat
     With `every` 0 none does. Raises `CycleganError` (disk full) with the earlier ones intact.
     """
     path = folder / f"generators-{step:08d}.safetensors"
-    with naming_what_is_safe(path):
+    with explain_write_error(path):
         atomic_write(path, data)
         for old in folder.glob("generators-*.safetensors"):
             number = int(old.stem.removeprefix("generators-"))
@@ -218,7 +218,7 @@ def save_best(folder: Path, generators: nn.ModuleDict, info: dict[str, Any], ste
 
 
 @contextlib.contextmanager
-def naming_what_is_safe(path: Path) -> Iterator[None]:
+def explain_write_error(path: Path) -> Iterator[None]:
     """Turn an `OSError` while `path` is written into a `CycleganError`: what is left, and what to do."""
     try:
         yield

@@ -35,11 +35,11 @@ import yaml
 
 from cyclegan.config import TrainConfig, default_of, flatten
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.data import Domains
+from cyclegan.data import PictureSets
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.methods import options_of
 from cyclegan.system.files import atomic_write, locked, make_folder, remove_temporary, write_json
-from cyclegan.training.signals import BrokenOff, Preempted
+from cyclegan.training.signals import Interrupted, Preempted
 
 log = logging.getLogger("cyclegan")
 
@@ -61,13 +61,13 @@ def default_run(config: TrainConfig) -> Path:
     return Path("runs") / f"{Path(config.a).resolve().name}2{Path(config.b).resolve().name}"
 
 
-def absolute(config: TrainConfig) -> TrainConfig:
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """The same config with paths that hold in every working directory, so that a run can be resumed from any."""
     given = {name: getattr(config, name) for name in ("a", "b", "data", "test_a", "test_b", "augment")}
     return replace(config, **{name: os.path.abspath(path) for name, path in given.items() if path is not None})
 
 
-def refuse_run_among_pictures(run: Path, domains: Domains) -> None:
+def refuse_run_among_pictures(run: Path, domains: PictureSets) -> None:
     """`UsageError` for a run inside a folder of pictures: its grids of samples would be learnt from."""
     for pictures in (domains.train_a, domains.train_b, domains.test_a, domains.test_b):
         if pictures.root.resolve() in run.resolve().parents:
@@ -77,7 +77,7 @@ def refuse_run_among_pictures(run: Path, domains: Domains) -> None:
             )
 
 
-def stored_config(run: Path) -> dict[str, Any]:
+def read_config(run: Path) -> dict[str, Any]:
     """The flat configuration of the run in `run`; `UsageError` when there is none."""
     path = run / "config.yaml"
     try:
@@ -93,7 +93,7 @@ def stored_config(run: Path) -> dict[str, Any]:
     return values
 
 
-def kept_record(run: Path) -> dict[str, Any] | None:
+def read_data_record(run: Path) -> dict[str, Any] | None:
     """What the run in `run` has recorded of its pictures (`cyclegan.data.record_of`), None where there is no run yet.
 
     A run from before there was such a record learns from 8-bit RGB. Raises `CycleganError` for a damaged record.
@@ -102,26 +102,26 @@ def kept_record(run: Path) -> dict[str, Any] | None:
         return None
     record = run / "pictures.json"
     if record.exists():
-        return _record(record, ("channels", "ranges"), _RESTORE)
-    if stored_config(run).get("range", "full") != "full":
+        return _read_record(record, ("channels", "ranges"), _RESTORE)
+    if read_config(run).get("range", "full") != "full":
         raise CycleganError(f"{record} is missing; {_RESTORE}")
     return {"channels": {"a": 3, "b": 3}, "ranges": None}
 
 
-class DiskHangs(CycleganError):
+class DiskTimeout(CycleganError):
     """The disk of the run has not taken what it was given for so long that it is no longer waited for."""
 
 
-class Run:
+class RunDirectory:
     """A run directory held by this process."""
 
-    def __init__(self, path: Path, config: TrainConfig, domains: Domains, pictures: dict[str, Any]) -> None:
+    def __init__(self, path: Path, config: TrainConfig, domains: PictureSets, pictures: dict[str, Any]) -> None:
         self.path = path
         self.config = config
         values = flatten(config, options_of(config.method))
         self.began = (path / "config.yaml").exists()
         if self.began:
-            _report_changes(stored_config(path), values, config)
+            _report_changes(read_config(path), values, config)
         for name in ("samples", "checkpoints"):
             (path / name).mkdir(exist_ok=True)
         for folder in (path, path / "samples", path / "checkpoints", path / "gallery", *path.glob("attempts/*")):
@@ -139,12 +139,12 @@ class Run:
 
     def last_step(self) -> int:
         """The step that status.json tells."""
-        return int(_record(self.path / "status.json", ("step",))["step"])
+        return int(_read_record(self.path / "status.json", ("step",))["step"])
 
-    def _meta(self, domains: Domains) -> dict[str, Any]:
+    def _meta(self, domains: PictureSets) -> dict[str, Any]:
         meta: dict[str, Any] = {"tracking_id": secrets.token_hex(4), "created": time.time()}
         if (self.path / "meta.json").exists():
-            before = _record(self.path / "meta.json", ("data_fingerprint", *meta))
+            before = _read_record(self.path / "meta.json", ("data_fingerprint", *meta))
             meta = {key: before[key] for key in meta}
             if before["data_fingerprint"] != domains.fingerprint:
                 log.warning(
@@ -164,7 +164,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(path: Path, config: TrainConfig, domains: Domains, pictures: dict[str, Any]) -> Iterator[Run]:
+def open_run(path: Path, config: TrainConfig, domains: PictureSets, pictures: dict[str, Any]) -> Iterator[RunDirectory]:
     """Make or reopen the run directory `path`, hold it alone, and record how the run ends.
 
     `pictures` is the record of its pictures (`cyclegan.data.record_of`). Raises `UsageError` when the folder belongs to
@@ -175,18 +175,18 @@ def open_run(path: Path, config: TrainConfig, domains: Domains, pictures: dict[s
     make_folder(path, "-o")
     with locked(path):
         with _naming_the_run(path):
-            run = Run(path, config, domains, pictures)
+            run = RunDirectory(path, config, domains, pictures)
         try:
             run.status("running", run.last_step() if (path / "status.json").exists() else 0)
             yield run
         except BaseException as error:
-            outcome = "preempted" if isinstance(error, Preempted | BrokenOff) else "failed"
-            patience = PATIENCE_HANGING if isinstance(error, DiskHangs) else PATIENCE
-            _last_words(run, outcome, str(error) or type(error).__name__, patience)
+            outcome = "preempted" if isinstance(error, Preempted | Interrupted) else "failed"
+            patience = PATIENCE_HANGING if isinstance(error, DiskTimeout) else PATIENCE
+            _record_end(run, outcome, str(error) or type(error).__name__, patience)
             raise
 
 
-def _record(path: Path, keys: tuple[str, ...], remedy: str = _DELETE) -> dict[str, Any]:
+def _read_record(path: Path, keys: tuple[str, ...], remedy: str = _DELETE) -> dict[str, Any]:
     """The JSON object in `path`, which must have `keys`; `CycleganError` when it is none, as after a failing disk."""
     try:
         values = json.loads(path.read_text())
@@ -210,7 +210,7 @@ def _report_changes(before: dict[str, Any], now: dict[str, Any], config: TrainCo
         log.info("taking over %s %s (was %s)", flag, new, old)
 
 
-def _last_words(run: Run, outcome: str, reason: str, patience: float) -> None:
+def _record_end(run: RunDirectory, outcome: str, reason: str, patience: float) -> None:
     """Write how the run ended, if the disk takes it: that it does not may neither hide why nor keep the program."""
 
     def say() -> None:

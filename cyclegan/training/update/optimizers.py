@@ -39,7 +39,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-class Moments:
+class AdamMoments:
     """What `optimizer` (Adam) remembers of its gradients, as a part of a state.
 
     Nothing else is taken from a state: rates and betas are those of the run, and a state may come from anybody.

@@ -9,33 +9,33 @@ import torch
 
 from cyclegan.methods import Images
 from cyclegan.methods.image_pool import ImagePool
-from cyclegan.networks import Generator, arrange
+from cyclegan.networks import Generator, place_networks
 from cyclegan.system.devices import is_exact, prepare
 from cyclegan.system.rng import Draws
 from cyclegan.training.distributed.ranks import Ranks
-from cyclegan.training.distributed.sync_batchnorm import share_norms
-from cyclegan.training.setup import Plan
+from cyclegan.training.distributed.sync_batchnorm import convert_sync_batchnorm
+from cyclegan.training.setup import ResolvedRun
 from cyclegan.training.storage.checkpoint import HasState, restore
 from cyclegan.training.update.ema import build_ema
-from cyclegan.training.update.optimizers import RATE_SCALES, Moments, build_optimizer, rate_factor, set_rate
+from cyclegan.training.update.optimizers import RATE_SCALES, AdamMoments, build_optimizer, rate_factor, set_rate
 from cyclegan.training.update.precision import Precision
-from cyclegan.training.update.step import Outcome, Side, play
+from cyclegan.training.update.step import Side, StepResult, train_step
 
 
-class Players:
+class TrainState:
     """The networks of `plan` on its device, their average, an optimizer for each side, and the precision.
 
     `generators` and `discriminators` are the sides. Learning rates are functions of the step; what must be restored
     for an exact resume is in `lasting`. Each process of `ranks` has its own, which remain equal.
     """
 
-    def __init__(self, plan: Plan, ranks: Ranks) -> None:
+    def __init__(self, plan: ResolvedRun, ranks: Ranks) -> None:
         config = plan.config
         self.plan = plan
         self.ranks = ranks
         self.method = plan.method
         prepare(plan.device, exact=is_exact(config.precision))
-        arrange(self.method, plan.device, exact=is_exact(config.precision))
+        place_networks(self.method, plan.device, exact=is_exact(config.precision))
         for network in self.method.modules():
             if isinstance(network, Generator):
                 network.recompute = config.checkpoint_activations
@@ -52,33 +52,33 @@ class Players:
                 strict=True,
             )
         )
-        share_norms(self.method, ranks)
+        convert_sync_batchnorm(self.method, ranks)
 
     @property
-    def lasting(self) -> dict[str, HasState]:
+    def stateful(self) -> dict[str, HasState]:
         """What must survive an interruption, by its name in a state."""
         return {
             "method": self.method,
             "ema": self.ema,
-            "generator_optimizer": Moments(self.generators.optimizer),
-            "discriminator_optimizer": Moments(self.discriminators.optimizer),
+            "generator_optimizer": AdamMoments(self.generators.optimizer),
+            "discriminator_optimizer": AdamMoments(self.discriminators.optimizer),
             "precision": self.precision,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`; `CycleganError` where it does not fit."""
-        restore(state, **self.lasting)
+        restore(state, **self.stateful)
         for pool in self._pools():
             pool.deal(self.plan.config.batch_size)
             pool.keep(self._places())
         self.set_rates(max(state["step"] - 1, 0))  # as its last step had them, though there be no other
 
-    def agree(self) -> None:
+    def broadcast(self) -> None:
         """Begin from the weights of the first of all processes, whatever the others' came to."""
         for networks in (self.method, self.ema.generators):
-            self.ranks.spread(networks)
+            self.ranks.broadcast(networks)
 
-    def collect(self) -> None:
+    def gather_pools(self) -> None:
         """Bring the fakes that the other processes hold to the first, which is about to save them."""
         for pool in self._pools():
             for state in self.ranks.gather(pool.get_extra_state())[1:]:
@@ -92,7 +92,7 @@ class Players:
         each = self.plan.config.batch_size // self.ranks.world
         return range(self.ranks.rank * each, (self.ranks.rank + 1) * each)
 
-    def drawing(self, step: int) -> list[Draws]:
+    def draws_for(self, step: int) -> list[Draws]:
         """The draws of each part of this process's share of the batch, for the step that leads to `step`."""
         config, places = self.plan.config, self._places()
         each = len(places) // config.accumulate
@@ -103,10 +103,10 @@ class Players:
             for first in places[::each]
         ]
 
-    def play(self, parts: Sequence[Images], drawing: Sequence[Draws]) -> Outcome:
-        """One step of the game on this process's share of a batch; see `cyclegan.training.update.step.play`."""
+    def step(self, parts: Sequence[Images], drawing: Sequence[Draws]) -> StepResult:
+        """One step of the game on this process's share of a batch; see `cyclegan.training.update.step.train_step`."""
         sides = self.generators, self.discriminators
-        return play(self.method, *sides, parts, self.precision, self.ranks.average, drawing)
+        return train_step(self.method, *sides, parts, self.precision, self.ranks.average, drawing)
 
     def set_rates(self, step: int) -> None:
         """Give both sides their learning rates for the step after `step`."""

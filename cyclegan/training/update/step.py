@@ -18,7 +18,7 @@ from cyclegan.training.update.precision import Precision
 Average = Callable[[list[nn.Parameter], Tensor], Callable[[], Tensor]]
 
 
-def alone(parameters: list[nn.Parameter], loss: Tensor) -> Callable[[], Tensor]:
+def no_average(parameters: list[nn.Parameter], loss: Tensor) -> Callable[[], Tensor]:
     """The `Average` of one process: nothing to do."""
     return lambda: loss
 
@@ -33,7 +33,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """What one step did, all still on the device: nothing here has waited for it."""
 
     figures: dict[str, Tensor]  # losses by their own names under loss/, gradient norms under gradient_norm/
@@ -42,15 +42,15 @@ class Outcome:
     skipped: Tensor  # bool scalar: a loss or gradient was not finite and that side did not move
 
 
-def play(
+def train_step(
     method: Method,
     generators: Side,
     discriminators: Side,
     parts: Sequence[Images],
     precision: Precision,
-    average: Average = alone,
+    average: Average = no_average,
     drawing: Sequence[Draws | None] = (),
-) -> Outcome:
+) -> StepResult:
     """Update the generators, then the discriminators, each once, on a batch that comes in equal `parts`.
 
     Gradients are averaged over the parts, so that any number of parts is one and the same step, and by `average`
@@ -93,7 +93,7 @@ def play(
 
     figures["gradient_norm/generators"] = generator_norm
     figures["gradient_norm/discriminators"] = discriminator_norm
-    return Outcome(figures, parts[-1], made[-1], generator_skipped | discriminator_skipped)
+    return StepResult(figures, parts[-1], made[-1], generator_skipped | discriminator_skipped)
 
 
 def _backward(losses: Images, parts: int, figures: dict[str, Tensor], precision: Precision) -> Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images import is_image, printable
+from cyclegan.images import escaped, is_image
 from cyclegan.system.files import replacing
 from cyclegan.translation.job.naming import cleaned
 from cyclegan.translation.jobs import Failure
@@ -66,12 +66,12 @@ def refuse_compressed(source: str) -> None:
     """`UsageError` for an archive in which nothing can be read without all that comes before it."""
     for suffix in _COMPRESSED:
         if source.lower().endswith(suffix):
-            raise UsageError(f"SOURCE: {printable(source)} is compressed; unpack it to a plain .tar first")
+            raise UsageError(f"SOURCE: {escaped(source)} is compressed; unpack it to a plain .tar first")
 
 
 def members(path: str | os.PathLike[str]) -> Iterator[Member]:
     """The members of an archive in their order. `CycleganError` where it is none, or damaged."""
-    shown = printable(os.fspath(path))
+    shown = escaped(os.fspath(path))
     try:
         with tarfile.open(path, "r:") as tar:
             start = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import overload
 
 from cyclegan.errors import UsageError
-from cyclegan.images import is_image, printable
+from cyclegan.images import escaped, is_image
 from cyclegan.models import is_run
 from cyclegan.system.files import make_folder
 from cyclegan.translation.job import archive
@@ -20,7 +20,7 @@ from cyclegan.translation.jobs import Job
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """The destination of a job."""
 
     root: Path  # the folder that targets are relative to
@@ -37,32 +37,32 @@ class Place:
                 make_folder(folder, "DEST")
 
 
-def place_of(source: str, dest: Path, naming: Naming) -> Place:
+def find_destination(source: str, dest: Path, naming: Naming) -> Destination:
     """Where the translations of `source` go if `dest` is asked for. `UsageError` for what cannot be meant."""
-    shown = printable(str(dest))
+    shown = escaped(str(dest))
     if is_run(dest):
         raise UsageError(f"DEST: {shown} is the directory of a training run; name another folder")
     if is_single(source):
         name = os.path.basename(os.path.abspath(source))
         if dest.is_dir() or not is_image(dest.name):
-            return Place(dest, None, single=naming.target(name))
-        return Place(dest.parent, None, single=dest.name)
+            return Destination(dest, None, single=naming.target(name))
+        return Destination(dest.parent, None, single=dest.name)
     if source != STDIN and os.path.exists(dest) and os.path.samefile(source, dest):
         raise UsageError(f"DEST: {shown} is SOURCE itself; name another folder")
     if dest.suffix.lower() != archive.SUFFIX or dest.is_dir():
-        return Place(dest, dest / RECORD)
+        return Destination(dest, dest / RECORD)
     if os.path.isdir(source) or Path(source).suffix.lower() != archive.SUFFIX:
         raise UsageError(f"DEST: {shown}: only an archive becomes an archive; name a folder")
     if naming.suffix:
         raise UsageError("--suffix: would part the pictures of an archive from what belongs to them; leave it out")
     record = dest.parent / RECORD / dest.name
-    return Place(record / "members", record, dest)
+    return Destination(record / "members", record, dest)
 
 
 class Jobs(Sequence[Job]):
     """The jobs of some pictures of a listing, by their `numbers`; each made when it is asked for."""
 
-    def __init__(self, listing: Listing, place: Place, naming: Naming, numbers: array[int]) -> None:
+    def __init__(self, listing: Listing, place: Destination, naming: Naming, numbers: array[int]) -> None:
         self._listing, self._place, self._naming, self._numbers = listing, place, naming, numbers
 
     def __len__(self) -> int:
@@ -129,7 +129,7 @@ def refuse_damage(jobs: Jobs, root: Path) -> None:
     for folder, real in sorted(targets.items()):
         if real != real_root and not real.startswith(real_root.rstrip("/") + "/"):
             raise UsageError(
-                f"DEST: {printable(str(root / folder))} is a link that leads out of {printable(str(root))}; remove it, "
+                f"DEST: {escaped(str(root / folder))} is a link that leads out of {escaped(str(root))}; remove it, "
                 "or name another folder"
             )
     if not (shared := set(sources.values()) & set(targets.values())):
@@ -139,7 +139,7 @@ def refuse_damage(jobs: Jobs, root: Path) -> None:
     for real, target in written:
         if real in shared and (real, os.path.basename(target)) in taken:
             raise UsageError(
-                f"DEST: {printable(str(root / target))} is itself one of the pictures to translate; name another place"
+                f"DEST: {escaped(str(root / target))} is itself one of the pictures to translate; name another place"
             )
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from cyclegan.translation.job.naming import Naming
-from cyclegan.translation.runners import Work
+from cyclegan.translation.runners import TranslationSettings
 from cyclegan.translation.translator import Translator
 
 
-def fingerprint_of(translator: Translator, work: Work, naming: Naming) -> dict[str, Any]:
+def fingerprint_of(translator: Translator, work: TranslationSettings, naming: Naming) -> dict[str, Any]:
     """By the name of the option without its dashes: the weights of the model as SHA-256, direction, precision, …
 
     A translator that was made in memory knows no direction; it is known by its weights.

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from cyclegan.errors import UsageError
-from cyclegan.images import EXTENSIONS, is_image, printable
+from cyclegan.images import EXTENSIONS, escaped, is_image
 
 RECORD = ".cyclegan"  # the folder in a destination that is not for pictures
 
@@ -30,7 +30,7 @@ class Naming:
             known = " ".join(extension.removeprefix(".") for extension in EXTENSIONS)
             raise UsageError(f"--format {self.format.removeprefix('.')}: unknown; use one of {known}")
         if "/" in self.suffix or "\0" in self.suffix:
-            raise UsageError(f"--suffix {printable(self.suffix)}: is no part of a file name; leave the slash out")
+            raise UsageError(f"--suffix {escaped(self.suffix)}: is no part of a file name; leave the slash out")
 
     @property
     def changes(self) -> bool:
@@ -109,7 +109,7 @@ def refuse_clashes(named: Callable[[], Iterable[tuple[str, str]]], fold: Fold | 
 
 
 def _sentence(clashes: list[tuple[str, str, str, str]], where: str) -> str:
-    name, target, other, other_target = map(printable, clashes[0])
+    name, target, other, other_target = map(escaped, clashes[0])
     more = f" ({len(clashes)} such pictures)" if len(clashes) > 1 else ""
     if target == other_target:
         return (

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.errors import CycleganError
-from cyclegan.images import printable
+from cyclegan.images import escaped
 from cyclegan.translation.job import archive
-from cyclegan.translation.job.destination import Jobs, Place
+from cyclegan.translation.job.destination import Destination, Jobs
 from cyclegan.translation.job.naming import Fold, Naming, Shard, refuse_clashes
-from cyclegan.translation.job.record import Fingerprint, Marks, Record, is_known
+from cyclegan.translation.job.record import Fingerprint, JobRecord, ResultMarks, is_known
 from cyclegan.translation.jobs import Failure, Job
 
 Progress = Callable[[int, int], None]
@@ -51,23 +51,23 @@ class Summary:
         self.notes[text] += 1
 
 
-class Stopped(Exception):
+class JobStopped(Exception):
     """A picture failed, and none was to."""
 
 
 class FolderJob:
     """One job, or one part of it, whose `record` is held by this process.
 
-    `pictures` are all of the source and `bad` the names there that cannot be pictures. `strict` raises `Stopped` at
+    `pictures` are all of the source and `bad` the names there that cannot be pictures. `strict` raises `StoppedByAlarm` at
     the first failure.
     """
 
     def __init__(
         self,
-        place: Place,
+        place: Destination,
         pictures: Jobs,
         bad: list[tuple[str, Failure]],
-        record: Record,
+        record: JobRecord,
         *,
         naming: Naming,
         shard: Shard | None,
@@ -91,7 +91,7 @@ class FolderJob:
         tell apart, and where translations with another fingerprint are there.
         """
         if fold is not None:
-            refuse_clashes(self._pictures.named, fold, f"the file system of {printable(str(self._place.root))}")
+            refuse_clashes(self._pictures.named, fold, f"the file system of {escaped(str(self._place.root))}")
         self._fingerprint = fingerprint
         loose, packed = self._jobs.existing(fold), self._packed()
         first = next((at for at in range(len(self._jobs)) if loose[at] or packed[at]), None)
@@ -118,7 +118,7 @@ class FolderJob:
                 for name, failure in self._bad:
                     self._settle(marks, name, failure, None)
                 translate(lambda job, failure: self._settle(marks, job.name, failure, job.source))
-            except Stopped:
+            except JobStopped:
                 self.summary.stopped = True
         if not self.summary.stopped:
             self._finish(source)
@@ -129,9 +129,9 @@ class FolderJob:
         self.summary.known = len(self._failures)
         self._tell()
         if self._strict and self._failures:
-            raise Stopped
+            raise JobStopped
 
-    def _settle(self, marks: Marks, name: str, failure: Failure | None, source: str | None) -> None:
+    def _settle(self, marks: ResultMarks, name: str, failure: Failure | None, source: str | None) -> None:
         self.summary.settle(name, failure)
         if failure is None:
             marks.done(name)
@@ -139,7 +139,7 @@ class FolderJob:
             self._failures[name] = marks.failed(name, failure, source)
         self._tell()
         if self._strict and failure is not None:
-            raise Stopped
+            raise JobStopped
 
     def _finish(self, source: str) -> None:
         """Make the archive, if it is one, and let what exists count from now on."""
@@ -149,7 +149,7 @@ class FolderJob:
                 archive.assemble(source, place.archive, self._naming.target, spool, renewed=self._record.renewing)
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
-                raise CycleganError(f"DEST: cannot write {printable(str(place.archive))} ({reason})") from error
+                raise CycleganError(f"DEST: cannot write {escaped(str(place.archive))} ({reason})") from error
         self._record.finish(self._fingerprint, self._failures)
         if place.archive is not None:
             shutil.rmtree(spool, ignore_errors=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images import printable
+from cyclegan.images import escaped
 from cyclegan.system.files import atomic_write, locked
 from cyclegan.translation.job.naming import Shard
 from cyclegan.translation.jobs import Failure, identity_of
@@ -34,7 +34,7 @@ Fingerprint = Mapping[str, Any]  # by the name of the option without its dashes;
 _LASTING = frozenset({"UnreadableImage", "ValueError", "CycleganError", "UsageError"})
 
 
-class Record:
+class JobRecord:
     """The files of one job, or of one part of it, in `folder`, which exists."""
 
     def __init__(self, folder: Path, shard: Shard | None) -> None:
@@ -66,7 +66,7 @@ class Record:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise CycleganError(
-                f"DEST: cannot write to {printable(str(self.folder))} ({reason}); mend that and run the same again"
+                f"DEST: cannot write to {escaped(str(self.folder))} ({reason}); mend that and run the same again"
             ) from error
 
     def begin(self, fingerprint: Fingerprint, *, overwrite: bool, there: str | None) -> bool:
@@ -98,7 +98,7 @@ class Record:
         if own is None:
             if there is not None and not covering:
                 raise UsageError(
-                    f"DEST: {self._place} has {printable(there)} already, and no record of what made it; give "
+                    f"DEST: {self._place} has {escaped(there)} already, and no record of what made it; give "
                     "--overwrite to replace it, or name another DEST"
                 )
             self._write_job(fingerprint, renewing=False)
@@ -130,13 +130,13 @@ class Record:
         return {row["path"]: row for row in _rows(self.failed) if isinstance(row, dict) and "path" in row}
 
     @contextlib.contextmanager
-    def marking(self) -> Iterator[Marks]:
+    def marking(self) -> Iterator[ResultMarks]:
         """The marks of what becomes of the pictures, added one by one."""
         with self.writing():
             for path in (self._done, self.failed):
                 path.touch()
         with _appending(self._done) as done, _appending(self.failed) as failed:
-            yield Marks(self, done, failed)
+            yield ResultMarks(self, done, failed)
 
     @property
     def renewing(self) -> bool:
@@ -146,7 +146,7 @@ class Record:
 
     @property
     def _place(self) -> str:
-        return printable(str(self.folder.parent))
+        return escaped(str(self.folder.parent))
 
     def _write_failed(self, failures: Mapping[str, dict[str, Any]]) -> None:
         if failures:
@@ -184,15 +184,15 @@ class Record:
         for known in others:
             if _differences(known["fingerprint"], fingerprint):
                 shard = None if known["shard"] is None else Shard(*known["shard"])
-                other = Record(self.folder, shard)
+                other = JobRecord(self.folder, shard)
                 for path in (other._job, other._manifest, other._done, other.failed):
                     path.unlink(missing_ok=True)
 
 
-class Marks:
+class ResultMarks:
     """Rows that stay when the process is killed, since the system has each as soon as it is written."""
 
-    def __init__(self, record: Record, done: int, failed: int) -> None:
+    def __init__(self, record: JobRecord, done: int, failed: int) -> None:
         self._record, self._done, self._failed = record, done, failed
 
     def done(self, name: str) -> None:
@@ -226,7 +226,7 @@ def _in_words(name: str, value: Any) -> str:
         return "another MODEL"
     if value is None or value is False or value == "":
         return f"no --{name}"
-    return f"--{name}" if value is True else f"--{name} {printable(str(value))}"
+    return f"--{name}" if value is True else f"--{name} {escaped(str(value))}"
 
 
 def _job_in(path: Path) -> dict[str, Any] | None:
@@ -237,7 +237,7 @@ def _job_in(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         known = None
     if not isinstance(known, dict) or not {"fingerprint", "renewing", "shard"} <= known.keys():
-        raise UsageError(f"DEST: {printable(str(path))} is no record of a job; remove it and give --overwrite")
+        raise UsageError(f"DEST: {escaped(str(path))} is no record of a job; remove it and give --overwrite")
     return known
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images import EXTENSIONS, is_image, printable
+from cyclegan.images import EXTENSIONS, escaped, is_image
 from cyclegan.translation.job.archive import members, refuse_compressed
 from cyclegan.translation.job.naming import cleaned
 from cyclegan.translation.jobs import Failure
@@ -46,11 +46,11 @@ def list_source(source: str, dest: Path) -> Listing:
     if os.path.isdir(source):
         listing = _list_folder(os.path.abspath(source), dest)
     elif not os.path.exists(source):
-        raise UsageError(f"SOURCE: there is no {printable(source)}; name a picture or a folder of pictures")
+        raise UsageError(f"SOURCE: there is no {escaped(source)}; name a picture or a folder of pictures")
     else:
         listing = _BY_SUFFIX.get(os.path.splitext(source)[1].lower(), _list_one)(source, dest)
     if not listing.names and not listing.bad:
-        raise UsageError(f"SOURCE: there is no picture in {printable(source)}; read are {' '.join(EXTENSIONS)}")
+        raise UsageError(f"SOURCE: there is no picture in {escaped(source)}; read are {' '.join(EXTENSIONS)}")
     return listing
 
 
@@ -87,7 +87,7 @@ def _list_file(source: str, dest: Path) -> Listing:
         data = Path(source).read_bytes()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise CycleganError(f"SOURCE: cannot read {printable(source)} ({reason})") from error
+        raise CycleganError(f"SOURCE: cannot read {escaped(source)} ({reason})") from error
     return _list_names(data, dest)
 
 
@@ -137,7 +137,7 @@ def _list_folder(root: str, dest: Path) -> Listing:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             if not prefix:
-                raise CycleganError(f"SOURCE: cannot list {printable(folder)} ({reason})") from error
+                raise CycleganError(f"SOURCE: cannot list {escaped(folder)} ({reason})") from error
             listing.bad.append((prefix, Failure(type(error).__name__, f"cannot list it ({reason})")))
             continue
         empty = True

@@ -20,9 +20,9 @@ from typing import Any
 
 from cyclegan.errors import CycleganError
 from cyclegan.translation.jobs import Failure, Job
-from cyclegan.translation.ray.session import Seats, Session, session
-from cyclegan.translation.ray.worker import ANSWERS, TASKS, Answer, Ledger, Worker, pack, version
-from cyclegan.translation.runners import EngineOptions, Settle, Work
+from cyclegan.translation.ray.session import Session, WorkerSlots, session
+from cyclegan.translation.ray.worker import ANSWERS, TASKS, AttemptCounter, TaskResult, Worker, pack, version
+from cyclegan.translation.runners import EngineOptions, OnResult, TranslationSettings
 
 TOGETHER = {False: 32, True: 256}  # jobs of a task, at most, without and with a GPU
 TASKS_EACH = 4  # for every process, at least, so that the last ones do not wait long for each other
@@ -31,10 +31,10 @@ FAREWELL = 10.0  # seconds to wait for what is under way when a job ends before 
 PATIENCE = 60.0  # seconds without an answer after which a cluster that has become smaller is asked anew
 
 
-class _Left:
+class _RemainingTasks:
     """The jobs that are not settled yet, by number."""
 
-    def __init__(self, jobs: Sequence[Job], settle: Settle) -> None:
+    def __init__(self, jobs: Sequence[Job], settle: OnResult) -> None:
         self.jobs = jobs
         self._settle = settle
         self._done = bytearray(len(jobs))
@@ -53,7 +53,7 @@ class _SmallerCluster(Exception):
     """Machines are gone, and nothing comes back any more."""
 
 
-def run(work: Work, jobs: Sequence[Job], settle: Settle, options: EngineOptions) -> None:
+def run(work: TranslationSettings, jobs: Sequence[Job], settle: OnResult, options: EngineOptions) -> None:
     """Translate `jobs` on the cluster at `options.address`; None starts Ray on this machine alone, for as long.
 
     Every machine must have this package, in the same version, and the same files at the same paths: the model, the
@@ -66,12 +66,12 @@ def run(work: Work, jobs: Sequence[Job], settle: Settle, options: EngineOptions)
     temporary = None if work.ends.temporary is None else here(work.ends.temporary)
     model = None if work.model is None else here(work.model)
     work = replace(work, model=model, ends=replace(work.ends, root=here(work.ends.root), temporary=temporary))
-    left = _Left(jobs, settle)
+    left = _RemainingTasks(jobs, settle)
     with session(options.address) as cluster:
         for alone in (False, True):
             while next(iter(left), None) is not None:
                 try:
-                    _play(cluster, work, left, options, alone)
+                    _run_pass(cluster, work, left, options, alone)
                     break
                 except _SmallerCluster:
                     cluster.connect()
@@ -79,7 +79,9 @@ def run(work: Work, jobs: Sequence[Job], settle: Settle, options: EngineOptions)
         left.settle(number, Failure("WorkerDied", f"each of the {ATTEMPTS} processes that worked on it died"))
 
 
-def _play(cluster: Session, work: Work, left: _Left, options: EngineOptions, alone: bool) -> None:
+def _run_pass(
+    cluster: Session, work: TranslationSettings, left: _RemainingTasks, options: EngineOptions, alone: bool
+) -> None:
     """All that is left, once; what is left then brought down every process that worked on it or on its company."""
     seats = cluster.seats(work.device)
     tasks = _tasks(left, 1 if alone else TOGETHER[seats.gpus > 0], seats)
@@ -97,7 +99,7 @@ def _play(cluster: Session, work: Work, left: _Left, options: EngineOptions, alo
                 raise kind(text)
 
 
-def _tasks(left: _Left, most: int, seats: Seats) -> list[Any]:
+def _tasks(left: _RemainingTasks, most: int, seats: WorkerSlots) -> list[Any]:
     """One Arrow table for each task: Ray Data begins each table by itself."""
     import pyarrow
 
@@ -112,7 +114,7 @@ def _absolute(job: Job) -> Job:
     return job if os.path.isabs(job.source) else replace(job, source=os.path.abspath(job.source))
 
 
-def _dataset(cluster: Session, work: Work, tasks: list[Any], seats: Seats) -> Any:
+def _dataset(cluster: Session, work: TranslationSettings, tasks: list[Any], seats: WorkerSlots) -> Any:
     """The answers to `tasks`, of which none is asked for yet."""
     ray = cluster.ray
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -120,7 +122,7 @@ def _dataset(cluster: Session, work: Work, tasks: list[Any], seats: Seats) -> An
         ray.get_runtime_context().get_node_id(), soft=True
     )
     immortal = {"max_restarts": -1, "max_task_retries": -1}
-    ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here, **immortal).remote()
+    ledger = ray.remote(AttemptCounter).options(num_cpus=0, scheduling_strategy=here, **immortal).remote()
     return ray.data.from_arrow(tasks).map_batches(
         Worker,
         fn_constructor_args=(work, ledger, ATTEMPTS, seats.threads, version()),
@@ -132,13 +134,13 @@ def _dataset(cluster: Session, work: Work, tasks: list[Any], seats: Seats) -> An
     )
 
 
-def _answers(cluster: Session, dataset: Any) -> Generator[Answer, None, None]:
+def _answers(cluster: Session, dataset: Any) -> Generator[TaskResult, None, None]:
     """Answers as they come, from a thread that waits for them.
 
     Raises `_SmallerCluster` if machines are gone and there was no answer for a while: Ray waits for room for the
     processes that were there, and it need never come.
     """
-    arrived: queue.SimpleQueue[Answer | Exception | None] = queue.SimpleQueue()
+    arrived: queue.SimpleQueue[TaskResult | Exception | None] = queue.SimpleQueue()
     over = threading.Event()
 
     def wait() -> None:

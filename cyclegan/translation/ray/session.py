@@ -35,7 +35,7 @@ THREADS = 4  # of a process on a machine without GPUs; with more, small pictures
 
 
 @dataclass(frozen=True)
-class Seats:
+class WorkerSlots:
     """Processes that a cluster has room for, and what each takes."""
 
     count: int
@@ -108,7 +108,7 @@ class Session:
         """What each machine that is alive has: CPU, GPU, …"""
         return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
 
-    def seats(self, device: str) -> Seats:
+    def seats(self, device: str) -> WorkerSlots:
         """As many processes as the cluster is good for: one for each GPU, where there are any and `device` allows it.
 
         Otherwise one for every four processors. Of those half are claimed, so that the processes of a machine that is
@@ -121,14 +121,14 @@ class Session:
             raise UsageError(f"--device {device}: --engine ray gives each process a GPU of its own; use auto or {kind}")
         if gpus and kind in ("auto", "cuda"):
             threads = min(cpus // count for count, cpus in gpus)
-            return Seats(sum(count for count, _ in gpus), min(threads, 1), 1, max(threads, 1))
+            return WorkerSlots(sum(count for count, _ in gpus), min(threads, 1), 1, max(threads, 1))
         if kind == "cuda":
             raise UsageError("--device cuda: the cluster has no GPU; use auto or cpu")
         cpus = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
         if not cpus:
             raise CycleganError("--engine ray: no machine of the cluster offers a processor; start it with some")
         threads = min(THREADS, *cpus)
-        return Seats(sum(count // threads for count in cpus), threads // 2 or 0.5, 0, threads)
+        return WorkerSlots(sum(count // threads for count in cpus), threads // 2 or 0.5, 0, threads)
 
 
 def _import_ray() -> Any:

@@ -18,14 +18,14 @@ from typing import Any
 
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.translation.jobs import Failure, Job
-from cyclegan.translation.runners import Work, translate_jobs
+from cyclegan.translation.runners import TranslationSettings, translate_jobs
 from cyclegan.translation.translator import Translator
 
 TASKS, ANSWERS = "jobs", "settled"  # the one column of the tables that go there and come back
 
 
 @dataclass
-class Answer:
+class TaskResult:
     """What became of one task."""
 
     settled: list[tuple[int, Failure | None]] = field(default_factory=list)  # by the numbers of the jobs
@@ -50,7 +50,7 @@ class Worker:
     down one after the other, since Ray begins such a task again and again: after `attempts` it is given back undone.
     """
 
-    def __init__(self, work: Work, ledger: Any, attempts: int, threads: int, made_by: str) -> None:
+    def __init__(self, work: TranslationSettings, ledger: Any, attempts: int, threads: int, made_by: str) -> None:
         self._work, self._ledger, self._attempts = work, ledger, attempts
         self._threads, self._made_by = threads, made_by
         self._translator: Translator | None = None
@@ -63,10 +63,10 @@ class Worker:
         answers = [pickle.dumps(self._answer(pickle.loads(zlib.decompress(task)))) for task in tasks]
         return pyarrow.table({ANSWERS: pyarrow.array(answers, pyarrow.binary())})
 
-    def _answer(self, numbered: list[tuple[int, Job]]) -> Answer:
+    def _answer(self, numbered: list[tuple[int, Job]]) -> TaskResult:
         import ray
 
-        answer = Answer()
+        answer = TaskResult()
         if ray.get(self._ledger.begin.remote(numbered[0][0])) > self._attempts:
             return answer
         # Who sent the task is told what went wrong, in words: raised here, Ray would begin it again or show its own
@@ -79,7 +79,7 @@ class Worker:
             answer.trouble = RuntimeError, f"on {socket.gethostname()}:\n{traceback.format_exc()}"
         return answer
 
-    def _translate(self, numbered: list[tuple[int, Job]], answer: Answer) -> None:
+    def _translate(self, numbered: list[tuple[int, Job]], answer: TaskResult) -> None:
         number_of = {id(job): number for number, job in numbered}
 
         def settle(job: Job, failure: Failure | None) -> None:
@@ -107,7 +107,7 @@ class Worker:
         return translator
 
 
-class Ledger:
+class AttemptCounter:
     """How often each task was begun. It lives beside the driver, so that it is there as long as anyone asks."""
 
     def __init__(self) -> None:

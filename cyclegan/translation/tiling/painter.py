@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cyclegan.networks.shared_statistics import SharedStatistics, Window
+from cyclegan.networks.shared_statistics import NormWindow, SharedStatistics
 from cyclegan.translation.batching import is_out_of_memory, release_memory
 from cyclegan.translation.tiling.axis import Axis, rounded
 from cyclegan.translation.translator import Translator
@@ -33,10 +33,10 @@ class Cell(NamedTuple):
     left: int
     height: int  # as padded to what the network takes
     width: int
-    interior: Window
+    interior: NormWindow
 
 
-class Painter:
+class TiledGenerator:
     """The network of one picture and the size of tile that fits, which only ever shrinks."""
 
     def __init__(self, translator: Translator, *, tile: int, overlap: int) -> None:
@@ -62,10 +62,10 @@ class Painter:
             upper, lower = rows.interior(row)
             for column, left in enumerate(columns.starts):
                 first, last = columns.interior(column)
-                interior = Window(upper - top, first - left, lower - top, last - left)
+                interior = NormWindow(upper - top, first - left, lower - top, last - left)
                 yield Cell(row, column, top, left, rows.extent, columns.extent, interior)
 
-    def paint(self, show: Show, height: int, width: int) -> np.ndarray:
+    def run(self, show: Show, height: int, width: int) -> np.ndarray:
         """The translation of an area, float32 HWC in [-1, 1]; `MemoryError` if not even the smallest tile fits."""
         rows, columns = self.axes(height, width)
         if len(rows.starts) == len(columns.starts) == 1:
@@ -73,11 +73,11 @@ class Painter:
             if made is not None:
                 return as_picture(made)
             self.halve(min(self.tile, max(height, width)))
-            return self.paint(show, height, width)
+            return self.run(show, height, width)
         out = None
         for cell in self.cells(height, width):
             size = min(cell.height, height - cell.top), min(cell.width, width - cell.left)
-            answer = self.paint(partial(shifted, show, cell.top, cell.left), *size)
+            answer = self.run(partial(shifted, show, cell.top, cell.left), *size)
             out = np.zeros((height, width, answer.shape[2]), np.float32) if out is None else out
             (top, bottom), (left, right) = rows.span(cell.row), columns.span(cell.column)
             weights = rows.weights(cell.row)[:, None, None] * columns.weights(cell.column)[:, None]

@@ -11,7 +11,7 @@ from cyclegan.errors import CycleganError
 from cyclegan.images import ArrayRegions, Header, Picture, UnreadableImage, open_regions, open_writer
 from cyclegan.system.files import replacing
 from cyclegan.translation.batching import is_out_of_memory, release_memory, too_large
-from cyclegan.translation.jobs import Alone, Ends, Failure, Job, TileFor, write_failure
+from cyclegan.translation.jobs import Failure, Job, PictureIO, TiledPicture, TileFor, write_failure
 from cyclegan.translation.tiling.policy import Tiling
 from cyclegan.translation.tiling.translate import translate_regions
 from cyclegan.translation.translator import Translator
@@ -30,16 +30,16 @@ class Written:
 class Single:
     """Pictures one by one. `tiling` (see `cyclegan.translation.tiling.policy`) says which go in tiles; None: none ever."""
 
-    def __init__(self, translator: Translator, ends: Ends, tiling: Tiling | None) -> None:
+    def __init__(self, translator: Translator, ends: PictureIO, tiling: Tiling | None) -> None:
         self._translator, self._ends, self._tiling = translator, ends, tiling
         self.tile_for: TileFor | None = None if tiling is None else self._tile_for
         self._overlap = None if tiling is None else tiling.overlap
         self._fits = 0  # what has been found to fit as a whole, in bytes of pixels
 
-    def translate(self, job: Job, given: Picture | Alone) -> Picture | Failure | Written:
+    def translate(self, job: Job, given: Picture | TiledPicture) -> Picture | Failure | Written:
         """The translation of one picture with its pages, or that it is written already, or why there is none."""
-        tile = given.tile if isinstance(given, Alone) else None
-        picture = given.picture if isinstance(given, Alone) else given
+        tile = given.tile if isinstance(given, TiledPicture) else None
+        picture = given.picture if isinstance(given, TiledPicture) else given
         try:
             if picture is None:
                 assert tile is not None
@@ -147,7 +147,7 @@ def attempt(translator: Translator, pictures: Sequence[Picture]) -> list[Picture
 
 def nbytes(picture: object) -> int:
     """The bytes that a picture holds with its pages; 0 for what is none."""
-    if isinstance(picture, Alone):
+    if isinstance(picture, TiledPicture):
         return nbytes(picture.picture)
     if not isinstance(picture, Picture):
         return 0

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from cyclegan.networks.layers import pad_to_fit
-from cyclegan.networks.shared_statistics import Window
+from cyclegan.networks.shared_statistics import NormWindow
 from cyclegan.translation.tiling.axis import rounded
-from cyclegan.translation.tiling.painter import Painter, Show, as_batch
+from cyclegan.translation.tiling.painter import Show, TiledGenerator, as_batch
 
 PIECE, HALO = 96, 16  # pixels: the side of a piece of the sample, and how far its mirrored edges are kept out
 # With 28 pieces, of whatever size, corrections led away from the whole on a hard picture (20 dB); with 64 and 112 never
@@ -35,7 +35,7 @@ _PLASTIC = 1.324717957244746  # of the R2 sequence, whose points keep apart in t
 log = logging.getLogger("cyclegan")
 
 
-def settle_statistics(painter: Painter, glimpse: Show, show: Show, height: int, width: int) -> None:
+def settle_statistics(painter: TiledGenerator, glimpse: Show, show: Show, height: int, width: int) -> None:
     """Make known to the painter's network the statistics of a picture of so many pixels.
 
     It is shown by `glimpse` for small pieces from all over it, by `show` for tiles in their order: from top to bottom
@@ -45,7 +45,7 @@ def settle_statistics(painter: Painter, glimpse: Show, show: Show, height: int, 
     shared = painter.shared
     if not shared.norms:
         return
-    pieces, windows, size = sample(painter, glimpse, height, width)
+    pieces, windows, size = sample_of(painter, glimpse, height, width)
     while not pool(painter, pieces, windows, size):
         shared.forget()
         if len(pieces) == 1:
@@ -66,7 +66,9 @@ def settle_statistics(painter: Painter, glimpse: Show, show: Show, height: int, 
     )
 
 
-def sample(painter: Painter, glimpse: Show, height: int, width: int) -> tuple[Tensor, list[Window], tuple[int, int]]:
+def sample_of(
+    painter: TiledGenerator, glimpse: Show, height: int, width: int
+) -> tuple[Tensor, list[NormWindow], tuple[int, int]]:
     """Pieces from all over a picture, NCHW in [-1, 1], what counts of each, and their height and width.
 
     They have the pixels of one tile of 1016 together, and take as much memory.
@@ -86,7 +88,7 @@ def sample(painter: Painter, glimpse: Show, height: int, width: int) -> tuple[Te
         (upper, lower), (first, last) = (
             _inside(start, part, all_) for start, part, all_ in zip((top, left), size, whole, strict=True)
         )
-        windows.append(Window(upper, first, lower, last))
+        windows.append(NormWindow(upper, first, lower, last))
     return torch.cat(pieces), windows, size
 
 
@@ -100,13 +102,13 @@ def _place(point: float, last: int, multiple: int) -> int:
     return int((0.5 + point) % 1 * (last // multiple + 1)) * multiple
 
 
-def pool(painter: Painter, pieces: Tensor, windows: list[Window], size: tuple[int, int]) -> bool:
+def pool(painter: TiledGenerator, pieces: Tensor, windows: list[NormWindow], size: tuple[int, int]) -> bool:
     """The pieces once through the network, normalised together; False if they do not fit in the memory."""
     with painter.shared.pooling(size, windows):
         return painter.attempt(pieces) is not None
 
 
-def collect(painter: Painter, show: Show, height: int, width: int) -> bool:
+def collect(painter: TiledGenerator, show: Show, height: int, width: int) -> bool:
     """All tiles once through the network; False, and smaller tiles from now on, if one does not fit."""
     for cell in painter.cells(height, width):
         rows, columns = min(cell.height, height - cell.top), min(cell.width, width - cell.left)

@@ -15,11 +15,11 @@ import numpy as np
 
 from cyclegan.images import Header, Range, RangeRule
 from cyclegan.images.ranges import Fixed, Full, MinMax
-from cyclegan.translation.tiling.painter import Painter, as_batch, as_picture, shifted
+from cyclegan.translation.tiling.painter import TiledGenerator, as_batch, as_picture, shifted
 from cyclegan.translation.tiling.policy import OVERLAP, Tiling
 from cyclegan.translation.tiling.statistics import settle_statistics
 from cyclegan.translation.translator import Translator
-from cyclegan.translation.value_scale import seen
+from cyclegan.translation.value_scale import to_model_input
 
 __all__ = ["Tiling", "translate_regions"]
 
@@ -29,7 +29,7 @@ SAMPLED = 2**24  # of which no more are looked at to find percentiles
 Write = Callable[[np.ndarray, np.ndarray | None], None]
 
 
-class Source(Protocol):
+class RegionSource(Protocol):
     """A picture of which parts can be read: `cyclegan.images.Regions`."""
 
     header: Header
@@ -39,7 +39,7 @@ class Source(Protocol):
 
 
 def translate_regions(
-    translator: Translator, regions: Source, write: Write, *, tile: int, overlap: int | None = None
+    translator: Translator, regions: RegionSource, write: Write, *, tile: int, overlap: int | None = None
 ) -> None:
     """Translate a picture in tiles of `tile` pixels, rounded up to what the network takes.
 
@@ -55,7 +55,7 @@ def translate_regions(
     header = regions.header
     height, width = header.height, header.width
     source, target = translator.scales.of_parts(header.dtype, partial(_parts, regions))
-    painter = Painter(translator, tile=tile, overlap=OVERLAP if overlap is None else overlap)
+    painter = TiledGenerator(translator, tile=tile, overlap=OVERLAP if overlap is None else overlap)
     strip = Strip(regions)
     show, glimpse = (partial(_shown, parts, source, translator.in_channels) for parts in (strip, regions))
     glimpse(0, 0, 1, 1)  # a picture of other channels is refused before the work
@@ -69,7 +69,7 @@ def translate_regions(
     rows, _ = painter.axes(height, width)
     carried: np.ndarray | None = None  # the first rows of the next band, as far as this one has a share in them
     for number, top in enumerate(rows.starts):
-        answer = painter.paint(partial(shifted, show, top, 0), min(rows.extent, height - top), width)
+        answer = painter.run(partial(shifted, show, top, 0), min(rows.extent, height - top), width)
         first, last = rows.span(number)
         band = answer[first - top : last - top]
         band *= rows.weights(number)[: len(band), None, None]
@@ -83,14 +83,14 @@ def translate_regions(
 class Strip:
     """A picture that is read from the top by whole rows; the latest are kept, so that each is read once."""
 
-    def __init__(self, parts: Source) -> None:
+    def __init__(self, parts: RegionSource) -> None:
         self._parts = parts
         self._top = 0
         self._pixels: np.ndarray | None = None  # the rows from `_top`
         self._alpha: np.ndarray | None = None
 
     def read(self, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """See `Source.read`; a view."""
+        """See `RegionSource.read`; a view."""
         kept = 0 if self._pixels is None else len(self._pixels)
         if not (self._top <= top and top + height <= self._top + kept):
             self._move(top, height)
@@ -114,11 +114,11 @@ class Strip:
 
 
 def _shown(
-    parts: Source | Strip, source: Range, channels: int, top: int, left: int, height: int, width: int
+    parts: RegionSource | Strip, source: Range, channels: int, top: int, left: int, height: int, width: int
 ) -> np.ndarray:
     """A part as the network sees it, float32 HWC in [-1, 1]."""
     pixels, alpha = parts.read(top, left, height, width)
-    return source.to_unit(seen(pixels, alpha, source, channels))
+    return source.to_unit(to_model_input(pixels, alpha, source, channels))
 
 
 def _write(band: np.ndarray, top: int, strip: Strip, target: Range, write: Write) -> None:
@@ -130,7 +130,7 @@ def _write(band: np.ndarray, top: int, strip: Strip, target: Range, write: Write
         write(target.from_unit(part, pixels.dtype), alpha)
 
 
-def _parts(regions: Source, rule: RangeRule) -> Iterator[np.ndarray]:
+def _parts(regions: RegionSource, rule: RangeRule) -> Iterator[np.ndarray]:
     """What a rule has to look at to find the range of a picture, as bands: of a rule that knows it, one pixel for the
     type; for the least and the greatest number all; else so many, evenly spread, as make up `SAMPLED` numbers.
     """

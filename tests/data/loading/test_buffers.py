@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cyclegan.data.loading.buffers import SharedFile, Slots
+from cyclegan.data.loading.buffers import SharedBuffers, SharedFile
 
 
 def in_another_process(work: Callable[[], None]) -> None:
@@ -33,7 +33,7 @@ def test_nothing_is_written_beyond_the_end() -> None:
 
 
 def test_a_slot_is_free_again_when_the_last_view_of_it_is_gone() -> None:
-    slots = Slots(2, (3, 4))
+    slots = SharedBuffers(2, (3, 4))
     assert [slots.take(), slots.take(), slots.take()] == [0, 1, None]
     whole = slots.lend(0)
     part = whole[1]
@@ -45,7 +45,7 @@ def test_a_slot_is_free_again_when_the_last_view_of_it_is_gone() -> None:
 
 
 def test_what_is_drawn_into_a_slot_is_lent_without_a_copy() -> None:
-    slots = Slots(2, (3, 4))
+    slots = SharedBuffers(2, (3, 4))
     slots.take()
     slot = slots.take()
     assert slot is not None
@@ -61,7 +61,7 @@ def test_what_is_drawn_into_a_slot_is_lent_without_a_copy() -> None:
 
 
 def test_memory_that_runs_out_leaves_fewer_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    slots = Slots(2, (3, 4))
+    slots = SharedBuffers(2, (3, 4))
     assert slots.take() == 0
 
     def full(*arguments: object) -> None:
@@ -72,7 +72,7 @@ def test_memory_that_runs_out_leaves_fewer_slots(monkeypatch: pytest.MonkeyPatch
 
 
 def test_slots_hold_numbers_of_any_type() -> None:
-    slots = Slots(3, (2, 2), np.float32)
+    slots = SharedBuffers(3, (2, 2), np.float32)
     assert [slots.take(), slots.take()] == [0, 1]
     pickle.loads(pickle.dumps(slots))[1][...] = [[0.25, 1], [-3, 1e9]]
     assert slots.lend(1).tolist() == [[0.25, 1], [-3, 1e9]]

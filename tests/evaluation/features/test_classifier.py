@@ -11,9 +11,9 @@ import torch
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.features import classifier as judging
 from cyclegan.evaluation.features import classifier_training
-from cyclegan.evaluation.features.classifier import Judge, find_judge
-from cyclegan.evaluation.features.classifier_training import repeated, school, shrunk, worsened
-from cyclegan.evaluation.image_set import Squares
+from cyclegan.evaluation.features.classifier import DomainClassifier, find_classifier
+from cyclegan.evaluation.features.classifier_training import augment, repeated, resize, train_classifier
+from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.output_statistics import checkerboard
 from cyclegan.images import list_images
 from tests.evaluation.examples import folder
@@ -24,8 +24,8 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
 
 
-def squares(path: Path, size: int = 64) -> Squares:
-    return Squares(path, list_images(path), size)
+def squares(path: Path, size: int = 64) -> ImageSet:
+    return ImageSet(path, list_images(path), size)
 
 
 def short(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
@@ -39,7 +39,7 @@ def test_it_tells_stripes_from_none_whatever_the_files_are(tmp_path: Path, monke
     # All of A are PNG and all of B are JPEG: who judges by compression calls every PNG an A
     a = squares(folder(tmp_path / "a", "a", 60))
     b = squares(folder(tmp_path / "b", "b", 60, suffix=".jpg"))
-    judge = find_judge(a, b)
+    judge = find_classifier(a, b)
     assert judge.accuracy > 0.9
     assert judge.is_sure
     other_a = squares(folder(tmp_path / "other_a", "a", 20, start=500, suffix=".jpg"))
@@ -51,14 +51,14 @@ def test_it_tells_stripes_from_none_whatever_the_files_are(tmp_path: Path, monke
     assert features.shape == (20, 256)
     mirrored = judge.extractor().of_all(batch.flip(3) for batch in other_b.batches())
     verdict = (judge.network.head(features) + judge.network.head(mirrored))[:, 0] > 0
-    assert torch.equal(verdict, torch.cat([judge.taken_for_b(batch) for batch in other_b.batches()]))
+    assert torch.equal(verdict, torch.cat([judge.is_domain(batch) for batch in other_b.batches()]))
 
 
 @pytest.mark.slow
 def test_one_that_cannot_tell_the_domains_apart_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short(monkeypatch, 4)
     a, b = (squares(folder(tmp_path / name, "a", 80, start=start)) for name, start in (("a", 0), ("b", 300)))
-    judge = find_judge(a, b)
+    judge = find_classifier(a, b)
     assert judge.accuracy < 0.75
     assert not judge.is_sure
 
@@ -67,16 +67,16 @@ def test_it_learns_once_for_the_same_pictures(tmp_path: Path, monkeypatch: pytes
     short(monkeypatch, 2)
     a, b = squares(folder(tmp_path / "a", "a", 10)), squares(folder(tmp_path / "b", "b", 10))
     before = torch.random.get_rng_state()
-    first = find_judge(a, b)
+    first = find_classifier(a, b)
     with monkeypatch.context() as patch:
-        patch.setattr(judging, "school", None)  # nobody learns now
-        again = find_judge(a, b)
+        patch.setattr(judging, "train_classifier", None)  # nobody learns now
+        again = find_classifier(a, b)
     assert (again.accuracy, again.sha256, again.about) == (first.accuracy, first.sha256, first.about)
     x = next(b.batches())
     torch.testing.assert_close(again.extractor()(x), first.extractor()(x))
     (file,) = (tmp_path / "cache" / "judges").iterdir()
     file.write_bytes(file.read_bytes()[:500])  # one that is cut short is made anew
-    assert find_judge(a, b).sha256 == first.sha256
+    assert find_classifier(a, b).sha256 == first.sha256
     assert file.stat().st_size > 500
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -84,12 +84,12 @@ def test_it_learns_once_for_the_same_pictures(tmp_path: Path, monkeypatch: pytes
 def test_it_learns_anew_for_other_pictures_sizes_and_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short(monkeypatch, 2)
     a, b = squares(folder(tmp_path / "a", "a", 10)), squares(folder(tmp_path / "b", "b", 10))
-    found = [find_judge(a, b), find_judge(a, b, seed=1), find_judge(squares(tmp_path / "a", 48), b)]
+    found = [find_classifier(a, b), find_classifier(a, b, seed=1), find_classifier(squares(tmp_path / "a", 48), b)]
     folder(tmp_path / "b", "b", 1, start=77)
-    found.append(find_judge(a, squares(tmp_path / "b")))
+    found.append(find_classifier(a, squares(tmp_path / "b")))
     # Another picture under the same name, in as many bytes, as raw pixels have them
     os.utime(tmp_path / "a" / "000.png", ns=(0, 0))
-    found.append(find_judge(a, b))
+    found.append(find_classifier(a, b))
     assert len(list((tmp_path / "cache" / "judges").iterdir())) == 5
     assert len({judge.sha256 for judge in found}) == 4  # the pixels were the same, and so is what came of them
 
@@ -97,7 +97,7 @@ def test_it_learns_anew_for_other_pictures_sizes_and_seeds(tmp_path: Path, monke
 def test_the_same_seed_makes_the_same_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short(monkeypatch, 4)
     a, b = (next(squares(folder(tmp_path / kind, kind, 12)).batches()) for kind in "ab")
-    one, two, other = (school(a, b, seed=seed, device=torch.device("cpu")) for seed in (1, 1, 2))
+    one, two, other = (train_classifier(a, b, seed=seed, device=torch.device("cpu")) for seed in (1, 1, 2))
     states = [learned.network.state_dict() for learned in (one, two, other)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
@@ -108,7 +108,7 @@ def test_the_same_seed_makes_the_same_judge(tmp_path: Path, monkeypatch: pytest.
 def test_too_few_pictures_are_a_sentence(tmp_path: Path) -> None:
     a, b = squares(folder(tmp_path / "a", "a", 9)), squares(folder(tmp_path / "b", "b", 12))
     with pytest.raises(UsageError, match=r"at least 10 pictures of each domain.*has 9.*inception"):
-        find_judge(a, b)
+        find_classifier(a, b)
 
 
 def test_a_cache_that_cannot_be_written_to_costs_only_time(
@@ -118,13 +118,13 @@ def test_a_cache_that_cannot_be_written_to_costs_only_time(
     (tmp_path / "file").touch()
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "file"))
     a, b = squares(folder(tmp_path / "a", "a", 10)), squares(folder(tmp_path / "b", "b", 10))
-    assert isinstance(find_judge(a, b), Judge)
+    assert isinstance(find_classifier(a, b), DomainClassifier)
     assert "could not be kept" in caplog.text
 
 
 def test_what_it_learns_from_is_made_worse_by_the_seed_and_never_the_same_twice() -> None:
     x = torch.full((40, 3, 64, 64), 128, dtype=torch.uint8)
-    one, same, other = (worsened(x, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    one, same, other = (augment(x, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert one.dtype == torch.uint8
@@ -136,9 +136,9 @@ def test_what_it_learns_from_is_made_worse_by_the_seed_and_never_the_same_twice(
 
 def test_the_judge_sees_everything_at_the_same_size_and_in_whole_levels() -> None:
     x = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8)
-    assert shrunk(x).shape == (2, 3, 64, 64)
-    assert shrunk(x).dtype == torch.uint8
-    assert torch.equal(shrunk(shrunk(x)), shrunk(x))
+    assert resize(x).shape == (2, 3, 64, 64)
+    assert resize(x).dtype == torch.uint8
+    assert torch.equal(resize(resize(x)), resize(x))
 
 
 def test_pictures_of_both_sides_are_overlaid_with_patterns_that_repeat_and_change_no_mean():
@@ -147,6 +147,6 @@ def test_pictures_of_both_sides_are_overlaid_with_patterns_that_repeat_and_chang
     assert torch.equal(pattern[:, :, 4:, :60], pattern[:, :, :-4, 4:])
     assert pattern.mean((2, 3)).abs().max() < 1e-5
     assert abs(pattern.std() - 1) < 0.1
-    energies = checkerboard(worsened(grey, torch.Generator().manual_seed(0)))
+    energies = checkerboard(augment(grey, torch.Generator().manual_seed(0)))
     # Of white noise the marked frequencies hold a seventh
     assert 0.35 < (energies > 0.5).double().mean() < 0.6

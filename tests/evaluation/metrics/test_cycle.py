@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cyclegan.evaluation.metrics.cycle import CycleMarks, identity_error
+from cyclegan.evaluation.metrics.cycle import CycleMetrics, identity_error
 
 
 def smooth(count: int = 4, side: int = 32) -> Tensor:
@@ -28,7 +28,7 @@ def revealed(fake: Tensor) -> Tensor:
 
 def test_a_perfect_cycle_comes_back_and_one_that_is_off_by_a_constant_by_that_constant() -> None:
     real = smooth()
-    perfect, off = CycleMarks(noise=0), CycleMarks(noise=0)
+    perfect, off = CycleMetrics(noise=0), CycleMetrics(noise=0)
     perfect.add(real, -real, torch.neg)
     off.add(real, -real, lambda fake: -fake + 4 / 127.5)
     assert perfect.figures() == {"cycle_l1": 0, "cycle_ssim": 1, "cycle_noise_l1": 0, "cycle_noise_ratio": 0}
@@ -40,7 +40,7 @@ def test_a_perfect_cycle_comes_back_and_one_that_is_off_by_a_constant_by_that_co
 def test_noise_tells_a_cycle_that_hides_from_one_that_does_not() -> None:
     real = smooth()
     lossy = torch.nn.functional.avg_pool2d
-    honest, dishonest = CycleMarks(), CycleMarks()
+    honest, dishonest = CycleMetrics(), CycleMetrics()
 
     def blurred(x: Tensor) -> Tensor:
         return lossy(torch.nn.functional.pad(x, (6, 6, 6, 6), mode="reflect"), 13, stride=1)
@@ -53,7 +53,7 @@ def test_noise_tells_a_cycle_that_hides_from_one_that_does_not() -> None:
 
 def test_batches_of_any_size_give_the_same_and_noise_is_seeded() -> None:
     real = smooth()
-    once, twice, other = CycleMarks(seed=1), CycleMarks(seed=1), CycleMarks(seed=2)
+    once, twice, other = CycleMetrics(seed=1), CycleMetrics(seed=1), CycleMetrics(seed=2)
     once.add(real, -real, torch.neg)
     for part in real.split(1):
         twice.add(part, -part, torch.neg)
@@ -65,7 +65,7 @@ def test_batches_of_any_size_give_the_same_and_noise_is_seeded() -> None:
 
 
 def test_pictures_smaller_than_a_window_have_no_ssim() -> None:
-    marks = CycleMarks()
+    marks = CycleMetrics()
     marks.add(smooth(side=8), smooth(side=8), torch.neg)
     assert math.isnan(marks.figures()["cycle_ssim"])
     assert marks.figures()["cycle_l1"] > 0

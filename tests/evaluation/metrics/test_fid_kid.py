@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.errors import UsageError
-from cyclegan.evaluation.metrics.fid_kid import Moments, frechet, kernel_distance, mmd2, over_subsets
+from cyclegan.evaluation.metrics.fid_kid import FeatureMoments, frechet, kernel_distance, mmd2, over_subsets
 
 
 class Flat(nn.Module):
@@ -27,12 +27,12 @@ def features(count: int, seed: int, shift: float = 0.0, dimension: int = 5) -> T
     return torch.randn(count, dimension, generator=draws, dtype=torch.float64) + shift
 
 
-def exactly(mean: Tensor, covariance: Tensor, count: int = 40) -> Moments:
+def exactly(mean: Tensor, covariance: Tensor, count: int = 40) -> FeatureMoments:
     """Moments with this mean and covariance, by way of features that have them."""
     white = features(count, 1, dimension=len(mean))
     white = white - white.mean(dim=0)
     white = white @ torch.linalg.inv(torch.linalg.cholesky(white.T @ white / (count - 1))).T
-    return Moments.of(white @ torch.linalg.cholesky(covariance).T + mean)
+    return FeatureMoments.of(white @ torch.linalg.cholesky(covariance).T + mean)
 
 
 def pictures(count: int, seed: int, high: int = 256) -> Tensor:
@@ -55,18 +55,18 @@ def test_the_frechet_distance_of_gaussians_is_its_closed_form() -> None:
 
 
 def test_a_set_has_no_frechet_distance_from_itself_even_with_fewer_pictures_than_features() -> None:
-    few = Moments.of(features(4, 0, dimension=20))
+    few = FeatureMoments.of(features(4, 0, dimension=20))
     assert frechet(few, few) == pytest.approx(0, abs=1e-6)
-    assert frechet(few, Moments.of(features(4, 0, shift=1.0, dimension=20))) == pytest.approx(20, rel=1e-6)
+    assert frechet(few, FeatureMoments.of(features(4, 0, shift=1.0, dimension=20))) == pytest.approx(20, rel=1e-6)
 
 
 def test_moments_of_batches_are_those_of_everything_at_once_in_any_order_even_far_from_zero() -> None:
     x = features(50, 3, shift=1e6)
-    whole = Moments.of(x)
-    streamed = Moments(5)
+    whole = FeatureMoments.of(x)
+    streamed = FeatureMoments(5)
     for part in x.split([1, 7, 20, 22]):
         streamed.add(part)
-    shuffled = Moments.of(x[torch.randperm(50, generator=torch.Generator().manual_seed(0))])
+    shuffled = FeatureMoments.of(x[torch.randperm(50, generator=torch.Generator().manual_seed(0))])
     for other in (streamed, shuffled):
         assert other.count == 50
         torch.testing.assert_close(other.mean, x.mean(dim=0), rtol=1e-12, atol=0)
@@ -82,7 +82,7 @@ def test_fid_is_that_of_torchmetrics() -> None:
     for part in real.split(25):
         theirs.update(part, real=True)
     theirs.update(fake, real=False)
-    ours = frechet(Moments.of(Flat()(fake)), Moments.of(Flat()(real)))
+    ours = frechet(FeatureMoments.of(Flat()(fake)), FeatureMoments.of(Flat()(real)))
     assert ours == pytest.approx(float(theirs.compute()), abs=1e-6)
     assert ours > 0.05
 
@@ -121,7 +121,7 @@ def test_kid_is_unbiased_where_fid_is_not() -> None:
     for seed in range(40):
         x, y = features(20, 2 * seed), features(20, 2 * seed + 1)
         kids.append(mmd2(x, y))
-        fids.append(frechet(Moments.of(x), Moments.of(y)))
+        fids.append(frechet(FeatureMoments.of(x), FeatureMoments.of(y)))
     error = torch.tensor(kids).std() / math.sqrt(len(kids))
     assert abs(sum(kids) / len(kids)) < 3 * error
     assert min(fids) > 0.1  # for equal distributions
@@ -148,5 +148,5 @@ def test_one_picture_is_no_set(count: int) -> None:
     with pytest.raises(UsageError, match="at least two"):
         kernel_distance(features(count, 0), features(9, 1))
     with pytest.raises(UsageError, match="at least two"):
-        frechet(Moments.of(features(count, 0)), Moments.of(features(9, 1)))
+        frechet(FeatureMoments.of(features(count, 0)), FeatureMoments.of(features(9, 1)))
     assert math.isnan(kernel_distance(features(3, 0), features(9, 1)).std)  # of halves with a single picture

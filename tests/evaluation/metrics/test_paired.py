@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.metrics.lpips import LPIPS
-from cyclegan.evaluation.metrics.paired import Answers, by_stem, marks, matched, ssim
+from cyclegan.evaluation.metrics.paired import PairedMetrics, by_stem, matched, paired_scores, ssim
 
 
 def pictures(count: int, side: int, seed: int) -> Tensor:
@@ -46,25 +46,27 @@ def test_the_marks_of_a_picture_off_by_a_constant_are_that_constant() -> None:
     picture = truth.copy()
     picture[:6] += 10
     picture[6:] += 30
-    found = marks(picture, truth, threshold=10)
+    found = paired_scores(picture, truth, threshold=10)
     assert found["l1"] == pytest.approx(20)
     assert found["rmse"] == pytest.approx(np.sqrt((100 + 900) / 2))
     assert found["within"] == pytest.approx(0.5)
     assert found["psnr"] == pytest.approx(20 * np.log10(255 / np.sqrt(500)))
-    assert marks(truth, truth)["within"] == 1
-    assert marks(truth, truth)["ssim"] == pytest.approx(1)
+    assert paired_scores(truth, truth)["within"] == 1
+    assert paired_scores(truth, truth)["ssim"] == pytest.approx(1)
 
 
 def test_answers_are_means_over_pictures_and_batches_count_like_single_ones() -> None:
     x, y = pictures(3, 16, 0), pictures(3, 16, 1)
-    together, alone = Answers(), Answers()
+    together, alone = PairedMetrics(), PairedMetrics()
     together.add_batch(x, y)
     for a, b in zip(x, y, strict=True):
         alone.add(a.permute(1, 2, 0).numpy(), b.permute(1, 2, 0).numpy())
     assert together.figures() == alone.figures()
-    each = [marks(a.permute(1, 2, 0).numpy(), b.permute(1, 2, 0).numpy())["l1"] for a, b in zip(x, y, strict=True)]
+    each = [
+        paired_scores(a.permute(1, 2, 0).numpy(), b.permute(1, 2, 0).numpy())["l1"] for a, b in zip(x, y, strict=True)
+    ]
     assert together.figures()["l1"] == pytest.approx(sum(each) / 3)
-    assert Answers().figures() == {}
+    assert PairedMetrics().figures() == {}
 
 
 def test_names_match_without_their_suffix_and_within_their_folder() -> None:

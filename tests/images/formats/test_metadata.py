@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from cyclegan.images import Details, Picture, decode_picture, encode_picture, read_header
+from cyclegan.images import ImageMetadata, Picture, decode_picture, encode_picture, read_header
 from tests.images.kinds import COLOUR, HEIGHT, RGB, RGB16, WIDTH, cv, pil, png, tif
 
 XMP = b"<x:xmpmeta><tiff:Orientation>1</tiff:Orientation><dc:title>a title</dc:title></x:xmpmeta>"
@@ -25,7 +25,7 @@ def exif(orientation: int | None = None) -> Image.Exif:
     return tags
 
 
-DETAILS = Details(exif=exif().tobytes(), xmp=XMP, tagged=True, dpi=(300.0, 150.0))
+DETAILS = ImageMetadata(exif=exif().tobytes(), xmp=XMP, tagged=True, dpi=(300.0, 150.0))
 
 
 def tags_of(data: bytes) -> tuple[str, str, float, str]:

@@ -5,19 +5,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cyclegan.networks.kernels import narrowing, widening
-from cyclegan.networks.kernels.build import kernels
+from cyclegan.networks.kernels import conv_from_picture, conv_to_picture
+from cyclegan.networks.kernels.build import load_kernels
 from cyclegan.networks.layers import OuterConv2d
 
-pytestmark = pytest.mark.skipif(kernels() is None, reason="needs a C compiler")
+pytestmark = pytest.mark.skipif(load_kernels() is None, reason="needs a C compiler")
 
 CASES = [
-    (widening, 3, 8, 7, 9, 14),
-    (widening, 1, 4, 7, 5, 4),  # mirrored from both sides
-    (widening, 4, 6, 3, 6, 6),
-    (narrowing, 8, 3, 7, 9, 14),
-    (narrowing, 4, 1, 7, 4, 5),
-    (narrowing, 6, 4, 5, 7, 6),
+    (conv_from_picture, 3, 8, 7, 9, 14),
+    (conv_from_picture, 1, 4, 7, 5, 4),  # mirrored from both sides
+    (conv_from_picture, 4, 6, 3, 6, 6),
+    (conv_to_picture, 8, 3, 7, 9, 14),
+    (conv_to_picture, 4, 1, 7, 4, 5),
+    (conv_to_picture, 6, 4, 5, 7, 6),
 ]
 
 
@@ -47,7 +47,7 @@ def test_values_and_gradients_are_those_of_the_convolution(
         torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize(("operator", "inputs", "outputs"), [(widening, 3, 16), (narrowing, 16, 3)])
+@pytest.mark.parametrize(("operator", "inputs", "outputs"), [(conv_from_picture, 3, 16), (conv_to_picture, 16, 3)])
 def test_without_bias_and_without_gradient_of_the_input(operator, inputs, outputs) -> None:
     x = torch.randn(1, inputs, 9, 9)
     weight = torch.randn(outputs, inputs, 7, 7, requires_grad=True)
@@ -61,11 +61,11 @@ def test_without_bias_and_without_gradient_of_the_input(operator, inputs, output
 def test_the_layer_takes_the_operator_only_when_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     layer = OuterConv2d(3, 16, 7)
-    layer.shortcut = lambda *arguments: calls.append("shortcut") or widening(*arguments)
+    layer.shortcut = lambda *arguments: calls.append("shortcut") or conv_from_picture(*arguments)
     x = torch.randn(1, 3, 12, 12)
     plain = layer(x)
     assert not calls
-    layer.fast = True
+    layer.use_kernel = True
     torch.testing.assert_close(layer(x), plain, rtol=1e-5, atol=1e-5)
     assert calls == ["shortcut"]
     layer.double()(x.double())

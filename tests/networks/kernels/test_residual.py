@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from cyclegan.networks import arrange, build_generator
+from cyclegan.networks import build_generator, place_networks
 from cyclegan.networks.kernels import residual_block, usable
-from cyclegan.networks.kernels.build import kernels
+from cyclegan.networks.kernels.build import load_kernels
 from cyclegan.networks.resnet import ResidualBlock
 
-pytestmark = pytest.mark.skipif(kernels() is None, reason="needs a C compiler")
+pytestmark = pytest.mark.skipif(load_kernels() is None, reason="needs a C compiler")
 CPU = torch.device("cpu")
 
 
@@ -18,7 +18,7 @@ def blocks(channels: int) -> tuple[ResidualBlock, ResidualBlock]:
     exact = ResidualBlock(channels, "instance", dropout=False).double()
     fast = ResidualBlock(channels, "instance", dropout=False)
     fast.load_state_dict(exact.state_dict())
-    return exact, arrange(fast, CPU, exact=False)
+    return exact, place_networks(fast, CPU, exact=False)
 
 
 @torch.no_grad()
@@ -119,8 +119,8 @@ def test_a_whole_generator_is_the_same_with_and_without() -> None:
     torch.manual_seed(0)
     network = build_generator("resnet_6blocks", channels=8)
     x = torch.rand(2, 3, 40, 36) * 2 - 1
-    exact = arrange(network, CPU, exact=True)(x)
-    fast = arrange(network, CPU, exact=False)(x)
+    exact = place_networks(network, CPU, exact=True)(x)
+    fast = place_networks(network, CPU, exact=False)(x)
     assert not torch.equal(exact, fast), "the kernels were not used"
     torch.testing.assert_close(fast, exact, rtol=0, atol=2e-5)  # a grey level is 8e-3
 

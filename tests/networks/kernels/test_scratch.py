@@ -4,7 +4,7 @@ import threading
 
 import torch
 
-from cyclegan.networks import arrange, build_generator
+from cyclegan.networks import build_generator, place_networks
 from cyclegan.networks.kernels.scratch import scratch
 
 
@@ -30,7 +30,7 @@ def test_it_is_the_same_memory_as_long_as_it_is_large_enough() -> None:
 
 def test_a_network_that_has_translated_can_be_trained() -> None:
     def work() -> bool:
-        network = arrange(build_generator("resnet_6blocks", channels=4), torch.device("cpu"), exact=False)
+        network = place_networks(build_generator("resnet_6blocks", channels=4), torch.device("cpu"), exact=False)
         x = torch.rand(1, 3, 32, 32)
         with torch.inference_mode():
             network(x)

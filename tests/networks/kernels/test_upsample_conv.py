@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cyclegan.networks import arrange, build_generator
-from cyclegan.networks.kernels import doubling, repeating
-from cyclegan.networks.kernels.build import kernels
+from cyclegan.networks import build_generator, place_networks
+from cyclegan.networks.kernels import resize_conv2x, transposed_conv2x
+from cyclegan.networks.kernels.build import load_kernels
 from cyclegan.networks.layers import DoublingConv2d, ResizeConv2d
 
-pytestmark = pytest.mark.skipif(kernels() is None, reason="needs a C compiler")
+pytestmark = pytest.mark.skipif(load_kernels() is None, reason="needs a C compiler")
 
 
 @pytest.mark.parametrize("band", [1, 2**21])  # four rows at a time, and all at once
@@ -24,7 +24,7 @@ def test_values_and_gradients_are_those_of_the_convolution(inputs, outputs, heig
     gradient = torch.randn_like(true)
     wanted = torch.autograd.grad(true, (x, weight, bias), gradient)
     mine = [t.detach().float().requires_grad_() for t in (x, weight, bias)]
-    found = doubling(*mine)
+    found = transposed_conv2x(*mine)
     torch.testing.assert_close(found.double(), true, rtol=1e-5, atol=1e-5)
     for one, other in zip(torch.autograd.grad(found, mine, gradient.float()), wanted, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-4)
@@ -46,28 +46,30 @@ def test_repeating_is_enlarging_first(inputs, outputs, height, width, band, monk
     gradient = torch.randn_like(true)
     wanted = torch.autograd.grad(true, (x, weight, bias), gradient)
     mine = [t.detach().float().requires_grad_() for t in (x, weight, bias)]
-    found = repeating(*mine)
+    found = resize_conv2x(*mine)
     torch.testing.assert_close(found.double(), true, rtol=1e-5, atol=1e-5)
     for one, other in zip(torch.autograd.grad(found, mine, gradient.float()), wanted, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(repeating(*mine[:2], None).double(), enlarged(x, weight, None), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(resize_conv2x(*mine[:2], None).double(), enlarged(x, weight, None), rtol=1e-5, atol=1e-5)
 
 
 def test_the_enlarging_layer_takes_the_kernel_only_when_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr("cyclegan.networks.layers.repeating", lambda *given: calls.append(1) or repeating(*given))
+    monkeypatch.setattr(
+        "cyclegan.networks.layers.resize_conv2x", lambda *given: calls.append(1) or resize_conv2x(*given)
+    )
     layer = ResizeConv2d(4, 2, 3, padding=1, padding_mode="reflect")
     x = torch.randn(1, 4, 5, 6)
     plain = layer(x)
     assert not calls
-    torch.testing.assert_close(arrange(layer, torch.device("cpu"), exact=False)(x), plain, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(place_networks(layer, torch.device("cpu"), exact=False)(x), plain, rtol=1e-5, atol=1e-5)
     assert calls
 
 
 def test_without_bias_and_with_weights_that_stand_still() -> None:
     x = torch.randn(1, 4, 6, 6, requires_grad=True)
     weight = torch.randn(4, 2, 3, 3)
-    found = doubling(x, weight, None)
+    found = transposed_conv2x(x, weight, None)
     true = F.conv_transpose2d(x, weight, None, stride=2, padding=1, output_padding=1)
     torch.testing.assert_close(found, true, rtol=1e-5, atol=1e-5)
     (mine,), (theirs,) = (torch.autograd.grad(y.square().sum(), x) for y in (found, true))
@@ -77,13 +79,15 @@ def test_without_bias_and_with_weights_that_stand_still() -> None:
 @pytest.mark.parametrize(("kernel", "used"), [(3, True), (4, False)])
 def test_the_layer_takes_it_for_the_kernel_it_knows(kernel: int, used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr("cyclegan.networks.layers.doubling", lambda *given: calls.append(1) or doubling(*given))
+    monkeypatch.setattr(
+        "cyclegan.networks.layers.transposed_conv2x", lambda *given: calls.append(1) or transposed_conv2x(*given)
+    )
     layer = DoublingConv2d(4, 2, kernel, bias=True)
     x = torch.randn(1, 4, 5, 6)
     plain = layer(x)
     assert plain.shape == (1, 2, 10, 12)
     assert not calls
-    torch.testing.assert_close(arrange(layer, torch.device("cpu"), exact=False)(x), plain, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(place_networks(layer, torch.device("cpu"), exact=False)(x), plain, rtol=1e-5, atol=1e-5)
     assert bool(calls) is used
 
 
@@ -91,8 +95,8 @@ def test_a_u_net_is_the_same_with_and_without() -> None:
     torch.manual_seed(0)
     network = build_generator("unet_128", channels=4)
     x = torch.rand(1, 3, 128, 128) * 2 - 1
-    exact = arrange(network, torch.device("cpu"), exact=True)(x)
-    torch.testing.assert_close(arrange(network, torch.device("cpu"), exact=False)(x), exact, rtol=0, atol=1e-5)
+    exact = place_networks(network, torch.device("cpu"), exact=True)(x)
+    torch.testing.assert_close(place_networks(network, torch.device("cpu"), exact=False)(x), exact, rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # asked for by opcheck itself

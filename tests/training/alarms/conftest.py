@@ -13,9 +13,9 @@ from PIL import Image
 from torch import nn
 
 from cyclegan.config import TrainConfig, flatten, resolve
-from cyclegan.data import find_domains, find_views
+from cyclegan.data import find_kinds, find_sets
 from cyclegan.methods import build_method, options_of
-from cyclegan.training.alarms import Alarms
+from cyclegan.training.alarms import AlarmMonitor
 from cyclegan.training.update.precision import Precision
 from tests.training.conftest import TINY
 
@@ -43,13 +43,13 @@ class Watched:
 
     def __init__(self, config: TrainConfig, run: Path) -> None:
         self.config = resolve([flatten(config)], options_of(config.method))
-        self.domains = find_domains(self.config)
-        self.views = find_views(self.config, self.domains)
+        self.domains = find_sets(self.config)
+        self.views = find_kinds(self.config, self.domains)
         torch.manual_seed(0)
         self.method = build_method(self.config, {domain: view.channels for domain, view in self.views.items()})
         self.run = run
         self.recorder = Recorder()
-        self.alarms = Alarms(self.config, self.domains, self.views, self.method, run)
+        self.alarms = AlarmMonitor(self.config, self.domains, self.views, self.method, run)
         self.precision = Precision(torch.device("cpu"), torch.float32)
 
     def begin(self, step: int = 0) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from cyclegan.training import train
 from cyclegan.training.alarms import dataset
-from cyclegan.training.alarms.dataset import copies
+from cyclegan.training.alarms.dataset import duplicate_pairs
 from tests.training.alarms.faults import Repaints
 
 
@@ -113,9 +113,9 @@ def test_copies_are_files_of_equal_content_and_only_those(tmp_path, monkeypatch)
             )
     (tmp_path / "theirs" / "dangling").symlink_to("nowhere")
     ours, theirs = (sorted((tmp_path / side).iterdir()) for side in ("ours", "theirs"))
-    found = copies(ours, theirs)
+    found = duplicate_pairs(ours, theirs)
     assert [(one.name, other.name) for one, other in found] == [(n, n) for n in ("empty", "long", "same", "short")]
     read: list[Path] = []
     monkeypatch.setattr(dataset, "file_sha256", lambda path: read.append(path) or path.read_bytes())
-    assert copies(ours[:1], theirs[2:3]) == []
+    assert duplicate_pairs(ours[:1], theirs[2:3]) == []
     assert read == []  # of another size: never opened

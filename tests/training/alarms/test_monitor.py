@@ -162,7 +162,7 @@ def test_what_is_saved_is_plain_values(watched, tmp_path):
 
 def test_an_event_is_raised_once_after_enough_looks_and_again_after_as_many_clear_ones():
     event = Event()
-    raised = [event.hold(2) if letter == "x" else bool(event.pass_by(2)) for letter in "x.xxx.xx..xx"]
+    raised = [event.hold(2) if letter == "x" else bool(event.clear_after(2)) for letter in "x.xxx.xx..xx"]
     assert "".join("!" if flag else "-" for flag in raised) == "---!-------!"
 
 

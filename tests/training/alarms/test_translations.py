@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cyclegan.data import held_out
+from cyclegan.data import held_out_pictures
 from cyclegan.training.alarms import probe as probing
 from cyclegan.training.alarms.monitor import _in_unit
 from tests.training.alarms.faults import (
@@ -39,7 +39,7 @@ def test_a_generator_with_a_planted_fault_raises_its_alarm_and_no_other(watched,
     assert run.begin() == []
     assert run.look(there(), back()) == [name]
     step, _, text, figure = run.recorder.alarms[0]
-    assert step == 300 * run.alarms.alarms[name].looks
+    assert step == 300 * run.alarms.alarms[name].patience
     assert figure <= bound
     assert "Usual cause: " in text
     assert f"docs/alarms.md#{name}" in text
@@ -48,7 +48,7 @@ def test_a_generator_with_a_planted_fault_raises_its_alarm_and_no_other(watched,
 def test_a_generator_that_hides_its_input_raises_the_alarm_of_hidden_signals(watched):
     run = watched()
     run.begin()
-    real = {d: _in_unit(p) for d, p in zip("ab", held_out(run.domains, run.config, 8, run.views), strict=True)}
+    real = {d: _in_unit(p) for d, p in zip("ab", held_out_pictures(run.domains, run.config, 8, run.views), strict=True)}
     pair = nn.ModuleDict({"ab": Hides(), "ba": Finds(real["a"])})
     assert run.look(*pair.values()) == ["hidden-signal"]
     figures = run.recorder.rows[0][1]

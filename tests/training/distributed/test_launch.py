@@ -12,12 +12,12 @@ import pytest
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.launcher.api import LaunchConfig
 
-from cyclegan.system.signals import ASKING
+from cyclegan.system.signals import STOP_SIGNALS
 from cyclegan.training.distributed import launch as launching
 from cyclegan.training.distributed.launch import ProcessesEnded, launch
 
 handled: list[str] = []  # what torch's engine was told to hand on
-NUMBERS = [*ASKING, signal.SIGQUIT]
+NUMBERS = [*STOP_SIGNALS, signal.SIGQUIT]
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cyclegan.training.distributed.process_group import open_ranks
-from cyclegan.training.distributed.ranks import OneRank
+from cyclegan.training.distributed.ranks import SingleProcess
 from tests.training.distributed.test_ranks import launch
 from tests.training.group import averaged, normalised
 
@@ -35,7 +35,7 @@ def test_gradients_and_losses_are_means_over_the_processes(found) -> None:
         assert set(one["averaged in torch.bfloat16"][0]) != set(mean)  # 8 digits of two
         assert loss == 0.5
     assert found[0]["averaged in torch.bfloat16"] == found[1]["averaged in torch.bfloat16"]
-    assert averaged(OneRank()) == [[float(value) for value in range(96)], 0.0, None]
+    assert averaged(SingleProcess()) == [[float(value) for value in range(96)], 0.0, None]
 
 
 def test_a_request_to_stop_reaches_all_at_the_same_step_one_later(found) -> None:
@@ -79,7 +79,7 @@ def test_the_first_speaks_for_all_and_each_for_itself(found) -> None:
 
 @pytest.mark.parametrize("penalty", [False, True])
 def test_batch_normalisation_is_over_the_pictures_of_all(found, penalty: bool) -> None:
-    whole, parts = normalised(OneRank(), penalty), [one[f"normalised {penalty}"] for one in found]
+    whole, parts = normalised(SingleProcess(), penalty), [one[f"normalised {penalty}"] for one in found]
     assert np.allclose(parts[0]["made"] + parts[1]["made"], whole["made"], rtol=0, atol=1e-9)
     for one, two, both in zip(parts[0]["gradients"], parts[1]["gradients"], whole["gradients"], strict=True):
         assert np.allclose(np.add(one, two), both, rtol=1e-8, atol=1e-9)
@@ -90,7 +90,7 @@ def test_batch_normalisation_is_over_the_pictures_of_all(found, penalty: bool) -
 def test_without_torchrun_one_process_is_alone() -> None:
     with open_ranks(1, torch.bfloat16) as ranks:
         assert (ranks.rank, ranks.world) == (0, 1)
-        assert ranks.together(lambda: 3) == ranks.first(lambda: 3) == 3
-        assert ranks.most_so_far(15) == ranks.most(15) == 15
+        assert ranks.raise_on_all(lambda: 3) == ranks.on_rank_zero(lambda: 3) == 3
+        assert ranks.delayed_max(15) == ranks.all_reduce_max(15) == 15
         assert ranks.mean({"a": 1.0}) == {"a": 1.0}
-        assert ranks.gather(1) == ranks.every(1) == [1]
+        assert ranks.gather(1) == ranks.all_gather(1) == [1]

@@ -14,26 +14,26 @@ from cyclegan.errors import CycleganError
 from cyclegan.evaluation.selection import parse_criteria, read_best
 from cyclegan.models import load_model
 from cyclegan.training.evaluation import best_model
-from cyclegan.training.evaluation.best_model import Keeper
+from cyclegan.training.evaluation.best_model import BestModel
 from cyclegan.training.storage.checkpoint import restore
 from tests.models.examples import generators, same
 
 CONDITIONS = {"judge": "j", "chosen_on": {"a": {"count": 2}}}
 
 
-def keeper(run: Path, metric: str = "kid_ab", patience: int = 0) -> Keeper:
+def keeper(run: Path, metric: str = "kid_ab", patience: int = 0) -> BestModel:
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    made = Keeper(run, parse_criteria(metric, ("ab", "ba")), patience)
+    made = BestModel(run, parse_criteria(metric, ("ab", "ba")), patience)
     made.begin(CONDITIONS)
     return made
 
 
-def shown(keeper: Keeper, *values: float, start: int = 1) -> list[str]:
+def shown(keeper: BestModel, *values: float, start: int = 1) -> list[str]:
     """Look at the generators of steps `start`, … whose only figure is `values`; what is said of each."""
     return [_look(keeper, start + place, {"kid_ab": value}) for place, value in enumerate(values)]
 
 
-def _look(keeper: Keeper, step: int, figures: dict[str, float]) -> str:
+def _look(keeper: BestModel, step: int, figures: dict[str, float]) -> str:
     values = {criterion.name: criterion.value(figures) for criterion in keeper.criteria}
     said = ", ".join(keeper.compare(step, values))
     keeper.keep(step, values, figures, nn.ModuleDict(generators(step)), {"method": "cyclegan"})

@@ -15,15 +15,15 @@ import torch
 
 from cyclegan.config import TrainConfig
 from cyclegan.errors import UsageError
-from cyclegan.evaluation.features.classifier import Judge
-from cyclegan.evaluation.image_set import Squares
+from cyclegan.evaluation.features.classifier import DomainClassifier
+from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.images import list_images
 from cyclegan.methods import METHODS
 from cyclegan.models import load_model
 from cyclegan.training import loop, train
 from cyclegan.training.evaluation import best_model, periodic
-from cyclegan.training.evaluation.periodic import Evaluation
+from cyclegan.training.evaluation.periodic import PeriodicEvaluation
 from tests.evaluation.examples import data_set
 from tests.models.examples import same
 from tests.training.evaluated import Make, best, journal, looked, status
@@ -49,7 +49,9 @@ def test_a_run_is_looked_at_now_and_then_and_the_best_are_kept_beside_the_last(
         then = load_model(run / "checkpoints" / f"generators-{step:08d}.safetensors")
         assert all(same(kept.generators[way], then.generators[way]) for way in ("ab", "ba"))
         assert kept.info == then.info | {"best_by": name}
-        squares = {d: Squares(pictures / n, list_images(pictures / n), 32) for d, n in (("a", "testA"), ("b", "testB"))}
+        squares = {
+            d: ImageSet(pictures / n, list_images(pictures / n), 32) for d, n in (("a", "testA"), ("b", "testB"))
+        }
         assert entry["chosen_on"] == chosen_on(squares)
     assert load_model(run).info["step"] == 5  # a run stands for its last, whatever is the best
     assert json.loads((run / "gallery" / "gallery.json").read_text())["step"] == 5
@@ -127,7 +129,7 @@ def test_a_metric_that_cannot_choose_is_refused_before_anything_is_made(tmp_path
 def test_a_short_run_has_no_evaluation_and_needs_no_word_about_it(
     tmp_path: Path, small: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(periodic, "find_judge", None)
+    monkeypatch.setattr(periodic, "find_classifier", None)
     with caplog.at_level(logging.INFO, "cyclegan"):
         run = train(small(steps=2, evaluate_every=3), tmp_path / "run")
     assert "evaluation" not in caplog.text
@@ -175,7 +177,7 @@ def test_memory_that_does_not_suffice_is_a_warning(
 def test_the_time_of_a_look_is_no_time_of_training(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Evaluation, "look", lambda *arguments: 1e6)  # seconds, of which none has passed
+    monkeypatch.setattr(PeriodicEvaluation, "look", lambda *arguments: 1e6)  # seconds, of which none has passed
     run = train(small(steps=2), tmp_path / "run")
     speeds = [row["speed/images_per_second"] for row in journal(run) if "speed/images_per_second" in row]
     assert speeds[0] > 0
@@ -216,16 +218,20 @@ def test_at_most_so_many_pictures_are_looked_at_and_always_the_same(
 
 
 def test_a_judge_that_is_not_sure_is_said(
-    tmp_path: Path, small: Make, judge: Judge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    small: Make,
+    judge: DomainClassifier,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     unsure = replace(judge, accuracy=0.6)
-    monkeypatch.setattr(periodic, "find_judge", lambda a, b, **options: unsure)
+    monkeypatch.setattr(periodic, "find_classifier", lambda a, b, **options: unsure)
     train(small(steps=4), tmp_path / "run")
     assert caplog.text.count("the judge tells only 60 % of real pictures rightly") == 1
 
 
 def test_the_loop_asks_nothing_else_of_an_evaluation_than_no_evaluation_has() -> None:
     public = {name for name in vars(periodic.NoEvaluation) if not name.startswith("_")}
-    assert public <= {name for name in vars(Evaluation) if not name.startswith("_")}
+    assert public <= {name for name in vars(PeriodicEvaluation) if not name.startswith("_")}
     asked = {name for name in public if f"evaluation.{name}" in Path(loop.__file__).read_text()}
     assert asked | {"state_dict", "load_state_dict"} == public

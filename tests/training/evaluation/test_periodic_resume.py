@@ -17,8 +17,8 @@ from cyclegan.models import load_model
 from cyclegan.system.files import file_sha256
 from cyclegan.training import train
 from cyclegan.training.evaluation import best_model, periodic
-from cyclegan.training.evaluation.periodic import Evaluation
-from cyclegan.training.storage.async_saver import Saver
+from cyclegan.training.evaluation.periodic import PeriodicEvaluation
+from cyclegan.training.storage.async_saver import AsyncSaver
 from tests.training.evaluated import Make, best, journal, looked, planted, status
 from tests.training.test_resume import assert_same, final_state, stop_at
 
@@ -66,7 +66,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int)
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
-        (Saver, "save", 2),  # after the look at step 4
+        (AsyncSaver, "save", 2),  # after the look at step 4
         (best_model, "write_best", 2),  # when its generators have been written, and the record has not
         (periodic, "write_gallery", 1),
     ],
@@ -151,9 +151,9 @@ def test_asked_to_stop_a_look_is_cut_off_and_made_up_for(
     whole = train(config, tmp_path / "whole")
     requests: list[Any] = []
     translate = periodic.Translator.unit
-    look = Evaluation.look
+    look = PeriodicEvaluation.look
 
-    def noted(self: Evaluation, step: int, generators: Any, info: Any, tracker: Any, stop: Any) -> float:
+    def noted(self: PeriodicEvaluation, step: int, generators: Any, info: Any, tracker: Any, stop: Any) -> float:
         if step == when:
             requests.append(stop)
         return look(self, step, generators, info, tracker, stop)
@@ -164,7 +164,7 @@ def test_asked_to_stop_a_look_is_cut_off_and_made_up_for(
         return translate(self, *arguments)
 
     with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "cyclegan"):
-        patch.setattr(Evaluation, "look", noted)
+        patch.setattr(PeriodicEvaluation, "look", noted)
         patch.setattr(periodic.Translator, "unit", asked)
         with pytest.raises(CycleganError, match="stopped by SIGTERM"):
             train(config, tmp_path / "halves")

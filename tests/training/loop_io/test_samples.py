@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.networks import build_generator
-from cyclegan.training.distributed.ranks import OneRank
+from cyclegan.training.distributed.ranks import SingleProcess
 from cyclegan.training.loop_io.samples import write_grids
 
 
-class Sharing(OneRank):
+class Sharing(SingleProcess):
     """One of two processes, which counts what is shared out, and does the part of the other as well."""
 
     world = 2

@@ -18,9 +18,9 @@ from cyclegan.training import train
 from cyclegan.training.signals import StopRequest
 from cyclegan.training.storage import async_saver
 from cyclegan.training.storage import run_directory as running
-from cyclegan.training.storage.async_saver import Saver
+from cyclegan.training.storage.async_saver import AsyncSaver
 from cyclegan.training.storage.checkpoint import States
-from cyclegan.training.storage.run_directory import DiskHangs
+from cyclegan.training.storage.run_directory import DiskTimeout
 from tests.models.examples import generators
 
 
@@ -78,12 +78,12 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[..., Saver]:
+def make(tmp_path: Path) -> Callable[..., AsyncSaver]:
     """`make(every=0)` is a saver of the two example generators, into an empty folder."""
 
-    def saver(every: int = 0) -> Saver:
+    def saver(every: int = 0) -> AsyncSaver:
         players = nn.ModuleDict(generators())
-        return Saver(
+        return AsyncSaver(
             Directory(), States(tmp_path), Record(), players, {"method": "cyclegan"},  # type: ignore[arg-type]
             every=every, step=0, stop=StopRequest(),
         )  # fmt: skip
@@ -91,7 +91,7 @@ def make(tmp_path: Path) -> Callable[..., Saver]:
     return saver
 
 
-def save(saver: Saver, step: int, net: nn.Module, *, final: bool = False) -> None:
+def save(saver: AsyncSaver, step: int, net: nn.Module, *, final: bool = False) -> None:
     saver.save(step, about={"config": {}}, final=final, net=net)
 
 
@@ -187,7 +187,7 @@ def test_after_a_request_to_stop_a_disk_that_hangs_is_waited_for_in_bounds(make,
     disk.hangs()
     save(saver, 4, net)
     threading.Timer(0.1, lambda: setattr(saver.stop, "signal", signal.SIGTERM)).start()
-    with pytest.raises(DiskHangs, match=r"has not taken step 4 within \d+ s; the newest state there is of step 3"):
+    with pytest.raises(DiskTimeout, match=r"has not taken step 4 within \d+ s; the newest state there is of step 3"):
         save(saver, 5, net)  # waits for step 4, as long as nobody asks
     disk.wakes()
     assert saver.directory.said == [("running", 3)]  # a run that has given up says nothing more
@@ -198,7 +198,7 @@ def test_at_the_end_a_disk_that_hangs_is_waited_for_in_bounds(make, disk, monkey
     saver = make()
     disk.hangs()
     save(saver, 4, nn.Linear(2, 2))
-    with pytest.raises(DiskHangs, match="no state is there"):
+    with pytest.raises(DiskTimeout, match="no state is there"):
         saver.close()
 
 
@@ -260,7 +260,7 @@ def test_a_disk_that_hangs_in_mid_run_ends_it_with_a_sentence(tmp_path, tiny, di
     monkeypatch.setattr(async_saver, "LEAST", 0.2)
     monkeypatch.setattr(running, "PATIENCE_HANGING", 0.2)
     hanging_from(monkeypatch, disk, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(DiskHangs, match="the newest state there is of step 1") as caught:
+    with pytest.raises(DiskTimeout, match="the newest state there is of step 1") as caught:
         train(tiny(steps=9, state_every=1), tmp_path / "run")
     assert caught.value.exit_code == 1
     assert "how the run ended could not be recorded" in caplog.text

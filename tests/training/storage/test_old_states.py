@@ -15,7 +15,7 @@ from cyclegan.methods import options_of
 from cyclegan.models import load_model
 from cyclegan.training import train
 from cyclegan.training.storage.checkpoint import read_state
-from cyclegan.training.storage.run_directory import stored_config
+from cyclegan.training.storage.run_directory import read_config
 from tests.training.states.make import MORE, STEPS, draw
 
 STATES = Path(__file__).parents[1] / "states"
@@ -41,7 +41,7 @@ def losses(path: Path) -> dict[int, dict[str, float]]:
 
 def test_an_old_run_goes_on_as_the_old_program_would_have(old, caplog):
     config = resolve(
-        [stored_config(old), {"a": str(old.parent / "a"), "b": str(old.parent / "b")}], options_of("cyclegan")
+        [read_config(old), {"a": str(old.parent / "a"), "b": str(old.parent / "b")}], options_of("cyclegan")
     )
     with caplog.at_level("INFO", "cyclegan"):
         train(replace(config, steps=MORE, decay_steps=0), old)

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from cyclegan.config import resolve
-from cyclegan.data import find_domains
+from cyclegan.data import find_sets
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.methods import options_of
 from cyclegan.training import train
-from cyclegan.training.storage.run_directory import default_run, open_run, stored_config
+from cyclegan.training.storage.run_directory import default_run, open_run, read_config
 
 PICTURES = {"channels": {"a": 3, "b": 3}, "ranges": None}
 
@@ -50,7 +50,7 @@ def test_a_run_holds_what_the_documents_say(tmp_path, tiny):
 def test_the_stored_configuration_resolves_to_itself(tmp_path, tiny):
     run = train(tiny(steps=1), tmp_path / "run")
     values = yaml.safe_load((run / "config.yaml").read_text())
-    config = resolve([stored_config(run)], options_of("cyclegan"))
+    config = resolve([read_config(run)], options_of("cyclegan"))
     assert values["pool_size"] == config.options["pool_size"] == 2
     assert values["steps"] == config.steps == 1
     assert train(config, run) == run  # the stored configuration resumes the run
@@ -79,7 +79,7 @@ def test_a_run_can_be_resumed_from_another_working_directory(tmp_path, tiny, mon
     run = train(relative, "run")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    stored = resolve([stored_config(tmp_path / "run"), {"steps": 2}], options_of("cyclegan"))
+    stored = resolve([read_config(tmp_path / "run"), {"steps": 2}], options_of("cyclegan"))
     assert train(stored, tmp_path / "run") == tmp_path / run
     assert status(tmp_path / "run")["step"] == 2
 
@@ -108,7 +108,7 @@ def test_a_file_in_the_place_of_the_run_is_refused(tmp_path, tiny):
 
 def test_two_trainers_in_one_directory_the_second_is_refused(tmp_path, tiny):
     config = tiny(steps=1)
-    with open_run(tmp_path / "run", config, find_domains(config), PICTURES):
+    with open_run(tmp_path / "run", config, find_sets(config), PICTURES):
         before = status(tmp_path / "run")
         with pytest.raises(CycleganError, match=rf"in use by process {os.getpid()} on "):
             train(config, tmp_path / "run")
@@ -120,9 +120,9 @@ def test_a_damaged_configuration_is_a_sentence(tmp_path, tiny):
     for content, sentence in [(b"a: [", "is damaged"), (b"\xff\xfe", "is damaged"), (b"- 1", "is not a configuration")]:
         (run / "config.yaml").write_bytes(content)
         with pytest.raises(UsageError, match=sentence):
-            stored_config(run)
+            read_config(run)
     with pytest.raises(UsageError, match="so it is no run"):
-        stored_config(tmp_path)
+        read_config(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["meta.json", "status.json"])
@@ -144,13 +144,13 @@ def test_what_a_kill_left_unfinished_is_gone_as_soon_as_the_run_is_held_again(tm
     strays = [folder / ".tmp-1-2" for folder in (run, run / "samples", run / "checkpoints")]
     for stray in strays:
         stray.touch()
-    with open_run(run, config, find_domains(config), PICTURES):  # whatever becomes of this start
+    with open_run(run, config, find_sets(config), PICTURES):  # whatever becomes of this start
         assert not [stray for stray in strays if stray.exists()]
 
 
 def test_how_a_run_failed_is_on_record(tmp_path, tiny):
     config = tiny(steps=1)
-    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, find_domains(config), PICTURES):
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, find_sets(config), PICTURES):
         _ = 1 / 0
     assert status(tmp_path / "run")["status"] == "failed"
     assert status(tmp_path / "run")["reason"] == "division by zero"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from cyclegan.training.update.optimizers import Moments, build_optimizer
+from cyclegan.training.update.optimizers import AdamMoments, build_optimizer
 
 
 def test_a_state_saved_in_another_layout_goes_on_as_the_same_optimizer():
@@ -21,7 +21,7 @@ def test_a_state_saved_in_another_layout_goes_on_as_the_same_optimizer():
         optimizer.step()
         again = weight.detach().clone(memory_format=after).requires_grad_()
         resumed = build_optimizer([again], lr=0.1, betas=(0.5, 0.999))
-        Moments(resumed).load_state_dict(Moments(optimizer).state_dict())
+        AdamMoments(resumed).load_state_dict(AdamMoments(optimizer).state_dict())
         again.grad = gradients[1].clone(memory_format=after)
         resumed.step()
         return again.detach()
@@ -39,7 +39,7 @@ def played() -> tuple[torch.optim.Optimizer, dict[str, Any]]:
     optimizer = build_optimizer(weights, lr=0.1, betas=(0.5, 0.999))
     weights[1].grad = torch.ones(4)
     optimizer.step()
-    return optimizer, Moments(optimizer).state_dict()
+    return optimizer, AdamMoments(optimizer).state_dict()
 
 
 def test_of_a_state_nothing_but_moments_is_taken():
@@ -47,7 +47,7 @@ def test_of_a_state_nothing_but_moments_is_taken():
     before = dict(optimizer.param_groups[0])
     state["param_groups"][0] |= {"lr": "x", "betas": [2, 2], "params": [], "differentiable": True}
     state["state"][1]["exp_avg"] = torch.full((4,), 3.0)
-    Moments(optimizer).load_state_dict(state)
+    AdamMoments(optimizer).load_state_dict(state)
     assert optimizer.param_groups[0] == before
     (moments,) = optimizer.state.values()  # the first weight had no gradient, and so no moments
     assert moments["exp_avg"].tolist() == [3.0] * 4
@@ -62,11 +62,11 @@ def test_what_are_no_moments_of_a_parameter_is_refused(name: str, value: torch.T
     optimizer, state = played()
     state["state"][1][name] = value
     with pytest.raises(ValueError, match=f"{name} of parameter 1"):
-        Moments(optimizer).load_state_dict(state)
+        AdamMoments(optimizer).load_state_dict(state)
 
 
 def test_moments_of_a_parameter_that_is_not_there_are_refused():
     optimizer, state = played()
     state["state"][2] = state["state"].pop(1)
     with pytest.raises(ValueError, match="2 parameters"):
-        Moments(optimizer).load_state_dict(state)
+        AdamMoments(optimizer).load_state_dict(state)

@@ -12,7 +12,7 @@ from cyclegan.config import TrainConfig
 from cyclegan.methods import build_method
 from cyclegan.training.update.optimizers import build_optimizer
 from cyclegan.training.update.precision import Precision
-from cyclegan.training.update.step import Outcome, Side, play
+from cyclegan.training.update.step import Side, StepResult, train_step
 
 CPU = torch.device("cpu")
 
@@ -30,9 +30,9 @@ class Table:
         ]
         self.precision = Precision(CPU, dtype)
 
-    def play(self, batch: dict[str, torch.Tensor], parts: int = 1) -> Outcome:
+    def play(self, batch: dict[str, torch.Tensor], parts: int = 1) -> StepResult:
         pieces = [{name: value.chunk(parts)[i] for name, value in batch.items()} for i in range(parts)]
-        return play(self.method, self.sides[0], self.sides[1], pieces, self.precision)
+        return train_step(self.method, self.sides[0], self.sides[1], pieces, self.precision)
 
     def weights(self) -> torch.Tensor:
         return torch.cat([parameter.detach().flatten() for parameter in self.method.parameters()])
@@ -76,7 +76,7 @@ def test_the_generators_game_gives_discriminators_no_gradients_and_each_side_mov
         order.append(f"{whose} averaged")
         return lambda: loss
 
-    play(table.method, *table.sides, [pictures()], table.precision, average)
+    train_step(table.method, *table.sides, [pictures()], table.precision, average)
     averaged, moved = (sorted(word for word in order if word.endswith(end)) for end in ("averaged", "move"))
     assert (averaged, moved) == (
         ["discriminators averaged", "generators averaged"],
@@ -191,7 +191,7 @@ def test_only_one_turn_is_in_memory_at_a_time(monkeypatch):
 
 
 def test_recomputing_gives_the_same_step_and_keeps_less():
-    def run(recompute: bool) -> tuple[Outcome, torch.Tensor, int]:
+    def run(recompute: bool) -> tuple[StepResult, torch.Tensor, int]:
         table = Table()
         for generator in table.method.generators.values():
             generator.recompute = recompute

@@ -14,8 +14,8 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import read_image
 from cyclegan.translation import Summary, Translator, translate_folder
 from cyclegan.translation.job.naming import Naming
-from cyclegan.translation.jobs import Ends
-from cyclegan.translation.runners import Work
+from cyclegan.translation.jobs import PictureIO
+from cyclegan.translation.runners import TranslationSettings
 from tests.models.examples import generator
 from tests.translation.examples import Weighted, file_size_limit, files, fp32, picture, record, rows
 
@@ -45,10 +45,10 @@ def test_a_manifest_says_what_becomes_what_and_nothing_temporary_stays(
         ({"naming": Naming(".bmp")}, "no --format"),
         ({"naming": Naming(suffix="x")}, "no --suffix"),
         ({"naming": Naming(flat=True)}, "no --flat"),
-        ({"work": Work(Ends(size=3))}, "no --size"),
-        ({"work": Work(Ends(quality=50))}, "--quality 95"),
-        ({"work": Work(Ends(), tile=None)}, "--tile auto"),
-        ({"work": Work(Ends(), overlap=8)}, "no --overlap"),
+        ({"work": TranslationSettings(PictureIO(size=3))}, "no --size"),
+        ({"work": TranslationSettings(PictureIO(quality=50))}, "--quality 95"),
+        ({"work": TranslationSettings(PictureIO(), tile=None)}, "--tile auto"),
+        ({"work": TranslationSettings(PictureIO(), overlap=8)}, "no --overlap"),
     ],
 )
 def test_other_options_do_not_mix_in_without_overwrite(

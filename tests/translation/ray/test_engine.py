@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.translation.jobs import Ends
-from cyclegan.translation.ray.session import Seats, Session, session
+from cyclegan.translation.jobs import PictureIO
+from cyclegan.translation.ray.session import Session, WorkerSlots, session
 from cyclegan.translation.runners import translate_jobs
 from tests.models.examples import generators_file
 from tests.translation.cluster_job import jobs_for, work_for
@@ -67,7 +67,7 @@ class Folders:
     def here(self) -> dict[str, bytes]:
         """The same with the engine of this process."""
         self.expected.mkdir()
-        work = work_for(str(self.model), str(self.expected), Ends)
+        work = work_for(str(self.model), str(self.expected), PictureIO)
         jobs = jobs_for(str(self.source), str(self.expected))
         translate_jobs(work, work.translator(), jobs, lambda job, failure: None)
         return contents(self.expected)
@@ -223,16 +223,16 @@ def cluster_of(*nodes: dict[str, float]) -> Session:
 @pytest.mark.parametrize(
     ("nodes", "device", "expected"),
     [
-        ([{"CPU": 2}, {"CPU": 2}], "auto", Seats(2, 1, 0, 2)),
-        ([{"CPU": 1}, {"CPU": 8}], "auto", Seats(9, 0.5, 0, 1)),
-        ([{"CPU": 64}, {}], "cpu", Seats(16, 2, 0, 4)),
-        ([{"CPU": 16, "GPU": 4}, {"CPU": 8, "GPU": 1}, {"CPU": 8}], "auto", Seats(5, 1, 1, 4)),
-        ([{"CPU": 0, "GPU": 2}], "cuda", Seats(2, 0, 1, 1)),
-        ([{"CPU": 8, "GPU": 2}], "cpu", Seats(2, 2, 0, 4)),
+        ([{"CPU": 2}, {"CPU": 2}], "auto", WorkerSlots(2, 1, 0, 2)),
+        ([{"CPU": 1}, {"CPU": 8}], "auto", WorkerSlots(9, 0.5, 0, 1)),
+        ([{"CPU": 64}, {}], "cpu", WorkerSlots(16, 2, 0, 4)),
+        ([{"CPU": 16, "GPU": 4}, {"CPU": 8, "GPU": 1}, {"CPU": 8}], "auto", WorkerSlots(5, 1, 1, 4)),
+        ([{"CPU": 0, "GPU": 2}], "cuda", WorkerSlots(2, 0, 1, 1)),
+        ([{"CPU": 8, "GPU": 2}], "cpu", WorkerSlots(2, 2, 0, 4)),
     ],
 )
 def test_a_cluster_has_a_process_for_each_gpu_or_for_every_four_processors(
-    nodes: list[dict[str, float]], device: str, expected: Seats
+    nodes: list[dict[str, float]], device: str, expected: WorkerSlots
 ) -> None:
     assert cluster_of(*nodes).seats(device) == expected
 

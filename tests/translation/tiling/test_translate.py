@@ -17,7 +17,7 @@ from cyclegan.translation.tiling.axis import Axis
 from cyclegan.translation.tiling.memory import network_bytes
 from cyclegan.translation.tiling.policy import tile_bytes, whole_bytes
 from cyclegan.translation.tiling.translate import Tiling, translate_regions
-from cyclegan.translation.value_scale import Scales
+from cyclegan.translation.value_scale import ValueScale
 
 
 class Negative(nn.Module):
@@ -96,7 +96,7 @@ def test_transparency_is_carried_over_and_what_it_hides_is_white_to_the_network(
 def test_a_range_that_is_measured_is_that_of_the_whole_picture(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = Picture((noise(120, 50, 1, np.uint16) // 16 + np.arange(120)[:, None, None]).astype(np.uint16))
     monkeypatch.setattr("cyclegan.translation.tiling.translate.NUMBERS", 500)
-    translator = Translator(Negative(1), device="cpu", scales=Scales(parse_range(rule)))
+    translator = Translator(Negative(1), device="cpu", scales=ValueScale(parse_range(rule)))
     pixels, _ = tiled(translator, picture, 32)
     np.testing.assert_allclose(pixels, translator(picture).pixels, atol=1)
 
@@ -262,6 +262,6 @@ def test_the_least_and_the_greatest_number_are_looked_for_everywhere(monkeypatch
     pixels[33, 7], pixels[95, 20] = 3, 60_000
     monkeypatch.setattr("cyclegan.translation.tiling.translate.NUMBERS", 50)
     monkeypatch.setattr("cyclegan.translation.tiling.translate.SAMPLED", 100)
-    translator = Translator(Negative(1), device="cpu", scales=Scales(parse_range("minmax")))
+    translator = Translator(Negative(1), device="cpu", scales=ValueScale(parse_range("minmax")))
     made, _ = tiled(translator, Picture(pixels), 32)
     np.testing.assert_allclose(made, 60_003 - pixels.astype(int), atol=1)

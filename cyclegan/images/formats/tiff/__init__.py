@@ -9,10 +9,10 @@ from PIL import Image, UnidentifiedImageError
 
 from cyclegan.images.formats import installed, pillow
 from cyclegan.images.formats.metadata import exif_and_xmp, exif_of_tiff, resolution
-from cyclegan.images.formats.sources import Source
+from cyclegan.images.formats.sources import ByteSource
 from cyclegan.images.formats.tiff import pages as tiff_pages
 from cyclegan.images.formats.tiff import tags as tiff_tags
-from cyclegan.images.picture import Details, Header, Picture
+from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 # Photometric interpretation, samples and extra samples of what Pillow shows as it is meant, 8 bits a sample or fewer
 _PLAIN = {
@@ -26,7 +26,7 @@ _PLAIN = {
 _DEEP = {("I;16", 12, 1), ("I;16", 16, 1), ("I;16B", 16, 1), ("I;16L", 16, 1), ("F", 32, 3)}
 
 
-def header(source: Source) -> Header:
+def header(source: ByteSource) -> Header:
     """What a file says of its picture."""
     image = _by_pillow(source)
     if image is None:
@@ -37,7 +37,7 @@ def header(source: Source) -> Header:
     return pillow.header_of(image, "TIFF", image.height, image.width, pages)
 
 
-def read(source: Source, at_least: int | None, max_pixels: int | None) -> Picture:
+def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
     """The pictures in a file: the first page, and behind it those that are like it."""
     image = _by_pillow(source)
     if image is None:
@@ -54,7 +54,7 @@ def read(source: Source, at_least: int | None, max_pixels: int | None) -> Pictur
     return tiff_tags.document(pages, getattr(image, "n_frames", 1) - len(pages))
 
 
-def _by_pillow(source: Source) -> Image.Image | None:
+def _by_pillow(source: ByteSource) -> Image.Image | None:
     """Pillow's view of a file; None where it would change the picture or knows no such one."""
     try:
         image = pillow.open_image(source)
@@ -116,7 +116,7 @@ def _page(image: Image.Image) -> Picture:
     pixels, alpha, tagged = pillow.arrays(image, notes)
     if tags.get(tiff_tags.PHOTOMETRIC) == 0 and pixels.dtype != np.uint8:
         pixels = np.iinfo(pixels.dtype).max - pixels
-    return Picture(pixels, alpha, Details("TIFF", mode, exif, xmp, tagged, dpi, container, tuple(notes)))
+    return Picture(pixels, alpha, ImageMetadata("TIFF", mode, exif, xmp, tagged, dpi, container, tuple(notes)))
 
 
 def _container(tags: Any, orientation: int, notes: list[str]) -> dict[str, Any]:

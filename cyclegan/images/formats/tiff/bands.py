@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from cyclegan.images.formats import required
-from cyclegan.images.formats.tiff.writing import Layout, add_tables, check, is_wide, writer
-from cyclegan.images.picture import Details
+from cyclegan.images.formats.tiff.writing import TiffLayout, add_tables, check, is_wide, writer
+from cyclegan.images.picture import ImageMetadata
 
 _STRIP = 2**20  # bytes; strips of the source that are larger are cut
 _WAIT = 0.1  # seconds between looks at whether the other thread lives
@@ -32,13 +32,19 @@ class TiffBands:
     """
 
     def __init__(
-        self, path: Path, shape: tuple[int, int, int], dtype: np.dtype, alpha: bool, details: Details, quality: int
+        self,
+        path: Path,
+        shape: tuple[int, int, int],
+        dtype: np.dtype,
+        alpha: bool,
+        details: ImageMetadata,
+        quality: int,
     ) -> None:
         height, width, channels = shape
         rows = max(1, _STRIP // (width * (channels + alpha) * dtype.itemsize))
         kept = int(details.container.get("rows") or rows)
         whole = replace(details, container={**details.container, "planar": 1, "rows": min(kept, rows)})
-        self._layout = Layout(channels, alpha, dtype, whole, quality)
+        self._layout = TiffLayout(channels, alpha, dtype, whole, quality)
         check(self._layout)
         self._height, self._width = height, width
         self._unit = self._layout.tile[0] if self._layout.tile else self._layout.rows

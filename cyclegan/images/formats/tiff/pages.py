@@ -14,9 +14,9 @@ from cyclegan.images.formats.colour import to_srgb
 from cyclegan.images.formats.metadata import ON_ITS_SIDE, exif_and_xmp, exif_of_tiff, upright_size
 from cyclegan.images.formats.npy import mode_of
 from cyclegan.images.formats.pillow import turned
-from cyclegan.images.formats.sources import Source
+from cyclegan.images.formats.sources import ByteSource
 from cyclegan.images.formats.tiff import tags as tiff_tags
-from cyclegan.images.picture import Details, Header, Picture
+from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 _TYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
 # Samples that are colour, by photometric interpretation; None: all of them, as of linear raw data
@@ -32,7 +32,7 @@ class Page:
     """One page, and how its samples become a picture."""
 
     page: Any  # tifffile's
-    source: Source
+    source: ByteSource
 
     @cached_property
     def dtype(self) -> np.dtype:
@@ -129,7 +129,7 @@ class Page:
         pixels, alpha = self.split(stored, notes)
         return turned(Picture(pixels, alpha, self.details(notes)), self.orientation)
 
-    def details(self, notes: list[str]) -> Details:
+    def details(self, notes: list[str]) -> ImageMetadata:
         """What goes over to the translation."""
         own = Image.Exif()
         own.bigtiff, own.endian = self.page.parent.is_bigtiff, self.page.parent.byteorder
@@ -158,7 +158,7 @@ class Page:
             notes=notes,
         )
         tagged = bool(self.profile) and self.dtype in (np.uint8, np.uint16) and self.channels in (1, 3)
-        return Details("TIFF", self.mode, exif, xmp, tagged, self._dpi(), container, tuple(dict.fromkeys(notes)))
+        return ImageMetadata("TIFF", self.mode, exif, xmp, tagged, self._dpi(), container, tuple(dict.fromkeys(notes)))
 
     def _dpi(self) -> tuple[float, float] | None:
         unit = self.page.tags.get(296)
@@ -172,14 +172,14 @@ class Page:
         return (down, across) if self.orientation in ON_ITS_SIDE else (across, down)
 
 
-def header(source: Source) -> Header:
+def header(source: ByteSource) -> Header:
     """What a file says of its picture. Raises what tifffile raises, and `MissingExtra`."""
     with opened(source) as file:
         pages = pages_of(file, source)
         return pages[0].header(len(pages))
 
 
-def read(source: Source, max_pixels: int | None) -> Picture:
+def read(source: ByteSource, max_pixels: int | None) -> Picture:
     """The first page, and those that are like it. Raises what tifffile raises, and `MissingExtra`."""
     with opened(source) as file:
         pages = pages_of(file, source)
@@ -190,13 +190,13 @@ def read(source: Source, max_pixels: int | None) -> Picture:
         return tiff_tags.document([page.picture() for page in pages], len(file.pages) - len(pages))
 
 
-def opened(source: Source) -> Any:
+def opened(source: ByteSource) -> Any:
     """Tifffile's view of a file, a context manager."""
     source.stream.seek(0)
     return required("tifffile", "a TIFF of this kind").TiffFile(source.stream)
 
 
-def pages_of(file: Any, source: Source) -> list[Page]:
+def pages_of(file: Any, source: ByteSource) -> list[Page]:
     """The first page and those that are like it; `ValueError` where the first is no picture."""
     if not len(file.pages):
         raise ValueError("it has no pages")

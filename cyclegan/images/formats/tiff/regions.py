@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from cyclegan.images.formats import installed
-from cyclegan.images.formats.sources import Source
+from cyclegan.images.formats.sources import ByteSource
 from cyclegan.images.formats.tiff import pages
 from cyclegan.images.formats.tiff.pages import Page
-from cyclegan.images.picture import Details
+from cyclegan.images.picture import ImageMetadata
 
 KEPT = 128 * 2**20  # bytes of decoded tiles: one row of them, 1024 high, of a picture 40,000 pixels wide
 _LARGEST = 256 * 2**20  # bytes of one tile or strip; where one holds all, nothing is gained by parts
@@ -21,7 +21,7 @@ _LARGEST = 256 * 2**20  # bytes of one tile or strip; where one holds all, nothi
 Part = tuple[np.ndarray, np.ndarray | None]
 
 
-def parts(source: Source, files: contextlib.ExitStack) -> tuple[Details, Callable[..., Part]] | None:
+def parts(source: ByteSource, files: contextlib.ExitStack) -> tuple[ImageMetadata, Callable[..., Part]] | None:
     """What goes over of the first page, and a reader of its parts; None where it can only be decoded whole."""
     if not installed("tifffile"):
         return None

@@ -15,7 +15,7 @@ from cyclegan.images.formats import installed, pillow, required
 from cyclegan.images.formats.colour import srgb_profile
 from cyclegan.images.formats.metadata import EXIF_TABLE, GPS_TABLE, descriptive
 from cyclegan.images.formats.tiff.tags import PREDICTOR, XMP
-from cyclegan.images.picture import Details, Picture
+from cyclegan.images.picture import ImageMetadata, Picture
 
 _NONE, _LZW, _JPEG, _DEFLATE = 1, 5, 7, 8
 _SAME = {32946: _DEFLATE}  # an older number of the same thing
@@ -39,13 +39,13 @@ _UNWRITTEN = ("bool", "float16")
 
 
 @dataclass(frozen=True)
-class Layout:
+class TiffLayout:
     """How the pictures of a file lie in it."""
 
     channels: int
     alpha: bool
     dtype: np.dtype
-    details: Details
+    details: ImageMetadata
     quality: int
 
     @property
@@ -170,7 +170,7 @@ class Layout:
 def encoded(picture: Picture, quality: int) -> bytes:
     """The bytes of a file with all pages. `MissingExtra` for what only tifffile writes, where there is none."""
     alpha = picture.alpha is not None
-    layout = Layout(picture.channels, alpha, picture.pixels.dtype, picture.details, quality)
+    layout = TiffLayout(picture.channels, alpha, picture.pixels.dtype, picture.details, quality)
     check(layout)
     if _plain(picture, layout) and (_simple(layout) or not installed("tifffile")):
         return _by_pillow(picture, layout)
@@ -185,13 +185,13 @@ def encoded(picture: Picture, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def check(layout: Layout) -> None:
+def check(layout: TiffLayout) -> None:
     """`CycleganError` for types of which no TIFF is written, because few programs read them."""
     if layout.dtype.name in _UNWRITTEN:
         raise CycleganError(f"TIFF is not written from numbers of type {layout.dtype}; write it as .npy")
 
 
-def writer(stream: BinaryIO, layout: Layout, size: int) -> Any:
+def writer(stream: BinaryIO, layout: TiffLayout, size: int) -> Any:
     """Tifffile's writer of a file that will have about `size` bytes of pixels; a context manager."""
     tifffile = required("tifffile", "writing such a TIFF")
     required("imagecodecs", "writing such a TIFF")
@@ -228,7 +228,7 @@ def add_tables(stream: BinaryIO, exif: bytes) -> None:
             stream.write(struct.pack(order + ("Q" if wide else "I"), start))
 
 
-def _simple(layout: Layout) -> bool:
+def _simple(layout: TiffLayout) -> bool:
     """Whether Pillow keeps all that the source says of its layout."""
     container = layout.details.container
     laid_out = layout.tile or layout.separate or container.get("places") or layout.byteorder != "<"
@@ -237,7 +237,7 @@ def _simple(layout: Layout) -> bool:
     return layout.dtype == np.uint8 and not laid_out and not strips and not tables
 
 
-def _plain(picture: Picture, layout: Layout) -> bool:
+def _plain(picture: Picture, layout: TiffLayout) -> bool:
     """Whether Pillow has a mode for the pixels."""
     if layout.dtype == np.uint8:
         return layout.channels in (1, 3)
@@ -249,7 +249,7 @@ def _image(picture: Picture) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(planes[:, :, 0] if planes.shape[2] == 1 else planes))
 
 
-def _by_pillow(picture: Picture, layout: Layout) -> bytes:
+def _by_pillow(picture: Picture, layout: TiffLayout) -> bytes:
     first, *others = (_image(page) for page in (picture, *picture.pages))
     tags = descriptive(layout.details.exif)
     if layout.details.xmp:
