@@ -28,8 +28,8 @@ LEARNED = 0.5
 # also be like real pictures as a set, by their FID in its features. Photographs at 64 pixels in which nobody would see
 # a horse, though the judge took 96 % of them for one, had gone 0.65 of that way; drawn animals, mostly right, 0.95.
 ALIKE = 0.8
-# A judge that is right less often on real pictures does not know the two apart (cyclegan.evaluation.features.classifier.SURE, which
-# a test compares, as importing it takes seconds).
+# A judge that is right less often on real pictures does not know the two apart (SURE in
+# cyclegan.evaluation.features.classifier, which a test compares, as importing it takes seconds).
 SURE = 0.75
 # By this much real pictures and untranslated ones must differ in its eyes for a way to be measured between them.
 APART = 0.2

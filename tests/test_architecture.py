@@ -19,36 +19,30 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Room -> the rooms it may import. A room is a module or a package directly below `cyclegan`; what stands here is the
 # whole truth, so a room that is not named may not exist. Arrows that follow from others (training may use everything
 # that its own rooms are built of) are not implied: each is written down.
-GROUND = {"config", "errors", "files", "devices", "memory", "draws", "signals"}
+GROUND = {"config", "directions", "errors", "system"}
 MAY_IMPORT: dict[str, set[str]] = {
     # Known to everyone and knowing nobody, but for the one sentence that an error is
     "errors": set(),
-    "files": {"errors"},
     "config": {"errors"},
-    "memory": set(),
-    "draws": set(),
-    "signals": set(),
-    "native": {"errors", "files"},
-    "devices": {"errors", "native"},
+    "system": {"errors"},
+    "directions": {"errors"},
     # Those that stand on the ground alone, so that each can be understood, and thrown out, by itself
-    "networks": GROUND | {"native"},
+    "networks": GROUND,
     "losses": GROUND,
     "images": GROUND,
     "tracking": GROUND,
     # What a run has written down, as pages: on any machine, without torch
-    "report": {"config", "errors", "files", "tracking"},
+    "report": {"config", "directions", "errors", "system", "tracking"},
     # What is built of them
     "data": GROUND | {"images"},
     "methods": GROUND | {"networks", "losses"},
     "models": GROUND | {"networks"},
     "translation": GROUND | {"networks", "models", "images"},
     "evaluation": GROUND | {"images", "data", "models", "translation"},
-    "export": GROUND | {"networks", "models"},
     "training": GROUND | {"networks", "methods", "data", "images", "models", "translation", "evaluation", "tracking"},
     # The surface. Its imports are those of `cyclegan train --help`, which lists the tables of the rooms.
     "cli": GROUND
-    | {"networks", "losses", "images", "data", "methods", "models", "translation", "evaluation", "export", "report"}
-    | {"training"}
+    | {"networks", "losses", "images", "data", "methods", "models", "translation", "evaluation", "report", "training"}
     | {"cyclegan"},  # the version
     "cyclegan": {"config", "training", "translation"},  # the three names of the Python interface, on first use
     "__main__": {"cli"},
@@ -160,9 +154,9 @@ def test_nobody_imports_the_command_line() -> None:
     assert [name for name, others in MAY_IMPORT.items() if "cli" in others] == ["__main__"]
 
 
-def test_no_file_is_over_300_lines_and_the_loop_not_over_250() -> None:
+def test_no_file_is_over_450_lines_and_the_loop_not_over_250() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in [*MODULES, *SCRIPTS.glob("*.py")]}
-    assert not {str(path): length for path, length in lengths.items() if length > 300}
+    assert not {str(path): length for path, length in lengths.items() if length > 450}
     assert lengths[PACKAGE / "training" / "loop.py"] <= 250
 
 

@@ -20,9 +20,9 @@ class ImagePool(nn.Module):
     Until `size` pictures are held, each new one is stored and returned. After that each is, with probability one
     half, returned as it is; else it takes the place of a random stored one, which is returned instead.
 
-    The pool is divided into lanes, one for each place in the batch (`cyclegan.system.rng`), as equal in size as can be and
-    of one picture at least. Each place takes and gives in its own lane: so a fake is as likely to return, and as old
-    when it does, as in one pool for all, and how a batch is divided among processes makes no difference.
+    The pool is divided into lanes, one for each place in the batch (`cyclegan.system.rng`), as equal in size as can be
+    and of one picture at least. Each place takes and gives in its own lane: so a fake is as likely to return, and as
+    old when it does, as in one pool for all, and how a batch is divided among processes makes no difference.
 
     The pictures stay on their device, so nothing waits for it. `size` 0 returns what it is given.
     """

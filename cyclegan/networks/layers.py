@@ -268,7 +268,8 @@ class FullPrecision(nn.Module):
 
 
 def bound_lipschitz(network: nn.Module) -> None:
-    """Divide the weight of every convolution by its largest singular value (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
+    """Divide the weight of every convolution by its largest singular value (Miyato et al. 2018,
+    https://arxiv.org/abs/1802.05957).
 
     The network then changes by no more than its input does, up to the shape of its convolutions, and cannot become
     arbitrarily steep between real and fake. The singular value is followed by one power iteration per forward in

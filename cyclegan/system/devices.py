@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 
 from cyclegan.errors import UsageError
-from cyclegan.networks.kernels import load_kernels
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,24 +37,6 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise UsageError(f"--device {name}: not supported; use auto, cpu, cuda, cuda:N or mps")
     return device
-
-
-def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """The compute type of `--precision auto|fp32|bf16|fp16` on `device`.
-
-    `auto` is bf16 where the hardware multiplies in it (where it does not, it is emulated and slower than fp32),
-    else fp32. A processor with bf16 vectors but no bf16 tiles (AMX) multiplies twice as fast in bf16, and our kernels
-    take a quarter of the products, so they come first there. Raises `UsageError` for a type the device does not have.
-    """
-    if name == "auto":
-        return torch.bfloat16 if _has_bf16(device) else torch.float32
-    if name not in DTYPES:
-        raise UsageError(f"--precision: unknown value {name!r}; use auto, {', '.join(DTYPES)}")
-    if name == "fp16" and device.type == "cpu":
-        raise UsageError(
-            "--precision fp16: processors compute it slowly and imprecisely; use auto, bf16 or fp32 on the CPU"
-        )
-    return DTYPES[name]
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -94,15 +75,6 @@ def _keep_memory() -> None:
         mallopt(mmap_threshold, 2**30)
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(top_pad, 2**26)
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":  # no public questions for it yet
-        vectors, tiles = torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported()
-        return tiles or (vectors and load_kernels() is None)
-    return False
 
 
 def peak_memory(device: torch.device) -> float:

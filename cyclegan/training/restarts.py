@@ -26,9 +26,9 @@ _TRAVEL: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16} 
 def train(config: TrainConfig, run: str | Path | None = None) -> Path:
     """Train as `config` says, in the directory `run` (default `runs/<a>2<b>`), and return that directory.
 
-    A directory that was trained in before is taken up where it stood. See `cyclegan.training.loop.training_loop`, which this
-    calls, and calls again with the next seed where `config.on_alarm` is `restart` and an alarm gives an attempt up;
-    what is left of that is then in `run/attempts/1`.
+    A directory that was trained in before is taken up where it stood. See `cyclegan.training.loop.training_loop`, which
+    this calls, and calls again with the next seed where `config.on_alarm` is `restart` and an alarm gives an attempt
+    up; what is left of that is then in `run/attempts/1`.
 
     Raises `UsageError` for what cannot be done as asked, `Preempted` after a request to stop with the state saved,
     and `CycleganError` when the run had to stop; the newest good state stays in each case.

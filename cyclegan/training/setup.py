@@ -14,7 +14,7 @@ from cyclegan.config import AUTO, TrainConfig, flatten, in_steps, resolve
 from cyclegan.data import InputKind, PictureSets, find_kinds, find_sets, ranges_of, steps_per_epoch
 from cyclegan.errors import UsageError
 from cyclegan.methods import Method, build_method, options_of
-from cyclegan.system.devices import pick_precision
+from cyclegan.networks import pick_precision
 from cyclegan.training.distributed.ranks import Ranks
 from cyclegan.training.storage.run_directory import refuse_run_among_pictures, with_absolute_paths
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from cyclegan.images import Picture, full_range, rgb_array
 from cyclegan.models import load_model
-from cyclegan.networks import place_networks
-from cyclegan.system.devices import autocast, is_exact, pick_device, pick_precision
+from cyclegan.networks import pick_precision, place_networks
+from cyclegan.system.devices import autocast, is_exact, pick_device
 from cyclegan.translation.value_scale import ValueScale, to_model_input
 
 P = TypeVar("P")

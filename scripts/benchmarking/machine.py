@@ -18,7 +18,8 @@ from torch import Tensor
 
 import cyclegan
 from benchmarking.timing import clock
-from cyclegan.system.devices import DTYPES, pick_precision
+from cyclegan.networks import pick_precision
+from cyclegan.system.devices import DTYPES
 
 PACKAGES = ("torch", "torchvision", "albumentations", "numpy", "pillow")
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "bf16", "asimd")  # that decide how fast torch is

@@ -19,8 +19,8 @@ from benchmarking.textbook import BLOCKS, Textbook
 from cyclegan.config import TrainConfig
 from cyclegan.errors import lookup
 from cyclegan.methods import build_method
-from cyclegan.networks import Generator, place_networks
-from cyclegan.system.devices import DTYPES, is_exact, pick_device, pick_precision, prepare
+from cyclegan.networks import Generator, pick_precision, place_networks
+from cyclegan.system.devices import DTYPES, is_exact, pick_device, prepare
 from cyclegan.training.loop_io.device_loader import DeviceLoader
 from cyclegan.training.update.compilation import compile_players, wanted
 from cyclegan.training.update.optimizers import build_optimizer

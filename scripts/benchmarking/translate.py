@@ -21,8 +21,8 @@ from benchmarking.seats import Seat
 from cyclegan.errors import UsageError, lookup
 from cyclegan.images import list_images, read_image
 from cyclegan.models import load_model, save_model
-from cyclegan.networks import build_generator
-from cyclegan.system.devices import DTYPES, is_exact, pick_device, pick_precision, prepare
+from cyclegan.networks import build_generator, pick_precision
+from cyclegan.system.devices import DTYPES, is_exact, pick_device, prepare
 from cyclegan.translation import Translator, translate_folder
 from cyclegan.translation.batching import BatchSizes
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from cyclegan.errors import UsageError
-from cyclegan.system.devices import DTYPES, autocast, is_exact, peak_memory, pick_device, pick_precision, prepare
+from cyclegan.networks import pick_precision
+from cyclegan.system.devices import DTYPES, autocast, is_exact, peak_memory, pick_device, prepare
 
 CPU = torch.device("cpu")
 
@@ -77,7 +78,7 @@ def test_auto_takes_what_the_processor_is_fastest_in(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
-    monkeypatch.setattr("cyclegan.system.devices.kernels", lambda: object() if kernels else None)
+    monkeypatch.setattr("cyclegan.networks.load_kernels", lambda: object() if kernels else None)
     assert pick_precision("auto", CPU) == expected
 
 

@@ -37,12 +37,12 @@ def main(plan: Path) -> None:
     DeviceLoader._scaled = lambda self, pictures: scaled(self, pictures).to(torch.get_default_dtype())  # type: ignore[method-assign]
     built: list[Any] = []
 
-    class Players(loop.Players):
+    class Measured(loop.TrainState):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             built.append(self)
 
-    loop.Players = Players  # type: ignore[misc]
+    loop.TrainState = Measured  # type: ignore[misc]
     for name, values in json.loads(plan.read_text()).items():
         torch.set_default_dtype(torch.float32 if values.get("evaluate_every") else torch.float64)
         back = values.pop("back", None)

@@ -95,7 +95,8 @@ class Wanted:
 def load_extractor(wanted: Wanted, device: torch.device) -> Extractor:
     """The extractor that `--features` names: `inception`, a network of torchvision, or a file.
 
-    The judge is no file and needs pictures to learn from, see `cyclegan.evaluation.features.classifier`. Raises `UsageError`.
+    The judge is no file and needs pictures to learn from, see `cyclegan.evaluation.features.classifier`. Raises
+    `UsageError`.
     """
     if wanted.name in EXTRACTORS:
         return EXTRACTORS[wanted.name](wanted, device)

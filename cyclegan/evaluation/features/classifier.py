@@ -76,9 +76,10 @@ def find_classifier(a: ImageSet, b: ImageSet, *, seed: int = 0, device: torch.de
     """The judge of the training pictures `a` and `b`: the one that learned from them before, or else a new one.
 
     It must never have seen what it is going to judge, so give training pictures and never held-out ones. They go the
-    way of what it judges, through the same squares. Cached judges lie below `cyclegan.system.files.cache_folder()`, by the
-    names, sizes and times of the files, the size of the squares and the seed; where that cannot be written to, it
-    learns again next time. Raises `UsageError` for fewer than 10 pictures of a domain.
+    way of what it judges, through the same squares. Cached judges lie below
+    `cyclegan.system.files.cache_folder()`, by the names, sizes and times of the files, the size of the squares and the
+    seed; where that cannot be written to, it learns again next time. Raises `UsageError` for fewer than 10 pictures of
+    a domain.
     """
     device = device or torch.device("cpu")
     for squares in (a, b):

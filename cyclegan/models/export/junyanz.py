@@ -1,4 +1,5 @@
-"""The weight files of the reference implementation, both ways (https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix).
+"""The weight files of the reference implementation, both ways
+(https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix).
 
 Such a file is a bare state dict: nothing in it says what network it belongs to, so the architecture is read off the
 names and shapes. `cyclegan.models.export.junyanz_layout` knows which of our modules is which of theirs.

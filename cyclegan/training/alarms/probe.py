@@ -40,7 +40,8 @@ def probe(
     difference of the two in levels of 255 (where both have as many channels); `variety_ab`, `variety_source_ab` and
     `variety_real_ab`, the mean difference between two outputs, two inputs and two real pictures of the target, in
     levels; `checkerboard_ab` and `checkerboard_real_ab`; where there is a way back, the figures of the cycle of `a`,
-    see `cyclegan.evaluation.metrics.cycle`. For each judged domain: `verdict_real_a` and `verdict_fake_a`, the mean verdicts,
+    see `cyclegan.evaluation.metrics.cycle`. For each judged domain: `verdict_real_a` and `verdict_fake_a`, the mean
+    verdicts,
     `verdict_spread_a`, the standard deviation over all patches of all of them, and, where the game has an equilibrium,
     `accuracy_a`, the share of patches that are on the right side of it.
 

@@ -76,7 +76,7 @@ class NullProgress(NullSaver):
 
 @contextlib.contextmanager
 def hold_run(ranks: Ranks, plan: ResolvedRun, pictures: dict[str, Any]) -> Iterator[RunDirectory | NullRun]:
-    """The run directory, held by the first of `ranks`; see `cyclegan.training.storage.run_directory.open_run`, whose errors reach all."""
+    """The run directory, held by rank 0; see `open_run`, whose errors reach all ranks."""
     with contextlib.ExitStack() as held:
         runs: list[RunDirectory] = []
 

@@ -58,7 +58,7 @@ class JobStopped(Exception):
 class FolderJob:
     """One job, or one part of it, whose `record` is held by this process.
 
-    `pictures` are all of the source and `bad` the names there that cannot be pictures. `strict` raises `StoppedByAlarm` at
+    `pictures` are all of the source and `bad` the names there that cannot be pictures. `strict` raises `JobStopped` at
     the first failure.
     """
 

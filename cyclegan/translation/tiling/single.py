@@ -28,7 +28,7 @@ class Written:
 
 
 class Single:
-    """Pictures one by one. `tiling` (see `cyclegan.translation.tiling.policy`) says which go in tiles; None: none ever."""
+    """Pictures one by one. `tiling` (`cyclegan.translation.tiling.policy`) says which go in tiles; None: none ever."""
 
     def __init__(self, translator: Translator, ends: PictureIO, tiling: Tiling | None) -> None:
         self._translator, self._ends, self._tiling = translator, ends, tiling

@@ -1,0 +1,43 @@
+"""Directions of translation: the one place that knows how their keys are spelled."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from cyclegan.errors import UsageError
+
+NOISE = "z"  # as a source: an n-vector instead of a picture
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One generator's task: from one domain to another, or from noise to a domain."""
+
+    source: str  # "a", "b", … or NOISE
+    target: str
+
+    @property
+    def key(self) -> str:
+        """The name of the direction in files, figures and on the command line: "ab", "zb"."""
+        return self.source + self.target
+
+    @property
+    def from_noise(self) -> bool:
+        """Whether its generator takes noise and no picture."""
+        return self.source == NOISE
+
+    @property
+    def reverse(self) -> Direction | None:
+        """The way back; None where there is none to noise."""
+        return None if self.from_noise else Direction(self.target, self.source)
+
+    @classmethod
+    def parse(cls, key: str) -> Self:
+        """The direction that `key` names; `UsageError` for anything else."""
+        if not re.fullmatch(r"[a-z]{2}", key) or key[0] == key[1] or key[1] == NOISE:
+            raise UsageError(
+                f"--direction {key!r}: a direction is two different domains, such as ab, or noise to one, zb"
+            )
+        return cls(key[0], key[1])
