@@ -42,7 +42,7 @@ Discriminator = Callable[[Tensor], Any]  # a discriminator, or one that is shown
 class AdversarialLoss(ABC):
     """One way to score the game. A subclass gives the three terms, each for raw verdicts of one scale, elementwise."""
 
-    equilibrium: float | None  # the mean `verdict` where real and fake can no longer be told apart; None: undefined
+    equilibrium: float | None  # the mean `score` where real and fake can no longer be told apart; None: undefined
     double_backward = False  # True where a gradient of D is itself differentiated, which a compiled D cannot do
 
     def __init__(self, *, gradient_penalty: float = 10.0) -> None:
@@ -73,7 +73,7 @@ class AdversarialLoss(ABC):
         on_real, on_fake = _judge(discriminator, real, fake.detach())
         return _mean(self.real_term, on_real) + _mean(self.fake_term, on_fake)
 
-    def verdict(self, outputs: Verdicts) -> Tensor:
+    def score(self, outputs: Verdicts) -> Tensor:
         """What a discriminator said, on the scale of `equilibrium`: elementwise, or (N, scales) for a list."""
         if isinstance(outputs, Tensor):
             return self.scale(_exact(outputs))
@@ -199,7 +199,7 @@ class WithR1:
         self.gamma = gamma
         self.equilibrium = loss.equilibrium
         self.generator = loss.generator
-        self.verdict = loss.verdict
+        self.score = loss.score
 
     def discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         """The wrapped loss of the discriminator, with the penalty on the real pictures."""

@@ -78,7 +78,7 @@ def test_a_discriminator_that_cannot_tell_says_the_equilibrium_and_has_nothing_t
     """With real and fake alike, its best answer is where the loss as a function of the verdict is flat."""
     loss, says = build(name), Saying(raw)
     x = torch.zeros(2, 3, 4, 4)
-    assert loss.verdict(says(x)).mean().item() == pytest.approx(loss.equilibrium)
+    assert loss.score(says(x)).mean().item() == pytest.approx(loss.equilibrium)
     assert loss.generator(says, x).item() == pytest.approx(generator)
     value = loss.discriminator(says, x, x)
     assert value.item() == pytest.approx(discriminator)
@@ -211,15 +211,15 @@ def test_scales_weigh_the_same_whatever_their_size(name: str) -> None:
     loss = build(name)
     single = [loss.discriminator(Linear(torch.full((1, 1, 1), weight)), REAL, FAKE) for weight in (1.0, 2.0)]
     assert loss.discriminator(Scales(), REAL, FAKE).item() == pytest.approx(sum(single).item() / 2, rel=1e-5)  # type: ignore[union-attr]
-    assert loss.verdict(Scales()(REAL)).shape == (2, 2)
-    means = [loss.verdict(weight * REAL).mean().item() for weight in (1, 2)]
-    assert loss.verdict(Scales()(REAL)).mean().item() == pytest.approx(sum(means) / 2)
+    assert loss.score(Scales()(REAL)).shape == (2, 2)
+    means = [loss.score(weight * REAL).mean().item() for weight in (1, 2)]
+    assert loss.score(Scales()(REAL)).mean().item() == pytest.approx(sum(means) / 2)
 
 
 def test_verdicts_are_probabilities_for_the_cross_entropy_and_raw_for_the_others() -> None:
     for name in ADVERSARIAL_LOSSES:
         wanted = REAL.sigmoid() if name == "bce" else REAL
-        torch.testing.assert_close(build(name).verdict(REAL), wanted)
+        torch.testing.assert_close(build(name).score(REAL), wanted)
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)

@@ -18,8 +18,8 @@ from cyclegan.config.options import types_of, words_of
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.errors import UsageError, lookup
 from cyclegan.losses import ADVERSARIAL_LOSSES, RECONSTRUCTION_LOSSES
-from cyclegan.methods import METHODS, options_of
-from cyclegan.networks import DISCRIMINATORS, GENERATORS
+from cyclegan.methods import METHODS, options_of, with_networks
+from cyclegan.networks import DISCRIMINATORS, GENERATORS, network_options
 from cyclegan.networks.layers import INITS
 from cyclegan.training.storage.run_directory import default_run, read_config
 
@@ -50,7 +50,8 @@ def _type(owner: type, item: Field[Any]) -> click.ParamType:
     if words_of(item):
         return NumberOr(*words_of(item), least=int(item.metadata["minimum"]))
     if item.name in TABLES:
-        return click.Choice(list(TABLES[item.name]))
+        names = [*TABLES[item.name], *([item.default] if item.default not in TABLES[item.name] else [])]  # auto
+        return click.Choice(names)
     if get_origin(kind) is Literal:
         return click.Choice(list(get_args(kind)))
     return KINDS[kind]
@@ -80,7 +81,8 @@ class _Remembering(click.Command):
 def _options(function: Callable[..., None]) -> click.Command:
     """`function` as a command that takes every option there is."""
     declared: dict[str, click.Option] = {}
-    for owner in (TrainConfig, *(method.Options for method in METHODS.values())):
+    networks = map(network_options, (*GENERATORS.values(), *DISCRIMINATORS.values()))
+    for owner in (TrainConfig, *(method.Options for method in METHODS.values()), *networks):
         for item in fields(owner):
             if item.metadata:
                 declared.setdefault(item.name, _option(owner, item))
@@ -151,9 +153,12 @@ def command(
         chosen = file["preset"]
     base = read_config(resume) if resume else lookup(PRESETS, chosen, "--preset")
     layers = [base, {key: value for key, value in file.items() if key != "preset"}, *given.values()]
-    method = next((layer["method"] for layer in reversed(layers) if "method" in layer), TrainConfig.method)
-    options = options_of(method)
-    resolved = resolve(layers, options)
+    names = {
+        name: next((layer[name] for layer in reversed(layers) if name in layer), getattr(TrainConfig, name))
+        for name in ("method", "generator", "discriminator")
+    }
+    options = options_of(**names)
+    resolved = with_networks(resolve(layers, options))
     for name, value in flatten(resolved, options).items():
         if name in TABLES:  # click has checked what it was given, but not what a file says
             lookup(TABLES[name], value, "--" + name.replace("_", "-"))

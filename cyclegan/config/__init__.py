@@ -7,7 +7,7 @@ The keys are flat and the same everywhere: `batch_size` in YAML is `--batch-size
 one method alone (`lambda_cycle`, `pool_size`, …) are declared beside that method and stand in `TrainConfig.options`.
 """
 
-from cyclegan.config.options import check_values, convert, default_of, option
+from cyclegan.config.options import NoOptions, check_values, convert, default_of, option
 from cyclegan.config.presets import PRESETS
 from cyclegan.config.resolve import ALTERNATIVES, flatten, in_steps, known_keys, resolve
 from cyclegan.config.train_config import AUTO, TrainConfig
@@ -16,6 +16,7 @@ __all__ = [
     "ALTERNATIVES",
     "AUTO",
     "PRESETS",
+    "NoOptions",
     "TrainConfig",
     "check_values",
     "convert",

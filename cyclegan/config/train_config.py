@@ -53,8 +53,8 @@ class TrainConfig:
 
     # The game and its players
     method: str = option("cyclegan", "The game that is played.", fixed=True)
-    generator: str = option("resnet_9blocks", "Generator network.", fixed=True)
-    discriminator: str = option("patch", "Discriminator network.", fixed=True)
+    generator: str = option("auto", "Generator network; auto is the method's own, resnet_9blocks.", fixed=True)
+    discriminator: str = option("auto", "Discriminator network; auto is the method's own, patch.", fixed=True)
     channels: int = option(64, "Width of the networks: channels of their first layer.", minimum=1, fixed=True)
     norm: Literal["instance", "batch", "none"] = option("instance", "Normalisation layers.", fixed=True)
     spectral_norm: bool = option(False, "Bound the discriminators' Lipschitz constant (Miyato 2018).", fixed=True)

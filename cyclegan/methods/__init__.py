@@ -1,67 +1,135 @@
-"""The games that can be played. A new one is a file here, its options dataclass, and one line in `METHODS`."""
+"""Training methods. A new one is a file here, its options dataclass, and one line in `METHODS`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import field, fields, make_dataclass, replace
 from typing import Any, cast
 
+from torch import nn
+
 from cyclegan.config import TrainConfig, flatten
+from cyclegan.config.options import types_of
+from cyclegan.directions import Direction
 from cyclegan.errors import UsageError, lookup
-from cyclegan.methods.base import Images, Losses, Method
+from cyclegan.methods.base import Images, KeepsFakes, Losses, Method
 from cyclegan.methods.cyclegan import CycleGAN
-from cyclegan.networks import Discriminator, Generator, build_discriminator, build_generator
+from cyclegan.networks import (
+    DISCRIMINATORS,
+    GENERATORS,
+    Discriminator,
+    NoiseGenerator,
+    arguments_of,
+    build_discriminator,
+    build_generator,
+    network_options,
+)
 
-__all__ = ["METHODS", "CycleGAN", "Images", "Losses", "Method", "build_method", "options_of"]
-
-RGB: Mapping[str, int] = {"a": 3, "b": 3}
+__all__ = [
+    "METHODS",
+    "CycleGAN",
+    "Images",
+    "KeepsFakes",
+    "Losses",
+    "Method",
+    "build_method",
+    "options_for",
+    "options_of",
+    "with_networks",
+]
 
 METHODS: dict[str, type[Method]] = {
     "cyclegan": CycleGAN,
 }
 
-
-def options_of(name: str) -> type:
-    """The options dataclass of the method called `name`; `UsageError` when there is none."""
-    return lookup(METHODS, name, "--method").Options
+AUTO = "auto"  # as a network: the method's own
 
 
-def build_method(config: TrainConfig, channels: Mapping[str, int] = RGB) -> Method:
-    """The game of `config` with freshly initialised players, drawn from torch's global generator.
+def options_of(method: str, generator: str = AUTO, discriminator: str = AUTO) -> type:
+    """The dataclass of the options that a method and its networks have; `UsageError` for unknown names."""
+    kind = lookup(METHODS, method, "--method")
+    networks = (
+        lookup(GENERATORS, kind.generator if generator == AUTO else generator, "--generator"),
+        lookup(DISCRIMINATORS, kind.discriminator if discriminator == AUTO else discriminator, "--discriminator"),
+    )
+    return _merged(kind.Options, *(network_options(make) for make in networks))
 
-    `channels` are those of the pictures of domain "a" and "b".
+
+def options_for(config: TrainConfig) -> type:
+    """The dataclass of the options that the method and the networks of `config` have."""
+    return options_of(config.method, config.generator, config.discriminator)
+
+
+@functools.cache
+def _merged(*owners: type) -> type:
+    """One dataclass with the fields of several."""
+    declared = {
+        item.name: (item.name, types_of(owner)[item.name], field(default=item.default, metadata=item.metadata))
+        for owner in owners
+        for item in fields(owner)
+    }
+    return owners[0] if len(declared) == len(fields(owners[0])) else make_dataclass("MergedOptions", declared.values())
+
+
+def with_networks(config: TrainConfig) -> TrainConfig:
+    """`config` with the method's own networks where it asks for `auto`."""
+    kind = lookup(METHODS, config.method, "--method")
+    own = {name: getattr(kind, name) for name in ("generator", "discriminator") if getattr(config, name) == AUTO}
+    return replace(config, **own)
+
+
+def build_method(config: TrainConfig, channels: Mapping[str, int] | None = None) -> Method:
+    """The method of `config` with freshly initialised networks, drawn from torch's global generator.
+
+    `channels` are those of the pictures of each domain, three without it. Raises `UsageError` for networks that do not
+    suit the method, the options or --crop-size.
     """
+    config = with_networks(config)
+    kind = lookup(METHODS, config.method, "--method")
+    values = flatten(config, options_for(config))
+    channels = channels or dict.fromkeys(kind.domains, 3)
 
-    def make_generator(direction: str = "ab", **options: Any) -> Generator:
-        settings = {
-            "in_channels": channels[direction[0]],
-            "out_channels": channels[direction[1]],
-            "channels": config.channels,
-            "norm": config.norm,
-            "dropout": config.dropout,
-            "upsampling": config.upsampling,
-            "init": config.init,
-        }
-        return build_generator(config.generator, **(settings | options))
+    def make_generator(key: str = "ab", **options: Any) -> nn.Module:
+        direction, make = Direction.parse(key), lookup(GENERATORS, config.generator, "--generator")
+        if direction.from_noise is not _takes_noise(make):
+            takes, gives = ("noise", "pictures") if not direction.from_noise else ("pictures", "noise")
+            raise UsageError(
+                f"--generator {config.generator}: takes {takes}, and --method {config.method} gives it {gives}; "
+                f"use {kind.generator}"
+            )
+        ends = {"out_channels": channels[direction.target], "size": config.crop_size}
+        if not direction.from_noise:
+            ends["in_channels"] = channels[direction.source]
+        return cast(nn.Module, build_generator(config.generator, **_arguments(make, config, values, ends) | options))
 
     def make_discriminator(domain: str = "b", **options: Any) -> Discriminator:
-        settings = {
-            "in_channels": channels[domain],
-            "channels": config.channels,
-            "norm": config.norm,
-            "spectral_norm": config.spectral_norm,
-            "init": config.init,
-        }
-        return build_discriminator(config.discriminator, **(settings | options))
+        make = lookup(DISCRIMINATORS, config.discriminator, "--discriminator")
+        arguments = _arguments(make, config, values, {"in_channels": channels[domain]}) | options
+        return build_discriminator(config.discriminator, spectral_norm=config.spectral_norm, **arguments)
 
-    chosen = lookup(METHODS, config.method, "--method")
-    values = flatten(config, chosen.Options)
-    options = {item.name: values[item.name] for item in fields(chosen.Options)}
-    method = chosen(make_generator, make_discriminator, **options)
-    smallest = max(cast(Discriminator, judge).smallest for judge in method.discriminators.values())
+    method = kind(make_generator, make_discriminator, **{item.name: values[item.name] for item in fields(kind.Options)})
+    smallest = max((cast(Discriminator, network).smallest for network in method.discriminators.values()), default=0)
     if config.crop_size < smallest:
         raise UsageError(
             f"--crop-size {config.crop_size} is smaller than --discriminator {config.discriminator} can judge; "
             f"give at least {smallest}, or another discriminator"
         )
     return method
+
+
+def _takes_noise(make: Callable[..., nn.Module]) -> bool:
+    kind = make.func if isinstance(make, functools.partial) else make
+    return isinstance(kind, type) and issubclass(kind, NoiseGenerator)
+
+
+def _arguments(
+    make: Callable[..., nn.Module], config: TrainConfig, values: Mapping[str, Any], ends: Mapping[str, int]
+) -> dict[str, Any]:
+    """What the entry `make` of a table of networks is given, of the values of a config and of what it connects."""
+    known = ("channels", "norm", "dropout", "upsampling", *(item.name for item in fields(network_options(make))))
+    taken = arguments_of(make)
+    return {name: ends[name] for name in ends if name in taken} | {
+        "init": config.init,
+        **{name: values[name] for name in known if name in taken},
+    }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cyclegan.config import option
 from cyclegan.errors import UsageError, lookup
-from cyclegan.losses import RECONSTRUCTION_LOSSES, Discriminator, build_adversarial
+from cyclegan.losses import RECONSTRUCTION_LOSSES, AdversarialLoss, Discriminator, WithR1, build_adversarial
 from cyclegan.methods.base import Images, Losses, MakeNetwork, Method
 from cyclegan.methods.diffaug import Augmented, parse_policies
 from cyclegan.methods.image_pool import ImagePool
@@ -53,6 +53,7 @@ class CycleGAN(Method):
     """
 
     Options = CycleGANOptions
+    adversarial: AdversarialLoss | WithR1
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class CycleGAN(Method):
         self.lambda_cycle = lambda_cycle
         self.lambda_identity = lambda_identity
         self.policies = parse_policies(diffaug)
+        self.augmented = bool(self.policies)
         self.cycle_noise = cycle_noise * 2 / 255
         self.terms = {  # kind of image -> its loss
             "fake": ("adversarial", self._adversarial),
@@ -91,13 +93,10 @@ class CycleGAN(Method):
             "identity": ("identity", self._identity),
         }
 
-    def generate(self, batch: Images) -> Images:
-        return self._cycle_from("a", "b", batch) | self._cycle_from("b", "a", batch)
-
-    def turns(self, batch: Images) -> Iterator[tuple[Images, Losses]]:
+    def generator_turns(self, batch: Images) -> Iterator[tuple[Images, Losses]]:
         for start, end in ("ab", "ba"):
             images = self._cycle_from(start, end, batch)
-            yield images, self.generator_losses(batch, images)
+            yield images, self._generator_losses(batch, images)
 
     def _cycle_from(self, start: str, end: str, batch: Images) -> Images:
         """What begins with the pictures of one domain, and what the same generator must leave alone."""
@@ -126,7 +125,7 @@ class CycleGAN(Method):
         discriminator = self.discriminators[domain]
         return Augmented(discriminator, self.policies) if self.policies else discriminator
 
-    def generator_losses(self, batch: Images, images: Images) -> Losses:
+    def _generator_losses(self, batch: Images, images: Images) -> Losses:
         """The losses of those images that are given; each kind of image has one."""
         losses = {}
         for name, image in images.items():

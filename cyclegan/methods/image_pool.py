@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cyclegan.errors import CycleganError
+from cyclegan.methods.base import KeepsFakes
 from cyclegan.system import rng
 
 
-class ImagePool(nn.Module):
+class ImagePool(KeepsFakes):
     """A discriminator sees old fakes as well as new ones, which keeps the two players from chasing each other in
     circles (Shrivastava et al. 2017, https://arxiv.org/abs/1612.07828).
 
@@ -57,12 +58,15 @@ class ImagePool(nn.Module):
         """Forget all lanes but those of `places`."""
         self.lanes = {place: self.lanes[place] for place in places if place in self.lanes}
 
-    def join(self, state: dict[str, Any]) -> None:
+    def join(self, state: Mapping[str, Any]) -> None:
         """Take in the lanes of another process's pool, from what it gives as its state."""
         other = ImagePool(self.size)
-        other.set_extra_state(state)
+        other.set_extra_state(dict(state))
         assert other.total == self.total, (other.total, self.total)
         self.lanes |= other.lanes
+
+    def nbytes(self, picture: int) -> int:
+        return self.size * picture
 
     def _room(self, place: int) -> int:
         return max(self.size * (place + 1) // self.total - self.size * place // self.total, 1)

@@ -1,21 +1,24 @@
-"""The players: generators that repaint pictures and discriminators that judge them.
+"""Generators, which make pictures, and discriminators, which judge them.
 
-A new one is a class and a line in `GENERATORS` or `DISCRIMINATORS`. Their classes take flat keyword arguments;
-`build_generator` and `build_discriminator` add what is done to a finished network of any kind.
+A new one is a class and a line in `GENERATORS` or `DISCRIMINATORS`. Their classes take flat keyword arguments, each
+with a default; what only one of them takes is declared in its `Options`, a dataclass of `cyclegan.config.option`
+fields, and becomes an option of `train`. `build_generator` and `build_discriminator` add what is done to any network.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from cyclegan.config import NoOptions
 from cyclegan.errors import UsageError, lookup
 from cyclegan.networks.kernels import load_kernels
-from cyclegan.networks.layers import Generator, HasKernel, bound_lipschitz, initialise
+from cyclegan.networks.layers import Generator, HasKernel, Noise, NoiseGenerator, bound_lipschitz, initialise
 from cyclegan.networks.patchgan import (
     Discriminator,
     MultiscaleDiscriminator,
@@ -31,15 +34,20 @@ __all__ = [
     "GENERATORS",
     "Discriminator",
     "Generator",
+    "Noise",
+    "NoiseGenerator",
+    "arguments_of",
     "build_discriminator",
     "build_generator",
+    "network_options",
+    "pick_precision",
     "place_networks",
 ]
 
 Network = TypeVar("Network", bound=nn.Module)
-Player = TypeVar("Player", Generator, Discriminator)
+Built = TypeVar("Built", bound=nn.Module)
 
-GENERATORS: dict[str, Callable[..., Generator]] = {
+GENERATORS: dict[str, Callable[..., Generator | NoiseGenerator]] = {
     "resnet_9blocks": partial(ResNetGenerator, blocks=9),
     "resnet_6blocks": partial(ResNetGenerator, blocks=6),
     "unet_256": partial(UNetGenerator, depth=8),
@@ -54,53 +62,47 @@ DISCRIMINATORS: dict[str, Callable[..., Discriminator]] = {
 
 
 def build_generator(
-    name: str,
-    *,
-    in_channels: int = 3,
-    out_channels: int = 3,
-    channels: int = 64,
-    norm: str = "instance",
-    dropout: bool = False,
-    upsampling: str = "transposed",
-    spectral_norm: bool = False,
-    init: str = "normal",
-    init_gain: float = 0.02,
-) -> Generator:
+    name: str, *, spectral_norm: bool = False, init: str = "normal", init_gain: float = 0.02, **arguments: Any
+) -> Any:
     """The generator `name` of `GENERATORS` with weights drawn from torch's global generator.
 
-    It maps NCHW in [-1, 1] of any height and width from 1 to the same size. Its `spec` is a JSON-able dict with
-    which this function builds the same architecture again. Unknown names raise `UsageError`.
+    `arguments` are those of its class: `in_channels`, `out_channels`, `channels`, `norm`, `dropout`, `upsampling` and
+    its own options. It maps NCHW in [-1, 1] of any height and width from 1 to the same size, a `NoiseGenerator` noise
+    to pictures. Its `spec` is a JSON-able dict with which this function builds the same architecture again. Unknown
+    names raise `UsageError`.
     """
-    spec = {
-        "in_channels": in_channels,
-        "out_channels": out_channels,
-        "channels": channels,
-        "norm": norm,
-        "dropout": dropout,
-        "upsampling": upsampling,
-    }
-    network = lookup(GENERATORS, name, "--generator")(**spec)
-    network.spec = {"name": name, **spec, "spectral_norm": spectral_norm}
+    make = lookup(GENERATORS, name, "--generator")
+    network = make(**arguments)
+    network.spec = {"name": name, **arguments_of(make), **arguments, "spectral_norm": spectral_norm}
     return _finish(network, spectral_norm, init, init_gain)
 
 
 def build_discriminator(
-    name: str,
-    *,
-    in_channels: int = 3,
-    channels: int = 64,
-    norm: str = "instance",
-    spectral_norm: bool = False,
-    init: str = "normal",
-    init_gain: float = 0.02,
+    name: str, *, spectral_norm: bool = False, init: str = "normal", init_gain: float = 0.02, **arguments: Any
 ) -> Discriminator:
     """The discriminator `name` of `DISCRIMINATORS` with weights drawn from torch's global generator.
 
-    It maps NCHW in [-1, 1] to raw verdicts (N, 1, h, w), `multiscale` to a list of such. Unknown names, and pictures
+    `arguments` are those of its class: `in_channels`, `channels`, `norm` and its own options. It maps NCHW in [-1, 1]
+    to raw verdicts (N, 1, h, w), `multiscale` to a list of such; `spec` builds it again. Unknown names, and pictures
     with a side below its `smallest`, raise `UsageError`.
     """
-    network = lookup(DISCRIMINATORS, name, "--discriminator")(in_channels=in_channels, channels=channels, norm=norm)
+    make = lookup(DISCRIMINATORS, name, "--discriminator")
+    network = make(**arguments)
+    network.spec = {"name": name, **arguments_of(make), **arguments, "spectral_norm": spectral_norm}
     return _finish(network, spectral_norm, init, init_gain)
+
+
+def arguments_of(make: Callable[..., nn.Module]) -> dict[str, Any]:
+    """The arguments, with their defaults, that an entry of a table of networks may be given."""
+    bound = make.keywords if isinstance(make, partial) else {}
+    parameters = inspect.signature(make).parameters.values()
+    return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY and item.name not in bound}
+
+
+def network_options(make: Callable[..., nn.Module]) -> type:
+    """The dataclass of options that an entry of a table of networks alone has."""
+    kind: type = getattr(make.func if isinstance(make, partial) else make, "Options", NoOptions)
+    return kind
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
@@ -149,10 +151,11 @@ def place_networks(network: Network, device: torch.device, *, exact: bool) -> Ne
     return network
 
 
-def _finish(network: Player, spectral_norm: bool, init: str, init_gain: float) -> Player:
+def _finish(network: Built, spectral_norm: bool, init: str, init_gain: float) -> Built:
     initialise(network, init, init_gain)
     if spectral_norm:
         bound_lipschitz(network)
     # Whether a batch is computed as its pictures one by one would be, in training too
-    network.per_sample = not (spectral_norm or any(isinstance(part, nn.BatchNorm2d) for part in network.modules()))
+    per_sample = not (spectral_norm or any(isinstance(part, nn.BatchNorm2d) for part in network.modules()))
+    network.per_sample = per_sample  # type: ignore[assignment]
     return network

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
+from cyclegan.config import NoOptions
 from cyclegan.errors import lookup
 from cyclegan.networks.kernels import conv_from_picture, conv_to_picture, resize_conv2x, transposed_conv2x, usable
+from cyclegan.system import rng
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 
@@ -164,6 +167,7 @@ class Generator(nn.Module, ABC):
     weights: `build_generator(**generator.spec)`.
     """
 
+    Options: ClassVar[type] = NoOptions  # dataclass of what only this network takes; its fields become options
     spec: dict[str, Any]
     per_sample: bool  # what becomes of a picture does not depend on the batch it is in
     recompute = False  # in training, keep the inputs of the layers alone and compute the rest again on the way back
@@ -194,6 +198,47 @@ class Generator(nn.Module, ABC):
         height, width = x.shape[-2:]
         x = pad_to_fit(x, self.multiple, self.smallest)
         return full_precision(self.forward_padded(x)).tanh()[..., :height, :width]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The distribution that a `NoiseGenerator` draws its input from."""
+
+    dim: int
+    distribution: str  # a name of `DISTRIBUTIONS`
+
+    def draw(self, count: int) -> Tensor:
+        """`count` vectors, N × dim, that belong to pictures as `cyclegan.system.rng` says; on the processor."""
+        return lookup(DISTRIBUTIONS, self.distribution, "--noise")(count, self.dim)
+
+
+def standard_normal(count: int, dim: int) -> Tensor:
+    """N(0, 1)."""
+    return rng.normal(count, dim)
+
+
+def symmetric_uniform(count: int, dim: int) -> Tensor:
+    """Uniform in [-1, 1)."""
+    return rng.uniform(count, dim) * 2 - 1
+
+
+DISTRIBUTIONS: dict[str, Callable[[int, int], Tensor]] = {"normal": standard_normal, "uniform": symmetric_uniform}
+
+
+class NoiseGenerator(nn.Module, ABC):
+    """A network that turns noise, N × `noise.dim`, into NCHW pictures in (-1, 1) of one size.
+
+    Its class takes `out_channels`, `size` and `channels` among its arguments.
+    """
+
+    Options: ClassVar[type] = NoOptions
+    spec: dict[str, Any]
+    per_sample: bool
+    noise: Noise
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Tensor:
+        """N × dim -> NCHW, fp32 or better."""
 
 
 def pad_to_fit(x: Tensor, multiple: int, smallest: int) -> Tensor:

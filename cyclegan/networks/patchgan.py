@@ -7,9 +7,12 @@ takes any size, and gives hundreds of verdicts per picture, which makes its grad
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan.config import NoOptions
 from cyclegan.errors import UsageError, lookup
 from cyclegan.networks.layers import NORMS, ConvBlock
 
@@ -17,6 +20,8 @@ from cyclegan.networks.layers import NORMS, ConvBlock
 class Discriminator(nn.Module):
     """A network that judges pictures; `smallest` is the least side it can take."""
 
+    Options: ClassVar[type] = NoOptions  # dataclass of what only this network takes; its fields become options
+    spec: dict[str, Any]
     smallest: int
     per_sample: bool  # what a picture's verdict is does not depend on the batch it is in, nor on the calls before
 

@@ -3,8 +3,8 @@
 A draw for a picture follows from the seed, the step, and the place of that picture in the batch. So it makes no
 difference how a batch is divided: among processes, into parts that come one after the other, or not at all.
 
-    with draws.at(Draws(seed=0, step=7, first=2, count=2, total=4)):
-        draws.uniform(2)  # for the third and the fourth picture of four
+    with rng.at(Draws(seed=0, step=7, first=2, count=2, total=4)):
+        rng.uniform(2)  # for the third and the fourth picture of four
 
 Outside of such a context draws come from torch's global generator, for whoever computes a loss by hand.
 """
@@ -12,8 +12,9 @@ Outside of such a context draws come from torch's global generator, for whoever 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,14 @@ class Draws:
         self.calls = 0
 
     def uniform(self, pictures: int, *shape: int) -> Tensor:
-        """As the function of that name."""
+        """Numbers in [0, 1), pictures × shape."""
+        return self._drawn(lambda stream: stream.random(shape, np.float32), pictures, shape)
+
+    def normal(self, pictures: int, *shape: int) -> Tensor:
+        """Numbers of N(0, 1), pictures × shape."""
+        return self._drawn(lambda stream: stream.standard_normal(shape, np.float32), pictures, shape)
+
+    def _drawn(self, draw: Callable[[np.random.Generator], Any], pictures: int, shape: tuple[int, ...]) -> Tensor:
         numbers = np.empty((pictures, *shape), np.float32)
         for row in range(pictures):
             # Philox is a function of key and counter (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405):
@@ -44,7 +52,7 @@ class Draws:
             again, picture = divmod(row, self.count)
             counter = np.array([0, again, self.calls, self.first + picture], np.uint64)
             stream = np.random.Generator(np.random.Philox(key=self.key, counter=counter))
-            numbers[row] = stream.random(shape, np.float32)
+            numbers[row] = draw(stream)
         self.calls += 1
         return torch.from_numpy(numbers)
 
@@ -68,6 +76,12 @@ def uniform(pictures: int, *shape: int) -> Tensor:
     """As many numbers in [0, 1) as pictures × shape, float32 on the processor: the same whatever device computes."""
     current = _current.get()
     return torch.rand(pictures, *shape) if current is None else current.uniform(pictures, *shape)
+
+
+def normal(pictures: int, *shape: int) -> Tensor:
+    """As many numbers of N(0, 1) as pictures × shape, float32 on the processor: the same whatever device computes."""
+    current = _current.get()
+    return torch.randn(pictures, *shape) if current is None else current.normal(pictures, *shape)
 
 
 def integers(high: int, pictures: int, *shape: int) -> Tensor:

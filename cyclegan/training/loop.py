@@ -141,7 +141,7 @@ def training_loop(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
 
                     # Who is asked to stop has them made by the next start, which begins with this step
                     if config.sample_every and (over or (step % config.sample_every == 0 and not asked)):
-                        of_this = path / "samples", step, device, config.precision, ranks
+                        of_this = path / "samples", step, device, config, ranks
                         grids = _sample(method, generators, shown, *of_this)
                         for name, grid in grids.items():
                             tracker.images(step, f"samples/{name}", grid)
@@ -197,7 +197,7 @@ def training_loop(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
 def _sample(method: Method, *arguments: Any) -> dict[str, Path]:
     """Write the grids; a disk that is full for a picture is no reason to stop learning."""
     try:
-        return write_grids(*arguments)
+        return write_grids(method, *arguments)
     except OSError as error:
         log.warning("the sample grids could not be written (%s); training goes on", error.strerror or error)
         return {}

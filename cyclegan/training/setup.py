@@ -13,7 +13,7 @@ import torch
 from cyclegan.config import AUTO, TrainConfig, flatten, in_steps, resolve
 from cyclegan.data import InputKind, PictureSets, find_kinds, find_sets, ranges_of, steps_per_epoch
 from cyclegan.errors import UsageError
-from cyclegan.methods import Method, build_method, options_of
+from cyclegan.methods import Method, build_method, options_for, with_networks
 from cyclegan.networks import pick_precision
 from cyclegan.training.distributed.ranks import Ranks
 from cyclegan.training.storage.run_directory import refuse_run_among_pictures, with_absolute_paths
@@ -56,7 +56,7 @@ class ResolvedRun:
     @property
     def saved_config(self) -> dict[str, Any]:
         """The configuration as it is written down: flat, with the options of the method."""
-        return flatten(self.config, options_of(self.config.method))
+        return flatten(self.config, options_for(self.config))
 
 
 def prepare_run(config: TrainConfig, path: Path, kept: dict[str, Any] | None, ranks: Ranks) -> ResolvedRun:
@@ -65,7 +65,8 @@ def prepare_run(config: TrainConfig, path: Path, kept: dict[str, Any] | None, ra
     What may fail, fails here, while it is cheap; of the pictures little more than the headers is read. Raises
     `UsageError` for what cannot be done as asked, and `CycleganError` for a damaged record of an earlier start.
     """
-    config = resolve([flatten(config)], options_of(config.method))
+    config = with_networks(config)
+    config = resolve([flatten(config)], options_for(config))
     device = ranks.device(config.device)
     dtype = pick_precision(config.precision, device)
     _divide(config, ranks.world)

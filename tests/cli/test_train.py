@@ -187,7 +187,12 @@ def test_every_option_of_a_run_is_an_option_of_the_command_and_there_is_no_other
 
 def test_help_shows_the_defaults_of_the_configuration() -> None:
     shown = " ".join(CliRunner().invoke(cli, ["train", "--help"]).stdout.split())
-    for words in ("[default: 286]", "[default: 0.0002]", "[default: resnet_9blocks]", "[auto|online|offline|disabled]"):
+    for words in (
+        "[default: 286]",
+        "[default: 0.0002]",
+        "own, resnet_9blocks",
+        "[auto|online|offline|disabled]",
+    ):
         assert words in shown
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from cyclegan.config import PRESETS, TrainConfig, flatten, in_steps, option, resolve
 from cyclegan.errors import UsageError
+from cyclegan.methods import with_networks
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Extra:
 
 
 def test_the_defaults_are_the_recipe_of_the_paper():
-    config = resolve([PRESETS["paper"]])
+    config = with_networks(resolve([PRESETS["paper"]]))
     assert (config.generator, config.discriminator, config.channels) == ("resnet_9blocks", "patch", 64)
     assert (config.load_size, config.crop_size, config.batch_size, config.flip) == (286, 256, 1, True)
     assert (config.epochs, config.decay_epochs, config.steps) == (100, 100, None)

@@ -12,6 +12,7 @@ from cyclegan.config import TrainConfig
 from cyclegan.errors import UsageError
 from cyclegan.methods import METHODS, build_method
 from cyclegan.methods.cyclegan import CycleGAN, CycleGANOptions
+from tests.support.methods import images_and_losses
 
 
 class Scale(nn.Module):
@@ -36,7 +37,7 @@ BATCH = {"a": torch.full((1, 1, 2, 2), 0.1), "b": torch.full((1, 1, 2, 2), 0.2)}
 
 
 def test_images_are_named_by_the_domain_they_belong_to():
-    images = game().generate(BATCH)
+    images = images_and_losses(game(), BATCH)[0]
     values = {name: round(image.mean().item(), 4) for name, image in images.items()}
     assert values == {
         "fake_b": 0.2,  # G(a)
@@ -50,7 +51,7 @@ def test_images_are_named_by_the_domain_they_belong_to():
 
 def test_the_generators_losses_are_the_formula():
     method = game(pool_size=0)
-    losses = method.generator_losses(BATCH, method.generate(BATCH))
+    losses = images_and_losses(method, BATCH)[1]
     expected = {
         "adversarial_a": (0.5 * 0.6 - 1) ** 2,
         "adversarial_b": (0.2 - 1) ** 2,
@@ -64,7 +65,7 @@ def test_the_generators_losses_are_the_formula():
 
 def test_the_discriminators_losses_are_the_formula_and_do_not_reach_the_generators():
     method = game(pool_size=0)
-    losses = method.discriminator_losses(BATCH, method.generate(BATCH))
+    losses = method.discriminator_losses(BATCH, images_and_losses(method, BATCH)[0])
     expected = {
         "discriminator_a": 0.5 * ((0.05 - 1) ** 2 + 0.3**2),
         "discriminator_b": 0.5 * ((0.2 - 1) ** 2 + 0.2**2),
@@ -81,7 +82,7 @@ def test_each_generator_is_called_twice_and_the_result_is_that_of_three_calls():
     batch = {name: torch.rand(2, 3, 32, 32) * 2 - 1 for name in "ab"}
     calls = []
     handle = method.generators["ab"].register_forward_hook(lambda *details: calls.append(1))
-    images = method.generate(batch)
+    images = images_and_losses(method, batch)[0]
     handle.remove()
     assert len(calls) == 2
     ab, ba = method.generators["ab"], method.generators["ba"]
@@ -96,12 +97,11 @@ def test_the_turns_are_the_whole_of_the_game_and_its_gradients():
     torch.manual_seed(0)
     method = build_method(TrainConfig(channels=2, generator="resnet_6blocks"))
     batch = {name: torch.rand(1, 3, 32, 32) * 2 - 1 for name in "ab"}
-    images = method.generate(batch)
-    whole = method.generator_losses(batch, images)
+    images, whole = images_and_losses(method, batch)
     parameters = list(method.generator_parameters())
     together = torch.autograd.grad(sum(whole.values()), parameters, allow_unused=True)
     seen, losses = {}, {}
-    for made, part in method.turns(batch):
+    for made, part in method.generator_turns(batch):
         assert not set(made) & set(seen)
         sum(part.values()).backward()  # frees what this turn computed; the next must not need it
         seen |= made
@@ -122,36 +122,36 @@ def test_pictures_that_would_change_each_other_are_not_put_together(changes):
         for network in getattr(method, kind).values():
             network.register_forward_pre_hook(lambda module, inputs, kind=kind: calls.append((kind, len(inputs[0]))))
     batch = {name: torch.rand(1, 3, 32, 32) for name in "ab"}
-    images = method.generate(batch)
+    images = images_and_losses(method, batch)[0]
     method.discriminator_losses(batch, {name: image.detach() for name, image in images.items()})
     generators = 1 if "norm" in changes else 2  # the spectral norm is the discriminators'
     assert max(size for kind, size in calls if kind == "generators") == generators
-    assert [size for kind, size in calls if kind == "discriminators"] == [1, 1, 1, 1]
+    assert [size for kind, size in calls if kind == "discriminators"] == [1] * 6  # two for the generators' side
 
 
 def test_without_identity_its_two_forwards_are_not_computed():
     method = game(lambda_identity=0.0)
-    images = method.generate(BATCH)
+    images, losses = images_and_losses(method, BATCH)
     assert set(images) == {"fake_a", "fake_b", "rec_a", "rec_b"}
-    assert not any("identity" in name for name in method.generator_losses(BATCH, images))
+    assert not any("identity" in name for name in losses)
 
 
 def test_reconstruction_by_squares():
     method = game(reconstruction="l2")
-    losses = method.generator_losses(BATCH, method.generate(BATCH))
+    losses = images_and_losses(method, BATCH)[1]
     assert losses["cycle_a"].item() == pytest.approx(10 * 0.25, rel=1e-5)
 
 
 def test_scores_are_mean_verdicts_and_looking_changes_nothing():
     method = build_method(TrainConfig(channels=2, generator="resnet_6blocks", norm="batch", spectral_norm=True))
     batch = {name: torch.rand(1, 3, 32, 32) for name in "ab"}
-    images = {name: image.detach() for name, image in method.generate(batch).items()}
+    images = {name: image.detach() for name, image in images_and_losses(method, batch)[0].items()}
     before = {name: value.clone() for name, value in method.state_dict().items() if isinstance(value, torch.Tensor)}
     scores = method.scores(batch, images)
     assert set(scores) == {"a/real", "a/fake", "b/real", "b/fake"}
     assert method.discriminators.training
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items() if name in before)
-    values = {name: value.item() for name, value in game().scores(BATCH, game().generate(BATCH)).items()}
+    values = {name: value.item() for name, value in game().scores(BATCH, images_and_losses(game(), BATCH)[0]).items()}
     assert values == pytest.approx({"a/real": 0.05, "a/fake": 0.3, "b/real": 0.2, "b/fake": 0.2})
 
 
@@ -185,7 +185,7 @@ def test_players_have_the_channels_of_the_domains_they_work_for():
     config = TrainConfig(channels=2, generator="resnet_6blocks", options={"lambda_identity": 0.0})
     method = build_method(config, {"a": 4, "b": 3})
     batch = {"a": torch.rand(1, 4, 32, 32), "b": torch.rand(1, 3, 32, 32)}
-    images = method.generate(batch)
+    images = images_and_losses(method, batch)[0]
     shapes = {name: image.shape[1] for name, image in images.items()}
     assert shapes == {"fake_b": 3, "fake_a": 4, "rec_a": 4, "rec_b": 3}
     assert set(method.discriminator_losses(batch, images)) == {"discriminator_a", "discriminator_b"}

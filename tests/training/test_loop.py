@@ -102,11 +102,9 @@ class Mirror(Method):
         self.adversarial = build_adversarial("hinge")
         self.strength = strength
 
-    def generate(self, batch):
-        return {"fake_b": self.generators["ab"](batch["a"])}
-
-    def generator_losses(self, batch, images):
-        return {"mirror": self.strength * (images["fake_b"] - batch["a"]).abs().mean()}
+    def generator_turns(self, batch):
+        fake = self.generators["ab"](batch["a"])
+        yield {"fake_b": fake}, {"mirror": self.strength * (fake - batch["a"]).abs().mean()}
 
     def discriminator_losses(self, batch, images):
         return {
@@ -129,7 +127,7 @@ def test_a_new_method_is_one_file_its_options_and_one_line_in_the_table(tmp_path
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, from_step: int, to_step: int) -> None:
     calls = iter(range(1, 10_000))
-    losses = CycleGAN.generator_losses
+    losses = CycleGAN._generator_losses
 
     def bad(self, batch, images):
         found = losses(self, batch, images)
@@ -140,7 +138,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, from_step: int, to_step: int) -> N
             found["cycle_a"] = found["cycle_a"] * float("nan")
         return found
 
-    monkeypatch.setattr(CycleGAN, "generator_losses", bad)
+    monkeypatch.setattr(CycleGAN, "_generator_losses", bad)
 
 
 def test_a_loss_that_is_not_finite_skips_its_step_and_is_counted(tmp_path, tiny, monkeypatch):

@@ -105,10 +105,10 @@ def test_what_another_seed_cannot_change_is_a_warning(tmp_path, tiny, caplog):
 
 
 def test_numbers_that_are_not_finite_are_begun_anew_and_end_the_third_time(tmp_path, tiny, monkeypatch):
-    losses = CycleGAN.generator_losses
+    losses = CycleGAN._generator_losses
     monkeypatch.setattr(
         CycleGAN,
-        "generator_losses",
+        "_generator_losses",
         lambda self, batch, images: {name: loss * float("nan") for name, loss in losses(self, batch, images).items()},
     )
     config = tiny(steps=60, on_alarm="restart", log_every=12)

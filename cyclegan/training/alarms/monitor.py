@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import TrainConfig, flatten
+from cyclegan.config import TrainConfig
 from cyclegan.data import InputKind, PictureSets, held_out_pictures
 from cyclegan.errors import CycleganError
-from cyclegan.methods import Method, options_of
+from cyclegan.methods import Method
 from cyclegan.training.alarms import probe as probing
 from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, RunInfo
 from cyclegan.training.alarms.machine import NotFinite
@@ -98,12 +98,12 @@ class AlarmMonitor:
         self.run = run
         self.ranks = ranks or SingleProcess()
         self.restarts = len(given_up(run))
-        values = flatten(config, options_of(config.method))
         sizes = {
             domain: sum(weight.numel() for weight in network.parameters())
             for domain, network in method.discriminators.items()
         }
-        facts = RunInfo(config, domains, method.adversarial.equilibrium, sizes, augmented=bool(values.get("diffaug")))
+        equilibrium = None if method.adversarial is None else method.adversarial.equilibrium
+        facts = RunInfo(config, domains, equilibrium, sizes, augmented=method.augmented)
         self.alarms: dict[str, Alarm] = {name: kind(facts) for name, kind in ALARMS.items()}
         self.events = {name: Event() for name in self.alarms}
         self.probed = 0  # the step of the last probe

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from cyclegan.evaluation.metrics.cycle import CycleMetrics
 from cyclegan.evaluation.metrics.output_statistics import checkerboard, luminance_correlation
 from cyclegan.methods import Method
+from cyclegan.system import rng
+from cyclegan.system.rng import Draws
 from cyclegan.training.distributed.ranks import Ranks
 from cyclegan.training.update.precision import Precision
 
@@ -52,48 +54,62 @@ def probe(
     method.eval()
     figures: dict[str, float] = {}
 
-    def through(generator: nn.Module, some: Tensor) -> Tensor:
+    def run(key: str, some: Tensor) -> Tensor:
         # Past a compiled form, which would be compiled once more for this number of pictures
-        return ranks.map_sharded(lambda part: generator.forward(part).float(), some)
+        return ranks.map_sharded(lambda part: generators[key].forward(part).float(), some)
 
-    def verdict(discriminator: nn.Module, some: Tensor) -> Tensor:
-        return ranks.map_sharded(lambda part: method.adversarial.verdict(discriminator.forward(part)), some)
+    def scored(domain: str, some: Tensor) -> Tensor:
+        def part(places: Tensor) -> Tensor:
+            beside = {name: shown[places.clamp(max=len(shown) - 1)] for name, shown in pictures.items()}
+            return score(method.judge(domain, some[places], beside))
+
+        return ranks.map_sharded(part, torch.arange(len(some), device=some.device))
 
     with precision.autocast():
         fakes: dict[str, Tensor] = {}
-        for direction, generator in generators.items():
-            source, target = direction[0], direction[1]
-            fakes[target] = through(generator, pictures[source])
-            figures |= _translated(direction, pictures[source], fakes[target], pictures[target])
-            back = target + source
-            if back in generators:
+        for direction in (known for known in method.directions if known.key in generators):
+            with rng.at(Draws(seed=0, step=0, first=0, count=PICTURES, total=PICTURES)):
+                source = method.inputs(direction, dict(pictures))
+            fake = fakes[direction.target] = run(direction.key, source)
+            figures |= _varied(direction.key, "", fake) | _varied(direction.key, "real", pictures[direction.target])
+            figures |= _chequered(direction.key, fake, pictures[direction.target])
+            if direction.from_noise:
+                continue
+            figures |= _varied(direction.key, "source", source) | _changed(direction.key, source, fake)
+            if direction.reverse is not None and direction.reverse.key in generators:
                 cycle = CycleMetrics()
-                some = pictures[source][:ROUND_TRIPS], fakes[target][:ROUND_TRIPS]
-                cycle.add(*some, partial(through, generators[back]))
-                figures |= {f"{name}_{source}": value for name, value in cycle.figures().items()}
-        for domain, discriminator in method.discriminators.items():
-            if domain in fakes:
-                real, fake = (verdict(discriminator, shown) for shown in (pictures[domain], fakes[domain]))
+                cycle.add(source[:ROUND_TRIPS], fake[:ROUND_TRIPS], partial(run, direction.reverse.key))
+                figures |= {f"{name}_{direction.source}": value for name, value in cycle.figures().items()}
+        if method.adversarial is not None:
+            score = method.adversarial.score
+            for domain in (domain for domain in method.discriminators if domain in fakes):
+                real, fake = (scored(domain, shown[domain]) for shown in (pictures, fakes))
                 figures |= _judged(domain, real, fake, method.adversarial.equilibrium)
     for module in training:
         module.training = True
     return ranks.on_rank_zero(lambda: figures)
 
 
-def _translated(direction: str, source: Tensor, fake: Tensor, real: Tensor) -> dict[str, float]:
+def _varied(direction: str, of: str, pictures: Tensor) -> dict[str, float]:
+    return {"_".join(filter(None, ("variety", of, direction))): _variety(pictures)}
+
+
+def _changed(direction: str, source: Tensor, fake: Tensor) -> dict[str, float]:
     correlation = luminance_correlation(in_colour(source), in_colour(fake))
-    found = {
-        "luminance_correlation": float(correlation.mean()),
-        "variety": _variety(fake),
-        "variety_source": _variety(source),
-        "variety_real": _variety(real),
-    }
+    found = {f"luminance_correlation_{direction}": float(correlation.mean())}
     if source.shape == fake.shape:
-        found["change"] = float((fake - source).abs().mean()) * 127.5
-    marks, marks_real = checkerboard(in_colour(fake)), checkerboard(in_colour(real))
-    if marks is not None and marks_real is not None:
-        found |= {"checkerboard": float(marks.mean()), "checkerboard_real": float(marks_real.mean())}
-    return {f"{name}_{direction}": value for name, value in found.items()}
+        found[f"change_{direction}"] = float((fake - source).abs().mean()) * 127.5
+    return found
+
+
+def _chequered(direction: str, fake: Tensor, real: Tensor) -> dict[str, float]:
+    shares, shares_real = checkerboard(in_colour(fake)), checkerboard(in_colour(real))
+    if shares is None or shares_real is None:
+        return {}
+    return {
+        f"checkerboard_{direction}": float(shares.mean()),
+        f"checkerboard_real_{direction}": float(shares_real.mean()),
+    }
 
 
 def _judged(domain: str, real: Tensor, fake: Tensor, equilibrium: float | None) -> dict[str, float]:

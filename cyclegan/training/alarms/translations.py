@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cyclegan.directions import Direction
 from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, ending
 
 # Correlation of light and dark of input and output: 0.6 in a healthy run of the demo, 0.9 in one of horse2zebra,
@@ -36,8 +37,10 @@ class ColoursInverted(Alarm):
 
     def look(self, moment: Observation) -> Finding | None:
         found = ending(moment.figures, "luminance_correlation")
+        if not found:  # no direction starts from pictures
+            return None
         direction = min(found, key=lambda way: found[way])
-        error = moment.figures.get(f"cycle_l1_{direction[0]}", 0.0)
+        error = moment.figures.get(f"cycle_l1_{Direction.parse(direction).source}", 0.0)
         others = moment.figures[f"variety_source_{direction}"]
         if found[direction] > INVERTED or (others and error > FINE_CYCLE * others):
             return None
@@ -85,10 +88,11 @@ class OutputsAlike(Alarm):
     def look(self, moment: Observation) -> Finding | None:
         found = ending(moment.figures, "variety")
         shares = {}
-        for direction in (name for name in found if len(name) == len("ab")):
-            inputs, real = (moment.figures[f"variety_{kind}_{direction}"] for kind in ("source", "real"))
-            if min(inputs, real) >= VARIED:
-                shares[direction] = found[direction] / min(inputs, real)
+        for direction in (name for name in found if "_" not in name):  # beside variety_source_… and variety_real_…
+            kinds = (f"{kind}_{direction}" for kind in ("source", "real"))
+            least = min(found[kind] for kind in kinds if kind in found)  # what starts from noise has no source
+            if least >= VARIED:
+                shares[direction] = found[direction] / least
         direction = min(shares, key=lambda way: shares[way], default="")
         if not direction or shares[direction] > ALIKE:
             return None
@@ -146,5 +150,7 @@ class Checkerboard(Alarm):
         )
 
 
-def _named(direction: str) -> str:
-    return f"the translator from {direction[0].upper()} to {direction[1].upper()}"
+def _named(key: str) -> str:
+    direction = Direction.parse(key)
+    source, target = direction.source.upper(), direction.target.upper()
+    return f"the generator of {target}" if direction.from_noise else f"the translator from {source} to {target}"

@@ -8,8 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cyclegan.config import TrainConfig
+from cyclegan.directions import Direction
 from cyclegan.images import encode_image
+from cyclegan.methods import Method
+from cyclegan.system import rng
 from cyclegan.system.files import atomic_write
+from cyclegan.system.rng import Draws
 from cyclegan.training.distributed.ranks import Ranks
 from cyclegan.translation import Translator
 
@@ -17,43 +22,42 @@ MARGIN = 2  # pixels of white between pictures
 
 
 def write_grids(
+    method: Method,
     generators: nn.ModuleDict,
     real: dict[str, Tensor],
     folder: Path,
     step: int,
     device: torch.device,
-    precision: str,
+    config: TrainConfig,
     ranks: Ranks,
 ) -> dict[str, Path]:
-    """One PNG for each direction the generators have, `{"a2b": path, "b2a": path}`.
+    """One PNG for each direction, `{"a2b": path, "b2a": path}`: rows are pictures, columns those of `method.columns`.
 
-    Each process of `ranks` translates a part; the first writes, the others return nothing.
-
-    `real` holds NCHW pictures of domain "a" and "b", uint8 or float32 in [0, 1]. Rows are pictures; columns are real,
-    fake, reconstructed and identity, as far as there is a generator for them that takes such pictures. Leaves the
-    generators in evaluation mode.
+    `generators` are those of `method` or their averages; `real` holds NCHW pictures by domain, uint8 or float32 in
+    [0, 1]. Noise is the same each time. Each process of `ranks` translates a part; rank 0 writes, the others return
+    nothing. Leaves the generators in evaluation mode.
     """
     translators = {
-        direction: Translator(generator, device=str(device), precision=precision)
-        for direction, generator in generators.items()
+        direction.key: Translator(generators[direction.key], device=str(device), precision=config.precision)
+        for direction in method.directions
     }
+    batch = {name: some if some.dtype == torch.uint8 else some * 2 - 1 for name, some in real.items()}
+    count = min(len(some) for some in batch.values())
     grids = {}
-    for direction, there in translators.items():
-        source, target = direction[0], direction[1]
-        pictures = real[source] if real[source].dtype == torch.uint8 else real[source] * 2 - 1
-        columns = [pictures, ranks.map_sharded(there, pictures)]
-        back = translators.get(target + source)
-        if back is not None:
-            columns.append(ranks.map_sharded(back, columns[1]))
-            if back.in_channels == pictures.shape[1]:
-                columns.append(ranks.map_sharded(back, pictures))
-        grids[f"{source}2{target}"] = columns
+    for direction in method.directions:
+
+        def run(key: str, given: Tensor) -> Tensor:
+            engine = translators[key]
+            return ranks.map_sharded(engine.unit if Direction.parse(key).from_noise else engine, given)
+
+        with rng.at(Draws(seed=config.seed, step=0, first=0, count=count, total=count)):
+            grids[f"{direction.source}2{direction.target}"] = method.columns(direction, batch, run)
     if ranks.rank:
         return {}
     paths = {name: folder / f"{name}-{step:08d}.png" for name in grids}
     for name, columns in grids.items():
         # Into a folder that is there: a run that somebody removed may not come back as a folder of grids
-        atomic_write(paths[name], encode_image(grid([visible(column) for column in columns]), ".png"))
+        atomic_write(paths[name], encode_image(grid([visible(column) for column in columns.values()]), ".png"))
     return paths
 
 

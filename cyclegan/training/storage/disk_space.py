@@ -10,8 +10,7 @@ from torch import nn
 
 from cyclegan.config import TrainConfig
 from cyclegan.errors import UsageError
-from cyclegan.methods import Method
-from cyclegan.methods.image_pool import ImagePool
+from cyclegan.methods import KeepsFakes, Method
 
 STATES = 3  # the two that stay and the one that is being written
 GENERATORS = 2  # the newest, and the one that is being written
@@ -43,8 +42,8 @@ def needed_space(method: Method, config: TrainConfig) -> int:
     generators = _bytes(method.generators)
     state = _bytes(method) + MOMENTS * sum(value.nbytes for value in method.parameters())
     state += generators if config.ema_decay else 0
-    pools = sum(module.size for module in method.modules() if isinstance(module, ImagePool))
-    state += pools * config.crop_size**2 * 3 * 4  # pictures in fp32, of three channels
+    picture = config.crop_size**2 * 3 * 4  # in fp32, of three channels
+    state += sum(module.nbytes(picture) for module in method.modules() if isinstance(module, KeepsFakes))
     files = GENERATORS + (config.steps // config.generators_every if config.generators_every else 0)
     files += len(config.metric.split(",")) if config.evaluate_every else 0
     grids = len(method.generators) * (config.steps // config.sample_every + 1 if config.sample_every else 0)

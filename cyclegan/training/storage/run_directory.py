@@ -37,7 +37,7 @@ from cyclegan.config import TrainConfig, default_of, flatten
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.data import PictureSets
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.methods import options_of
+from cyclegan.methods import options_for
 from cyclegan.system.files import atomic_write, locked, make_folder, remove_temporary, write_json
 from cyclegan.training.signals import Interrupted, Preempted
 
@@ -118,7 +118,7 @@ class RunDirectory:
     def __init__(self, path: Path, config: TrainConfig, domains: PictureSets, pictures: dict[str, Any]) -> None:
         self.path = path
         self.config = config
-        values = flatten(config, options_of(config.method))
+        values = flatten(config, options_for(config))
         self.began = (path / "config.yaml").exists()
         if self.began:
             _report_changes(read_config(path), values, config)
@@ -199,7 +199,7 @@ def _read_record(path: Path, keys: tuple[str, ...], remedy: str = _DELETE) -> di
 
 def _report_changes(before: dict[str, Any], now: dict[str, Any], config: TrainConfig) -> None:
     """Refuse what weights cannot follow, and say what else is different from the last start."""
-    declared = {item.name: item for kind in (TrainConfig, options_of(config.method)) for item in fields(kind)}
+    declared = {item.name: item for kind in (TrainConfig, options_for(config)) for item in fields(kind)}
     # What was no option yet when the run began was as it is by default now
     values = {name: default_of(item) for name, item in declared.items()} | before
     changed = {name: (values[name], value) for name, value in now.items() if values[name] != value}

@@ -37,7 +37,7 @@ def compile_players(method: Method, device: torch.device) -> bool:
     log.info("compiling the networks; the first steps take a minute or two longer (--compile off skips this)")
     torch._dynamo.config.suppress_errors = True  # what fails later than the trial is computed as it was before
     networks = list(method.generators.values())
-    if not method.adversarial.double_backward:
+    if method.adversarial is None or not method.adversarial.double_backward:
         networks += method.discriminators.values()
     for network in networks:
         network.compile()

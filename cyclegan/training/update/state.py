@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from cyclegan.methods import Images
-from cyclegan.methods.image_pool import ImagePool
+from cyclegan.methods import Images, KeepsFakes
 from cyclegan.networks import Generator, place_networks
 from cyclegan.system.devices import is_exact, prepare
 from cyclegan.system.rng import Draws
@@ -84,8 +83,8 @@ class TrainState:
             for state in self.ranks.gather(pool.get_extra_state())[1:]:
                 pool.join(state)
 
-    def _pools(self) -> list[ImagePool]:
-        return [module for module in self.method.modules() if isinstance(module, ImagePool)]
+    def _pools(self) -> list[KeepsFakes]:
+        return [module for module in self.method.modules() if isinstance(module, KeepsFakes)]
 
     def _places(self) -> range:
         """The places in the batch of the pictures that this process sees."""

@@ -66,7 +66,7 @@ def train_step(
         for part, numbers in zip(parts, drawing, strict=True):
             detached: Images = {}
             with rng.at(numbers):
-                for images, losses in method.turns(part):
+                for images, losses in method.generator_turns(part):
                     generator_loss = generator_loss + _backward(losses, len(parts), figures, precision)
                     detached |= {name: image.detach() for name, image in images.items()}
             made.append(detached)
@@ -98,6 +98,8 @@ def train_step(
 
 def _backward(losses: Images, parts: int, figures: dict[str, Tensor], precision: Precision) -> Tensor:
     """Gradients of the sum of `losses` over the number of parts; adds each, detached, to `figures`."""
+    if not losses:  # of a method without discriminators
+        return torch.zeros((), device=precision.device)
     total = torch.stack(list(losses.values())).sum() / parts
     precision.backward(total)
     for name, value in losses.items():

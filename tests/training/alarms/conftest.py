@@ -14,7 +14,7 @@ from torch import nn
 
 from cyclegan.config import TrainConfig, flatten, resolve
 from cyclegan.data import find_kinds, find_sets
-from cyclegan.methods import build_method, options_of
+from cyclegan.methods import build_method, options_for
 from cyclegan.training.alarms import AlarmMonitor
 from cyclegan.training.update.precision import Precision
 from tests.training.conftest import TINY
@@ -42,7 +42,7 @@ class Watched:
     """Alarms over a run that nobody trains: `row` and `look` show them what a loop would."""
 
     def __init__(self, config: TrainConfig, run: Path) -> None:
-        self.config = resolve([flatten(config)], options_of(config.method))
+        self.config = resolve([flatten(config)], options_for(config))
         self.domains = find_sets(self.config)
         self.views = find_kinds(self.config, self.domains)
         torch.manual_seed(0)

@@ -185,13 +185,13 @@ def test_a_constant_discriminator_is_reported_by_the_loop(tmp_path, tiny, impati
 
 def test_rising_losses_are_reported_by_the_loop(tmp_path, tiny, impatient, monkeypatch):
     calls = iter(range(10_000))
-    losses = CycleGAN.generator_losses
+    losses = CycleGAN._generator_losses
 
     def rising(self, batch, images):
         found = losses(self, batch, images)
         return {name: loss * 1.5 ** max(0, next(calls) / 6 - 12) for name, loss in found.items()}
 
-    monkeypatch.setattr(CycleGAN, "generator_losses", rising)
+    monkeypatch.setattr(CycleGAN, "_generator_losses", rising)
     assert "generator-running-away" in alarms_of(train(tiny(steps=25), tmp_path / "run"))
 
 

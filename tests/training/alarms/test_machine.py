@@ -45,24 +45,24 @@ def test_skipped_steps_are_an_alarm_where_they_are_no_accident(watched, totals, 
 
 def test_weights_that_are_not_finite_are_reported_before_the_run_ends(tmp_path, tiny, monkeypatch):
     calls = iter(range(10_000))
-    generate = CycleGAN.turns
+    generate = CycleGAN.generator_turns
 
     def spoilt(self, batch):
         if next(calls) == 3:
             next(self.generators["ab"].parameters()).data.fill_(float("nan"))
         return generate(self, batch)
 
-    monkeypatch.setattr(CycleGAN, "turns", spoilt)
+    monkeypatch.setattr(CycleGAN, "generator_turns", spoilt)
     with pytest.raises(CycleganError, match="10 steps in a row"):
         train(tiny(steps=30), tmp_path / "run")
     assert alarms_of(tmp_path / "run") == {"not-finite": 6}
 
 
 def test_a_stop_by_the_guard_is_an_alarm_even_where_no_row_came_before_it(tmp_path, tiny, monkeypatch):
-    losses = CycleGAN.generator_losses
+    losses = CycleGAN._generator_losses
     monkeypatch.setattr(
         CycleGAN,
-        "generator_losses",
+        "_generator_losses",
         lambda self, batch, images: {name: loss * torch.nan for name, loss in losses(self, batch, images).items()},
     )
     with pytest.raises(CycleganError, match="12 steps in a row"):
@@ -88,9 +88,9 @@ def test_a_slow_loader_is_reported_once(tmp_path, tiny, monkeypatch, reading, ex
         now[0] += 1.0
         return play(*arguments)
 
-    build, play = loop.build_loader, state.play
+    build, play = loop.build_loader, state.train_step
     monkeypatch.setattr(loop, "build_loader", slow)
-    monkeypatch.setattr(state, "play", played)
+    monkeypatch.setattr(state, "train_step", played)
     monkeypatch.setattr(metrics, "time", SimpleNamespace(perf_counter=clock))
     monkeypatch.setattr(device_loader, "time", SimpleNamespace(perf_counter=clock))
     assert alarms_of(train(tiny(steps=8), tmp_path / "run")) == expected

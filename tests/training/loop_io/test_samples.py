@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cyclegan.config import TrainConfig
+from cyclegan.methods import Method
 from cyclegan.networks import build_generator
 from cyclegan.training.distributed.ranks import SingleProcess
 from cyclegan.training.loop_io.samples import write_grids
@@ -23,7 +25,7 @@ class Sharing(SingleProcess):
         self.rank = rank
         self.shared: list[int] = []
 
-    def share_out(self, do: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    def map_sharded(self, do: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         self.shared.append(len(batch))
         return torch.cat([do(part) for part in batch.chunk(2)])
 
@@ -32,13 +34,15 @@ class Sharing(SingleProcess):
 def test_all_translations_of_a_grid_are_shared_out_and_the_first_writes(
     tmp_path: Path, ways: tuple[str, ...], shared: list[int]
 ) -> None:
-    generators = nn.ModuleDict({way: build_generator("resnet_6blocks", channels=4) for way in ways})
+    config = TrainConfig(precision="fp32")
+    method = Method()
+    method.generators = nn.ModuleDict({way: build_generator("resnet_6blocks", channels=4) for way in ways})
     real = {domain: torch.rand(3, 3, 16, 16) for domain in "ab"}
-    where = tmp_path, 7, torch.device("cpu"), "fp32"
+    where = tmp_path, 7, torch.device("cpu"), config
     first, second = Sharing(0), Sharing(1)
     expected = {f"{way[0]}2{way[1]}": tmp_path / f"{way[0]}2{way[1]}-00000007.png" for way in ways}
-    assert write_grids(generators, real, *where, second) == {}
+    assert write_grids(method, method.generators, real, *where, second) == {}
     assert not list(tmp_path.iterdir())
-    assert write_grids(generators, real, *where, first) == expected
+    assert write_grids(method, method.generators, real, *where, first) == expected
     assert sorted(tmp_path.iterdir()) == sorted(expected.values())
     assert first.shared == second.shared == shared

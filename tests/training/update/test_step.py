@@ -176,14 +176,14 @@ def test_only_one_turn_is_in_memory_at_a_time(monkeypatch):
             nonlocal kept
             kept -= self.size
 
-    losses = table.method.generator_losses
+    losses = table.method._generator_losses
 
     def counted(batch, images):
         found = losses(batch, images)
         held.append(kept)
         return found
 
-    monkeypatch.setattr(table.method, "generator_losses", counted)
+    monkeypatch.setattr(table.method, "_generator_losses", counted)
     with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
         table.play(pictures())
     assert len(held) == 2
@@ -203,7 +203,7 @@ def test_recomputing_gives_the_same_step_and_keeps_less():
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            for _, losses in table.method.turns(pictures()):
+            for _, losses in table.method.generator_turns(pictures()):
                 del losses
         return table.play(pictures()), table.weights(), kept
 
