@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The table of the README, from the records in benchmarks/.
+"""The table of the README, from the records in benchmarks/results/.
 
     python scripts/make_benchmark_table.py            print it
     python scripts/make_benchmark_table.py --write    put it into README.md, between the two comments
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-README, RECORDS = ROOT / "README.md", ROOT / "benchmarks"
+README, RECORDS = ROOT / "README.md", ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 HEAD = "| | textbook | cyclegan | times as fast | of the floor | memory |\n|---|---|---|---|---|---|"
 ORDER = ("train", "translate", "data")  # scale compares with nothing but itself

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.soak.ledger import filled
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
-FIGURES = ROOT / "benchmarks" / "soak.json"
+FIGURES = ROOT / "benchmarks" / "results" / "soak.json"
 
 
 def test_every_test_that_is_named_exists() -> None:
@@ -31,16 +31,11 @@ def test_every_promise_has_a_test() -> None:
 
 
 @pytest.mark.skipif(not FIGURES.exists(), reason="no soak is on record yet")
-def test_the_figures_of_the_soak_are_those_on_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
-    spec = importlib.util.spec_from_file_location("soak", ROOT / "scripts" / "soak.py")
-    assert spec is not None
-    assert spec.loader is not None
-    soak = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(soak)
+def test_the_figures_of_the_soak_are_those_on_record() -> None:
     summary = json.loads(FIGURES.read_text())
     assert summary["minutes"] >= 60
     assert summary["verdict"] == "equal"
     assert not summary["failures"]
     assert all(entry["equal"] for entry in summary["rounds"])
-    assert soak.filled(PAGE, summary) == PAGE, "run scripts/soak.py --fill docs/reliability.md --output " + FIGURES.name
+    command = f"python -m tests.soak --fill docs/reliability.md --output {FIGURES.relative_to(ROOT)}"
+    assert filled(PAGE, summary) == PAGE, f"run {command}"

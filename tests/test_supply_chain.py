@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-FILE = ROOT / "requirements" / "constraints.txt"
+FILE = ROOT / "constraints.txt"
 LATER = {"colorama", "setuptools"}  # pinned for other systems, or for a torch that is built from its source
 
 

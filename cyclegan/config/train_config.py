@@ -73,7 +73,7 @@ class TrainConfig:
     decay_epochs: int | None = option(100, "Further passes with a linearly falling rate.", minimum=0)
     batch_size: int = option(
         1,
-        "Pictures of each domain per step, over all processes; auto takes as many as fit.",
+        "Pictures of each domain per step, over all processes; auto takes as many as fit on a GPU.",
         minimum=1,
         words={"auto": AUTO},
     )

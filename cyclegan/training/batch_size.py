@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -47,10 +47,10 @@ def with_batch_size(plan: ResolvedRun, ranks: Ranks) -> ResolvedRun:
     """`plan` with a number for `--batch-size auto`, and with its length in steps, which is counted by that number.
 
     It is the largest multiple of --accumulate times the number of `ranks` of which a step, tried on networks that are
-    thrown away, takes no more than nine tenths of the free memory of a GPU, or half of a processor's, which the
-    pictures share; and no more than the larger folder has pictures. A run that has begun keeps the number it began
-    with. Called by all ranks at once, and the same in all. Raises `CycleganError` where not even the smallest step
-    fits, and `UsageError` where memory cannot be measured.
+    thrown away, takes no more than nine tenths of the free memory of a GPU; and no more than the larger folder has
+    pictures. A run that has begun keeps the number it began with. Called by all ranks at once, and the same in all.
+    Raises `CycleganError` where not even the smallest step fits, and `UsageError` where there is no GPU to measure:
+    on a processor the pictures, their readers and all other programs take of the same memory while the run goes on.
     """
     config = plan.config
     if config.batch_size != AUTO:
@@ -68,26 +68,30 @@ def _kept(path: Path) -> int:
 def _found(plan: ResolvedRun, ranks: Ranks) -> int:
     unit = plan.config.accumulate * ranks.world  # pictures that parts of one picture come to in all
     pictures = max(len(plan.domains.train_a), len(plan.domains.train_b))
-    part, need = ranks.raise_on_all(lambda: _largest_here(plan, max(pictures // unit, 1), ranks.world))
+    part, need = ranks.raise_on_all(lambda: _largest_here(plan, max(pictures // unit, 1), unit))
     part = -int(ranks.all_reduce_max(-part))  # the smallest
     log.info("--batch-size auto: %d; a step takes about %s of memory", part * unit, _gib(need))
     return part * unit
 
 
-def _largest_here(plan: ResolvedRun, most: int, world: int) -> tuple[int, int]:
+def _largest_here(plan: ResolvedRun, most: int, unit: int) -> tuple[int, int]:
     """Pictures of each domain in a part on this device, and the bytes that a step then takes."""
     kind = plan.device.type
     if kind not in SCALES:
-        raise UsageError(f"--batch-size auto: the memory of {kind} cannot be measured; give a number")
+        raise UsageError(
+            f"--batch-size auto: needs a CUDA GPU, whose memory it measures, and this run is on {kind}; "
+            f"give a number, such as --batch-size {unit}"
+        )
     with torch.random.fork_rng():
-        scale = SCALES[kind](plan, world)
+        scale = SCALES[kind](plan)
         part = largest(scale, most)
     release_memory(plan.device)
     need = scale.need(part) if part else None
     if need is None:
+        smallest = replace(plan.config, batch_size=plan.config.accumulate)
         raise CycleganError(
             f"--batch-size auto: a step with one picture of each domain does not fit into the {_gib(scale.room())} of "
-            f"memory that it may take; {_remedies(replace(plan.config, batch_size=plan.config.accumulate))}"
+            f"memory that it may take; {_remedies(smallest, plan.device)}"
         )
     return part, need
 
@@ -114,7 +118,7 @@ class CudaProbe:
     most = 1024
     share = 0.9  # of what is free: the pool of pictures still grows, and the allocator leaves gaps
 
-    def __init__(self, plan: ResolvedRun, world: int) -> None:
+    def __init__(self, plan: ResolvedRun) -> None:
         self._plan = plan
         self._needs: dict[int, int | None] = {}
 
@@ -125,7 +129,7 @@ class CudaProbe:
             release_memory(device)
             before = torch.cuda.memory_allocated(device)
             torch.cuda.reset_peak_memory_stats(device)
-            fits = try_steps(self._plan, pictures, count=2)
+            fits = try_steps(self._plan, pictures)
             self._needs[pictures] = torch.cuda.max_memory_allocated(device) - before if fits else None
             release_memory(device)
         return self._needs[pictures]
@@ -137,58 +141,17 @@ class CudaProbe:
         return int(self.share * (torch.cuda.mem_get_info(device)[0] + idle))
 
 
-class CpuProbe:
-    """Tries one picture and two, as the system counts, and reckons with the same growth from there."""
-
-    most = 64
-    share = 0.5  # of what is available: readers, and pictures that are kept decoded, live in the same memory
-
-    def __init__(self, plan: ResolvedRun, world: int) -> None:
-        try:
-            reset_peak_memory()
-        except OSError:
-            raise UsageError(
-                "--batch-size auto: this system does not tell how much memory a step takes; give a number"
-            ) from None
-        self._room = int(self.share * available_memory() / world)  # as if all processes were on this machine
-        before = resident()
-        method = plan.method
-        moments = 2 * 4 * sum(weights.numel() for weights in method.parameters())
-        peaks = []
-        for pictures in (1, 2):
-            reset_peak_memory()
-            if not try_steps(plan, pictures, count=1):
-                break
-            peaks.append(resident("VmHWM") - before + moments)
-        _give_back()
-        self._peaks = peaks
-
-    def need(self, pictures: int) -> int | None:
-        """The peak of a step, measured or reckoned."""
-        if pictures <= len(self._peaks):
-            return self._peaks[pictures - 1]
-        if len(self._peaks) < 2:
-            return None
-        one, two = self._peaks
-        return one + (pictures - 1) * max(two - one, 0)
-
-    def room(self) -> int:
-        """By what was available before anything was tried."""
-        return self._room
-
-
 # What can measure a device
-SCALES: dict[str, Callable[[ResolvedRun, int], MemoryProbe]] = {"cuda": CudaProbe, "cpu": CpuProbe}
+SCALES: dict[str, Callable[[ResolvedRun], MemoryProbe]] = {"cuda": CudaProbe}
 
 
-def try_steps(plan: ResolvedRun, pictures: int, count: int) -> bool:
-    """Play `count` steps on noise with networks that are thrown away; whether memory sufficed for it.
+def try_steps(plan: ResolvedRun, pictures: int) -> bool:
+    """Play two steps on noise with networks that are thrown away; whether memory sufficed for it.
 
     The error goes no further than this, since its traceback holds what the failed attempt had allocated.
     """
     config = replace(plan.config, batch_size=pictures * plan.config.accumulate, steps=1, decay_steps=0)
     channels = {domain: view.channels for domain, view in plan.views.items()}
-    layout = torch.channels_last if plan.device.type == "cuda" else torch.contiguous_format
     try:
         players = TrainState(replace(plan, config=config, method=build_method(config, channels)), SingleProcess())
         players.set_rates(0)
@@ -198,11 +161,11 @@ def try_steps(plan: ResolvedRun, pictures: int, count: int) -> bool:
                 domain: torch.rand(pictures, channels[domain], config.crop_size, config.crop_size, device=plan.device)
                 .mul(2)
                 .sub(1)
-                .contiguous(memory_format=layout)
+                .contiguous(memory_format=torch.channels_last)
                 for domain in ("a", "b")
             }
 
-        for step in range(1, count + 1):
+        for step in (1, 2):
             parts = [part() for _ in range(config.accumulate)]
             players.step(parts, players.draws_for(step))
             players.ema.update(step)
@@ -229,7 +192,7 @@ def explain_out_of_memory(config: TrainConfig, device: torch.device, at: Callabl
         need, there = _memory_needed(device, str(error))
         raise CycleganError(
             f"out of memory at step {at()} with --batch-size {config.batch_size} and --crop-size {config.crop_size}: "
-            f"at least {_gib(need)} are needed and {_gib(there)} can be had; {_remedies(config)}; "
+            f"at least {_gib(need)} are needed and {_gib(there)} can be had; {_remedies(config, device)}; "
             "the last saved state is kept"
         ) from error
 
@@ -242,42 +205,27 @@ def _memory_needed(device: torch.device, words: str) -> tuple[int, int]:
         there = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
         return torch.cuda.max_memory_allocated(device) + asked, there
     with contextlib.suppress(OSError):
-        held = resident()
+        held = _resident()
         return held + asked, held + available_memory()
     return asked, available_memory()
 
 
-def _remedies(config: TrainConfig) -> str:
-    """What takes less memory than `config` does, in the order in which it is worth trying."""
+def _remedies(config: TrainConfig, device: torch.device) -> str:
+    """What takes less memory on `device` than `config` does, in the order in which it is worth trying."""
     offered = {
         "--checkpoint-activations": not config.checkpoint_activations,
         f"--accumulate {2 * config.accumulate}": config.batch_size % (2 * config.accumulate) == 0,
         f"--batch-size {config.batch_size // 2}": config.batch_size // 2 >= config.accumulate,
-        "--batch-size auto, in a new run": config.batch_size > config.accumulate,
+        "--batch-size auto, in a new run": device.type in SCALES and config.batch_size > config.accumulate,
         "--precision bf16": config.precision == "fp32",
     }
     ways = [way for way, possible in offered.items() if possible]
     return f"give {', '.join([*ways, 'or, in a new run, a smaller --crop-size or fewer --channels'])}"
 
 
-def resident(entry: str = "VmRSS") -> int:
-    """Bytes of memory this process holds; with `VmHWM` the most since `reset_peak_memory`. `OSError` but on Linux."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{entry}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"no {entry}")
-
-
-def reset_peak_memory() -> None:
-    """Let the most that this process has held be what it holds now. `OSError` but on Linux."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def _give_back() -> None:
-    """Let glibc give what an attempt took back to the system, for pictures to be kept in."""
-    release_memory(torch.device("cpu"))
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+def _resident() -> int:
+    """Bytes of memory this process holds. `OSError` but on Linux."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _gib(count: float) -> str:

@@ -1,4 +1,4 @@
-"""One try of a target, as the tests and `scripts/fuzz.py` both make it."""
+"""One try of a target, as the tests and `python -m tests.fuzz` both make it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts are no package: what they are made of is found beside them, as when one of them is run."""
+"""The scripts are no package: they find one another as when one of them is run."""
 
 from __future__ import annotations
 

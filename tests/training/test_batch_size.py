@@ -17,7 +17,7 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.methods import Images, Losses
 from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.training import batch_size, train
-from cyclegan.training.batch_size import CpuProbe, explain_out_of_memory, largest, with_batch_size
+from cyclegan.training.batch_size import explain_out_of_memory, largest, try_steps, with_batch_size
 from cyclegan.training.distributed.ranks import SingleProcess
 from cyclegan.training.setup import ResolvedRun, prepare_run
 
@@ -64,7 +64,7 @@ def test_no_more_are_tried_than_make_sense_on_a_device() -> None:
 def budget(monkeypatch: pytest.MonkeyPatch) -> Budget:
     """A processor on which a step of 3 pictures fits and one of 4 does not."""
     found = Budget(35, base=2)
-    monkeypatch.setitem(batch_size.SCALES, "cpu", lambda plan, world: found)
+    monkeypatch.setitem(batch_size.SCALES, "cpu", lambda plan: found)
     return found
 
 
@@ -96,13 +96,28 @@ def test_a_run_with_auto_is_the_run_with_that_number(tmp_path: Path, tiny: Tiny,
     assert one == two
 
 
-def test_a_real_attempt_draws_nothing_from_the_random_numbers_of_the_run(tmp_path: Path, tiny: Tiny) -> None:
+class Trying(Budget):
+    """A device on which a step of 5 pictures fits, as is found by playing it."""
+
+    def __init__(self, plan: ResolvedRun) -> None:
+        super().__init__(room=59)
+        self.plan = plan
+
+    def need(self, pictures: int) -> int | None:
+        assert pictures in self.asked or try_steps(self.plan, pictures)  # as on a GPU, once for each
+        return super().need(pictures)
+
+
+def test_a_real_attempt_draws_nothing_from_the_random_numbers_of_the_run(
+    tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(batch_size.SCALES, "cpu", Trying)
     plan = plan_of(tiny(batch_size="auto", steps=1), tmp_path / "run")
     weights = [parameter.clone() for parameter in plan.method.parameters()]
     before = torch.get_rng_state()
     found = with_batch_size(plan, SingleProcess())
     assert torch.equal(torch.get_rng_state(), before)
-    assert found.config.batch_size == 5  # all of the larger folder: they are tiny
+    assert found.config.batch_size == 5
     assert found.config.steps == 1
     for was, now in zip(weights, plan.method.parameters(), strict=True):
         assert torch.equal(was, now)
@@ -133,24 +148,33 @@ def test_where_not_even_one_picture_fits_it_is_said_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_where_memory_cannot_be_measured_a_number_is_asked_for(
+def test_an_attempt_that_runs_out_of_memory_is_one_that_does_not_fit_and_other_faults_are_raised(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(batch_size.SCALES, "cpu")
-    with pytest.raises(UsageError, match="--batch-size auto: the memory of cpu cannot be measured; give a number"):
-        train(tiny(batch_size="auto"), tmp_path / "run")
+    plan = plan_of(tiny(batch_size="auto", steps=1), tmp_path / "run")
+    monkeypatch.setattr(CycleGAN, "discriminator_losses", lambda *_: run_out())
+    assert not try_steps(plan, 1)
+
+    def fault(*_: object) -> Losses:
+        raise RuntimeError("an illegal memory access")
+
+    monkeypatch.setattr(CycleGAN, "discriminator_losses", fault)
+    with pytest.raises(RuntimeError, match="illegal"):
+        try_steps(plan, 1)
 
 
-def test_what_a_processor_is_reckoned_to_need_is_what_it_needs(tmp_path: Path, tiny: Tiny) -> None:
-    config = tiny(batch_size="auto", load_size=128, crop_size=128, channels=4, steps=1, ema_decay=0.0)
-    plan = plan_of(config, tmp_path / "run")
-    reckoned = CpuProbe(plan, 1).need(6)
-    assert reckoned is not None
-    before = batch_size.resident()
-    batch_size.reset_peak_memory()
-    assert batch_size.try_steps(plan, 6, count=1)
-    measured = batch_size.resident("VmHWM") - before
-    assert 0.7 < reckoned / measured < 1.5, (reckoned, measured)
+def test_on_a_processor_a_number_is_asked_for_before_anything_is_written(tmp_path: Path, tiny: Tiny) -> None:
+    sentence = "--batch-size auto: needs a CUDA GPU, .* this run is on cpu; give a number, such as --batch-size 3$"
+    with pytest.raises(UsageError, match=sentence) as caught:
+        train(tiny(batch_size="auto", accumulate=3), tmp_path / "run")
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_keeps_its_number_where_it_could_not_be_found(tmp_path: Path, tiny: Tiny) -> None:
+    run = train(tiny(batch_size=2, steps=1), tmp_path / "run")
+    train(tiny(batch_size="auto", steps=2), run)  # on a processor, as if begun on a GPU
+    assert yaml.safe_load((run / "config.yaml").read_text())["batch_size"] == 2
 
 
 def test_auto_is_a_word_in_every_place_a_configuration_comes_from() -> None:
@@ -201,6 +225,18 @@ def test_only_what_a_run_has_not_done_yet_is_offered(tiny: Tiny) -> None:
     for way in ("--checkpoint-activations", "--accumulate", "--batch-size", "--precision"):
         assert way not in offered
     assert "a smaller --crop-size" in offered
+
+
+def test_auto_is_offered_only_where_it_can_be_given(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said() -> str:
+        with pytest.raises(CycleganError) as caught, explain_out_of_memory(tiny(batch_size=8), CPU, lambda: 0):
+            run_out()
+        return str(caught.value)
+
+    assert "--batch-size 4" in said()
+    assert "--batch-size auto" not in said()
+    monkeypatch.setitem(batch_size.SCALES, "cpu", Trying)
+    assert "--batch-size auto, in a new run" in said()
 
 
 def test_other_errors_are_left_alone(tiny: Tiny) -> None:

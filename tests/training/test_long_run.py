@@ -1,4 +1,4 @@
-"""A long run: what it holds on to does not grow with its steps. `scripts/soak.py --long 10000` is the whole length."""
+"""A long run: what it holds on to does not grow with its steps. Of the whole length: `python -m tests.soak --long`."""
 
 from __future__ import annotations
 
