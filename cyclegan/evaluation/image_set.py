@@ -20,7 +20,6 @@ from cyclegan.images import UnreadableImage, read_image
 # How `centre_square` scales. Bicubic with a filter that widens when it reduces, and rounded to 8 bits,
 # as Parmar et al. 2022 (https://arxiv.org/abs/2104.11222) advise: without the widening, scaling alone moves FID.
 SCALING = "the shorter side scaled to {size} px (Pillow's bicubic, antialiased, 8 bits), the middle square cut out"
-AS_STORED = "as stored"
 _READERS = 4  # threads that decode: decoders let other threads run
 _KEPT_BYTES = 2**29  # of decoded squares are kept in memory; sets beyond that are read anew each time
 _BATCH_PIXELS, _BATCH_MOST = 2**21, 32

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
 
-from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images.channels import FormatCapabilities, luma
-from cyclegan.images.formats import EXTENSIONS, FORMAT_OF, installed, png, pnm, vips
+from cyclegan.errors import UsageError
+from cyclegan.images.channels import HOLDS, luma
+from cyclegan.images.formats import DEFAULT_MAX_PIXELS, EXTENSIONS, FORMAT_OF, MissingExtra, installed, pnm, vips
 from cyclegan.images.formats.tiff.bands import TiffBands
 from cyclegan.images.picture import ImageMetadata, Picture
 from cyclegan.images.writing import PNG_LEVEL, encode_picture
@@ -103,10 +103,11 @@ def open_writer(
 ) -> BandWriter:
     """A file at `path`, which the caller owns, in the format of `suffix`, to be written in whole-width bands.
 
-    TIFF, PNG, PPM and array files grow as the bands come. Others are made at the end from a file beside `path`, of its
-    name and `.bare`: JPEG by pyvips (extra `large`), with little memory; without pyvips, and in all other formats, the
-    whole is in memory then. What formats cannot hold is as with `encode_picture`. A TIFF of separate planes becomes one
-    of whole pixels.
+    TIFF, PPM and array files grow as the bands come. Others are made at the end from the bare pixels in a file beside
+    `path`, of its name and `.bare`: PNG and JPEG by pyvips (extra `large`), with little memory. Without pyvips, and in
+    all other formats, the whole is in memory then; `MissingExtra` for PNG and JPEG of more pixels than are read so,
+    358 million. What formats cannot hold is as with `encode_picture`. A TIFF of separate planes becomes one of whole
+    pixels.
     """
     name = FORMAT_OF.get(suffix.lower())
     if name is None:
@@ -123,7 +124,7 @@ class _StreamBands(BandWriter):
     def __init__(self, plan: BandPlan) -> None:
         super().__init__(plan)
         start = self._start()
-        self._stream: BinaryIO = open(self._target(), "wb")  # noqa: SIM115 - closed by _abandon
+        self._stream: BinaryIO = open(plan.path, "wb")  # noqa: SIM115 - closed by _abandon
         self._stream.write(start)
 
     @abstractmethod
@@ -132,9 +133,6 @@ class _StreamBands(BandWriter):
 
     @abstractmethod
     def _bytes(self, band: Picture) -> bytes: ...
-
-    def _target(self) -> Path:
-        return self._plan.path
 
     def _write(self, band: Picture) -> None:
         self._stream.write(self._bytes(band))
@@ -146,53 +144,8 @@ class _StreamBands(BandWriter):
         self._stream.close()
 
 
-class _PngBands(_StreamBands):
-    _holds = FormatCapabilities("PNG", deep=True)
-
-    def _start(self) -> bytes:
-        plan, fitted = self._plan, self._holds.fit(self._plan.sample())
-        self._rows = png.RowEncoder(plan.png_level)
-        top = png.top(plan.height, plan.width, plan.channels, fitted.pixels.dtype, plan.alpha)
-        return top + png.beside(plan.details, tagged=plan.details.tagged and plan.channels == 3)
-
-    def _bytes(self, band: Picture) -> bytes:
-        fitted = self._holds.fit(band)
-        return self._rows.add(fitted.pixels, fitted.alpha)
-
-    def _finish(self) -> None:
-        self._stream.write(self._rows.finish() + png.end())
-        super()._finish()
-
-
-class _JpegBands(_PngBands):
-    """A JPEG by libvips, which reads the bands, rows after rows, from a PNG beside it."""
-
-    _holds = FormatCapabilities("JPEG", alpha=False)
-
-    def _start(self) -> bytes:
-        plan, fitted = self._plan, self._holds.fit(self._plan.sample())
-        self._model = encode_picture(fitted, plan.suffix, quality=plan.quality)
-        self._rows = png.RowEncoder(PNG_LEVEL)
-        return png.top(plan.height, plan.width, plan.channels, fitted.pixels.dtype, alpha=False)
-
-    def _target(self) -> Path:
-        return _beside(self._plan.path)
-
-    def _finish(self) -> None:
-        super()._finish()
-        plan = self._plan
-        try:
-            vips.write_jpeg(self._target(), plan.path, self._model, plan.quality)
-        except vips.library().Error as error:
-            raise CycleganError(f"JPEG cannot hold {plan.width}×{plan.height} pixels ({error})") from error
-
-    def _abandon(self) -> None:
-        super()._abandon()
-        self._target().unlink(missing_ok=True)
-
-
 class _PnmBands(_StreamBands):
-    _holds = FormatCapabilities("PPM", deep=True, alpha=False)
+    _holds = HOLDS["PPM"]
 
     def _start(self) -> bytes:
         fitted = self._fit(self._plan.sample())
@@ -229,10 +182,9 @@ class _SpilledBands(BandWriter):
 
     def __init__(self, plan: BandPlan) -> None:
         super().__init__(plan)
-        name = FORMAT_OF[plan.suffix]
-        self._holds = _HOLDS.get(name, FormatCapabilities(name))
+        self._holds = HOLDS[FORMAT_OF[plan.suffix]]
         self._fitted = self._holds.fit(plan.sample())
-        self._bare = _beside(plan.path)
+        self._bare = plan.path.with_name(plan.path.name + ".bare")
         self._stream: BinaryIO = open(self._bare, "wb")  # noqa: SIM115 - closed by _abandon
 
     def _write(self, band: Picture) -> None:
@@ -242,18 +194,33 @@ class _SpilledBands(BandWriter):
 
     def _finish(self) -> None:
         self._stream.close()
-        plan, fitted = self._plan, self._fitted
+        fitted = self._fitted
         samples = fitted.channels + (fitted.alpha is not None)
-        planes = np.memmap(self._bare, fitted.pixels.dtype, "r", shape=(plan.height, plan.width, samples))
-        alpha = None if fitted.alpha is None else planes[:, :, -1]
-        picture = Picture(planes[:, :, : fitted.channels], alpha, plan.details)
-        data = encode_picture(picture, plan.suffix, quality=plan.quality, png_level=plan.png_level)
-        with open(plan.path, "wb") as stream:
-            stream.write(data)
+        shape = self._plan.height, self._plan.width, samples
+        self._encode(np.memmap(self._bare, fitted.pixels.dtype, "r", shape=shape))
+
+    def _encode(self, bare: np.memmap) -> None:
+        """Make the file of bare pixels, H×W×S; here all of it in memory."""
+        plan, channels = self._plan, self._fitted.channels
+        alpha = None if self._fitted.alpha is None else bare[:, :, -1]
+        picture = Picture(bare[:, :, :channels], alpha, plan.details)
+        plan.path.write_bytes(encode_picture(picture, plan.suffix, quality=plan.quality, png_level=plan.png_level))
 
     def _abandon(self) -> None:
         self._stream.close()
         self._bare.unlink(missing_ok=True)
+
+
+class _VipsBands(_SpilledBands):
+    """A format that libvips writes row by row."""
+
+    def __init__(self, plan: BandPlan, options: dict[str, Any]) -> None:
+        super().__init__(plan)
+        self._options = options
+
+    def _encode(self, bare: np.memmap) -> None:
+        model = encode_picture(self._fitted, self._plan.suffix)
+        vips.write(bare, self._plan.path, model, **self._options)
 
 
 class _TiffBands(BandWriter):
@@ -272,22 +239,26 @@ class _TiffBands(BandWriter):
         self._file.abandon()
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name + ".bare")
+def _png(plan: BandPlan) -> BandWriter:
+    # At level 1 zlib-ng, which comes with libvips, needs half as many bytes again as at 2, and no less time
+    return _by_vips(plan, compression=plan.png_level and max(2, plan.png_level), filter="up")
 
 
 def _jpeg(plan: BandPlan) -> BandWriter:
-    return _JpegBands(plan) if installed("pyvips") else _SpilledBands(plan)
+    return _by_vips(plan, Q=plan.quality, subsample_mode="off")
 
 
-_HOLDS = {
-    "JPEG": FormatCapabilities("JPEG", alpha=False),
-    "BMP": FormatCapabilities("BMP", alpha=False),
-    "JPEG2000": FormatCapabilities("JPEG2000", deep=True),
-}
+def _by_vips(plan: BandPlan, **options: Any) -> BandWriter:
+    if installed("pyvips"):
+        return _VipsBands(plan, options)
+    if plan.height * plan.width > DEFAULT_MAX_PIXELS:
+        raise MissingExtra(f"writing {FORMAT_OF[plan.suffix]} of {plan.width}×{plan.height} pixels", "pyvips")
+    return _SpilledBands(plan)
+
+
 _WRITERS: dict[str, Callable[[BandPlan], BandWriter]] = {
     "TIFF": _TiffBands,
-    "PNG": _PngBands,
+    "PNG": _png,
     "JPEG": _jpeg,
     "PPM": _PnmBands,
     "NPY": _NpyBands,

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL import Image
 
 from cyclegan.errors import CycleganError
 from cyclegan.images.picture import Picture
-from cyclegan.images.rgb import over_white
-
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's grey
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -25,8 +23,7 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     if have == 1 and channels == 3:
         return np.repeat(pixels, 3, axis=2)
     if have == 3 and channels == 1:
-        luma = pixels @ _LUMA
-        return (np.rint(luma) if pixels.dtype.kind in "iu" else luma).astype(pixels.dtype)[:, :, None]
+        return luma(pixels)
     raise ValueError(f"it has {have} channels and the model takes {channels}")
 
 
@@ -39,7 +36,7 @@ def hiding(pixels: np.ndarray, alpha: np.ndarray | None, white: float) -> np.nda
     return shown
 
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's grey
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's grey
 
 
 @dataclass(frozen=True)
@@ -72,20 +69,43 @@ class FormatCapabilities:
             pixels = to_bytes(pixels)
             alpha = None if alpha is None else to_bytes(alpha)
         if alpha is not None and not self.alpha:
-            pixels, alpha = in_front_of_white(pixels, alpha), None
+            pixels, alpha = over_white(pixels, alpha), None
         return replace(picture, pixels=pixels, alpha=alpha)
 
 
+# What the formats hold that hold less than any picture
+HOLDS = {
+    holds.name: holds
+    for holds in (
+        FormatCapabilities("PNG", deep=True),
+        FormatCapabilities("JPEG", alpha=False),
+        FormatCapabilities("WEBP"),
+        FormatCapabilities("AVIF"),
+        FormatCapabilities("JPEG2000", deep=True),
+        FormatCapabilities("BMP", alpha=False),
+        FormatCapabilities("GIF"),
+        FormatCapabilities("PPM", deep=True, alpha=False),
+    )
+}
+
+
 def to_bytes(deep: np.ndarray) -> np.ndarray:
-    """uint16 -> uint8, to the nearest: 65535 / 255 is 257 exactly."""
+    """Whole numbers from 0 to 65535 -> uint8, to the nearest: 65535 / 255 is 257 exactly."""
     return ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def in_front_of_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Pixels H×W×C, uint8 or uint16, seen in front of white."""
+def truth_to_bytes(truth: np.ndarray) -> np.ndarray:
+    """Bool -> uint8, 0 or 255."""
+    return truth.astype(np.uint8) * np.uint8(255)
+
+
+def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Pixels H×W×C, uint8 or uint16, grey or colour, seen in front of white."""
     if pixels.dtype == np.uint8:
-        colour = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-        return np.ascontiguousarray(over_white(colour, alpha)[:, :, : pixels.shape[2]])
+        height, width, channels = pixels.shape
+        front = Image.fromarray(np.dstack([np.broadcast_to(pixels, (height, width, 3)), alpha]))
+        made = Image.alpha_composite(Image.new("RGBA", (width, height), (255, 255, 255, 255)), front).convert("RGB")
+        return np.array(np.asarray(made)[:, :, :channels], order="C")
     whole = float(np.iinfo(pixels.dtype).max)
     share = alpha[:, :, None] / whole
     return np.rint(pixels * share + whole * (1 - share)).astype(pixels.dtype)
@@ -93,7 +113,7 @@ def in_front_of_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 def luma(pixels: np.ndarray) -> np.ndarray:
     """H×W×3 -> H×W×1 of the same type."""
-    grey = pixels @ _LUMA
+    grey = pixels @ LUMA
     return (np.rint(grey) if pixels.dtype.kind in "iu" else grey).astype(pixels.dtype)[:, :, None]
 
 
@@ -101,8 +121,4 @@ def _same(numbers: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _from_truth(numbers: np.ndarray) -> np.ndarray:
-    return numbers.astype(np.uint8) * np.uint8(255)
-
-
-_WHOLE: dict[str, Callable[[np.ndarray], np.ndarray]] = {"uint8": _same, "uint16": _same, "bool": _from_truth}
+_WHOLE: dict[str, Callable[[np.ndarray], np.ndarray]] = {"uint8": _same, "uint16": _same, "bool": truth_to_bytes}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from cyclegan.images.channels import over_white, to_bytes, truth_to_bytes
 from cyclegan.images.formats import UnreadableImage, pillow
 from cyclegan.images.picture import Picture
 from cyclegan.images.reading import decode_picture, read_header, read_picture
@@ -75,13 +76,6 @@ def as_rgb(picture: Picture) -> np.ndarray:
     return pixels if picture.alpha is None else over_white(pixels, _bytes(picture.alpha))
 
 
-def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """uint8 RGB, seen in front of white."""
-    size = (pixels.shape[1], pixels.shape[0])
-    front = Image.frombytes("RGBA", size, np.dstack([pixels, alpha]).tobytes())
-    return np.array(Image.alpha_composite(Image.new("RGBA", size, (255, 255, 255, 255)), front).convert("RGB"))
-
-
 def _decoded(picture: Picture, path: str | os.PathLike[str]) -> Decoded:
     try:
         pixels = as_rgb(picture)
@@ -96,17 +90,12 @@ def _bytes(numbers: np.ndarray) -> np.ndarray:
     return _TO_BYTES[numbers.dtype.kind](numbers)
 
 
-def _from_truth(numbers: np.ndarray) -> np.ndarray:
-    return numbers.astype(np.uint8) * np.uint8(255)
-
-
 def _from_whole_numbers(numbers: np.ndarray) -> np.ndarray:
     if numbers.dtype == np.uint8:
         return numbers
     if numbers.dtype != np.uint16 and (numbers.min() < 0 or numbers.max() > 65535):
         raise ValueError("32-bit grey with values outside 0 to 65535; save it with 8 or 16 bits")
-    # 65535 / 255 is 257 exactly
-    return ((numbers.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return to_bytes(numbers)
 
 
 def _from_fractions(numbers: np.ndarray) -> np.ndarray:
@@ -117,7 +106,7 @@ def _from_fractions(numbers: np.ndarray) -> np.ndarray:
 
 
 _TO_BYTES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "b": _from_truth,
+    "b": truth_to_bytes,
     "u": _from_whole_numbers,
     "i": _from_whole_numbers,
     "f": _from_fractions,

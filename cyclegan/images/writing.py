@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images.channels import FormatCapabilities, luma
+from cyclegan.images.channels import HOLDS, luma
 from cyclegan.images.formats import EXTENSIONS, FORMAT_OF, escaped, jpeg2000, npy, pillow, png, pnm
+from cyclegan.images.formats import png as png_writing
 from cyclegan.images.formats.colour import srgb_profile
+from cyclegan.images.formats.sources import in_memory
 from cyclegan.images.formats.tiff import writing
 from cyclegan.images.picture import ImageMetadata, Picture
 from cyclegan.system.files import atomic_write
 
+_MOST_DPI = 5e7  # in a PNG, which counts pixels a metre in 31 bits
 PNG_LEVEL = 1  # five times faster than the usual 6 for a sixth more bytes
 _PLANES = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}  # Pillow's names
 
@@ -102,18 +106,17 @@ def image_of(picture: Picture) -> Image.Image:
 class _ByPillow:
     """A format that Pillow writes."""
 
-    holds: FormatCapabilities
+    name: str
     options: Callable[[Picture, Effort], dict[str, Any]]
 
     def __call__(self, picture: Picture, effort: Effort) -> bytes:
-        fitted = self.holds.fit(picture)
-        options = {name: value for name, value in self.options(fitted, effort).items() if value}
-        name = self.holds.name
+        fitted = HOLDS[self.name].fit(picture)
+        options = {name: value for name, value in self.options(fitted, effort).items() if value not in (None, b"")}
         image = image_of(fitted)
         try:
-            return pillow.encoded(image, name, **options)
+            return pillow.encoded(image, self.name, **options)
         except (OSError, ValueError) as error:  # no disk here, so it is the format: WebP ends at 16383 pixels
-            raise CycleganError(f"{name} cannot hold {image.width}×{image.height} pixels ({error})") from error
+            raise CycleganError(f"{self.name} cannot hold {image.width}×{image.height} pixels ({error})") from error
 
 
 def _described(picture: Picture) -> dict[str, Any]:
@@ -128,6 +131,14 @@ def _jpeg(picture: Picture, effort: Effort) -> dict[str, Any]:
     dpi = picture.details.dpi
     chosen = {"quality": effort.quality, "subsampling": "4:4:4", "dpi": dpi and tuple(round(value) for value in dpi)}
     return _described(picture) | chosen
+
+
+def _png_options(picture: Picture, effort: Effort) -> dict[str, Any]:
+    details, info = picture.details, PngInfo()
+    if details.xmp:
+        info.add_itxt("XML:com.adobe.xmp", details.xmp)
+    dpi = details.dpi and tuple(min(value, _MOST_DPI) for value in details.dpi)
+    return _described(picture) | {"compress_level": effort.png_level, "pnginfo": info, "dpi": dpi}
 
 
 def _quality(picture: Picture, effort: Effort) -> dict[str, Any]:
@@ -147,23 +158,22 @@ def _nothing(picture: Picture, effort: Effort) -> dict[str, Any]:
 
 
 def _png(picture: Picture, effort: Effort) -> bytes:
-    fitted = FormatCapabilities("PNG", deep=True).fit(picture)
-    deep = fitted.pixels.dtype == np.uint16
-    if deep:
-        data = png.deep(fitted.pixels, fitted.alpha, effort.png_level)
-    else:
-        data = pillow.encoded(image_of(fitted), "PNG", compress_level=effort.png_level)
-    return png.with_details(data, picture.details, tagged=picture.details.tagged and picture.channels == 3)
+    fitted = HOLDS["PNG"].fit(picture)
+    if fitted.pixels.dtype == np.uint8:
+        return _png_of_bytes(fitted, effort)
+    # What stands beside pixels of 16 bits is what Pillow writes beside one of eight
+    model = _png_of_bytes(replace(fitted, pixels=np.zeros((1, 1, fitted.channels), np.uint8), alpha=None), effort)
+    return png_writing.deep(fitted, effort.png_level, model[slice(*png.described(in_memory(model, "")))])
 
 
 def _ppm(picture: Picture, effort: Effort) -> bytes:
-    fitted = FormatCapabilities("PPM", deep=True, alpha=False).fit(picture)
+    fitted = HOLDS["PPM"].fit(picture)
     deep = fitted.pixels.dtype == np.uint16
     return pnm.encoded(fitted.pixels) if deep else pillow.encoded(image_of(fitted), "PPM")
 
 
 def _jpeg2000(picture: Picture, effort: Effort) -> bytes:
-    fitted = FormatCapabilities("JPEG2000", deep=True).fit(picture)
+    fitted = HOLDS["JPEG2000"].fit(picture)
     bare = effort.suffix == ".j2k"
     if fitted.pixels.dtype == np.uint16:
         return jpeg2000.encoded(fitted, bare)
@@ -184,15 +194,16 @@ def _grey(picture: Picture) -> Picture:
     return Picture(luma(picture.pixels), picture.alpha, picture.details, tuple(map(_grey, picture.pages)))
 
 
+_png_of_bytes = _ByPillow("PNG", _png_options)
 _GREY_ONLY = (".pgm",)
 _WRITERS: dict[str, Callable[[Picture, Effort], bytes]] = {
     "PNG": _png,
-    "JPEG": _ByPillow(FormatCapabilities("JPEG", alpha=False), _jpeg),
-    "WEBP": _ByPillow(FormatCapabilities("WEBP"), _quality),
-    "AVIF": _ByPillow(FormatCapabilities("AVIF"), _avif),
+    "JPEG": _ByPillow("JPEG", _jpeg),
+    "WEBP": _ByPillow("WEBP", _quality),
+    "AVIF": _ByPillow("AVIF", _avif),
     "JPEG2000": _jpeg2000,
-    "BMP": _ByPillow(FormatCapabilities("BMP", alpha=False), _bmp),
-    "GIF": _ByPillow(FormatCapabilities("GIF"), _nothing),
+    "BMP": _ByPillow("BMP", _bmp),
+    "GIF": _ByPillow("GIF", _nothing),
     "PPM": _ppm,
     "TIFF": _tiff,
     "NPY": _npy,

@@ -65,7 +65,7 @@ def replacing(
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    if durable and os.name != "nt":  # Windows has no handle for a folder; its rename is journalled
+    if durable:
         _sync(path.parent)
 
 
@@ -112,9 +112,8 @@ def make_folder(path: str | os.PathLike[str], option: str) -> Path:
     try:
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
-        if os.name != "nt":
-            for folder in missing:  # what is synced into a folder is lost with it, were its own name not on the disk
-                _sync(folder.parent)
+        for folder in missing:  # what is synced into a folder is lost with it, were its own name not on the disk
+            _sync(folder.parent)
         with tempfile.TemporaryFile(dir=path):
             pass
     except FileExistsError:
@@ -165,7 +164,7 @@ def cache_folder() -> Path:
 
 def _sync(path: Path) -> None:
     """Have a file, or the names in a folder, on the disk before this returns."""
-    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

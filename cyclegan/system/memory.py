@@ -21,7 +21,7 @@ def _of_the_system(meminfo: Path) -> int:
             return int(line.split()[1]) * 1024
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # macOS has no such figure, Windows no sysconf
+    except (ValueError, OSError):  # macOS has no such figure
         return UNKNOWN
 
 

@@ -38,7 +38,7 @@ class Journal:
     def __init__(self, run: Path) -> None:
         """Open or create the journal; a last line torn by a crash is cut off. Raises `OSError`."""
         self.path = run / FILE
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             _cut_torn_line(self._file)
             self._last: dict[str, int] = {}  # name -> the last step it has a value for

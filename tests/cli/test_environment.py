@@ -111,7 +111,6 @@ def test_names_that_are_no_text_and_a_home_that_cannot_be_written_to(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="there nobody can remove the directory they work in")
 def test_a_working_directory_that_is_gone(pictures: Path, plain: dict[str, str], tmp_path: Path) -> None:
     words = commands(str(pictures / "horses"), str(pictures / "zebras"), str(tmp_path / "run"), str(tmp_path / "out"))
     gone = "import os, tempfile\nhere = tempfile.mkdtemp()\nos.chdir(here)\nos.rmdir(here)\n"

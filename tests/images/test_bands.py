@@ -1,3 +1,4 @@
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -6,8 +7,16 @@ import numpy as np
 import pytest
 
 from cyclegan.errors import CycleganError
-from cyclegan.images import ImageMetadata, bands, decode_picture, encode_picture, open_writer, read_picture
-from tests.images.kinds import HEIGHT, KINDS, RGB, WIDTH, Kind, blocks
+from cyclegan.images import (
+    ImageMetadata,
+    MissingExtra,
+    bands,
+    decode_picture,
+    encode_picture,
+    open_writer,
+    read_picture,
+)
+from tests.images.kinds import HEIGHT, KINDS, RGB, RGB16, WIDTH, Kind, blocks
 
 HELD = (".png", ".tif", ".npy", ".ppm", ".jpg", ".webp", ".jp2", ".bmp", ".avif")
 BANDED = [kind for kind in KINDS if kind.suffix in HELD]
@@ -50,14 +59,15 @@ def test_a_picture_written_in_bands_is_the_one_written_whole(kind: Kind, tmp_pat
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_exif_xmp_resolution_and_profile_stand_in_a_file_written_in_bands(tmp_path: Path) -> None:
+@pytest.mark.parametrize("array", [RGB, RGB16], ids=["8", "16"])
+def test_exif_xmp_resolution_and_profile_stand_in_a_file_written_in_bands(array: np.ndarray, tmp_path: Path) -> None:
     from tests.images.formats.test_metadata import DETAILS
 
     for suffix in (".png", ".tif", ".jpg", ".webp"):
         details = replace(DETAILS, container={})
         path = tmp_path / f"made{suffix}"
-        with open_writer(path, suffix, HEIGHT, WIDTH, 3, np.dtype(np.uint8), False, details) as writer:
-            writer.write(RGB)
+        with open_writer(path, suffix, HEIGHT, WIDTH, 3, array.dtype, False, details) as writer:
+            writer.write(array)
         made = read_picture(path).details
         assert made.tagged, suffix
         assert b"a description" in made.exif, suffix
@@ -116,9 +126,47 @@ def in_forty_bands(path: Path) -> None:
             writer.write(np.zeros((16, 8, 3), np.uint8))
 
 
-def test_without_pyvips_the_whole_is_made_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def rows(path: Path, suffix: str, array: np.ndarray, png_level: int = 1) -> None:
+    height, width, channels = array.shape
+    details = ImageMetadata()
+    with open_writer(path, suffix, height, width, channels, array.dtype, False, details, png_level=png_level) as writer:
+        writer.write(array)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_without_pyvips_the_whole_is_made_in_memory(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bands, "installed", lambda module: False)
     array = blocks("uint8", 3, 12)
-    with open_writer(tmp_path / "made", ".jpg", HEIGHT, WIDTH, 3, np.dtype(np.uint8), False, ImageMetadata()) as writer:
-        writer.write(array)
+    rows(tmp_path / "made", suffix, array)
     assert np.abs(read_picture(tmp_path / "made").pixels.astype(int) - array).max() < 16
+    monkeypatch.setattr(bands, "DEFAULT_MAX_PIXELS", HEIGHT * WIDTH - 1)
+    with pytest.raises(
+        MissingExtra, match=rf'of {WIDTH}×{HEIGHT} pixels needs pyvips; pip install "cyclegan\[large\]"'
+    ):
+        rows(tmp_path / "refused", suffix, array)
+    assert list(tmp_path.iterdir()) == [tmp_path / "made"]
+
+
+def test_the_level_decides_the_size_of_a_png_written_in_bands(tmp_path: Path) -> None:
+    sizes = []
+    for level in (0, 1, 9):
+        rows(tmp_path / "made", ".png", RGB, level)
+        assert np.array_equal(read_picture(tmp_path / "made").pixels, RGB)
+        sizes.append((tmp_path / "made").stat().st_size)
+    assert sizes[0] > RGB.nbytes > sizes[1] >= sizes[2]
+
+
+def test_a_picture_too_wide_for_jpeg_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CycleganError, match=r"^70000×1 pixels were not written as JPEG \(.*65500 pixels\)$"):
+        rows(tmp_path / "made", ".jpg", np.zeros((1, 70000, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nothing tells which files are open")
+def test_no_deleted_file_stays_open_and_takes_room(tmp_path: Path) -> None:
+    for suffix in (".png", ".jpg"):
+        rows(tmp_path / f"made{suffix}", suffix, RGB)
+    opened = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    assert not [name for name in opened if name.startswith(str(tmp_path))]

@@ -16,7 +16,6 @@ from cyclegan.data.demo.write import write_demo
 from tests.scripts.conftest import SCRIPTS
 from tests.test_docs import check_command
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs bash")
 PACKAGE = SCRIPTS.parent
 
 # Stands for the program: writes down what is asked of it, and makes the run directory that a training would make.

@@ -56,7 +56,6 @@ def test_pictures_and_models_stand_in_the_journal_by_their_place_in_the_run(tmp_
     assert tracker.url is None
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 def test_a_client_that_does_not_end_is_ended_at_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,7 +70,6 @@ def test_a_client_that_does_not_end_is_ended_at_the_deadline(
     assert "no answer within 0.1 s" in caplog.text
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of a file there")
 def test_a_full_disk_is_said_once_and_training_goes_on_with_whole_rows(tmp_path: Path) -> None:
     code = f"""
 import logging, resource

@@ -158,7 +158,6 @@ print("trained", flush=True)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
 def test_a_trainer_that_is_killed_still_has_its_last_points_sent(run: Path, service: Service) -> None:
     code = TRAINER + "os.kill(os.getpid(), signal.SIGKILL)\n"
     done = subprocess.run([sys.executable, "-c", code, str(run), ID], timeout=60, check=False)

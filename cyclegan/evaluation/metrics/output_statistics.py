@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601
+from cyclegan.images.channels import LUMA
+
 # Two layers of stride 2 that enlarge leave patterns that repeat every 2 and every 4 pixels
 PERIODS = 4
 SMALLEST = 16  # pixels: of smaller pictures the frequencies in question are most of what there is

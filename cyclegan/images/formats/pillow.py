@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,6 +168,3 @@ def encoded(image: Image.Image, name: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format=name, **options)
     return buffer.getvalue()
-
-
-Reader = Callable[[ByteSource, int | None, int | None], Picture]

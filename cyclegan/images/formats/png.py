@@ -12,14 +12,15 @@ import numpy as np
 from PIL import Image
 
 from cyclegan.images.formats import pillow
-from cyclegan.images.formats.colour import srgb_profile, to_srgb
-from cyclegan.images.formats.metadata import exif_and_xmp, exif_body, resolution, upright_size
+from cyclegan.images.formats.colour import to_srgb
+from cyclegan.images.formats.metadata import exif_and_xmp, resolution, upright_size
 from cyclegan.images.formats.sources import ByteSource
 from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # of each colour type, without transparency
 _STORED = {0: 1, 2: 3, 4: 2, 6: 4}  # with it, where a pixel is not the number of a colour
+COLOUR_TYPES = {samples: colour for colour, samples in _STORED.items()}
 _MODES = {0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}
 _WITH_ALPHA = (4, 6)
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
@@ -76,6 +77,13 @@ def header(source: ByteSource) -> Header:
 def beside_pixels(source: ByteSource) -> Image.Image:
     """Pillow's view of all that stands beside the pixels."""
     return pillow.open_image(_beside_pixels(source, _noted(source)))
+
+
+def described(source: ByteSource) -> tuple[int, int]:
+    """Where the chunks begin and end that stand between the first one, of the sizes, and the pixels."""
+    chunks = _walk(source)
+    first = next(chunks)
+    return first.start + first.length + 4, next(other.start - 8 for other in chunks if other.kind == b"IDAT")
 
 
 def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
@@ -208,73 +216,18 @@ def _check_pixels(top: _Top, content: list[memoryview]) -> None:
         raise ValueError("image file is truncated")
 
 
-_TYPES = {(1, False): 0, (3, False): 2, (1, True): 4, (3, True): 6}  # of colour, by channels and transparency
 _UP = 2  # the filter: each byte as its difference from the one above, which numpy makes at once
-_INCH = 0.0254  # metres
-_AFTER_TOP = len(SIGNATURE) + 25
 
 
-def top(height: int, width: int, channels: int, dtype: np.dtype, alpha: bool) -> bytes:
-    """The beginning of a file, to the end of its first chunk."""
-    fields = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, _TYPES[channels, alpha], 0, 0, 0)
-    return SIGNATURE + chunk(b"IHDR", fields)
-
-
-def end() -> bytes:
-    """The last chunk."""
-    return chunk(b"IEND", b"")
-
-
-class RowEncoder:
-    """Rows of pixels to the bytes of IDAT chunks, band by band from the top."""
-
-    def __init__(self, level: int) -> None:
-        self._deflate = zlib.compressobj(level)
-        self._above: np.ndarray | None = None
-
-    def add(self, pixels: np.ndarray, alpha: np.ndarray | None) -> bytes:
-        """Whole rows, uint8 or uint16 H×W×C with transparency H×W, as what they add to the file."""
-        planes = pixels if alpha is None else np.dstack([pixels, alpha])
-        planes = np.ascontiguousarray(planes, planes.dtype.newbyteorder(">"))
-        stored = planes.view(np.uint8).reshape(len(planes), -1)
-        above = np.zeros_like(stored[:1]) if self._above is None else self._above
-        rows = np.empty((len(stored), 1 + stored.shape[1]), np.uint8)
-        rows[:, 0] = _UP
-        rows[:, 1:] = stored - np.concatenate([above, stored[:-1]])
-        self._above = stored[-1:].copy()
-        return self._chunk(self._deflate.compress(rows.data))
-
-    def finish(self) -> bytes:
-        """What was held back."""
-        return self._chunk(self._deflate.flush())
-
-    @staticmethod
-    def _chunk(data: bytes) -> bytes:
-        return chunk(b"IDAT", data) if data else b""
-
-
-def deep(pixels: np.ndarray, alpha: np.ndarray | None, level: int) -> bytes:
-    """The bytes of a file with uint16 pixels, one or three channels."""
-    rows = RowEncoder(level)
-    start = top(pixels.shape[0], pixels.shape[1], pixels.shape[2], pixels.dtype, alpha is not None)
-    return b"".join([start, rows.add(pixels, alpha), rows.finish(), end()])
-
-
-def with_details(data: bytes, details: ImageMetadata, tagged: bool) -> bytes:
-    """A file with what was said beside the pixels; `tagged`: with the profile that says sRGB."""
-    return b"".join([data[:_AFTER_TOP], beside(details, tagged), data[_AFTER_TOP:]])
-
-
-def beside(details: ImageMetadata, tagged: bool) -> bytes:
-    """The chunks beside the pixels, which stand between the first chunk and the pixels."""
-    parts = []
-    if tagged:
-        parts.append(chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(srgb_profile())))
-    if details.dpi is not None:
-        across, down = (min(round(value / _INCH), 2**31 - 1) for value in details.dpi)
-        parts.append(chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))
-    if details.exif:
-        parts.append(chunk(b"eXIf", exif_body(details.exif)))
-    if details.xmp:
-        parts.append(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + details.xmp))
-    return b"".join(parts)
+def deep(picture: Picture, level: int, described: bytes) -> bytes:
+    """The bytes of a file with uint16 pixels; `described` are the chunks that speak of the picture."""
+    planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
+    height, width, samples = planes.shape
+    stored = np.ascontiguousarray(planes, ">u2").view(np.uint8).reshape(height, -1)
+    rows = np.empty((height, 1 + stored.shape[1]), np.uint8)
+    rows[:, 0] = _UP
+    rows[0, 1:] = stored[0]
+    rows[1:, 1:] = stored[1:] - stored[:-1]
+    top = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[samples], 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(rows.data, level))
+    return b"".join([SIGNATURE, chunk(b"IHDR", top), described, pixels, chunk(b"IEND", b"")])

@@ -127,7 +127,7 @@ def _known(path: str | os.PathLike[str], stream: BinaryIO, size: int) -> ByteSou
 
 def _without_waiting(path: str, flags: int) -> int:
     """Open as `open` does, but a pipe at once, where it would wait for a writer, so that it can be looked at."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _special(path: str | os.PathLike[str]) -> str | None:

@@ -1,36 +1,38 @@
-"""Parts of compressed pictures by pyvips (extra `large`), and large JPEGs from files of bare pixels."""
+"""Large pictures by pyvips (extra `large`): parts of compressed ones, and PNG and JPEG from files of bare pixels."""
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from cyclegan.errors import CycleganError
 from cyclegan.images.formats import installed, pillow, png
 from cyclegan.images.formats.colour import to_srgb
 from cyclegan.images.formats.metadata import exif_and_xmp, resolution
-from cyclegan.images.formats.sources import ByteSource
+from cyclegan.images.formats.sources import ByteSource, in_memory, opened
 from cyclegan.images.picture import Header, ImageMetadata
 
 # Kinds that come out of libvips as out of the reader of the whole
 _MODES = ("L", "LA", "RGB", "RGBA", "P", "I;16", "LA;16", "RGB;16", "RGBA;16")
 _TYPES = {"uchar": np.dtype(np.uint8), "ushort": np.dtype(np.uint16)}
-_START = b"\xff\xd8"
+_START = 2  # bytes of a JPEG before its segments
 _FOR_APPLICATIONS = range(0xE0, 0xF0)
 
 Part = tuple[np.ndarray, np.ndarray | None]
 
 
 def library() -> Any:
-    """pyvips, imported; it prints nothing of its own."""
+    """pyvips, imported; it prints nothing of its own and keeps no file open that is done with."""
     os.environ.setdefault("VIPS_WARNING", "0")  # warnings of damage; what is too damaged to use, raises
     import pyvips
 
+    # Its cache of operations keeps the files of the last hundred open, which take room on the disk when deleted
+    pyvips.cache_set_max(0)
     return pyvips
 
 
@@ -69,31 +71,43 @@ def parts(
     return ImageMetadata(source.format, header.mode, exif, xmp, bool(profile), dpi, notes=tuple(notes)), read
 
 
-def write_jpeg(lossless: Path, path: Path, model: bytes, quality: int) -> None:
-    """Write the picture in a file that libvips reads row by row to `path`.
+def write(bare: np.memmap, path: Path, model: bytes, **options: Any) -> None:
+    """Write bare pixels, H×W×S of uint8 or uint16, row after row from their file to `path` in the format of `model`.
 
-    What is said beside the pixels is that of `model`, a JPEG of one pixel: libvips has its own mind of EXIF. Raises
-    `pyvips.Error`.
+    What is said beside the pixels is that of `model`, the file of one pixel: libvips has its own mind of EXIF.
+    `options` are those of libvips. `CycleganError` where the format cannot hold them, or the disk.
     """
-    vips = library()
-    image = vips.Image.new_from_file(os.fspath(lossless), access="sequential", fail_on="truncated")
-    silent = path.with_name(path.name + ".jpg")
+    height, width, samples = bare.shape
+    sample = in_memory(model, path)
+    kind = next(name for name, known in _TYPES.items() if known == bare.dtype)
+    image = library().Image.rawload(str(bare.filename), width, height, samples, format=kind, access="sequential")
+    space = ("grey16" if samples < 3 else "rgb16") if bare.dtype == np.uint16 else ("b-w" if samples < 3 else "srgb")
+    silent = path.with_name(path.name + ".silent")
     try:
-        image.jpegsave(os.fspath(silent), Q=quality, subsample_mode="off", keep="none")
-        with open(silent, "rb") as source, open(path, "wb") as target:
-            target.write(_START + model[len(_START) : _said(io.BytesIO(model))])
-            source.seek(_said(source))
-            shutil.copyfileobj(source, target, 2**20)
+        save = getattr(image.copy(interpretation=space), f"{sample.format.lower()}save")
+        save(os.fspath(silent), keep="none", **options)
+        with opened(silent) as source, open(path, "wb") as target:
+            start, end = _DESCRIBED[sample.format](source)
+            source.stream.seek(0)
+            target.write(source.stream.read(start) + model[slice(*_DESCRIBED[sample.format](sample))])
+            source.stream.seek(end)
+            shutil.copyfileobj(source.stream, target, 2**20)
+    except library().Error as error:
+        reason = ", ".join(error.detail.splitlines()[:2])
+        raise CycleganError(f"{width}×{height} pixels were not written as {sample.format} ({reason})") from error
     finally:
         silent.unlink(missing_ok=True)
 
 
-def _said(stream: BinaryIO) -> int:
-    """Where the segments end that stand between the start of a JPEG and its pixels, and are for applications."""
-    position = len(_START)
+def _segments(source: ByteSource) -> tuple[int, int]:
+    """Where the segments begin and end that stand between the start of a JPEG and its pixels, for applications."""
+    position = _START
     while True:
-        stream.seek(position)
-        first, kind, high, low = stream.read(4)
+        source.stream.seek(position)
+        first, kind, high, low = source.stream.read(4)
         if first != 0xFF or kind not in _FOR_APPLICATIONS:
-            return position
+            return _START, position
         position += 2 + high * 256 + low
+
+
+_DESCRIBED = {"PNG": png.described, "JPEG": _segments}

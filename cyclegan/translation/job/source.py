@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,13 +174,3 @@ def _identity(folder: str) -> _Identity | None:
     except OSError:
         return None
     return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
-
-
-def inside(folder: str, root: str) -> bool:
-    """Whether the real place of `folder` is `root`, a real place, or below it."""
-    return folder == root or folder.startswith(root.rstrip("/") + "/")
-
-
-def distinct_folders(names: Iterable[str]) -> set[str]:
-    """The folders that relative names stand in, "" for none."""
-    return {name.rpartition("/")[0] for name in names}

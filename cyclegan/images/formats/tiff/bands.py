@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cyclegan.images.formats import required
-from cyclegan.images.formats.tiff.writing import TiffLayout, add_tables, check, is_wide, writer
+from cyclegan.images.formats.tiff.writing import TiffLayout, check, writer
 from cyclegan.images.picture import ImageMetadata
 
 _STRIP = 2**20  # bytes; strips of the source that are larger are cut
@@ -54,7 +54,6 @@ class TiffBands:
         self._error: BaseException | None = None
         self._stream = open(path, "w+b")  # noqa: SIM115 - closed by abandon
         size = height * width * (channels + alpha) * dtype.itemsize
-        self._wide = is_wide(size)
         self._file = writer(self._stream, self._layout, size)
         self._thread = threading.Thread(target=self._run, name="tiff writer", daemon=True)
         self._thread.start()
@@ -77,7 +76,6 @@ class TiffBands:
         self._thread.join()
         if self._error is not None:
             raise self._error
-        add_tables(self._stream, self._layout.details.exif)
         self._stream.flush()
 
     def abandon(self) -> None:
@@ -103,7 +101,7 @@ class TiffBands:
                     self._tiles() if layout.tile else self._strips(),
                     shape=shape,
                     dtype=layout.stored,
-                    extratags=layout.tags(self._wide),
+                    extratags=layout.tags(),
                     **layout.options(),
                 )
         except _Abandoned:

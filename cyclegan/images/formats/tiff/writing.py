@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from cyclegan.errors import CycleganError
 from cyclegan.images.formats import installed, pillow, required
@@ -32,9 +31,6 @@ _PREDICTED = frozenset({_LZW, _DEFLATE, 50000})
 _HORIZONTAL, _FLOATING = 2, 3
 _STEP = 16  # sides of tiles are multiples of this, says TIFF
 _CLASSIC = 2**32 - 2**26  # bytes that fit with 32-bit offsets, with some room for tags
-_LONG, _LONG8 = 4, 16  # types of tags
-# tifffile writes no tag that names a table; these numbers, which nobody uses, stand in their places until there is one
-_HELD = {EXIF_TABLE: 34664, GPS_TABLE: 34852}
 _UNWRITTEN = ("bool", "float16")
 
 
@@ -101,6 +97,12 @@ class TiffLayout:
         """Whether the file says that it is sRGB."""
         return self.details.tagged and self.channels == 3
 
+    @property
+    def tables(self) -> bool:
+        """Whether there are tables of EXIF or of a place, which only Pillow writes, and into 8 bits in strips alone."""
+        tags = descriptive(self.details.exif)
+        return EXIF_TABLE in tags or GPS_TABLE in tags
+
     def array(self, pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
         """Pixels and transparency as tifffile takes them: H×W, H×W×S or S×H×W, in the byte order of the file."""
         planes = pixels if alpha is None else np.dstack([pixels, alpha])
@@ -146,24 +148,18 @@ class TiffLayout:
         rows = int(self.details.container.get("rows") or 0) or 2**16 // _STEP
         return -(-rows // _STEP) * _STEP if self.compression == _JPEG else rows
 
-    def tags(self, wide: bool) -> list[tuple[int, int, int, Any, bool]]:
-        """What stands in the first page beside its pixels; the tables of EXIF are added by `add_tables`.
-
-        `wide`: in a file with 64-bit offsets.
-        """
+    def tags(self) -> list[tuple[int, int, int, Any, bool]]:
+        """What stands in the first page beside its pixels, without the tables of EXIF: tifffile writes none."""
         tags: list[tuple[int, int, int, Any, bool]] = [
             (code, kind, len(value), value, True) for code, kind, value in self.details.container.get("places", ())
         ]
         if self.details.xmp:
             tags.append((XMP, 1, len(self.details.xmp), self.details.xmp, True))
-        exif = descriptive(self.details.exif)
-        for code, value in exif.items():
+        for code, value in descriptive(self.details.exif).items():
             if isinstance(value, str):
                 tags.append((code, 2, 0, value, True))
             elif isinstance(value, bytes):
                 tags.append((code, 1, len(value), value, True))
-        kind = _LONG8 if wide else _LONG
-        tags += [(held, kind, 1, 0, True) for code, held in _HELD.items() if code in exif]
         return sorted(tags, key=lambda tag: tag[0])
 
 
@@ -179,9 +175,8 @@ def encoded(picture: Picture, quality: int) -> bytes:
     size = picture.pixels.nbytes * len(pages) * (1 + alpha)
     with writer(buffer, layout, size) as file:
         for number, page in enumerate(pages):
-            tags = layout.tags(is_wide(size)) if number == 0 else []
+            tags = layout.tags() if number == 0 else []
             file.write(layout.array(page.pixels, page.alpha), extratags=tags, contiguous=False, **layout.options())
-    add_tables(buffer, layout.details.exif)
     return buffer.getvalue()
 
 
@@ -195,46 +190,15 @@ def writer(stream: BinaryIO, layout: TiffLayout, size: int) -> Any:
     """Tifffile's writer of a file that will have about `size` bytes of pixels; a context manager."""
     tifffile = required("tifffile", "writing such a TIFF")
     required("imagecodecs", "writing such a TIFF")
-    return tifffile.TiffWriter(stream, bigtiff=is_wide(size), byteorder=layout.byteorder)
-
-
-def is_wide(size: int) -> bool:
-    """Whether a file of so many bytes of pixels needs 64-bit offsets."""
-    return size > _CLASSIC
-
-
-def add_tables(stream: BinaryIO, exif: bytes) -> None:
-    """Put the tables of EXIF and of places behind all else of a file in which their tags stand, empty."""
-    own = descriptive(exif)
-    tables = {code: own.get_ifd(code) for code in _HELD if code in own}
-    if not tables:
-        return
-    stream.seek(0)
-    with required("tifffile", "EXIF in such a TIFF").TiffFile(stream) as file:
-        order, wide = file.byteorder, file.is_bigtiff
-        places = {code: file.pages[0].tags[_HELD[code]] for code in tables}
-        for code, table in tables.items():
-            start = stream.seek(0, io.SEEK_END)
-            start += stream.write(b"\0" * (start % 2))
-            head = (b"MM\0+" if wide else b"MM\0*") if order == ">" else (b"II+\0" if wide else b"II*\0")
-            written = TiffImagePlugin.ImageFileDirectory_v2(ifh=head + bytes(4), group=code)
-            for tag, value in table.items():
-                if not isinstance(value, dict):  # a table within the table
-                    written[tag] = value
-            stream.write(written.tobytes(start))
-            stream.seek(places[code].offset)
-            stream.write(struct.pack(order + "H", code))
-            stream.seek(places[code].valueoffset)
-            stream.write(struct.pack(order + ("Q" if wide else "I"), start))
+    return tifffile.TiffWriter(stream, bigtiff=size > _CLASSIC, byteorder=layout.byteorder)
 
 
 def _simple(layout: TiffLayout) -> bool:
-    """Whether Pillow keeps all that the source says of its layout."""
+    """Whether Pillow keeps all that the source says of its layout, but for strips and compression beside EXIF."""
     container = layout.details.container
     laid_out = layout.tile or layout.separate or container.get("places") or layout.byteorder != "<"
     strips = layout.compression == _NONE and container.get("rows")  # Pillow makes one of all that is not compressed
-    tables = any(code in descriptive(layout.details.exif) for code in _HELD)
-    return layout.dtype == np.uint8 and not laid_out and not strips and not tables
+    return layout.dtype == np.uint8 and not laid_out and not (strips and not layout.tables)
 
 
 def _plain(picture: Picture, layout: TiffLayout) -> bool:
@@ -254,12 +218,12 @@ def _by_pillow(picture: Picture, layout: TiffLayout) -> bytes:
     tags = descriptive(layout.details.exif)
     if layout.details.xmp:
         tags[XMP] = layout.details.xmp
-    if layout.predictor != 1:
-        tags[PREDICTOR] = layout.predictor
     # Pillow writes tables of EXIF into files without compression alone
-    compression = _NONE if any(code in tags for code in _HELD) else layout.compression
+    compression = _NONE if layout.tables else layout.compression
+    if compression in _PREDICTED and layout.predictor != 1:
+        tags[PREDICTOR] = layout.predictor
     options: dict[str, Any] = {"compression": _COMPRESSIONS[compression][0], "exif": tags}
-    if layout.compression == _JPEG:
+    if compression == _JPEG:
         options["quality"] = layout.quality
     if layout.tagged:
         options["icc_profile"] = srgb_profile()
