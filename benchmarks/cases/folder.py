@@ -22,8 +22,9 @@ from cyclegan.models import save_model
 from cyclegan.networks import build_generator
 from cyclegan.system.devices import is_exact, pick_device, prepare
 from cyclegan.translation import translate_folder
+from cyclegan.translation.folder import ENGINES
 from cyclegan.translation.jobs import PictureIO
-from cyclegan.translation.runners import ENGINES, TranslationSettings
+from cyclegan.translation.runners import TranslationSettings
 
 PRECISION = "fp32"
 DISTINCT = 64  # pictures, over and over: what is in them costs nothing to vary and much to draw

@@ -8,8 +8,8 @@ one method alone (`lambda_cycle`, `pool_size`, …) are declared beside that met
 """
 
 from cyclegan.config.options import NoOptions, check_values, convert, default_of, option
-from cyclegan.config.presets import PRESETS
-from cyclegan.config.resolve import ALTERNATIVES, flatten, in_steps, known_keys, resolve
+from cyclegan.config.presets import ALTERNATIVES, PRESETS
+from cyclegan.config.resolve import flatten, in_steps, known_keys, resolve
 from cyclegan.config.train_config import AUTO, TrainConfig
 
 __all__ = [

@@ -81,6 +81,11 @@ def convert(owner: type, name: str, value: Any) -> Any:
     raise UsageError(f"{flags([name])}: {shown} is not {expected}")
 
 
+def converted(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `values` that are fields of dataclass `owner`, in the order of the fields, each by `convert`."""
+    return {item.name: convert(owner, item.name, values[item.name]) for item in fields(owner) if item.name in values}
+
+
 def check_values(settings: Any) -> None:
     """Hold the fields of a dataclass of options against type and minimum; `UsageError` names the first that fails."""
     for item in fields(settings):

@@ -1,8 +1,12 @@
-"""Sets of values to start from."""
+"""Sets of values to start from, and how values are laid over each other."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from cyclegan.config.options import flags
+from cyclegan.errors import UsageError, did_you_mean
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -41,3 +45,32 @@ PRESETS: dict[str, dict[str, Any]] = {
         "evaluate_every": 500,
     },
 }
+
+# Two ways to say one thing: a later layer that uses the one silences what an earlier layer said by the other.
+ALTERNATIVES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
+    (frozenset({"steps", "decay_steps"}), frozenset({"epochs", "decay_epochs"})),
+    (frozenset({"data"}), frozenset({"a", "b", "test_a", "test_b"})),
+)
+
+
+def overlay(layers: Sequence[Mapping[str, Any]], known: set[str]) -> dict[str, Any]:
+    """Flat `layers` laid over each other, the last one winning.
+
+    Keys that are not `known`, and contradictions within one layer, raise `UsageError`.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key in layer:
+            if key not in known:
+                raise UsageError(f"unknown option {key!r}{did_you_mean(key, known)}")
+        for pair in ALTERNATIVES:
+            used = [{key for key in side if layer.get(key) is not None} for side in pair]
+            if all(used):
+                raise UsageError(f"{flags(used[0])} and {flags(used[1])} exclude each other; give one of them")
+            for side, other in zip(used, reversed(pair), strict=True):
+                if side:
+                    merged.update(dict.fromkeys(other))
+        if layer.get("steps") is not None:
+            merged["decay_steps"] = None  # an earlier layer's belongs to an earlier length; without a word it is half
+        merged.update(layer)
+    return merged

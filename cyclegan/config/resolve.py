@@ -6,15 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from cyclegan.config.options import check_values, convert, flags, words_of
+from cyclegan.config.options import check_values, convert, converted, words_of
+from cyclegan.config.presets import overlay
 from cyclegan.config.train_config import TrainConfig
-from cyclegan.errors import UsageError, did_you_mean
-
-# Two ways to say one thing: a later layer that uses the one silences what an earlier layer said by the other.
-ALTERNATIVES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
-    (frozenset({"steps", "decay_steps"}), frozenset({"epochs", "decay_epochs"})),
-    (frozenset({"data"}), frozenset({"a", "b", "test_a", "test_b"})),
-)
+from cyclegan.errors import UsageError
 
 
 def resolve(layers: Sequence[Mapping[str, Any]], method_options: type | None = None) -> TrainConfig:
@@ -23,33 +18,13 @@ def resolve(layers: Sequence[Mapping[str, Any]], method_options: type | None = N
     `method_options` is the options dataclass of the chosen method. Unknown keys, values of the wrong type and
     contradictions within one layer raise `UsageError`.
     """
-    known = known_keys(method_options)
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key in layer:
-            if key not in known:
-                raise UsageError(f"unknown option {key!r}{did_you_mean(key, known)}")
-        for pair in ALTERNATIVES:
-            used = [{key for key in side if layer.get(key) is not None} for side in pair]
-            if all(used):
-                raise UsageError(f"{flags(used[0])} and {flags(used[1])} exclude each other; give one of them")
-            for side, other in zip(used, reversed(pair), strict=True):
-                if side:
-                    merged.update(dict.fromkeys(other))
-        if layer.get("steps") is not None:
-            merged["decay_steps"] = None  # an earlier layer's belongs to an earlier length; without a word it is half
-        merged.update(layer)
+    merged = overlay(layers, known_keys(method_options))
     own = {item.name for item in fields(TrainConfig)}
     options = {key: merged.pop(key) for key in list(merged) if key not in own}
-    converted = {
-        item.name: convert(TrainConfig, item.name, merged[item.name])
-        for item in fields(TrainConfig)
-        if item.name in merged
-    }
     if method_options is not None:
         options = {key: convert(method_options, key, value) for key, value in options.items()}
         check_values(method_options(**options))
-    return TrainConfig(**converted, options=options)
+    return TrainConfig(**converted(TrainConfig, merged), options=options)
 
 
 def known_keys(method_options: type | None = None) -> set[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from cyclegan.config.options import check_values, option, words_of
-from cyclegan.config.presets import PRESETS
+from cyclegan.config.options import check_values, converted, option, words_of
+from cyclegan.config.presets import PRESETS, overlay
 from cyclegan.errors import UsageError, lookup
 
 AUTO = -1  # as a batch size: to be found, once, before anything is counted by it
@@ -135,10 +135,9 @@ class TrainConfig:
     @classmethod
     def preset(cls, name: str, **changes: Any) -> TrainConfig:
         """The preset called `name` with some of its values changed: `TrainConfig.preset("fast", a="x", b="y")`."""
-        from cyclegan.config.resolve import resolve  # builds this class, so it cannot be known above
-
         options = changes.pop("options", {})
-        return replace(resolve([lookup(PRESETS, name, "preset"), changes]), options=options)
+        known = {item.name for item in fields(cls)} - {"options"}
+        return cls(**converted(cls, overlay([lookup(PRESETS, name, "preset"), changes], known)), options=options)
 
     def __post_init__(self) -> None:
         if self.steps is not None:  # the defaults count in epochs, and a run has one length

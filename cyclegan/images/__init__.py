@@ -5,7 +5,7 @@ Everywhere else a picture is a `Picture`: numbers as they were stored, height ×
 
 from cyclegan.images.bands import BandWriter, open_writer
 from cyclegan.images.channels import hiding, with_channels
-from cyclegan.images.folders import is_image, list_images
+from cyclegan.images.folders import is_image, list_images, walk
 from cyclegan.images.formats import DEFAULT_MAX_PIXELS, EXTENSIONS, FORMATS, MissingExtra, UnreadableImage, escaped
 from cyclegan.images.picture import Header, ImageMetadata, Picture
 from cyclegan.images.ranges import Full, Range, RangeRule, full_range, parse_range
@@ -49,6 +49,7 @@ __all__ = [
     "read_picture",
     "rgb_array",
     "stored_size",
+    "walk",
     "with_channels",
     "write_image",
     "write_picture",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from cyclegan.errors import CycleganError
 from cyclegan.images.formats import EXTENSIONS, escaped
-
-_Identity = tuple[int, int]  # device and inode: what a folder is, whatever it is called
 
 
 def is_image(name: str) -> bool:
@@ -16,45 +16,75 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
-def list_images(root: str | os.PathLike[str]) -> list[str]:
-    """The pictures below `root`, as relative paths with forward slashes, sorted by code point.
+def walk(
+    root: str | os.PathLike[str],
+    unlisted: Callable[[str, str, OSError], None],
+    *,
+    avoid: str | os.PathLike[str] | None = None,
+) -> Iterator[tuple[str, list[os.DirEntry[str]], list[str]]]:
+    """Prefix, files and walked subfolders of `root` and of each folder below, in no fixed order.
 
-    Names alone decide: nothing is opened. Hidden files and folders are skipped; links to folders are followed,
-    except into a folder that the link stands in. A link to nowhere with the name of a picture is listed, so
-    that reading it says what is wrong. Raises `CycleganError` for a folder that cannot be listed.
+    The prefix is relative to `root` and ends in a slash, but for "" of `root` itself. For a folder that cannot be
+    listed there is `unlisted(prefix, path, error)` instead.
+
+    Hidden files and folders are skipped. Links to folders are followed, except into a folder that the link stands in,
+    and nothing leads into `avoid`. Nothing is opened, and only folders and links cost a question to the system.
     """
-    found: list[str] = []
     status = os.stat(root)
+    avoided = None if avoid is None else _folder_at(avoid)
     waiting = [(os.fspath(root), "", frozenset({(status.st_dev, status.st_ino)}))]
     while waiting:
         folder, prefix, above = waiting.pop()
-        for name, path, identity in _entries(folder):
+        try:
+            with os.scandir(folder) as scan:
+                entries = [entry for entry in scan if not entry.name.startswith(".")]
+        except OSError as error:
+            unlisted(prefix, folder, error)
+            continue
+        files, folders = [], []
+        for entry in entries:
+            identity = _folder_at(entry)
             if identity is None:
-                if is_image(name):
-                    found.append(prefix + name)
-            elif identity not in above:
-                waiting.append((path, f"{prefix}{name}/", above | {identity}))
-    return sorted(found)
+                files.append(entry)
+            elif identity not in above and identity != avoided:
+                waiting.append((entry.path, f"{prefix}{entry.name}/", above | {identity}))
+                folders.append(entry.name)
+        yield prefix, files, folders
 
 
-def _entries(folder: str) -> list[tuple[str, str, _Identity | None]]:
-    """Name, path and, for a folder, identity of what `folder` holds; no hidden or special files."""
-    entries: list[tuple[str, str, _Identity | None]] = []
+def list_images(root: str | os.PathLike[str]) -> list[str]:
+    """The pictures below `root`, as relative paths with forward slashes, sorted by code point.
+
+    Names alone decide, see `walk`; pipes and other special files are left out. A link to nowhere with the name of a
+    picture is listed, so that reading it says what is wrong. Raises `CycleganError` for a folder that cannot be listed.
+    """
+    return sorted(
+        prefix + entry.name
+        for prefix, files, _ in walk(root, _refuse)
+        for entry in files
+        if is_image(entry.name) and not _is_special(entry)
+    )
+
+
+def _refuse(prefix: str, folder: str, error: OSError) -> NoReturn:
+    reason = (error.strerror or str(error)).lower()
+    raise CycleganError(f"cannot list {escaped(folder)}: {reason}") from error
+
+
+def _folder_at(place: str | os.PathLike[str] | os.DirEntry[str]) -> tuple[int, int] | None:
+    """What a folder is, whatever it is called: its device and inode. None for anything else, or nothing."""
     try:
-        with os.scandir(folder) as scan:
-            for entry in scan:
-                if entry.name.startswith("."):
-                    continue
-                try:
-                    status = entry.stat()
-                except OSError:  # a link to nowhere or to itself: listed by name, explained when read
-                    entries.append((entry.name, entry.path, None))
-                    continue
-                if stat.S_ISDIR(status.st_mode):
-                    entries.append((entry.name, entry.path, (status.st_dev, status.st_ino)))
-                elif stat.S_ISREG(status.st_mode):
-                    entries.append((entry.name, entry.path, None))
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CycleganError(f"cannot list {escaped(folder)}: {reason}") from error
-    return entries
+        if isinstance(place, os.DirEntry) and not place.is_dir():  # which the listing of its folder said already
+            return None
+        status = os.stat(place)
+    except OSError:  # there is none, or a link to itself
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
+
+
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    """Whether it is neither a file nor a link to nowhere or to itself."""
+    try:
+        return not entry.is_file() and entry.stat() is not None
+    except OSError:
+        return False

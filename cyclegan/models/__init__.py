@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.models.generators_file import model_bytes, read_generators, save_model
+from cyclegan.models.generators_file import model_bytes, read_generators, save_model, weights_sha256
 from cyclegan.models.rebuild import DamagedModel, Weights, rebuild
 from cyclegan.models.state_file import foreign, model_info, read_state_discriminators, read_state_generators
 from cyclegan.networks import Generator
@@ -33,6 +33,7 @@ __all__ = [
     "model_bytes",
     "model_info",
     "save_model",
+    "weights_sha256",
 ]
 
 STATES = ("state-*.pt",)

@@ -55,7 +55,7 @@ def model_bytes(generators: Mapping[str, nn.Module], *, info: Mapping[str, Any])
     specs = json.dumps({direction: generator.spec for direction, generator in generators.items()}, sort_keys=True)
     about = json.dumps(dict(info), sort_keys=True, allow_nan=False)
     metadata = {"format": FORMAT, "version": VERSION, "specs": specs, "info": about}
-    metadata["sha256"] = _digest(weights, specs, about)
+    metadata["sha256"] = weights_sha256(weights, f"{specs}\0{about}\0")
     return _sorted_header(save(weights, metadata))
 
 
@@ -83,7 +83,7 @@ def read_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], Weights
             f"MODEL: {file} holds numbers of type {tensors[odd].dtype} ({odd[:200]!r}); no weights are so"
         )
     specs, info = metadata.get("specs", "{}"), metadata.get("info", "{}")
-    if metadata.get("sha256") != _digest(tensors, specs, info):
+    if metadata.get("sha256") != weights_sha256(tensors, f"{specs}\0{info}\0"):
         raise DamagedModel(f"MODEL: {file} is damaged, its checksum does not match its content; fetch or save it again")
     by_direction, about = checked_specs(_parsed(specs, file), file), checked_info(_parsed(info, file), file)
     weights = grouped(tensors)
@@ -101,13 +101,16 @@ def _parsed(text: str, file: Path) -> Any:
         raise DamagedModel(f"MODEL: {file} says of itself what is no JSON; fetch or save it again") from error
 
 
-def _digest(tensors: Mapping[str, Tensor], specs: str, info: str) -> str:
-    """SHA-256 over all that a file says, so that no bit of it can turn unnoticed."""
-    hasher = hashlib.sha256(f"{specs}\0{info}\0".encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        hasher.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-        hasher.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+def weights_sha256(weights: Mapping[str, Tensor], before: str = "", *, kinds: bool = True) -> str:
+    """SHA-256 over `before` and all of `weights` in the order of their names, so that no bit can turn unnoticed.
+
+    Each counts with its name and its bytes, and with its type and shape unless `kinds` is off; where it lies, in what
+    layout and in what file does not matter.
+    """
+    hasher = hashlib.sha256(before.encode())
+    for name, value in sorted(weights.items()):
+        hasher.update((f"{name} {value.dtype} {tuple(value.shape)}\0" if kinds else name).encode())
+        hasher.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()
 
 

@@ -18,7 +18,16 @@ from torch import nn
 from cyclegan.config import NoOptions
 from cyclegan.errors import UsageError, lookup
 from cyclegan.networks.kernels import load_kernels
-from cyclegan.networks.layers import Generator, HasKernel, Noise, NoiseGenerator, bound_lipschitz, initialise
+from cyclegan.networks.layers import (
+    Generator,
+    GeneratorLike,
+    HasKernel,
+    Noise,
+    NoiseGenerator,
+    bound_lipschitz,
+    check_generator,
+    initialise,
+)
 from cyclegan.networks.patchgan import (
     Discriminator,
     MultiscaleDiscriminator,
@@ -34,11 +43,13 @@ __all__ = [
     "GENERATORS",
     "Discriminator",
     "Generator",
+    "GeneratorLike",
     "Noise",
     "NoiseGenerator",
     "arguments_of",
     "build_discriminator",
     "build_generator",
+    "check_generator",
     "network_options",
     "pick_precision",
     "place_networks",

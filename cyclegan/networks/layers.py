@@ -6,9 +6,9 @@ Every choice a user can make here is a table: `NORMS`, `UPSAMPLINGS`, `INITS`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -159,6 +159,38 @@ class ConvBlock(nn.Module):
         return self.dropout(self.activation(self.norm(self.conv(x))))
 
 
+class GeneratorLike(Protocol):
+    """All that translation asks of a network, be it a `Generator` or a session of another runtime.
+
+    What is an `nn.Module` is also moved to the device, and put into evaluation mode while it translates.
+    """
+
+    in_channels: int
+    out_channels: int
+    multiple: int  # tiles begin at multiples of it, and their sides are such; a whole picture has any size
+    smallest: int  # side of a tile
+    # Whether parts of a picture may go through apart: what becomes of a pixel depends on its surroundings, and on
+    # nothing else of the whole but the statistics of `InstanceNorm` modules, which parts can share
+    tileable: bool
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """NCHW in [-1, 1], any height and width from 1 -> the same size, on any device."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """All that its answers depend on: by this, the record of a folder tells one network from another."""
+
+
+def check_generator(network: object) -> None:
+    """Hold `network` against `GeneratorLike`; `TypeError` names what it lacks."""
+    asked = (*GeneratorLike.__annotations__, "__call__", "state_dict")
+    lacking = [name for name in asked if not hasattr(network, name)]
+    if lacking:
+        raise TypeError(
+            f"{type(network).__name__} has no {', '.join(lacking)}; cyclegan.networks.GeneratorLike says what a "
+            "network needs in order to translate"
+        )
+
+
 class Generator(nn.Module, ABC):
     """A network that turns pictures into pictures of the same height and width.
 
@@ -169,12 +201,15 @@ class Generator(nn.Module, ABC):
 
     Options: ClassVar[type] = NoOptions  # dataclass of what only this network takes; its fields become options
     spec: dict[str, Any]
+    tileable: bool = True
     per_sample: bool  # what becomes of a picture does not depend on the batch it is in
     recompute = False  # in training, keep the inputs of the layers alone and compute the rest again on the way back
 
-    def __init__(self, *, multiple: int, smallest: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, multiple: int, smallest: int) -> None:
         super().__init__()
         assert smallest % multiple == 0, (smallest, multiple)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
         self.multiple = multiple
         self.smallest = smallest
 

@@ -71,7 +71,8 @@ class ResNetGenerator(Generator):
         dropout: bool = False,
         upsampling: str = "transposed",
     ) -> None:
-        super().__init__(multiple=4, smallest=8)  # 8: the blocks mirror one pixel at each edge, so they need two
+        # 8: the blocks mirror one pixel at each edge, so they need two
+        super().__init__(in_channels, out_channels, multiple=4, smallest=8)
         make_norm, bias = lookup(NORMS, norm, "--norm")
         enlarge = lookup(UPSAMPLINGS, upsampling, "--upsampling")
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cyclegan.networks.layers import InstanceNorm, full_precision
+from cyclegan.networks.layers import GeneratorLike, InstanceNorm, full_precision
 
 CHUNK = 2**18  # numbers that are summed at a time, which stay in the cache; the sums are added in double precision
 
@@ -147,24 +147,28 @@ class SharedStatistics:
 
     `network` has the weights of `generator` itself, no copies, but modules of its own, in evaluation mode: what is
     set here reaches no other use of the generator, in this thread or another, and there is nothing to put back.
-    Norms other than InstanceNorm have no statistics of a picture; a generator without any works all the same.
+    Norms other than InstanceNorm have no statistics of a picture; a generator without any works all the same. What is
+    no module is taken as it is: nothing in it can be reached.
     """
 
-    generator: nn.Module
-    network: nn.Module = field(init=False)
+    generator: GeneratorLike
+    network: GeneratorLike = field(init=False)
     norms: list[SharedNorm] = field(init=False)  # in the order of the layers
 
     def __post_init__(self) -> None:
-        own = [*self.generator.parameters(), *self.generator.buffers()]
-        self.network = copy.deepcopy(self.generator, {id(tensor): tensor for tensor in own})
+        self.network = self.generator
         self._scope = Scope()
         self.norms = []
-        for module in list(self.network.modules()):
+        if not isinstance(self.generator, nn.Module):
+            return
+        own = [*self.generator.parameters(), *self.generator.buffers()]
+        network = self.network = copy.deepcopy(self.generator, {id(tensor): tensor for tensor in own})
+        for module in list(network.modules()):
             for name, child in module.named_children():
                 if isinstance(child, InstanceNorm):
                     self.norms.append(SharedNorm(child.channels, child.eps, self._scope))
                     setattr(module, name, self.norms[-1])
-        self.network.eval()
+        network.eval()
 
     @contextlib.contextmanager
     def pooling(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> Iterator[None]:

@@ -49,7 +49,7 @@ class UNetGenerator(Generator):
         dropout: bool = False,
         upsampling: str = "transposed",
     ) -> None:
-        super().__init__(multiple=2**depth, smallest=2**depth)
+        super().__init__(in_channels, out_channels, multiple=2**depth, smallest=2**depth)
         make_norm, bias = lookup(NORMS, norm, "--norm")
         enlarge = lookup(UPSAMPLINGS, upsampling, "--upsampling")
         widths = [channels * min(2**level, 8) for level in range(depth)]

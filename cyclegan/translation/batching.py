@@ -1,83 +1,32 @@
-"""Work that threads do ahead or behind, bounded by the number of pictures and by their bytes."""
+"""Which pictures go through the network together: chosen by device, kind and size, fewer where they do not fit.
+
+Nothing here knows where pictures come from or where they go: the files of a folder, or the requests of a server.
+"""
 
 from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
 from cyclegan.images import Picture
-from cyclegan.translation.jobs import Job
 from cyclegan.translation.translator import Translator
-
-R = TypeVar("R")
-
-BYTES = 2**28  # of pictures that wait in one place: 40 of two megapixels, or three of a large camera
-
-
-class Backlog(Generic[R]):
-    """Tasks of jobs in `threads` threads, oldest first, of which no more should be under way than is sensible.
-
-    `full` says when to add no more: at `most` tasks, or when the pictures they hold come to `BYTES`; but never with
-    less than two, so that a picture too large for the bound is worked on all the same. A task holds the bytes it was
-    added with until it is done, and then those of its result, by `size_of`.
-    """
-
-    def __init__(self, threads: int, most: int, size_of: Callable[[R], int] = lambda result: 0) -> None:
-        self.tasks: dict[Future[R], Job] = {}  # in the order in which they were added
-        self._pool = ThreadPoolExecutor(threads)
-        self._weights: dict[Future[R], int] = {}
-        self._most = most
-        self._size_of = size_of
-        # The bytes of the last result, which the next are taken to have. Before there is one, each thread gets a task.
-        self._latest = -(-BYTES // threads)
-
-    @property
-    def full(self) -> bool:
-        """Whether nothing should be added for now."""
-        count = len(self.tasks)
-        return count >= self._most or (count >= 2 and sum(map(self._weight, self.tasks)) >= BYTES)
-
-    def add(self, job: Job, task: Callable[..., R], *arguments: object, weight: int = 0) -> None:
-        """Have `task(*arguments)` done, which holds `weight` bytes until then."""
-        future = self._pool.submit(task, *arguments)
-        self.tasks[future] = job
-        self._weights[future] = weight
-
-    def pop_first(self) -> tuple[Job, R] | None:
-        """The job that was added first, and its result; None while it is not done. Raises what the task raised."""
-        first = next(iter(self.tasks), None)
-        return None if first is None or not first.done() else self._pop(first)
-
-    def finished(self) -> list[tuple[Job, R]]:
-        """All that are done, and their results. Raises what a task raised."""
-        return [self._pop(future) for future in list(self.tasks) if future.done()]
-
-    def close(self, *, finish: bool = False) -> None:
-        """Let the threads go, after what they are at, or after all that was added."""
-        self._pool.shutdown(cancel_futures=not finish)
-
-    def _pop(self, future: Future[R]) -> tuple[Job, R]:
-        del self._weights[future]
-        job, result = self.tasks.pop(future), future.result()
-        self._latest = self._size_of(result) or self._latest
-        return job, result
-
-    def _weight(self, future: Future[R]) -> int:
-        if future.done() and future.exception() is None:
-            return self._size_of(future.result())
-        return self._weights[future] or self._latest
-
 
 T = TypeVar("T")
 
 Size = tuple[int, int]  # height, width
+Kind = tuple[tuple[int, ...], Hashable]  # height, width and what else there is of a shape; type: see `Picture.kind`
 
+BYTES = 2**28  # of pictures that wait in one place: 40 of two megapixels, or three of a large camera
 MOST = 32
 # Measured with resnet_9blocks × 64 on two cores, fp32: eight pictures of 32² together are 3.5 × as fast as one by one,
 # of 64² twice, of 128² 1.2 ×; of 256² and 512² nothing is gained. So: company up to the pixels of one of 256².
@@ -91,8 +40,104 @@ ROUNDS = 4  # a folder is cut into no fewer batches than this, or nothing would 
 log = logging.getLogger("cyclegan")
 
 
+@dataclass
+class ItemBatch(Generic[T]):
+    """Items of one kind, to be computed together."""
+
+    size: Size | None  # None: this is one that goes by itself
+    began: float  # when the first of them came
+    items: list[T] = field(default_factory=list)
+    nbytes: int = 0
+
+
+class Batcher(Generic[T]):
+    """Items that come one by one, given out in batches of one kind, as many at a time as `sizes` says.
+
+    Those that wait for others of their kind are at most twice the largest batch, and at most `BYTES`; what was begun
+    first has to go before there are more, full or not, and so has what was begun `patience` seconds ago. Batches leave
+    in the order in which that was decided. `clock` counts these seconds. Any thread may call.
+    """
+
+    def __init__(
+        self, sizes: BatchSizes, *, patience: float = math.inf, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sizes, self._patience, self._clock = sizes, patience, clock
+        self._waiting: dict[Kind, ItemBatch[T]] = {}  # in the order in which they were begun
+        self._count = self._bytes = 0  # of what waits
+        self._ready: deque[ItemBatch[T]] = deque()
+        self._came = threading.Condition()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a batch has been decided on that was not taken yet."""
+        return bool(self._ready)
+
+    def add(self, item: T, kind: Kind, nbytes: int) -> None:
+        """Take in an item of `kind`, which holds so many bytes."""
+        size = kind[0][0], kind[0][1]
+        with self._came:
+            batch = self._waiting.setdefault(kind, ItemBatch(size, self._clock()))
+            batch.items.append(item)
+            batch.nbytes += nbytes
+            self._count += 1
+            self._bytes += nbytes
+            if len(batch.items) >= self._sizes[size]:
+                self._decide(kind)
+            while self._count > 2 * self._sizes.most or self._bytes > BYTES:
+                self._decide_oldest()
+            self._came.notify()
+
+    def add_alone(self, item: T, *, first: bool = False) -> None:
+        """Take in an item that is to be computed by itself, with nothing beside it; `first`: before all others."""
+        with self._came:
+            batch = ItemBatch(None, self._clock(), [item])
+            if first:
+                self._ready.appendleft(batch)
+            else:
+                self._ready.append(batch)
+            self._came.notify()
+
+    def take(self, *, idle: bool = True, partial: bool = True) -> ItemBatch[T] | None:
+        """The batch to compute next; None if there is none for now.
+
+        What goes alone is given out only to what is `idle`. With `partial`, and where nothing else is ready, it is
+        the batch that was begun first: nothing is gained by waiting for company.
+        """
+        with self._came:
+            while self._waiting and self._clock() - self._oldest().began >= self._patience:
+                self._decide_oldest()
+            if partial and self._waiting and not self._ready:
+                self._decide_oldest()
+            if not self._ready or (self._ready[0].size is None and not idle):
+                return None
+            batch = self._ready.popleft()
+            if batch.size is None:
+                return batch
+            most = self._sizes[batch.size]  # which may be less than when it was decided on
+            if rest := batch.items[most:]:
+                self._ready.appendleft(replace(batch, items=rest))
+            return replace(batch, items=batch.items[:most])
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until there is something to take, for so many seconds at most; whether there is."""
+        with self._came:
+            return self._came.wait_for(lambda: bool(self._ready or self._waiting), timeout)
+
+    def _oldest(self) -> ItemBatch[T]:
+        return next(iter(self._waiting.values()))
+
+    def _decide_oldest(self) -> None:
+        self._decide(next(iter(self._waiting)))
+
+    def _decide(self, kind: Kind) -> None:
+        batch = self._waiting.pop(kind)
+        self._count -= len(batch.items)
+        self._bytes -= batch.nbytes
+        self._ready.append(batch)
+
+
 class BatchSizes:
-    """How many pictures of each size are computed at a time, in a job of `pictures` pictures.
+    """How many pictures of each size are computed at a time, in a job of `pictures` pictures; None: no end of them.
 
     `wanted` as given; None chooses. On a processor as many as have the pixels of one picture of 256², at most 8. On a
     CUDA device at most 32, no more than have the pixels of 32 of 256², and no more than fit in a quarter of the
@@ -100,11 +145,11 @@ class BatchSizes:
     workspaces of convolutions included, as proportional to the pixels. Elsewhere 1.
     """
 
-    def __init__(self, translator: Translator, wanted: int | None, pictures: int) -> None:
+    def __init__(self, translator: Translator, wanted: int | None, pictures: int | None) -> None:
         assert wanted is None or wanted >= 1, wanted
         self._translator = translator
         self._wanted = wanted
-        self._rounds = max(1, pictures // ROUNDS)
+        self._rounds = MOST if pictures is None else max(1, pictures // ROUNDS)
         self._sizes: dict[Size, int] = {}
         self._bytes_per_pixel: float | None = None
         self._said = False

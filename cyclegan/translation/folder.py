@@ -17,8 +17,11 @@ from cyclegan.translation.job.progress import FolderJob, Progress, Summary
 from cyclegan.translation.job.record import JobRecord
 from cyclegan.translation.job.source import list_source
 from cyclegan.translation.jobs import PictureIO
-from cyclegan.translation.runners import ENGINES, Engine, EngineOptions, TranslationSettings
+from cyclegan.translation.ray import engine as cluster
+from cyclegan.translation.runners import Engine, EngineOptions, TranslationSettings, translate_jobs
 from cyclegan.translation.translator import Translator
+
+ENGINES: dict[str, Engine] = {"local": translate_jobs, "ray": cluster.run}
 
 
 def translate_folder(
@@ -58,6 +61,7 @@ def translate_folder(
     run = lookup(ENGINES, engine, "--engine")
     source, dest = os.fspath(source), Path(dest)
     work = work or TranslationSettings(PictureIO(png_level=png_level), batch_size=batch_size)
+    work.tiling(translator.generator)  # refused before any work
     place = find_destination(source, dest, naming)
     listing = list_source(source, place.root)
     every = Jobs(listing, place, naming, array("q", range(len(listing.names))))

@@ -6,57 +6,78 @@ while it decodes and encodes, torch while it computes). What is held in memory i
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
-import numpy as np
 import torch
 
 from cyclegan.images import Picture
-from cyclegan.translation.batching import BYTES, Backlog, BatchSizes
+from cyclegan.system.devices import processors
+from cyclegan.translation.batching import BYTES, Batcher, BatchSizes, ItemBatch
 from cyclegan.translation.jobs import Failure, Job, PictureIO, TiledPicture
 from cyclegan.translation.tiling.single import Single, Written, attempt, nbytes
 from cyclegan.translation.translator import Translator
 
-Batch = list[tuple[Job, Picture]]  # pictures of one kind, and what they belong to
-Kind = tuple[tuple[int, ...], np.dtype]
-T = TypeVar("T")
+Item = tuple[Job, Picture | TiledPicture]
+R = TypeVar("R")
 
 MOST_THREADS = 16  # at either end; a GPU's batch keeps no more busy, and each holds a picture
 
 
-class Buckets:
-    """Pictures that wait for others of their kind: at most twice the largest batch, and at most `BYTES`."""
+class Backlog(Generic[R]):
+    """Tasks of jobs in `threads` threads, oldest first, of which no more should be under way than is sensible.
 
-    def __init__(self, sizes: BatchSizes) -> None:
-        self._sizes = sizes
-        self._waiting: dict[Kind, Batch] = {}  # in the order in which they were begun
-        self._count = self._bytes = 0
+    `full` says when to add no more: at `most` tasks, or when the pictures they hold come to `BYTES`; but never with
+    less than two, so that a picture too large for the bound is worked on all the same. A task holds the bytes it was
+    added with until it is done, and then those of its result, by `size_of`.
+    """
 
-    def add(self, job: Job, picture: Picture) -> list[Batch]:
-        """Take a picture in; the batches to compute now, because they are full, or because there is no more room."""
-        kind = picture.kind
-        self._waiting.setdefault(kind, []).append((job, picture))
-        self._count += 1
-        self._bytes += nbytes(picture)
-        batches = [self._take(kind)] if len(self._waiting[kind]) >= self._sizes[picture.height, picture.width] else []
-        while self._count > 2 * self._sizes.most or self._bytes > BYTES:
-            batches += self.oldest()
-        return batches
+    def __init__(self, threads: int, most: int, size_of: Callable[[R], int] = lambda result: 0) -> None:
+        self.tasks: dict[Future[R], Job] = {}  # in the order in which they were added
+        self._pool = ThreadPoolExecutor(threads)
+        self._weights: dict[Future[R], int] = {}
+        self._most = most
+        self._size_of = size_of
+        # The bytes of the last result, which the next are taken to have. Before there is one, each thread gets a task.
+        self._latest = -(-BYTES // threads)
 
-    def oldest(self) -> list[Batch]:
-        """The batch that was begun first, full or not, in a list; an empty list if there is none."""
-        return [self._take(next(iter(self._waiting)))] if self._waiting else []
+    @property
+    def full(self) -> bool:
+        """Whether nothing should be added for now."""
+        count = len(self.tasks)
+        return count >= self._most or (count >= 2 and sum(map(self._weight, self.tasks)) >= BYTES)
 
-    def _take(self, kind: Kind) -> Batch:
-        batch = self._waiting.pop(kind)
-        self._count -= len(batch)
-        self._bytes -= sum(nbytes(picture) for _, picture in batch)
-        return batch
+    def add(self, job: Job, task: Callable[..., R], *arguments: object, weight: int = 0) -> None:
+        """Have `task(*arguments)` done, which holds `weight` bytes until then."""
+        future = self._pool.submit(task, *arguments)
+        self.tasks[future] = job
+        self._weights[future] = weight
+
+    def pop_first(self) -> tuple[Job, R] | None:
+        """The job that was added first, and its result; None while it is not done. Raises what the task raised."""
+        first = next(iter(self.tasks), None)
+        return None if first is None or not first.done() else self._pop(first)
+
+    def finished(self) -> list[tuple[Job, R]]:
+        """All that are done, and their results. Raises what a task raised."""
+        return [self._pop(future) for future in list(self.tasks) if future.done()]
+
+    def close(self, *, finish: bool = False) -> None:
+        """Let the threads go, after what they are at, or after all that was added."""
+        self._pool.shutdown(cancel_futures=not finish)
+
+    def _pop(self, future: Future[R]) -> tuple[Job, R]:
+        del self._weights[future]
+        job, result = self.tasks.pop(future), future.result()
+        self._latest = self._size_of(result) or self._latest
+        return job, result
+
+    def _weight(self, future: Future[R]) -> int:
+        if future.done() and future.exception() is None:
+            return self._size_of(future.result())
+        return self._weights[future] or self._latest
 
 
 @dataclass(frozen=True)
@@ -84,20 +105,19 @@ class TranslationPipeline:
     ) -> None:
         self._translator, self._sizes, self._ends = translator, sizes, ends
         self._single, self._listener = single, listener
-        threads = min(MOST_THREADS, max(2, _processors()))
+        threads = min(MOST_THREADS, max(2, processors()))
         most = 2 * max(threads, sizes.most)
         self._reading: Backlog[Picture | TiledPicture | Failure] = Backlog(threads, most, nbytes)
         self._writing: Backlog[Failure | None] = Backlog(threads, most)
-        self._buckets = Buckets(sizes)
-        self._ready: deque[Batch | tuple[Job, Picture | TiledPicture]] = deque()
+        self._batcher: Batcher[Item] = Batcher(sizes)
         self._computer = _computer(translator)
-        self._computing: dict[Future[list[Picture | Failure] | None], Batch] = {}
+        self._computing: dict[Future[list[Picture | Failure] | None], list[tuple[Job, Picture]]] = {}
         self._alone: dict[Future[Picture | Failure | Written], Job] = {}  # at most one
         self._depth, self._deepest = 1, 2
 
     def run(self, jobs: Iterable[Job]) -> None:
         """All jobs, each settled once. If it fails for another reason than a picture, what is being written is."""
-        left = _RemainingItems(jobs)
+        left = iter(jobs)
         try:
             while awaited := self._move_on(left):
                 wait(awaited, return_when=FIRST_COMPLETED)
@@ -112,39 +132,34 @@ class TranslationPipeline:
             self._computer.shutdown(cancel_futures=True)
             self._writing.close(finish=True)
 
-    def _move_on(self, left: _RemainingItems[Job]) -> list[Future]:
+    def _move_on(self, left: Iterator[Job]) -> list[Future]:
         """Start whatever there is room for, and say for what to wait before there can be more; nothing at the end."""
         self._read_on(left)
-        if not (self._ready or self._reading.tasks):
-            self._ready += self._buckets.oldest()
-        while self._ready and not self._writing.full and self._has_room():
-            if isinstance(first_ready := self._ready[0], tuple):
-                self._ready.popleft()
-                job, given = first_ready
-                self._alone[self._computer.submit(self._single.translate, job, given)] = job
-            else:
-                batch = self._next_batch()
-                pictures = [picture for _, picture in batch]
-                self._computing[self._computer.submit(attempt, self._translator, pictures)] = batch
-        next_read = list(self._reading.tasks)[:1] if not self._ready else []
+        partial = not (self._batcher.ready or self._reading.tasks)
+        while not self._writing.full and self._has_room():
+            batch = self._batcher.take(idle=not self._computing, partial=partial)
+            if batch is None:
+                break
+            self._compute(batch)
+            partial = False
+        next_read = list(self._reading.tasks)[:1] if not self._batcher.ready else []
         return [*next_read, *self._computing, *self._alone, *self._writing.tasks]
 
-    def _read_on(self, left: _RemainingItems[Job]) -> None:
+    def _read_on(self, left: Iterator[Job]) -> None:
         """Have pictures read ahead, and take in what was read, until some are ready or have to be waited for."""
         while True:
-            while left and not self._reading.full:
-                job = left.pop()
+            while not self._reading.full and (job := next(left, None)) is not None:
                 self._reading.add(job, self._ends.read, job, self._single.tile_for)
-            while not self._ready and (first := self._reading.pop_first()):
+            if not self._reading.tasks:
+                return  # nothing is left
+            while not self._batcher.ready and (first := self._reading.pop_first()):
                 self._gather(*first)
             # All that were under way may have been failures
-            if self._ready or self._reading.tasks or not left:
+            if self._batcher.ready or self._reading.tasks:
                 return
 
     def _has_room(self) -> bool:
-        """Whether the device can be given what is ready first: one batch more, or a picture that goes alone."""
-        if isinstance(self._ready[0], tuple):
-            return not (self._computing or self._alone)
+        """Whether the device can be given one batch more."""
         return len(self._computing) < self._depth and not self._alone
 
     def _gather(self, job: Job, read: Picture | TiledPicture | Failure) -> None:
@@ -155,20 +170,21 @@ class TranslationPipeline:
         picture = read.picture if isinstance(read, TiledPicture) else read
         self._note(() if picture is None else picture.details.notes)
         if isinstance(read, TiledPicture) or read.pages:
-            self._ready.append((job, read))
+            self._batcher.add_alone((job, read))
         else:
-            self._ready += self._buckets.add(job, read)
+            self._batcher.add((job, read), read.kind, nbytes(read))
 
-    def _next_batch(self) -> Batch:
-        """The first that is ready, or so much of it as still counts as a batch: the size may have been halved since."""
-        batch = self._ready.popleft()
-        assert isinstance(batch, list)
-        size = self._sizes[batch[0][1].height, batch[0][1].width]
-        if rest := batch[size:]:
-            self._ready.appendleft(rest)
-        return batch[:size]
+    def _compute(self, batch: ItemBatch[Item]) -> None:
+        """Give a batch to the device."""
+        if batch.size is None:
+            ((job, given),) = batch.items
+            self._alone[self._computer.submit(self._single.translate, job, given)] = job
+        else:
+            items = cast(list[tuple[Job, Picture]], batch.items)  # an `TiledPicture` has no kind
+            pictures = [picture for _, picture in items]
+            self._computing[self._computer.submit(attempt, self._translator, pictures)] = items
 
-    def _deliver(self, batch: Batch, made: list[Picture | Failure] | None) -> None:
+    def _deliver(self, batch: list[tuple[Job, Picture]], made: list[Picture | Failure] | None) -> None:
         """Send what was computed to be written; where it did not fit in the memory, compute it in smaller batches."""
         results: list[Picture | Failure | None] = list(made or [])
         if made is None:
@@ -179,7 +195,7 @@ class TranslationPipeline:
         self._depth = self._deepest
         for (job, picture), result in zip(batch, results, strict=True):
             if result is None:
-                self._ready.appendleft((job, picture))  # in tiles, then
+                self._batcher.add_alone((job, picture), first=True)  # in tiles, then
             else:
                 self._finish(job, result)
 
@@ -206,28 +222,6 @@ class TranslationPipeline:
             self._listener.note(note)
 
 
-class _RemainingItems(Generic[T]):
-    """What is left of some things, of which none is asked for before it is needed."""
-
-    def __init__(self, things: Iterable[T]) -> None:
-        self._things = iter(things)
-        self._next = next(self._things, None)
-
-    def __bool__(self) -> bool:
-        return self._next is not None
-
-    def pop(self) -> T:
-        """The next; there has to be one."""
-        assert self._next is not None
-        first, self._next = self._next, next(self._things, None)
-        return first
-
-
-def _processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _computer(translator: Translator) -> ThreadPoolExecutor:
     """The thread that computes; on a GPU two, each with a stream of its own.
 
@@ -244,4 +238,4 @@ def _computer(translator: Translator) -> ThreadPoolExecutor:
         torch.cuda.synchronize()
         torch.cuda.set_stream(torch.cuda.Stream(index))
 
-    return ThreadPoolExecutor(1 if translator.generator.training else 2, initializer=own_stream)
+    return ThreadPoolExecutor(1 if translator.is_lent else 2, initializer=own_stream)

@@ -1,7 +1,8 @@
-"""What another machine needs in order to translate some of a job's pictures, and the engines that hand it out.
+"""What another machine needs in order to translate some of a job's pictures, and the engine that does so on this one.
 
 An engine gets the work, the jobs that are to be done and `settle`, which it calls once for each of them in the thread
-that called the engine. It neither finds out what is left to do nor keeps a record: `translate_folder` does both.
+that called the engine. It neither finds out what is left to do nor keeps a record: `translate_folder`, which has the
+table of engines, does both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Literal
 
 from cyclegan.errors import UsageError
 from cyclegan.images import parse_range
+from cyclegan.networks import GeneratorLike
 from cyclegan.translation.batching import BatchSizes
 from cyclegan.translation.jobs import Failure, Job, PictureIO
 from cyclegan.translation.pipeline import Listener, TranslationPipeline
@@ -21,7 +23,7 @@ from cyclegan.translation.tiling.single import Single
 from cyclegan.translation.translator import Translator
 from cyclegan.translation.value_scale import ValueScale
 
-__all__ = ["ENGINES", "Engine", "EngineOptions", "Failure", "Job", "OnResult", "TranslationSettings", "translate_jobs"]
+__all__ = ["Engine", "EngineOptions", "Failure", "Job", "OnResult", "TranslationSettings", "translate_jobs"]
 
 OnResult = Callable[[Job, Failure | None], None]
 
@@ -53,9 +55,20 @@ class TranslationSettings:
             translator.scales = ValueScale(rule)
         return translator
 
-    def tiling(self) -> Tiling | None:
-        """Which pictures go in tiles; None where none ever does."""
-        return None if self.tile is None else Tiling(self.tile, self.overlap, self.max_memory)
+    def tiling(self, generator: GeneratorLike) -> Tiling | None:
+        """Which pictures go in tiles through `generator`; None where none ever does.
+
+        Raises `UsageError` for tiles that cannot be meant, or that are asked of a network that takes whole pictures
+        only.
+        """
+        if self.tile is None:
+            return None
+        tiling = Tiling(self.tile, self.overlap, self.max_memory)
+        if generator.tileable:
+            return tiling
+        if tiling != Tiling():
+            raise UsageError("--tile, --overlap, --max-memory: this network takes whole pictures only; leave them out")
+        return None
 
 
 @dataclass(frozen=True)
@@ -70,37 +83,15 @@ class EngineOptions:
 Engine = Callable[[TranslationSettings, Sequence[Job], OnResult, EngineOptions], None]
 
 
-def translate_jobs(
-    work: TranslationSettings,
-    translator: Translator,
-    jobs: Sequence[Job],
-    settle: OnResult,
-    *,
-    note: Callable[[str], None] = lambda text: None,
-) -> None:
-    """Translate `jobs` on this machine; `settle(job, failure)` once for each, no failure if its file is in its place.
+def translate_jobs(work: TranslationSettings, jobs: Sequence[Job], settle: OnResult, options: EngineOptions) -> None:
+    """Translate `jobs` on one device of this machine, the engine `local`.
 
-    What `settle` raises ends the work; files that are being written are finished first.
+    `settle(job, failure)` is called once for each, without a failure if its file is in its place. What it raises ends
+    the work; files that are being written are finished first.
     """
+    translator = options.translator or work.translator()
     if work.ends.temporary is not None:
         os.makedirs(work.ends.temporary, exist_ok=True)
     sizes = BatchSizes(translator, work.batch_size, len(jobs))
-    single = Single(translator, work.ends, work.tiling())
-    TranslationPipeline(translator, sizes, work.ends, single, Listener(settle, note)).run(jobs)
-
-
-def _local(work: TranslationSettings, jobs: Sequence[Job], settle: OnResult, options: EngineOptions) -> None:
-    """One device of the machine we are on."""
-    translate_jobs(work, options.translator or work.translator(), jobs, settle, note=options.note)
-
-
-def _ray(work: TranslationSettings, jobs: Sequence[Job], settle: OnResult, options: EngineOptions) -> None:
-    """A cluster, see `cyclegan.translation.ray.engine`."""
-    from cyclegan.translation.ray import engine
-
-    if work.model is None:
-        raise UsageError("--engine ray: only a model in a file can be sent to other machines; save it, and name it")
-    engine.run(work, jobs, settle, options)
-
-
-ENGINES: dict[str, Engine] = {"local": _local, "ray": _ray}
+    single = Single(translator, work.ends, work.tiling(translator.generator))
+    TranslationPipeline(translator, sizes, work.ends, single, Listener(settle, options.note)).run(jobs)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cyclegan.images import Picture, full_range, rgb_array
 from cyclegan.models import load_model
-from cyclegan.networks import pick_precision, place_networks
+from cyclegan.networks import GeneratorLike, check_generator, pick_precision, place_networks
 from cyclegan.system.devices import autocast, is_exact, pick_device
 from cyclegan.translation.value_scale import ValueScale, to_model_input
 
@@ -32,14 +32,14 @@ class Translator:
     >>> translator = Translator.load("runs/horses2zebras", "ab")     # doctest: +SKIP
     >>> zebra = translator(Image.open("horse.jpg"))                   # doctest: +SKIP
 
-    `generator` takes and gives NCHW in [-1, 1]. It is moved to `device` (`auto`, `cpu`, `cuda`, `cuda:N`, `mps`) and
-    computes in `precision` (`auto`, `fp32`, `bf16`, `fp16`); the pictures stay where and what they are. `info` is what
-    the model says of itself.
+    `generator` is one of ours or any `cyclegan.networks.GeneratorLike`; what lacks something of that is a `TypeError`.
+    A module is moved to `device` (`auto`, `cpu`, `cuda`, `cuda:N`, `mps`) and computes in `precision` (`auto`, `fp32`,
+    `bf16`, `fp16`); the pictures stay where and what they are. `info` is what the model says of itself.
     """
 
     def __init__(
         self,
-        generator: nn.Module,  # with a `spec` if it takes other than three channels
+        generator: GeneratorLike,
         *,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -48,11 +48,13 @@ class Translator:
     ) -> None:
         self.device = pick_device(str(device))
         self.dtype = pick_precision(precision, self.device)
-        self.generator = place_networks(generator, self.device, exact=is_exact(precision))
+        check_generator(generator)
+        self.generator = generator
+        if isinstance(generator, nn.Module):
+            place_networks(generator, self.device, exact=is_exact(precision))
         self.info = dict(info or {})
         self.scales = scales or ValueScale()
-        spec = getattr(generator, "spec", {})
-        self.in_channels = int(spec.get("in_channels", 3))
+        self.in_channels = generator.in_channels
 
     @classmethod
     def load(
@@ -172,8 +174,13 @@ class Translator:
             wanted = f"height × width × {self.in_channels}, none of them 0"
             raise ValueError(f"an array of a picture is {wanted}, not {picture.shape}")
 
+    @property
+    def is_lent(self) -> bool:
+        """Whether the network is in training mode: a trainer's, which each batch puts into evaluation mode and back."""
+        return isinstance(self.generator, nn.Module) and self.generator.training
+
     @torch.inference_mode()
-    def unit(self, batch: Tensor, network: nn.Module | None = None) -> Tensor:
+    def unit(self, batch: Tensor, network: GeneratorLike | None = None) -> Tensor:
         """NCHW in [-1, 1] on the device, any height and width -> the same, float32.
 
         By `network` if one is given: a form of the generator with its weights.
@@ -181,21 +188,23 @@ class Translator:
         network = network or self.generator
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         with _evaluating(network), autocast(self.device, self.dtype):
-            made: Tensor = network(batch.contiguous(memory_format=layout))
+            made = network(batch.contiguous(memory_format=layout))
+        expected = (len(batch), network.out_channels, *batch.shape[2:])
+        assert made.shape == expected, f"{type(network).__name__} made {tuple(made.shape)} and not {expected}"
         return made.float()
 
 
 @contextlib.contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def _evaluating(network: GeneratorLike) -> Iterator[None]:
     """Evaluation mode (no dropout, running statistics fixed) for a while: a network may be lent by a trainer."""
-    training = network.training
-    if training:
-        network.eval()
+    if not (isinstance(network, nn.Module) and network.training):
+        yield
+        return
+    network.eval()
     try:
         yield
     finally:
-        if training:
-            network.train()
+        network.train()
 
 
 def _to_unit(pixels: Tensor) -> Tensor:

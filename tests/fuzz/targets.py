@@ -33,9 +33,8 @@ from cyclegan.evaluation.metrics.label_maps import read_colours
 from cyclegan.evaluation.selection import read_best
 from cyclegan.images import decode_picture, open_regions, read_header, regions
 from cyclegan.methods import options_of
-from cyclegan.models import load_discriminators, load_model, save_model
+from cyclegan.models import load_discriminators, load_model, save_model, weights_sha256
 from cyclegan.models.export.junyanz import load_reference, write_reference
-from cyclegan.models.generators_file import _digest
 from cyclegan.models.safe_torch import read_torch
 from cyclegan.networks import build_generator
 from cyclegan.report.comparison import compare
@@ -114,7 +113,7 @@ def _run_signed(data: bytes, folder: Path) -> None:
     more = more if isinstance(more, dict) else {}
     metadata = {str(name): str(value) for name, value in more.items()} | texts
     try:
-        metadata["sha256"] = _digest(weights, texts["specs"], texts["info"])
+        metadata["sha256"] = weights_sha256(weights, f"{texts['specs']}\0{texts['info']}\0")
         content = save(weights, metadata)
     except UnicodeEncodeError:
         return  # half a surrogate pair, which no such file can hold

@@ -18,6 +18,9 @@ from tests.support.methods import images_and_losses
 class Scale(nn.Module):
     """x -> weight · x."""
 
+    in_channels = out_channels = 1
+    independent = False
+
     def __init__(self, weight: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(weight))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,8 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from cyclegan.errors import UsageError
-from cyclegan.models import DamagedModel, load_model, save_model
-from cyclegan.models.generators_file import _digest
+from cyclegan.models import DamagedModel, load_model, save_model, weights_sha256
 from tests.models.examples import INFO, generator, generators, generators_file, same
 
 
@@ -128,7 +128,7 @@ def _forged(path: Path, **changes: object) -> Path:
     weights = {f"ab.{name}": value for name, value in network.state_dict().items()}
     specs = json.dumps({"ab": network.spec | changes})
     metadata = {"format": "cyclegan-generators", "version": "1", "specs": specs, "info": "{}"}
-    save_file(weights, path, metadata | {"sha256": _digest(weights, specs, "{}")})
+    save_file(weights, path, metadata | {"sha256": weights_sha256(weights, f"{specs}\0{{}}\0")})
     return path
 
 
@@ -191,3 +191,19 @@ def test_other_tools_can_read_the_metadata(tmp_path: Path) -> None:
         assert json.loads(metadata["specs"])["ab"]["name"] == "resnet_6blocks"
         assert json.loads(metadata["info"]) == INFO
         assert {name.split(".")[0] for name in opened.keys()} == {"ab", "ba"}  # noqa: SIM118 (no mapping)
+
+
+def test_the_digest_of_weights_is_over_names_types_shapes_and_bytes_and_not_over_where_they_lie() -> None:
+    whole, count = torch.arange(24.0).reshape(1, 2, 3, 4), torch.tensor(7)
+    data = (
+        b"count torch.int64 ()\0",
+        count.numpy().tobytes(),
+        b"whole torch.float32 (1, 2, 3, 4)\0",
+        whole.numpy().tobytes(),
+    )
+    expected = hashlib.sha256(b"before" + b"".join(data)).hexdigest()
+    turned = whole.to(memory_format=torch.channels_last).requires_grad_()
+    assert weights_sha256({"whole": whole, "count": count}, "before") == expected
+    assert weights_sha256({"count": count, "whole": turned}, "before") == expected
+    bare = hashlib.sha256(b"count" + data[1] + b"whole" + data[3]).hexdigest()
+    assert weights_sha256({"whole": whole, "count": count}, kinds=False) == bare

@@ -102,7 +102,7 @@ def test_a_generator_crops_exactly_what_it_padded() -> None:
             return x
 
     x = torch.rand(2, 3, 5, 13) - 0.5
-    torch.testing.assert_close(Echo(multiple=4, smallest=8)(x), x.tanh())
+    torch.testing.assert_close(Echo(3, 3, multiple=4, smallest=8)(x), x.tanh())
 
 
 def test_the_result_of_a_generator_keeps_fine_grey_levels_under_autocast() -> None:
@@ -111,7 +111,7 @@ def test_the_result_of_a_generator_keeps_fine_grey_levels_under_autocast() -> No
             return x.bfloat16()
 
     with torch.autocast("cpu", torch.bfloat16):
-        y = Half(multiple=1, smallest=1)(torch.linspace(-3, 3, 100).view(1, 1, 10, 10))
+        y = Half(1, 1, multiple=1, smallest=1)(torch.linspace(-3, 3, 100).view(1, 1, 10, 10))
     assert y.dtype == torch.float32
     torch.testing.assert_close(y, torch.linspace(-3, 3, 100).view(1, 1, 10, 10).bfloat16().float().tanh())
 

@@ -14,18 +14,27 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
+from cyclegan.networks import GeneratorLike
 from cyclegan.translation import Translator
 from cyclegan.translation.job.naming import RECORD
 
 
-class Negative(nn.Module):
+class Plain(nn.Module):
+    """A network that takes colours of any size, whole or in tiles."""
+
+    in_channels = out_channels = 3
+    multiple = smallest = 1
+    tileable = True
+
+
+class Negative(Plain):
     """A generator whose result is known."""
 
     def forward(self, x: Tensor) -> Tensor:
         return -x
 
 
-class Weighted(nn.Module):
+class Weighted(Plain):
     """A negative with a weight, by which one is told from another."""
 
     def __init__(self, weight: float) -> None:
@@ -36,7 +45,7 @@ class Weighted(nn.Module):
         return x * self.weight
 
 
-class Small(nn.Module):
+class Small(Plain):
     """Has memory for some values at a time, and says in the words given when that is not enough."""
 
     def __init__(self, values: int, error: Exception) -> None:
@@ -53,7 +62,7 @@ class Small(nn.Module):
         return -x
 
 
-def fp32(network: nn.Module) -> Translator:
+def fp32(network: GeneratorLike) -> Translator:
     """A translator that computes exactly."""
     return Translator(network, device="cpu", precision="fp32")
 

@@ -12,17 +12,18 @@ import sys
 import time
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cyclegan.translation import Translator, translate_folder
 from cyclegan.translation.jobs import PictureIO
 from cyclegan.translation.runners import TranslationSettings
+from tests.translation.examples import Plain
 
 BATCH = 4
 SECONDS = 0.01  # that a batch takes
 
 
-class Logged(nn.Module):
+class Logged(Plain):
     """The identity, slowly, which writes down the numbers of the pictures it sees, in their first pixels."""
 
     def __init__(self, log: str) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cyclegan.images import Picture, read_picture
-from cyclegan.translation import Translator, batching, jobs, pipeline, translate_folder
-from cyclegan.translation.batching import BYTES, BatchSizes
+from cyclegan.translation import Translator, jobs, pipeline, translate_folder
+from cyclegan.translation.batching import BYTES
 from cyclegan.translation.jobs import Job
-from cyclegan.translation.pipeline import Buckets
-from tests.translation.examples import Negative, Small, files, fp32, picture
+from cyclegan.translation.pipeline import Backlog
+from tests.translation.examples import Plain, Small, files, fp32, picture
 
 
 def test_two_batches_that_do_not_fit_beside_each_other_are_computed_in_turn(
@@ -26,7 +25,7 @@ def test_two_batches_that_do_not_fit_beside_each_other_are_computed_in_turn(
 ) -> None:
     together, lock = threading.Barrier(2, timeout=20), threading.Lock()
 
-    class Crowded(nn.Module):
+    class Crowded(Plain):
         """As on a GPU with two streams: the first batch runs alone, the next two meet and fail."""
 
         calls = at_work = 0
@@ -83,7 +82,7 @@ def test_writing_does_not_keep_reading_from_going_on(
         assert last_read.wait(20), "a writer waits for a reader that waits for a thread"
         return b""
 
-    monkeypatch.setattr(pipeline, "_processors", lambda: 2)
+    monkeypatch.setattr(pipeline, "processors", lambda: 2)
     monkeypatch.setattr(jobs, "read_picture", reading)
     monkeypatch.setattr(jobs, "encode_picture", writing)
     assert translate_folder(negative, tmp_path / "in", tmp_path / "out").translated == 30
@@ -111,7 +110,7 @@ def test_only_so_many_pictures_are_in_memory(
         count(-1)
         return b""
 
-    monkeypatch.setattr(pipeline, "_processors", lambda: 2)
+    monkeypatch.setattr(pipeline, "processors", lambda: 2)
     monkeypatch.setattr(jobs, "read_picture", reading)
     monkeypatch.setattr(jobs, "encode_picture", writing)
     translate_folder(negative, tmp_path / "in", tmp_path / "out", batch_size=3)
@@ -131,7 +130,7 @@ def test_pictures_behind_many_that_fail_at_once_are_translated(
             wait([future])
             return future
 
-    monkeypatch.setattr(batching, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(pipeline, "ThreadPoolExecutor", AtOnce)
     (tmp_path / "in").mkdir()
     for number in range(100):
         (tmp_path / f"in/{number:02d}.png").write_bytes(b"")
@@ -140,31 +139,80 @@ def test_pictures_behind_many_that_fail_at_once_are_translated(
     assert (summary.translated, len(summary.failed)) == (1, 100)
 
 
-def _shapes(batches: list[pipeline.Batch]) -> list[list[tuple[int, int]]]:
-    return [[(image.height, image.width) for _, image in batch] for batch in batches]
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """Opened at the end, so that no thread outlives a test that failed."""
+    event = threading.Event()
+    yield event
+    event.set()
 
 
-def test_a_bucket_leaves_when_it_is_full_and_the_oldest_when_there_is_no_more_room() -> None:
-    buckets = Buckets(BatchSizes(fp32(Negative()), 3, 1000))
-    job = Job("a", "a", "b")
-
-    def add(height: int) -> list[list[tuple[int, int]]]:
-        return _shapes(buckets.add(job, Picture(np.zeros((height, 2, 3), np.uint8))))
-
-    assert [add(1), add(2), add(1)] == [[], [], []]
-    assert add(1) == [[(1, 2)] * 3]
-    assert [add(3), add(4), add(5), add(6), add(2)] == [[]] * 5  # six are held, in five sizes
-    assert add(7) == [[(2, 2)] * 2]
-    assert [_shapes(buckets.oldest())[0][0][0] for _ in range(5)] == [3, 4, 5, 6, 7]
-    assert buckets.oldest() == []
+def _job(number: int) -> Job:
+    return Job(str(number), "in", "out")
 
 
-def test_large_pictures_are_not_held_back_for_company() -> None:
-    buckets = Buckets(BatchSizes(fp32(Negative()), 100, 1000))
-    job = Job("a", "a", "b")
+def _fill(backlog: Backlog[int], gate: threading.Event, result: int = 0, weight: int = 0, limit: int = 50) -> int:
+    """How many tasks are added before it is full, each of which waits for the gate."""
+    for count in range(limit):
+        if backlog.full:
+            return count
+        backlog.add(_job(count), lambda: gate.wait(20) and result, weight=weight)
+    return limit
 
-    class Large(np.ndarray):
-        nbytes = BYTES // 3
 
-    held = [buckets.add(job, Picture(np.zeros((height, 2, 3), np.uint8).view(Large))) for height in (1, 2, 3, 4)]
-    assert [_shapes(batches) for batches in held] == [[], [], [], [[(1, 2)]]]
+def test_no_more_is_under_way_than_was_said(gate: threading.Event) -> None:
+    backlog: Backlog[int] = Backlog(2, 7)
+    assert _fill(backlog, gate, weight=1) == 7
+    gate.set()
+    wait(backlog.tasks)
+    assert [job.name for job, _ in backlog.finished()] == [str(number) for number in range(7)]
+    assert not backlog.full
+    backlog.close()
+
+
+@pytest.mark.parametrize(("weight", "count"), [(BYTES // 5, 6), (BYTES // 4, 4), (BYTES * 9, 2)])
+def test_what_waits_is_bounded_by_its_bytes(gate: threading.Event, weight: int, count: int) -> None:
+    backlog: Backlog[int] = Backlog(2, 20)
+    assert _fill(backlog, gate, weight=weight) == count
+    gate.set()
+    wait(backlog.tasks)
+    assert not backlog.full  # what is written holds nothing any more, whether or not it was asked for
+    backlog.close()
+
+
+def test_results_that_wait_count_and_what_is_to_come_is_taken_to_be_like_the_last(gate: threading.Event) -> None:
+    backlog: Backlog[int] = Backlog(3, 20, size_of=lambda result: result)
+    assert _fill(backlog, gate, result=BYTES // 8) == 3  # no size is known yet: one for each thread
+    gate.set()
+    wait(backlog.tasks)
+    assert backlog.pop_first() == (_job(0), BYTES // 8)
+    closed = threading.Event()
+    assert _fill(backlog, closed) == 6  # and two are there already: eight eighths
+    closed.set()
+    backlog.close()
+
+
+def test_the_first_is_handed_out_first_even_if_another_is_done_before(gate: threading.Event) -> None:
+    backlog: Backlog[str] = Backlog(2, 5)
+    backlog.add(_job(0), lambda: gate.wait(20) and "slow")
+    backlog.add(_job(1), lambda: "quick")
+    wait(list(backlog.tasks)[1:])
+    assert backlog.pop_first() is None
+    gate.set()
+    wait(backlog.tasks)
+    assert [backlog.pop_first(), backlog.pop_first(), backlog.pop_first()] == [
+        (_job(0), "slow"),
+        (_job(1), "quick"),
+        None,
+    ]
+    backlog.close()
+
+
+def test_what_a_task_raises_is_raised_to_who_asks_for_its_result() -> None:
+    backlog: Backlog[int] = Backlog(1, 5, size_of=lambda result: result)
+    backlog.add(_job(0), lambda: 1 // 0)
+    wait(backlog.tasks)
+    assert not backlog.full
+    with pytest.raises(ZeroDivisionError):
+        backlog.finished()
+    backlog.close()

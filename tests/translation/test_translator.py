@@ -8,24 +8,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from cyclegan.errors import UsageError
 from cyclegan.translation import Translator
 from tests.models.examples import INFO, generator, generators_file
+from tests.translation.examples import Negative, Plain, fp32
 
 SIZES = [(1, 1), (1, 7), (5, 300), (257, 63), (256, 256)]
 
 
-class Negative(nn.Module):
-    """A generator whose result is known."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return -x
-
-
 def _negative() -> Translator:
-    return Translator(Negative(), device="cpu", precision="fp32")
+    return fp32(Negative())
 
 
 def _pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -73,12 +67,16 @@ def test_every_kind_of_picture_comes_back_as_its_own_kind_with_the_same_content(
 
 
 def test_bytes_go_through_unchanged_where_the_generator_changes_nothing() -> None:
+    class Same(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            return x
+
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    assert np.array_equal(Translator(nn.Identity(), device="cpu", precision="fp32")(ramp), ramp)
+    assert np.array_equal(fp32(Same())(ramp), ramp)
 
 
 def test_values_beyond_white_and_black_are_cut_not_wrapped() -> None:
-    class Louder(nn.Module):
+    class Louder(Plain):
         def forward(self, x: Tensor) -> Tensor:
             return 3 * x
 
@@ -129,7 +127,7 @@ def test_a_batch_of_mixed_sizes_equals_the_pictures_one_by_one_in_order() -> Non
 def test_equal_sizes_in_a_batch_go_through_the_network_together() -> None:
     seen = []
 
-    class Counting(nn.Module):
+    class Counting(Plain):
         def forward(self, x: Tensor) -> Tensor:
             seen.append(tuple(x.shape))
             return x

@@ -26,6 +26,7 @@ from cyclegan.errors import UsageError
 from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.features.classifier_training import SIDE, ClassifierNetwork, resize, train_classifier
 from cyclegan.evaluation.image_set import ImageSet
+from cyclegan.models import weights_sha256
 from cyclegan.system.files import atomic_write, cache_folder
 
 VERSION = 2  # of all that a cached judge depends on beside the pictures, the size and the seed
@@ -117,7 +118,7 @@ def find_classifier(a: ImageSet, b: ImageSet, *, seed: int = 0, device: torch.de
     except OSError as error:
         log.warning("the judge could not be kept in %s (%s); it will learn anew", file.parent, error.strerror or error)
     log.info("the judge tells %.1f %% of other pictures rightly", 100 * learned.accuracy)
-    return DomainClassifier(learned.network, learned.accuracy, _digest(tensors), about, device)
+    return DomainClassifier(learned.network, learned.accuracy, _sha256(tensors), about, device)
 
 
 def _read(file: Path, device: torch.device) -> DomainClassifier | None:
@@ -132,15 +133,12 @@ def _read(file: Path, device: torch.device) -> DomainClassifier | None:
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):  # not there, cut short, of another version
         return None
     network.eval().requires_grad_(False).to(device)
-    return DomainClassifier(network, float(about["accuracy"]), _digest(tensors), about, device)
+    return DomainClassifier(network, float(about["accuracy"]), _sha256(tensors), about, device)
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of the weights, in the order of their names: the same from the cache and from the school."""
-    hasher = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
-        hasher.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    return hasher.hexdigest()
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    """Without types and shapes, as in all figures so far: they compare where this is the same."""
+    return weights_sha256(tensors, kinds=False)
 
 
 def _key(a: ImageSet, b: ImageSet, seed: int) -> str:

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -33,6 +33,7 @@ from cyclegan.evaluation.printing import summary_line
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.selection import parse_criteria, read_best
 from cyclegan.images import UnreadableImage, read_header
+from cyclegan.networks import GeneratorLike
 from cyclegan.tracking import Recorder
 from cyclegan.training.distributed.ranks import LostError, Ranks, SingleProcess
 from cyclegan.training.evaluation.best_model import BestModel
@@ -211,7 +212,7 @@ class PeriodicEvaluation:
 
     def _engines(self, generators: nn.ModuleDict) -> dict[str, Translator]:
         return {
-            way: Translator(generator, device=self.device, precision=self.precision)
+            way: Translator(cast(GeneratorLike, generator), device=self.device, precision=self.precision)
             for way, generator in generators.items()
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from cyclegan.config import TrainConfig
 from cyclegan.directions import Direction
 from cyclegan.images import encode_image
-from cyclegan.methods import Method
+from cyclegan.methods import Images, Method
+from cyclegan.networks import GeneratorLike
 from cyclegan.system import rng
 from cyclegan.system.files import atomic_write
 from cyclegan.system.rng import Draws
@@ -38,18 +40,20 @@ def write_grids(
     nothing. Leaves the generators in evaluation mode.
     """
     translators = {
-        direction.key: Translator(generators[direction.key], device=str(device), precision=config.precision)
+        direction.key: Translator(
+            cast(GeneratorLike, generators[direction.key]), device=str(device), precision=config.precision
+        )
         for direction in method.directions
     }
     batch = {name: some if some.dtype == torch.uint8 else some * 2 - 1 for name, some in real.items()}
     count = min(len(some) for some in batch.values())
-    grids = {}
+    grids: dict[str, Images] = {}
+
+    def run(key: str, given: Tensor) -> Tensor:
+        engine = translators[key]
+        return ranks.map_sharded(engine.unit if Direction.parse(key).from_noise else engine, given)
+
     for direction in method.directions:
-
-        def run(key: str, given: Tensor) -> Tensor:
-            engine = translators[key]
-            return ranks.map_sharded(engine.unit if Direction.parse(key).from_noise else engine, given)
-
         with rng.at(Draws(seed=config.seed, step=0, first=0, count=count, total=count)):
             grids[f"{direction.source}2{direction.target}"] = method.columns(direction, batch, run)
     if ranks.rank:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-import torch
-
+from cyclegan.models import weights_sha256
 from cyclegan.translation.job.naming import Naming
 from cyclegan.translation.runners import TranslationSettings
 from cyclegan.translation.translator import Translator
@@ -19,7 +17,7 @@ def fingerprint_of(translator: Translator, work: TranslationSettings, naming: Na
     """
     scales = translator.scales
     known = {
-        "model": _weights(translator),
+        "model": weights_sha256(translator.generator.state_dict()),
         "precision": str(translator.dtype).removeprefix("torch."),
         "range": scales.source.text if scales.target is None else f"{scales.source.text} to {scales.target.text}",
         "size": work.ends.size,
@@ -31,12 +29,3 @@ def fingerprint_of(translator: Translator, work: TranslationSettings, naming: Na
         "flat": naming.flat,
     }
     return known if work.model is None else {"direction": work.direction, **known}
-
-
-def _weights(translator: Translator) -> str:
-    """The SHA-256 of the weights, whatever file they came from and wherever they are."""
-    hasher = hashlib.sha256()
-    for name, value in sorted(translator.generator.state_dict().items()):
-        hasher.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-        hasher.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return hasher.hexdigest()

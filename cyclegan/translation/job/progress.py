@@ -16,10 +16,10 @@ from cyclegan.translation.job import archive
 from cyclegan.translation.job.destination import Destination, Jobs
 from cyclegan.translation.job.naming import Fold, Naming, Shard, refuse_clashes
 from cyclegan.translation.job.record import Fingerprint, JobRecord, ResultMarks, is_known
-from cyclegan.translation.jobs import Failure, Job
+from cyclegan.translation.jobs import Failure
+from cyclegan.translation.runners import OnResult
 
 Progress = Callable[[int, int], None]
-Settle = Callable[[Job, Failure | None], None]
 
 
 @dataclass
@@ -110,7 +110,7 @@ class FolderJob:
         self._record.write_manifest(self._jobs.named())
         return self._jobs.part(left)
 
-    def run(self, translate: Callable[[Settle], None], source: str) -> None:
+    def run(self, translate: Callable[[OnResult], None], source: str) -> None:
         """Have what is left translated, by `translate(settle)`; then the end of the job, unless it was stopped."""
         with self._record.marking() as marks:
             try:

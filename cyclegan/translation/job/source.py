@@ -6,7 +6,6 @@ Names are kept and the rest is made of them when it is asked for, so that a mill
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from array import array
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images import EXTENSIONS, escaped, is_image
+from cyclegan.images import EXTENSIONS, escaped, is_image, walk
 from cyclegan.translation.job.archive import members, refuse_compressed
 from cyclegan.translation.job.naming import cleaned
 from cyclegan.translation.jobs import Failure
@@ -22,7 +21,6 @@ from cyclegan.translation.jobs import Failure
 LISTS = (".txt", ".lst", ".list")
 STDIN = "-"
 
-_Identity = tuple[int, int]  # device and inode: what a folder is, whatever it is called
 Span = tuple[int, int]
 
 
@@ -119,58 +117,23 @@ _BY_SUFFIX: dict[str, Callable[[str, Path], Listing]] = {".tar": _list_archive, 
 
 
 def _list_folder(root: str, dest: Path) -> Listing:
-    """The pictures below `root`, sorted by code point: names alone decide, and nothing is opened.
+    """The pictures below `root`, sorted by code point: names alone decide, and nothing is opened, see `walk`.
 
-    Hidden files and folders are skipped. Links to folders are followed, except into a folder that the link stands in,
-    and nothing leads into `dest`. What is no file but has the name of a picture is listed, so that reading it says
-    what is wrong: a link to nowhere, a FIFO, a folder that holds nothing to translate.
+    Nothing leads into `dest`. What is no file but has the name of a picture is listed, so that reading it says what is
+    wrong: a link to nowhere, a FIFO, a folder that holds nothing to translate.
     """
     listing = Listing([], lambda number: (os.path.join(root, listing.names[number]), None), distinct=True)
-    start, avoided = _identity(root), _identity(os.fspath(dest))
-    assert start is not None, root
-    waiting = [(root, "", frozenset({start}))]
-    while waiting:
-        folder, prefix, above = waiting.pop()
-        try:
-            with os.scandir(folder) as scan:
-                entries = [entry for entry in scan if not entry.name.startswith(".")]
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            if not prefix:
-                raise CycleganError(f"SOURCE: cannot list {escaped(folder)} ({reason})") from error
-            listing.bad.append((prefix, Failure(type(error).__name__, f"cannot list it ({reason})")))
-            continue
-        empty = True
-        for entry in entries:
-            name = prefix + entry.name
-            identity = _folder_identity(entry)
-            if identity is None:
-                if is_image(entry.name):
-                    listing.names.append(name)
-                    empty = False
-            elif identity not in above and identity != avoided:
-                waiting.append((entry.path, f"{name}/", above | {identity}))
-                empty = False
-        if empty and prefix and is_image(prefix[:-1]):
+
+    def unlisted(prefix: str, folder: str, error: OSError) -> None:
+        reason = (error.strerror or str(error)).lower()
+        if not prefix:
+            raise CycleganError(f"SOURCE: cannot list {escaped(folder)} ({reason})") from error
+        listing.bad.append((prefix, Failure(type(error).__name__, f"cannot list it ({reason})")))
+
+    for prefix, files, folders in walk(root, unlisted, avoid=dest):
+        pictures = [prefix + entry.name for entry in files if is_image(entry.name)]
+        listing.names += pictures
+        if not (pictures or folders) and is_image(prefix[:-1]):
             listing.names.append(prefix[:-1])
     listing.names.sort()
     return listing
-
-
-def _folder_identity(entry: os.DirEntry[str]) -> _Identity | None:
-    """What a folder is, None for anything else. Only folders and links cost a question to the system."""
-    try:
-        if not entry.is_dir():
-            return None
-        status = entry.stat()
-    except OSError:  # a link to itself
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _identity(folder: str) -> _Identity | None:
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None

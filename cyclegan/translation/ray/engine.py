@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, UsageError
 from cyclegan.translation.jobs import Failure, Job
 from cyclegan.translation.ray.session import Session, WorkerSlots, session
 from cyclegan.translation.ray.worker import ANSWERS, TASKS, AttemptCounter, TaskResult, Worker, pack, version
@@ -58,14 +58,17 @@ def run(work: TranslationSettings, jobs: Sequence[Job], settle: OnResult, option
 
     Every machine must have this package, in the same version, and the same files at the same paths: the model, the
     pictures, and the folder of the translations. A picture at which a process died each of several times is a failure.
-    Raises `UsageError` where there is no cluster, and whatever a model that cannot be used raises.
+    Raises `UsageError` where there is no cluster, or no file with the model, and whatever a model that cannot be used
+    raises.
     """
+    if work.model is None:
+        raise UsageError("--engine ray: only a model in a file can be sent to other machines; save it, and name it")
     if not jobs:
         return
     here = os.path.abspath
     temporary = None if work.ends.temporary is None else here(work.ends.temporary)
-    model = None if work.model is None else here(work.model)
-    work = replace(work, model=model, ends=replace(work.ends, root=here(work.ends.root), temporary=temporary))
+    ends = replace(work.ends, root=here(work.ends.root), temporary=temporary)
+    work = replace(work, model=here(work.model), ends=ends)
     left = _RemainingTasks(jobs, settle)
     with session(options.address) as cluster:
         for alone in (False, True):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cyclegan.errors import CycleganError, UsageError
+from cyclegan.system.devices import processors
 
 # Ray's own words stay in its logs: what matters of them is raised. They are said in these variables because Ray reads
 # them when it is imported; what the user has set comes first.
@@ -64,7 +65,7 @@ def session(address: str | None) -> Iterator[Session]:
         arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if local:
             folder = stack.enter_context(_short_folder())
-            arguments |= {"address": "local", "num_cpus": _processors(), "object_store_memory": STORE}
+            arguments |= {"address": "local", "num_cpus": processors(), "object_store_memory": STORE}
             arguments |= {"include_dashboard": False, "_temp_dir": folder}
         else:
             arguments |= {"address": address}
@@ -194,10 +195,6 @@ def _short_folder() -> Iterator[str]:
         place = "/tmp"
     with tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True) as folder:
         yield folder
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _first_line(error: Exception) -> str:

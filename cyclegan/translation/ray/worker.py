@@ -18,7 +18,7 @@ from typing import Any
 
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.translation.jobs import Failure, Job
-from cyclegan.translation.runners import TranslationSettings, translate_jobs
+from cyclegan.translation.runners import EngineOptions, TranslationSettings, translate_jobs
 from cyclegan.translation.translator import Translator
 
 TASKS, ANSWERS = "jobs", "settled"  # the one column of the tables that go there and come back
@@ -90,7 +90,7 @@ class Worker:
 
         if self._translator is None:
             self._translator = self._load()
-        translate_jobs(self._work, self._translator, [job for _, job in numbered], settle, note=note)
+        translate_jobs(self._work, [job for _, job in numbered], settle, EngineOptions(self._translator, note=note))
 
     def _load(self) -> Translator:
         import torch

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cyclegan.translation.tiling.axis import rounded
-from cyclegan.translation.tiling.painter import step_of
 from cyclegan.translation.translator import Translator
 
 # Beside what torch's operators hand each other: the copies in other layouts and the workspaces of convolutions, and
@@ -29,21 +28,27 @@ _lock = threading.Lock()
 
 def network_bytes(translator: Translator, height: int, width: int) -> int:
     """What one picture of this size takes at its peak in the network of `translator`, weights not counted."""
-    multiple, smallest = step_of(translator)
-    rows, columns = (max(rounded(pixels, multiple), smallest) for pixels in (height, width))
+    generator = translator.generator
+    rows, columns = (max(rounded(pixels, generator.multiple), generator.smallest) for pixels in (height, width))
     with _lock:
         if translator not in _known:
-            _known[translator] = _bytes_per_pixel(translator, smallest)
+            _known[translator] = _bytes_per_pixel(translator)
     return int(_known[translator] * rows * columns)
 
 
-def _bytes_per_pixel(translator: Translator, smallest: int) -> float:
-    """Counted on a small picture, on the processor and with a copy of the network, so that nothing else feels it."""
-    side = max(PROBE, smallest)
+def _bytes_per_pixel(translator: Translator) -> float:
+    """Counted on a small picture, on the processor and with a copy of the network, so that nothing else feels it.
+
+    Of what is no module, and cannot be looked into, only what goes in and what comes out.
+    """
+    generator = translator.generator
+    side = max(PROBE, generator.smallest)
     # A processor that is given bf16 keeps copies in fp32 beside it
     dtype = torch.float32 if translator.device.type == "cpu" else translator.dtype
-    network = copy.deepcopy(translator.generator).cpu().eval().to(dtype)
-    picture = torch.zeros(1, translator.in_channels, side, side, dtype=dtype)
+    if not isinstance(generator, nn.Module):
+        return MARGIN * dtype.itemsize * (generator.in_channels + generator.out_channels)
+    network = copy.deepcopy(generator).cpu().eval().to(dtype)
+    picture = torch.zeros(1, generator.in_channels, side, side, dtype=dtype)
     with torch.inference_mode(), _Alive() as alive:
         network(picture)
     return MARGIN * (alive.most + picture.nbytes) / side**2

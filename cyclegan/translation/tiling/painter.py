@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from cyclegan.networks import GeneratorLike
 from cyclegan.networks.shared_statistics import NormWindow, SharedStatistics
 from cyclegan.translation.batching import is_out_of_memory, release_memory
 from cyclegan.translation.tiling.axis import Axis, rounded
@@ -40,9 +41,10 @@ class TiledGenerator:
     """The network of one picture and the size of tile that fits, which only ever shrinks."""
 
     def __init__(self, translator: Translator, *, tile: int, overlap: int) -> None:
+        assert translator.generator.tileable, f"{type(translator.generator).__name__} takes whole pictures only"
         self.translator = translator
         self.shared = SharedStatistics(translator.generator)
-        self.multiple, self.smallest = step_of(translator)
+        self.multiple, self.smallest = translator.generator.multiple, translator.generator.smallest
         self.tile = fitting(translator, tile)
         self.overlap = overlap
 
@@ -87,7 +89,7 @@ class TiledGenerator:
         assert out is not None
         return out
 
-    def attempt(self, batch: Tensor, network: nn.Module | None = None) -> Tensor | None:
+    def attempt(self, batch: Tensor, network: GeneratorLike | None = None) -> Tensor | None:
         """NCHW through the network with shared statistics, or another; None if it does not fit in the memory.
 
         The error goes no further than this, since its traceback holds what the failed attempt had allocated.
@@ -109,16 +111,10 @@ class TiledGenerator:
         log.warning("a tile of %d×%d pixels does not fit in the memory; going on with %d", failed, failed, smaller)
 
 
-def step_of(translator: Translator) -> tuple[int, int]:
-    """The `multiple` and the `smallest` of the generator; 1 for a network that does not say."""
-    generator = translator.generator
-    return int(getattr(generator, "multiple", 1)), int(getattr(generator, "smallest", 1))
-
-
 def fitting(translator: Translator, tile: int) -> int:
     """The next size of tile that the generator takes without losing its step; two steps at least, for an overlap."""
-    multiple, smallest = step_of(translator)
-    return max(rounded(tile, multiple), 2 * multiple, smallest)
+    multiple = translator.generator.multiple
+    return max(rounded(tile, multiple), 2 * multiple, translator.generator.smallest)
 
 
 def as_batch(shown: np.ndarray) -> Tensor:

@@ -45,9 +45,7 @@ class Single:
                 assert tile is not None
                 return self._from_file(job, tile)
             pages = [self._page(page, tile) for page in (replace(picture, pages=()), *picture.pages)]
-        except UnreadableImage as error:
-            return Failure.of(error)
-        except ValueError as error:
+        except (UnreadableImage, ValueError) as error:
             return Failure.of(error)
         except (OSError, CycleganError) as error:
             return write_failure(error)
@@ -106,7 +104,7 @@ class Single:
         with open_regions(job.source, max_pixels=ends.max_pixels) as regions:
             header = regions.header
             has_alpha = regions.read(0, 0, 1, 1)[1] is not None
-            channels = int(getattr(self._translator.generator, "spec", {}).get("out_channels", 3))
+            channels = self._translator.generator.out_channels
             target.parent.mkdir(parents=True, exist_ok=True)
             with (
                 replacing(target, temporary_in=ends.temporary) as temporary,

@@ -20,7 +20,7 @@ import pytest
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.translation.jobs import PictureIO
 from cyclegan.translation.ray.session import Session, WorkerSlots, session
-from cyclegan.translation.runners import translate_jobs
+from cyclegan.translation.runners import EngineOptions, translate_jobs
 from tests.models.examples import generators_file
 from tests.translation.cluster_job import jobs_for, work_for
 from tests.translation.examples import picture
@@ -69,7 +69,7 @@ class Folders:
         self.expected.mkdir()
         work = work_for(str(self.model), str(self.expected), PictureIO)
         jobs = jobs_for(str(self.source), str(self.expected))
-        translate_jobs(work, work.translator(), jobs, lambda job, failure: None)
+        translate_jobs(work, jobs, lambda job, failure: None, EngineOptions())
         return contents(self.expected)
 
 

@@ -18,9 +18,10 @@ from cyclegan.translation.tiling.memory import network_bytes
 from cyclegan.translation.tiling.policy import tile_bytes, whole_bytes
 from cyclegan.translation.tiling.translate import Tiling, translate_regions
 from cyclegan.translation.value_scale import ValueScale
+from tests.translation.examples import Plain
 
 
-class Negative(nn.Module):
+class Negative(Plain):
     """A generator whose result is known; keeps the sizes it was given, and fits so many pixels."""
 
     multiple, smallest = 4, 4
@@ -28,7 +29,7 @@ class Negative(nn.Module):
 
     def __init__(self, channels: int = 3, fits: int = 10**9) -> None:
         super().__init__()
-        self.spec = {"in_channels": channels, "out_channels": channels}
+        self.in_channels = self.out_channels = channels
         self.fits = fits
 
     def forward(self, x: Tensor) -> Tensor:
