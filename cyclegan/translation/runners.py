@@ -34,7 +34,7 @@ class TranslationSettings:
 
     ends: PictureIO  # how pictures are read, and where and how translations are written
     model: str | None = None  # a file or a run; None: the translator exists in this process alone
-    direction: str = "ab"
+    direction: str | None = None  # None: the model's only one, or its first
     device: str = "auto"
     precision: str = "auto"
     range: str | None = None  # see `parse_range`; None: as the model says
