@@ -41,7 +41,7 @@ def model_info(
     if domains is None:
         kept |= {name: Path(config.get(name) or f"train{name.upper()}").name for name in OLDEST_DOMAINS}
     else:
-        kept |= domains | {"domains": dict(domains)}
+        kept |= {**domains, "domains": dict(domains)}
     about = {"step": step, **kept}
     return about if ranges is None else about | {"ranges": dict(ranges)}
 
