@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cyclegan.tracking.journal import ALARM, ALARM_FIGURE, BEST, MODEL, TABLE, Journal
+from cyclegan.tracking.journal import ALARM, ALARM_FIGURE, BEST, GRID_COLUMNS, MODEL, TABLE, Journal
 from cyclegan.tracking.wandb_launcher import (
     WandbProcess,
     describe_session,
@@ -31,7 +31,7 @@ class Recorder(Protocol):
     """What a training loop tells its figures to; see `Tracker`."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
-    def images(self, step: int, name: str, path: Path) -> None: ...
+    def images(self, step: int, name: str, path: Path, columns: Sequence[str] = ()) -> None: ...
     def model(self, step: int, path: Path, best: bool = False) -> None: ...
     def table(self, step: int, path: Path) -> None: ...
     def alarm(self, step: int, name: str, text: str, figure: float) -> None: ...
@@ -65,9 +65,13 @@ class Tracker:
         """Figures of `step`. Those on record already, from before a resume, are passed over."""
         self._append(step, values)
 
-    def images(self, step: int, name: str, path: Path) -> None:
-        """A picture that is on the disk, inside the run directory, under the name of its panel, e.g. `samples/a2b`."""
-        self._append(step, {name: self._inside(path)})
+    def images(self, step: int, name: str, path: Path, columns: Sequence[str] = ()) -> None:
+        """A picture that is on the disk, inside the run directory, under the name of its panel, e.g. `samples/a2b`.
+
+        `columns` are the headings of what is side by side in it.
+        """
+        headings = {f"{GRID_COLUMNS}{name}": ", ".join(columns)} if columns else {}
+        self._append(step, {name: self._inside(path), **headings})
 
     def model(self, step: int, path: Path, best: bool = False) -> None:
         """A file of generators inside the run directory; it becomes a version of an artifact of the run.

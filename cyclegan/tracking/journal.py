@@ -2,9 +2,10 @@
 
 A row is `{"step": 40, "time": 1795243863.5, "loss/generator": 1.25, …}`. A number that is not finite is `null`, since
 JSON has no word for it. A row about a file holds its path relative to the run directory instead of a number:
-`{"step": 500, "time": …, "samples/a2b": "samples/a2b-00000500.png"}`. Under the name `model` that is a file of
-generators, under `best` the file of the best ones so far, which the next best will take too, and under `held-out` the
-`gallery.json` of translations. A row about an alarm holds its text, `alarm/<name>`, and `alarm_figure/<name>`.
+`{"step": 500, "time": …, "samples/a2b": "samples/a2b-00000500.png"}`, and the names of a grid's columns beside it:
+`"columns/samples/a2b": "real, fake, …"`. Under the name `model` that is a file of generators, under `best` the file of
+the best ones so far, which the next best will take too, and under `held-out` the `gallery.json` of translations. A row
+about an alarm holds its text, `alarm/<name>`, and `alarm_figure/<name>`.
 
 Every name has at each step at most one value. A run that is resumed starts from a state older than its last row and
 computes the steps between once more, with the same result, so that what is on record already is not written again.
@@ -25,6 +26,7 @@ FILE = "metrics.jsonl"
 MODEL = "model"  # the name of rows about a file of generators
 BEST = "best"  # the name of rows about the best generators
 TABLE = "held-out"  # the name of rows about a gallery
+GRID_COLUMNS = "columns/"  # what the names of the headings of a picture begin with
 ALARM = "alarm/"  # what the names of alarms begin with, and those of their figures
 ALARM_FIGURE = "alarm_figure/"
 RESERVED = frozenset({"step", "time"})
