@@ -65,10 +65,9 @@ def prepare(device: torch.device, *, exact: bool) -> None:
 
 
 def _keep_memory() -> None:
-    """Make glibc keep freed memory.
-
-    Otherwise the system zeroes it page by page for the next step: a tenth to a third of the time of a step on a
-    virtual machine. One heap for all threads: only the first can grow in large pieces. Other C libraries: no effect.
+    """Make glibc keep freed memory, which the system would zero page by page for the next step:
+    a tenth to a third of the time of a step on a virtual machine. One heap for all threads, since only the first can
+    grow in large pieces. Other C libraries are left as they are.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

@@ -62,10 +62,7 @@ _current: ContextVar[Draws | None] = ContextVar("draws", default=None)
 
 @contextlib.contextmanager
 def at(draws: Draws | None) -> Iterator[None]:
-    """Take the random numbers inside from `draws`; None: from torch's global generator.
-
-    Every batch inside must consist of the pictures of `draws`.
-    """
+    """Take random numbers inside from `draws`, for batches of its pictures; None: torch's generator."""
     token = _current.set(draws)
     try:
         yield
