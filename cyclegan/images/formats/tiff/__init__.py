@@ -1,4 +1,4 @@
-"""TIFF: what Pillow keeps by Pillow, the rest, which is deeper or has more channels, by tifffile."""
+"""TIFF: kinds that Pillow keeps intact by Pillow, deeper or with more channels by tifffile."""
 
 from __future__ import annotations
 
