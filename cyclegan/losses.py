@@ -1,25 +1,25 @@
-"""What the two sides of the game minimise, and how a way back is compared with its start.
+"""Adversarial losses, and reconstruction losses for cycle and identity terms.
 
 A generative adversarial network is a game of two players (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661).
-The discriminator D sees real pictures x and fakes y = G(…), and learns to tell them apart; the generator G learns to
-be believed. Neither minimises a fixed function: each one's loss moves when the other learns. What one hopes for is
-the equilibrium where the fakes are distributed as the real pictures are. There the best D can do is to say one half
-to everything, since p_real / (p_real + p_fake) = 1/2 wherever the two densities agree; it no longer tells G anything.
+The discriminator D sees real pictures x and fakes y = G(…) and learns to tell them apart; the generator G learns to
+fool it. Neither minimises a fixed function: each loss changes as the other network learns. The aim is the equilibrium
+where the fakes are distributed like the real pictures. There the best D can do is to output one half everywhere,
+since p_real / (p_real + p_fake) = 1/2 wherever the two densities agree; G then gets no signal from it.
 
-The losses below differ in what G feels on the way there:
+The losses below differ in the gradient that G receives on the way there:
 
-- `bce` reads D's verdict as log odds. For an optimal D the game measures the Jensen-Shannon divergence. Where D is
-  sure, the original min-max form has no gradient left for G, so G maximises log D(y) instead ("non-saturating").
-- `lsgan` asks for the numbers 1 and 0. A fake that D finds far too real is pulled back as well, and a fake that is
-  clearly unmasked is pulled in proportion to its distance: a gradient that does not fade. CycleGAN's choice.
-- `hinge` stops teaching D about pictures it already tells apart by a margin, and G climbs D's raw verdict.
-- `wgan-gp` drops the verdict: D is a critic whose mean difference between real and fake, among all functions of slope
-  at most 1, is the Wasserstein distance between them: how far probability has to be carried. It has a gradient even
-  where real and fake have nothing in common, provided the critic's slope is really held, which is its penalty.
+- `bce` reads D's score as log odds. For an optimal D the game measures the Jensen-Shannon divergence. Where D is
+  confident, the original min-max form has no gradient left for G, so G maximises log D(y) instead ("non-saturating").
+- `lsgan` regresses the scores to 1 and 0. A fake that D scores far above 1 is pulled back as well, and one that is
+  clearly detected is pulled in proportion to its distance: the gradient does not vanish. CycleGAN's choice.
+- `hinge` stops training D on pictures that it already separates by a margin; G maximises D's raw score.
+- `wgan-gp` makes D a critic instead of a classifier: its mean difference between real and fake, maximised over all
+  functions of slope at most 1, is the Wasserstein distance between them: how far probability has to be moved. It has a
+  gradient even where real and fake do not overlap, provided that the slope is bounded, which the penalty is for.
 
-A loss takes the discriminator and not its output, so that a penalty which needs to look inside it is that loss's
-own business. Discriminators give raw verdicts, a tensor (N, 1, h, w) or a list of such, one per scale; each scale
-weighs the same. All arithmetic is fp32 or better, under autocast too.
+A loss takes the discriminator and not its output, so that a loss with a gradient penalty can call it again.
+Discriminators return raw scores (N, 1, h, w), or a list of these, one per scale; all scales have the same weight. All
+arithmetic is fp32 or better, under autocast too.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ from torch import Tensor
 from cyclegan.errors import lookup
 from cyclegan.system import rng
 
-Verdicts = Tensor | list[Tensor]
-Discriminator = Callable[[Tensor], Any]  # a discriminator, or one that is shown its pictures in some other way
+Scores = Tensor | list[Tensor]
+Discriminator = Callable[[Tensor], Any]  # a discriminator, or a wrapper, such as one that augments its input
 
 
 class AdversarialLoss(ABC):
-    """One way to score the game. A subclass gives the three terms, each for raw verdicts of one scale, elementwise."""
+    """Base of adversarial losses: a subclass defines three elementwise terms of raw scores."""
 
-    equilibrium: float | None  # the mean `score` where real and fake can no longer be told apart; None: undefined
+    equilibrium: float | None  # mean `score` where real and fake cannot be told apart; None: undefined
     double_backward = False  # True where a gradient of D is itself differentiated, which a compiled D cannot do
 
     def __init__(self, *, gradient_penalty: float = 10.0) -> None:
-        self.gradient_penalty = gradient_penalty  # for the losses that have one
+        self.gradient_penalty = gradient_penalty  # used only by losses with such a penalty
 
     @abstractmethod
     def generator_term(self, fake: Tensor) -> Tensor:
-        """What the generator minimises."""
+        """The generator's loss."""
 
     @abstractmethod
     def real_term(self, real: Tensor) -> Tensor:
-        """What the discriminator minimises on real pictures."""
+        """The discriminator's loss on real pictures."""
 
     @abstractmethod
     def fake_term(self, fake: Tensor) -> Tensor:
-        """What the discriminator minimises on fakes."""
+        """The discriminator's loss on fakes."""
 
     def scale(self, raw: Tensor) -> Tensor:
-        """Raw verdicts as a person reads them."""
+        """Raw scores on a readable scale."""
         return raw
 
     def generator(self, discriminator: Discriminator, fake: Tensor) -> Tensor:
@@ -69,12 +69,12 @@ class AdversarialLoss(ABC):
         return _mean(self.generator_term, discriminator(fake))
 
     def discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-        """The discriminator's loss for NCHW real pictures and fakes, a scalar; no gradient reaches the fakes' maker."""
-        on_real, on_fake = _judge(discriminator, real, fake.detach())
+        """The discriminator's loss for NCHW real pictures and (detached) fakes, a scalar."""
+        on_real, on_fake = _scores(discriminator, real, fake.detach())
         return _mean(self.real_term, on_real) + _mean(self.fake_term, on_fake)
 
-    def score(self, outputs: Verdicts) -> Tensor:
-        """What a discriminator said, on the scale of `equilibrium`: elementwise, or (N, scales) for a list."""
+    def score(self, outputs: Scores) -> Tensor:
+        """Discriminator scores on the scale of `equilibrium`: elementwise, or (N, scales) for a list."""
         if isinstance(outputs, Tensor):
             return self.scale(_exact(outputs))
         return torch.stack([self.scale(_exact(raw)).flatten(1).mean(1) for raw in outputs], dim=1)
@@ -102,13 +102,12 @@ class LeastSquares(AdversarialLoss):
 
 
 class CrossEntropy(AdversarialLoss):
-    """The original game with the non-saturating generator (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661,
-    section 3), σ the logistic function:
+    """Original GAN loss, non-saturating (Goodfellow et al. 2014, section 3); σ is the logistic function:
 
         L_D = −½ E[log σ(D(x))] − ½ E[log(1 − σ(D(y)))]
         L_G = −E[log σ(D(y))]
 
-    By −log σ(r) = softplus(−r), which neither overflows nor loses digits. At the equilibrium both are log 2.
+    Computed by −log σ(r) = softplus(−r), which neither overflows nor loses digits. At the equilibrium both are log 2.
     """
 
     equilibrium = 0.5
@@ -127,8 +126,9 @@ class CrossEntropy(AdversarialLoss):
 
 
 class Hinge(AdversarialLoss):
-    """The margin of a support vector machine (Lim & Ye 2017, https://arxiv.org/abs/1705.02894; Miyato et al. 2018,
-    https://arxiv.org/abs/1802.05957, equations 16 and 17):
+    """Hinge loss, the margin of a support vector machine.
+
+    Lim & Ye 2017, https://arxiv.org/abs/1705.02894; Miyato et al. 2018, https://arxiv.org/abs/1802.05957 (eq. 16, 17):
 
         L_D = E[max(0, 1 − D(x))] + E[max(0, 1 + D(y))]
         L_G = −E[D(y)]
@@ -147,15 +147,15 @@ class Hinge(AdversarialLoss):
 
 
 class Wasserstein(AdversarialLoss):
-    """WGAN (Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875) with the gradient penalty of Gulrajani et al. 2017
-    (https://arxiv.org/abs/1704.00028, equation 3):
+    """Wasserstein GAN loss (Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875) with gradient penalty
+    (Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028, equation 3):
 
         L_D = E[D(y)] − E[D(x)] + λ E[(‖∇D(z)‖₂ − 1)²],   z = u x + (1 − u) y,   u ~ U(0, 1) for each picture
         L_G = −E[D(y)]
 
-    −L_D estimates the distance between real and fake, so it should fall as training goes on; the verdicts themselves
-    are only defined up to a constant. The penalty differentiates the critic's verdict on each picture by itself:
-    batch norm, which mixes pictures, has no place in such a critic.
+    −L_D estimates the distance between real and fake, so it should fall during training; the scores themselves are
+    only defined up to a constant. The penalty differentiates the critic's score of each picture separately, so a
+    critic must not use batch norm, which mixes pictures.
     """
 
     equilibrium = None
@@ -175,7 +175,7 @@ class Wasserstein(AdversarialLoss):
         return difference + self.gradient_penalty * self.penalty(discriminator, real, fake)
 
     def penalty(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-        """E[(‖∇D(z)‖₂ − 1)²]. u is drawn for each picture (`cyclegan.system.rng`), the same on every device."""
+        """E[(‖∇D(z)‖₂ − 1)²]; u is drawn per picture (`cyclegan.system.rng`), the same on every device."""
         real, fake = _exact(real), _exact(fake)
         u = rng.uniform(len(real), 1, 1, 1).to(real)
         slope = _gradient(discriminator, u * real + (1 - u) * fake).flatten(1)
@@ -183,13 +183,13 @@ class Wasserstein(AdversarialLoss):
 
 
 class WithR1:
-    """Any loss, and a discriminator that is flat where the real pictures are (Mescheder et al. 2018,
-    https://arxiv.org/abs/1801.04406, equation 9):
+    """R1 penalty for any loss: makes D flat at real pictures (Mescheder et al. 2018, equation 9,
+    https://arxiv.org/abs/1801.04406):
 
         L_D + γ/2 E[‖∇D(x)‖²]
 
-    At the equilibrium D should have nothing left to teach; without a penalty it may stay steep there and throw the
-    generator out again for ever. With it the game converges locally.
+    Without the penalty D may stay steep at the equilibrium and keep pushing the generator away from it. With it the
+    game converges locally.
     """
 
     double_backward = True
@@ -202,7 +202,7 @@ class WithR1:
         self.score = loss.score
 
     def discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-        """The wrapped loss of the discriminator, with the penalty on the real pictures."""
+        """The wrapped discriminator loss plus the penalty on real pictures."""
         penalty = _gradient(discriminator, _exact(real)).flatten(1).square().sum(1).mean()
         return self.loss.discriminator(discriminator, real, fake) + self.gamma / 2 * penalty
 
@@ -216,21 +216,21 @@ ADVERSARIAL_LOSSES: dict[str, type[AdversarialLoss]] = {
 
 
 def build_adversarial(name: str, *, r1: float = 0.0, gradient_penalty: float = 10.0) -> AdversarialLoss | WithR1:
-    """The adversarial loss `name`, with R1 of weight `r1` if that is above 0; `UsageError` for an unknown name.
+    """The adversarial loss `name`, plus R1 of weight `r1` if above 0; `UsageError` for an unknown name.
 
-    `gradient_penalty` is the weight λ of wgan-gp's own penalty and means nothing to the others.
+    `gradient_penalty` is the weight λ of wgan-gp's penalty; the other losses ignore it.
     """
     loss = lookup(ADVERSARIAL_LOSSES, name, "--adversarial")(gradient_penalty=gradient_penalty)
     return WithR1(loss, r1) if r1 else loss
 
 
 def l1(image: Tensor, target: Tensor) -> Tensor:
-    """E|x − t|: the median of what is possible, hence sharper than the squared error (Isola et al. 2017)."""
+    """E|x − t|: fits the median of the possible outputs, so it is sharper than l2 (Isola et al. 2017)."""
     return (_exact(image) - _exact(target)).abs().mean()
 
 
 def l2(image: Tensor, target: Tensor) -> Tensor:
-    """E(x − t)²: the mean of what is possible, which is blurred where several things are."""
+    """E(x − t)²: fits the mean of the possible outputs, which is blurred where several are likely."""
     return (_exact(image) - _exact(target)).square().mean()
 
 
@@ -241,9 +241,9 @@ def _exact(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _judge(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Verdicts, Verdicts]:
-    """The verdicts on both, in one call where each picture is judged by itself: the same, and fewer passes over
-    the weights. With batch norm, or a spectral norm that is followed from call to call, it would not be the same.
+def _scores(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Scores, Scores]:
+    """Scores of real and fake, in one call (fewer passes over the weights) where that gives the same.
+    It does not with batch norm, or with spectral norm, whose power iteration runs at every call.
     """
     if not getattr(discriminator, "per_sample", False):
         return discriminator(real), discriminator(fake)
@@ -253,21 +253,21 @@ def _judge(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Ve
     return [raw[: len(real)] for raw in outputs], [raw[len(real) :] for raw in outputs]
 
 
-def _mean(term: Callable[[Tensor], Tensor], outputs: Verdicts) -> Tensor:
+def _mean(term: Callable[[Tensor], Tensor], outputs: Scores) -> Tensor:
     scales = [outputs] if isinstance(outputs, Tensor) else outputs
     return torch.stack([term(_exact(raw)).mean() for raw in scales]).mean()
 
 
 def _gradient(discriminator: Discriminator, pictures: Tensor) -> Tensor:
-    """∇ of the verdict on each picture with respect to its pixels, NCHW, itself differentiable.
+    """Differentiable gradient of each picture's score with respect to its pixels, NCHW.
 
-    The verdict on a picture is the mean over its patches and scales, which is the function the losses compare; the
-    sum over patches would make the penalty's meaning depend on the picture's size. Outside autocast: a squared
-    gradient of millions of small numbers does not survive half precision.
+    The score of a picture is its mean over patches and scales, the function that the losses compare; with the sum over
+    patches the penalty would depend on the picture's size. Autocast is off: the squared gradient of millions of small
+    numbers underflows in half precision.
     """
     with torch.autocast(pictures.device.type, enabled=False), torch.enable_grad():
         pictures = pictures.detach().requires_grad_()
         outputs: Any = discriminator(pictures)
         scales = [outputs] if isinstance(outputs, Tensor) else outputs
-        verdicts = torch.stack([raw.flatten(1).mean(1) for raw in scales]).mean(0)  # (N,)
-        return torch.autograd.grad(verdicts.sum(), pictures, create_graph=True)[0]
+        scores = torch.stack([raw.flatten(1).mean(1) for raw in scales]).mean(0)  # (N,)
+        return torch.autograd.grad(scores.sum(), pictures, create_graph=True)[0]

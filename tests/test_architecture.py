@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 TABLES = {"method", "generator", "discriminator", "adversarial", "reconstruction"}
 TABLES |= {"norm", "upsampling", "init", "metric", "preset"}
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}
+NULL_OBJECT = re.compile("Null|Silent|SingleProcess|No[A-Z]")
 
 
 def room(path: Path) -> str:
@@ -77,7 +79,7 @@ def room(path: Path) -> str:
 
 
 def imported_names(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and full name of all that a file imports of ours or of what lies beside the package, wherever it stands.
+    """Line and full name of every import, at any level, of the package or of the folders beside it.
 
     What is imported from a module is named as if it were a module of its own: `cyclegan.errors.UsageError`; so is an
     import that does not give the whole name.
@@ -95,7 +97,7 @@ def imported_names(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and room of everything that a file imports; what lies beside the package is named as if it were a room."""
+    """Line and room of every import of a file; folders beside the package count as rooms."""
     for line, name in imported_names(path):
         package, _, inner = name.partition(".")
         # `from cyclegan import networks` names a room too, `from cyclegan import __version__` does not
@@ -104,7 +106,7 @@ def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def in_circles(arrows: dict[str, set[str]]) -> set[str]:
-    """What is left of a graph after all that leads nowhere, and then all that nothing leads to, has been taken away."""
+    """Nodes of a graph that remain after removing sinks and then sources, again and again."""
     left = set(arrows)
     while free := {name for name in left if not arrows[name] & left}:
         left -= free
@@ -136,14 +138,14 @@ def _called_like_a_table(node: ast.expr) -> bool:
 
 
 def without_docstring(path: Path) -> Iterator[str]:
-    """Public modules, classes and functions of a file that say nothing about themselves.
+    """Public modules, classes and functions of a file that have no docstring and need one.
 
-    A method that fulfils what its base class documents, of our package or of torch, need not repeat it.
+    Null objects, properties, and methods of classes with a base (whose contract is documented there) need none.
     """
     tree = ast.parse(path.read_text())
     if tree.body and ast.get_docstring(tree) is None:
         yield str(path)
-    for node in _public(tree):
+    for node in (node for node in _public(tree) if not NULL_OBJECT.match(node.name)):
         if ast.get_docstring(node) is None:
             yield f"{path}:{node.lineno} {node.name}"
         if isinstance(node, ast.ClassDef) and not node.bases:
@@ -153,11 +155,11 @@ def without_docstring(path: Path) -> Iterator[str]:
 
 def _public(tree: ast.Module | ast.ClassDef) -> list[ast.FunctionDef | ast.ClassDef]:
     defined = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    return [node for node in defined if not node.name.startswith("_") and not _overloaded(node)]
+    return [node for node in defined if not node.name.startswith("_") and not _exempt(node)]
 
 
-def _overloaded(node: ast.FunctionDef | ast.ClassDef) -> bool:
-    return any(isinstance(decorator, ast.Name) and decorator.id == "overload" for decorator in node.decorator_list)
+def _exempt(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    return any(ast.unparse(item).endswith(("overload", "property")) for item in node.decorator_list)
 
 
 def loaded_by(code: str) -> set[str]:
@@ -201,7 +203,7 @@ def test_the_table_of_imports_has_no_circle_and_no_room_that_is_not_there() -> N
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Wherever an import stands. That a module's package is imported before it is no arrow unless it is named."""
+    """At any level of the code. The implicit import of a module's package is no edge unless it is named."""
     names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in MODULES}
     paths = {name.removesuffix(".__init__"): path for name, path in names.items()}
     arrows = {

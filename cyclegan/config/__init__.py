@@ -1,10 +1,10 @@
-"""What a training run is: one frozen dataclass, presets of it, and the way from flags and files to it.
+"""Training configuration: one frozen dataclass, its presets, and its resolution from flags and files.
 
-Nothing here imports torch, so that a command line can be read, checked and printed in a moment.
+Nothing here imports torch, so that a command line is parsed, checked and printed without delay.
 
 The keys are flat and the same everywhere: `batch_size` in YAML is `--batch-size` on the command line,
-`CYCLEGAN_TRAIN_BATCH_SIZE` in the environment and `TrainConfig(batch_size=…)` in Python. The options that belong to
-one method alone (`lambda_cycle`, `pool_size`, …) are declared beside that method and stand in `TrainConfig.options`.
+`CYCLEGAN_TRAIN_BATCH_SIZE` in the environment and `TrainConfig(batch_size=…)` in Python. Options of one method alone
+(`lambda_cycle`, `pool_size`, …) are declared with that method and held in `TrainConfig.options`.
 """
 
 from cyclegan.config.options import NoOptions, check_values, convert, default_of, option

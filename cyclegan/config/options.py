@@ -1,4 +1,4 @@
-"""Fields of a dataclass that are options too: how they are declared, and how a value is held against one."""
+"""Dataclass fields that are also options: declaration, conversion and checks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclegan.errors import UsageError
 
-_SHOWN = 80  # characters of a value that a file gave in place of another
-_TOO_LARGE = 2**63  # what the libraries behind an option count with
+_SHOWN = 80  # characters of a wrong value that an error quotes
+_TOO_LARGE = 2**63  # the libraries behind an option count in 64 bits
 
 
 def option(
@@ -24,10 +24,10 @@ def option(
     metavar: str | None = None,
     words: Mapping[str, int] | None = None,
 ) -> Any:
-    """A dataclass field that is also a command-line option.
+    """Declare a dataclass field that is also a command-line option.
 
-    `fixed` marks what a run cannot change once it has weights; `minimum` is checked wherever the value comes from.
-    `words` may be given in place of a number, and are held as one below the minimum.
+    `fixed` options cannot change once a run has weights; `minimum` is checked for every source of the value. `words`
+    may be given instead of a number, and are stored as one below the minimum.
     """
     metadata = {"help": help, "minimum": minimum, "fixed": fixed, "metavar": metavar, "words": words or {}}
     return field(default=default, metadata=metadata)
@@ -35,17 +35,17 @@ def option(
 
 @dataclass(frozen=True)
 class NoOptions:
-    """The options of what has none of its own."""
+    """Empty set of options."""
 
 
 @functools.cache
 def types_of(owner: type) -> Mapping[str, Any]:
-    """The types of a dataclass's fields. Its annotations are text, each of which Python would compile at every call."""
+    """Types of a dataclass's fields, cached: its annotations are text, compiled at every call."""
     return get_type_hints(owner)
 
 
 def convert(owner: type, name: str, value: Any) -> Any:
-    """`value` as the type that field `name` of dataclass `owner` has, or `UsageError` naming the option."""
+    """Convert `value` to the type of field `name` of dataclass `owner`; `UsageError` names the option."""
     wanted = types_of(owner)[name]
     choices = _members(wanted)
     words = next(words_of(item) for item in fields(owner) if item.name == name)
@@ -57,14 +57,14 @@ def convert(owner: type, name: str, value: Any) -> Any:
         return None
     for kind in choices:
         if get_origin(kind) is Literal:
-            # YAML reads a bare off as False
+            # YAML reads an unquoted off as False
             value = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
             if value in get_args(kind):
                 return value
         elif kind in (bool, str) and isinstance(value, kind):
             return value
         elif kind is int and isinstance(value, int) and not isinstance(value, bool):
-            return value  # as it is: a float would lose digits beyond 2^53
+            return value  # not through float, which loses digits beyond 2^53
         elif kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
             try:
                 number = float(value)  # YAML reads 2e-4 as text
@@ -82,12 +82,12 @@ def convert(owner: type, name: str, value: Any) -> Any:
 
 
 def converted(owner: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `values` that are fields of dataclass `owner`, in the order of the fields, each by `convert`."""
+    """The `values` that are fields of dataclass `owner`, converted, in the order of the fields."""
     return {item.name: convert(owner, item.name, values[item.name]) for item in fields(owner) if item.name in values}
 
 
 def check_values(settings: Any) -> None:
-    """Hold the fields of a dataclass of options against type and minimum; `UsageError` names the first that fails."""
+    """Check types and minima of a dataclass of options; `UsageError` names the first that fails."""
     for item in fields(settings):
         if not item.metadata:
             continue
@@ -103,12 +103,12 @@ def check_values(settings: Any) -> None:
 
 
 def default_of(item: Field[Any]) -> Any:
-    """The default of a dataclass field, None where there is none."""
+    """The default of a dataclass field, None without one."""
     return None if item.default is MISSING else item.default
 
 
 def words_of(item: Field[Any]) -> Mapping[str, int]:
-    """The words that a field takes in place of a number, with what each is held as."""
+    """Words that a field takes instead of a number, and the number stored for each."""
     words: Mapping[str, int] = item.metadata.get("words", {})
     return words
 
@@ -124,5 +124,5 @@ def _describe(kind: Any) -> str:
 
 
 def flags(names: Iterable[str]) -> str:
-    """The command-line options of those names, as a sentence gives them."""
+    """Command-line options of field names, as text for a message."""
     return ", ".join("--" + name.replace("_", "-") for name in sorted(names))

@@ -1,4 +1,4 @@
-"""Sets of values to start from, and how values are laid over each other."""
+"""Presets, and the merging of layers of values."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from cyclegan.errors import UsageError, did_you_mean
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
-    # The paper's networks and length with what held up in docs/experiments.md.
+    # The paper's networks and length, with the changes that proved better in docs/experiments.md.
     "best": {
         "upsampling": "resize",
         "ema_decay": 0.998,
         "lr_generator": 4e-4,
         "lr_discriminator": 4e-4,
     },
-    # To see whether it works at all: 103 instead of 1879 GFLOP a step, and a fifth of the steps.
+    # A quick trial: 103 instead of 1879 GFLOP per step, and a fifth of the steps.
     "fast": {
         "generator": "resnet_6blocks",
         "channels": 32,
@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "decay_epochs": 20,
         "evaluate_every": 2500,
     },
-    # The drawn animals of `cyclegan data demo` on two processor cores in minutes: narrow networks, twice the rate.
+    # The drawn animals of `cyclegan data demo` on two CPU cores in minutes: narrow networks, twice the learning rate.
     "demo": {
         "generator": "resnet_6blocks",
         "channels": 16,
@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-# Two ways to say one thing: a later layer that uses the one silences what an earlier layer said by the other.
+# Alternative options for one setting: a layer that uses one of them resets the other of earlier layers.
 ALTERNATIVES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     (frozenset({"steps", "decay_steps"}), frozenset({"epochs", "decay_epochs"})),
     (frozenset({"data"}), frozenset({"a", "b", "test_a", "test_b"})),
@@ -63,7 +63,7 @@ def with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def overlay(layers: Sequence[Mapping[str, Any]], known: set[str]) -> dict[str, Any]:
-    """Flat `layers` laid over each other, the last one winning.
+    """Merge flat `layers`; later ones override earlier ones.
 
     Keys that are not `known`, and contradictions within one layer, raise `UsageError`.
     """
@@ -80,6 +80,6 @@ def overlay(layers: Sequence[Mapping[str, Any]], known: set[str]) -> dict[str, A
                 if side:
                     merged.update(dict.fromkeys(other))
         if layer.get("steps") is not None:
-            merged["decay_steps"] = None  # an earlier layer's belongs to an earlier length; without a word it is half
+            merged["decay_steps"] = None  # an earlier layer's value belonged to another length; the default is half
         merged.update(layer)
     return merged

@@ -1,4 +1,4 @@
-"""From presets, files, environment and flags, laid over each other, to one config; and back to a flat dict."""
+"""Resolution of presets, files, environment and flags to one config, and back to a flat dict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cyclegan.errors import UsageError
 
 
 def resolve(layers: Sequence[Mapping[str, Any]], method_options: type | None = None) -> TrainConfig:
-    """The config of flat `layers` laid over each other, the last one winning.
+    """The config of merged flat `layers`; later ones override earlier ones.
 
     `method_options` is the options dataclass of the chosen method. Unknown keys, values of the wrong type and
     contradictions within one layer raise `UsageError`.
@@ -28,13 +28,13 @@ def resolve(layers: Sequence[Mapping[str, Any]], method_options: type | None = N
 
 
 def known_keys(method_options: type | None = None) -> set[str]:
-    """The flat keys a config may hold."""
+    """Flat keys that a config may hold."""
     keys = {item.name for item in fields(TrainConfig)} - {"options"}
     return keys | ({item.name for item in fields(method_options)} if method_options else set())
 
 
 def flatten(config: TrainConfig, method_options: type | None = None) -> dict[str, Any]:
-    """The flat dict that `resolve` turns into an equal config; with `method_options`, their defaults written out."""
+    """Inverse of `resolve`: a flat dict; with `method_options`, including their defaults."""
     values = {item.name: getattr(config, item.name) for item in fields(config) if item.name != "options"}
     for item in fields(config):
         for word, held in words_of(item).items():
@@ -44,7 +44,7 @@ def flatten(config: TrainConfig, method_options: type | None = None) -> dict[str
 
 
 def in_steps(config: TrainConfig, steps_per_epoch: int) -> TrainConfig:
-    """The same config with its length counted in steps, which is the only measure the loop knows."""
+    """The same config with its length in steps, the only unit of the training loop."""
     if config.steps is not None:
         decay = config.steps // 2 if config.decay_steps is None else config.decay_steps
         if decay > config.steps:

@@ -1,8 +1,8 @@
-"""YAML from a file that anybody may have written: plain values, or a sentence that says why not.
+"""Safe YAML for untrusted files: plain values, or one sentence about the fault.
 
-YAML can do more than a configuration needs, and each of these has been used to bring a program down: tags that make
-objects, aliases of which a few lines stand for billions of values ("billion laughs"), nesting deeper than the stack of
-the interpreter, numbers of a million digits, names given twice of which one is lost in silence.
+YAML can do more than a configuration needs, and each of these has been used to attack or confuse programs: tags that
+create objects, aliases that expand a few lines to billions of values ("billion laughs"), nesting deeper than the
+interpreter's stack, numbers of a million digits, duplicate keys of which one is silently lost.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 import yaml
 
-LONGEST = 2**20  # characters of a file; a configuration of ours has 3,000
-_DEEPEST = 50  # levels of nesting; a pipeline of augmentation has 5
-_DIGITS = 2**12  # bits of a whole number, 1,233 digits: Python itself refuses to write out more than 4,300
-_SHOWN = 300  # characters of the parser's own words
+LONGEST = 2**20  # bytes of a file; a configuration of ours has 3,000
+_DEEPEST = 50  # levels of nesting; an augmentation pipeline has 5
+_DIGITS = 2**12  # bits of a whole number, 1,233 digits: Python itself refuses to print more than 4,300
+_SHOWN = 300  # characters of the parser's message
 
 
 class _Plain(yaml.SafeLoader):
-    """Refuses what a configuration does not need and a trap does."""
+    """Loader that refuses unneeded, dangerous features."""
 
     _depth = 0
 
@@ -58,9 +58,9 @@ _Plain.add_constructor("tag:yaml.org,2002:int", _Plain.construct_yaml_int)
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain values in a YAML file in UTF-8. Raises `OSError`, and `ValueError`, in words, for anything else.
+    """Read plain values from a YAML file in UTF-8; `OSError`, or `ValueError` with a readable reason.
 
-    No more than a megabyte is read, so that a device or a pipe that never ends is refused as well.
+    No more than a megabyte is read, so that an endless device or pipe is refused as well.
     """
     with open(path, "rb") as stream:
         data = stream.read(LONGEST + 1)
@@ -70,10 +70,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """The plain values in some YAML; `ValueError`, in words, for anything else."""
+    """Parse plain values from YAML text; `ValueError` with a readable reason for anything else."""
     try:
         return yaml.load(text, _Plain)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())[:_SHOWN]) from error
-    except Exception as error:  # its makers of dates, numbers and bytes raise whatever they stumble over
+    except Exception as error:  # its constructors of dates, numbers and bytes raise arbitrary errors
         raise ValueError(f"{type(error).__name__}: {error}"[:_SHOWN]) from error

@@ -1,4 +1,4 @@
-"""All that decides a run."""
+"""Configuration of a training run."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from cyclegan.config.options import check_values, converted, option, words_of
 from cyclegan.config.presets import PRESETS, overlay
 from cyclegan.errors import UsageError, lookup
 
-AUTO = -1  # as a batch size: to be found, once, before anything is counted by it
+AUTO = -1  # as a batch size: found once, at the start, before anything depends on it
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that decides a run. Building one checks every value and raises `UsageError` with one sentence.
+    """Configuration of a training run; invalid values raise `UsageError` with one sentence.
 
     The defaults are the recipe of Zhu et al. 2017 (https://arxiv.org/abs/1703.10593), which is also the preset
     `paper`: 100 epochs at a constant rate and 100 of linear decay, batch 1, load 286, crop 256, a 9-block ResNet.
     """
 
-    # The two sets of pictures
+    # Data
     a: str | None = option(None, "Folder with the pictures of domain A.", metavar="DIR")
     b: str | None = option(None, "Folder with the pictures of domain B.", metavar="DIR")
     data: str | None = option(
@@ -31,7 +31,7 @@ class TrainConfig:
     test_b: str | None = option(None, "Held-out pictures of B; without it a share of --b is held out.", metavar="DIR")
     holdout: float = option(0.05, "Share of each folder held out for samples (at least 8 pictures).", minimum=0)
 
-    # What the networks see of them
+    # Preprocessing
     load_size: int = option(
         286, "Shorter side, in pixels, that pictures are scaled to; 0 cuts from them as they are.", minimum=0
     )
@@ -41,18 +41,23 @@ class TrainConfig:
         None, "YAML file with an albumentations pipeline instead of the above.", metavar="FILE"
     )
     range: str = option(
-        "full", "Numbers that are black and white: full, minmax, percentile:1,99 or LO,HI.", fixed=True, metavar="RANGE"
+        "full", "Values of black and white: full, minmax, percentile:1,99 or LO,HI.", fixed=True, metavar="RANGE"
     )
     workers: int = option(2, "Processes that read pictures; 0 reads in the training process.", minimum=0)
+<<<<<<< HEAD
     worker_timeout: int = option(
         300, "Seconds a picture may keep a reader that is waited for; 0 sets no limit.", minimum=0
+=======
+    reader_timeout: int = option(
+        300, "Seconds a picture may block a worker that is waited for; 0 sets no limit.", minimum=0
+>>>>>>> h-english1
     )
     cache: Literal["auto", "ram", "disk", "off"] = option(
         "auto", "Keep pictures decoded and scaled; auto where they fit, first in memory."
     )
 
-    # The game and its players
-    method: str = option("cyclegan", "The game that is played.", fixed=True)
+    # Method and networks
+    method: str = option("cyclegan", "Training method.", fixed=True)
     generator: str = option("auto", "Generator network; auto is the method's own, resnet_9blocks.", fixed=True)
     discriminator: str = option("auto", "Discriminator network; auto is the method's own, patch.", fixed=True)
     channels: int = option(64, "Width of the networks: channels of their first layer.", minimum=1, fixed=True)
@@ -64,9 +69,9 @@ class TrainConfig:
     dropout: bool = option(False, "Dropout in the generators.", fixed=True)
     init: str = option("normal", "Initial weights; normal is N(0, 0.02).")
 
-    # How it learns
+    # Optimisation
     steps: int | None = option(
-        None, "Updates of each side; the second half decays unless --decay-steps says.", minimum=0
+        None, "Number of updates; the rate falls in the second half unless --decay-steps is given.", minimum=0
     )
     decay_steps: int | None = option(None, "The last of these steps, with a linearly falling rate.", minimum=0)
     epochs: int | None = option(100, "Passes over the larger folder at a constant rate.", minimum=0)
@@ -93,19 +98,24 @@ class TrainConfig:
     )
     seed: int = option(0, "Everything random follows from this number.", minimum=0)
 
-    # On what it runs
+    # Hardware
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", "auto is the fastest that learns as well; fp32 is exact."
     )
     compile: Literal["auto", "on", "off"] = option("auto", "torch.compile; auto where the run is long enough to pay.")
     timeout: int = option(600, "Seconds that processes (torchrun) wait for one another before they end.", minimum=1)
+<<<<<<< HEAD
     gradient_dtype: Literal["fp32", "bf16"] = option(
         "fp32", "Numbers that gradients travel in between processes; bf16 halves the bytes."
+=======
+    average_in: Literal["fp32", "bf16"] = option(
+        "fp32", "Type in which gradients are exchanged between processes; bf16 halves the bytes."
+>>>>>>> h-english1
     )
     checkpoint_activations: bool = option(False, "Save memory: compute the generators' inner layers twice.")
 
-    # What it leaves behind
+    # Outputs
     log_every: int = option(20, "Steps between two rows of figures.", minimum=1)
     sample_every: int = option(500, "Steps between two grids of sample pictures; 0 makes none.", minimum=0)
     samples: int = option(4, "Held-out pictures of each domain in a grid.", minimum=1)
@@ -122,25 +132,25 @@ class TrainConfig:
         0, "Stop after so many evaluations in a row without a better first --metric; 0 never does.", minimum=0
     )
     on_alarm: Literal["warn", "stop", "restart"] = option(
-        "warn", "When a run goes wrong: say so, end it, or begin anew with another seed, early on and twice at most."
+        "warn", "When a run goes wrong: warn, stop, or (early on, twice at most) restart with another seed."
     )
     wandb: Literal["auto", "online", "offline", "disabled"] = option(
         "auto", "Weights & Biases; auto is online where a key is known, else offline."
     )
     wandb_project: str = option("cyclegan", "Project of the Weights & Biases run.")
 
-    # What only this method knows, e.g. {"lambda_cycle": 10.0}
+    # Options of the method, e.g. {"lambda_cycle": 10.0}
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> TrainConfig:
-        """The preset called `name` with some of its values changed: `TrainConfig.preset("fast", a="x", b="y")`."""
+        """The preset `name` with changed values: `TrainConfig.preset("fast", a="x", b="y")`."""
         options = changes.pop("options", {})
         known = {item.name for item in fields(cls)} - {"options"}
         return cls(**converted(cls, overlay([lookup(PRESETS, name, "preset"), changes], known)), options=options)
 
     def __post_init__(self) -> None:
-        if self.steps is not None:  # the defaults count in epochs, and a run has one length
+        if self.steps is not None:  # the defaults are in epochs, and a run has one length
             for name in ("epochs", "decay_epochs"):
                 object.__setattr__(self, name, None)
         for item in fields(self):

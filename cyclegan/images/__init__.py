@@ -1,6 +1,6 @@
-"""Files to arrays and back: the only room that knows picture formats.
+"""Reading and writing of picture files; the only package that knows their formats.
 
-Everywhere else a picture is a `Picture`: numbers as they were stored, height × width × channels, upright.
+Everywhere else a picture is a `Picture`: stored values, height × width × channels, upright.
 """
 
 from cyclegan.images.bands import BandWriter, open_writer

@@ -1,4 +1,4 @@
-"""Pictures written band by band from the top, so that the whole is never in memory."""
+"""Writing of pictures band by band from the top, with the whole never in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cyclegan.images.writing import PNG_LEVEL, encode_picture
 
 @dataclass(frozen=True)
 class BandPlan:
-    """What is going to be written."""
+    """Properties of the picture to be written."""
 
     path: Path
     suffix: str
@@ -38,23 +38,23 @@ class BandPlan:
     png_level: int
 
     def sample(self) -> Picture:
-        """One pixel of it, to ask what a format does with such."""
+        """One pixel of that kind, to find how a format stores it."""
         pixels = np.zeros((1, 1, self.channels), self.dtype)
         return Picture(pixels, pixels[:, :, 0] if self.alpha else None, self.details)
 
 
 class BandWriter(ABC):
-    """A picture file that grows from the top; a context manager.
+    """Writer of a picture file from the top; a context manager.
 
-    When its block ends well, the file is complete, if all rows were written; when it is left by an error, the file is
-    of no use, and nothing else is left behind.
+    All rows must be written before its block ends; the file is then complete. If the block ends with an error, the file
+    is unusable, and no other file is left behind.
     """
 
     def __init__(self, plan: BandPlan) -> None:
         self._plan, self._row = plan, 0
 
     def write(self, pixels: np.ndarray, alpha: np.ndarray | None = None) -> None:
-        """The next rows: pixels H×width×C of the type that was announced, and transparency H×width if it was."""
+        """Write the next rows: pixels H×width×C of the announced type, and alpha H×width if announced."""
         plan = self._plan
         assert pixels.shape[1:] == (plan.width, plan.channels), f"{pixels.shape} in a picture {plan.width} wide"
         assert pixels.dtype == plan.dtype, f"{pixels.dtype} in a picture of {plan.dtype}"
@@ -68,11 +68,11 @@ class BandWriter(ABC):
 
     @abstractmethod
     def _finish(self) -> None:
-        """All rows are there."""
+        """Complete the file after the last row."""
 
     @abstractmethod
     def _abandon(self) -> None:
-        """Let go of everything; after `_finish` too."""
+        """Release all resources; called after `_finish` too."""
 
     def __enter__(self) -> BandWriter:
         return self
@@ -101,13 +101,13 @@ def open_writer(
     quality: int = 95,
     png_level: int = PNG_LEVEL,
 ) -> BandWriter:
-    """A file at `path`, which the caller owns, in the format of `suffix`, to be written in whole-width bands.
+    """Open a file at `path`, owned by the caller, in the format of `suffix`, for bands of full width.
 
-    TIFF, PPM and array files grow as the bands come. Others are made at the end from the bare pixels in a file beside
-    `path`, of its name and `.bare`: PNG and JPEG by pyvips (extra `large`), with little memory. Without pyvips, and in
-    all other formats, the whole is in memory then; `MissingExtra` for PNG and JPEG of more pixels than are read so,
-    358 million. What formats cannot hold is as with `encode_picture`. A TIFF of separate planes becomes one of whole
-    pixels.
+    TIFF, PPM and array files grow band by band. Others are encoded at the end from raw pixels in a file beside `path`,
+    with its name and `.bare`: PNG and JPEG by pyvips (extra `large`), with little memory. Without pyvips, and for all
+    other formats, the whole picture is then in memory; `MissingExtra` for PNG and JPEG of more than 358 million pixels,
+    the limit for reading such. Format limits are those of `encode_picture`. A TIFF of separate planes becomes one of
+    interleaved pixels.
     """
     name = FORMAT_OF.get(suffix.lower())
     if name is None:
@@ -119,7 +119,7 @@ def open_writer(
 
 
 class _StreamBands(BandWriter):
-    """A format in which the bytes of a band follow those of the one above."""
+    """Writer of a format whose bands follow each other in the file."""
 
     def __init__(self, plan: BandPlan) -> None:
         super().__init__(plan)
@@ -129,7 +129,7 @@ class _StreamBands(BandWriter):
 
     @abstractmethod
     def _start(self) -> bytes:
-        """What stands before the pixels; raises where the format cannot hold them."""
+        """The bytes before the pixels; raises if the format cannot hold them."""
 
     @abstractmethod
     def _bytes(self, band: Picture) -> bytes: ...
@@ -178,7 +178,7 @@ class _NpyBands(_StreamBands):
 
 
 class _SpilledBands(BandWriter):
-    """A format whose writer wants the whole: bands go to a file of bare pixels first."""
+    """Writer of a format that needs the whole picture: bands go to a file of raw pixels first."""
 
     def __init__(self, plan: BandPlan) -> None:
         super().__init__(plan)
@@ -200,7 +200,7 @@ class _SpilledBands(BandWriter):
         self._encode(np.memmap(self._bare, fitted.pixels.dtype, "r", shape=shape))
 
     def _encode(self, bare: np.memmap) -> None:
-        """Make the file of bare pixels, H×W×S; here all of it in memory."""
+        """Encode the raw pixels, H×W×S; here entirely in memory."""
         plan, channels = self._plan, self._fitted.channels
         alpha = None if self._fitted.alpha is None else bare[:, :, -1]
         picture = Picture(bare[:, :, :channels], alpha, plan.details)
@@ -212,7 +212,7 @@ class _SpilledBands(BandWriter):
 
 
 class _VipsBands(_SpilledBands):
-    """A format that libvips writes row by row."""
+    """Writer of a format that libvips writes row by row."""
 
     def __init__(self, plan: BandPlan, options: dict[str, Any]) -> None:
         super().__init__(plan)
@@ -240,7 +240,7 @@ class _TiffBands(BandWriter):
 
 
 def _png(plan: BandPlan) -> BandWriter:
-    # At level 1 zlib-ng, which comes with libvips, needs half as many bytes again as at 2, and no less time
+    # At level 1 zlib-ng, which comes with libvips, makes files half as large again as at level 2, in no less time
     return _by_vips(plan, compression=plan.png_level and max(2, plan.png_level), filter="up")
 
 

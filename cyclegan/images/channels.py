@@ -1,4 +1,4 @@
-"""What a network is shown of stored pixels, the same in training and in translating."""
+"""Conversion of channels, transparency and bit depth, for networks and for file formats."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cyclegan.images.picture import Picture
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """H×W×C pixels with the channels that a network takes: grey becomes equal red, green and blue, colour its luma.
+    """Convert H×W×C pixels to `channels`: grey to equal red, green and blue, colour to its luma.
 
-    Raises `ValueError`, in words, for what has neither the right number nor a meaning as grey or colour.
+    Raises `ValueError` with a readable reason for all other combinations.
     """
     have = pixels.shape[2]
     if have == channels:
@@ -28,7 +28,7 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
 
 
 def hiding(pixels: np.ndarray, alpha: np.ndarray | None, white: float) -> np.ndarray:
-    """Pixels in which what is wholly transparent is white, so that no colour hidden there reaches a network."""
+    """Pixels with fully transparent ones set to white, so that no hidden colour reaches a network."""
     if alpha is None or alpha.all():
         return pixels
     shown = pixels.copy()
@@ -36,22 +36,22 @@ def hiding(pixels: np.ndarray, alpha: np.ndarray | None, white: float) -> np.nda
     return shown
 
 
-LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's grey
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow
 
 
 @dataclass(frozen=True)
 class FormatCapabilities:
-    """What a format can hold; `deep`: 16 bits a channel, `alpha`: transparency."""
+    """Capabilities of a format; `deep`: 16 bits per channel, `alpha`: transparency."""
 
     name: str
     deep: bool = False
     alpha: bool = True
 
     def fit(self, picture: Picture) -> Picture:
-        """`picture` as the format holds it: uint8 or uint16, one or three channels, no pages.
+        """Convert `picture` to what the format holds: uint8 or uint16, one or three channels, no pages.
 
-        16 bits become 8 and transparency is laid over white where there is no room for them. `CycleganError` says what
-        is lost otherwise, and where it is not.
+        If the format lacks them, 16 bits become 8 and transparency is composited over white. `CycleganError` names what
+        else would be lost, and a format that keeps it.
         """
         if picture.channels not in (1, 3):
             raise CycleganError(f"{self.name} holds 1 or 3 channels, not {picture.channels}; write it as .tif or .npy")
@@ -73,7 +73,7 @@ class FormatCapabilities:
         return replace(picture, pixels=pixels, alpha=alpha)
 
 
-# What the formats hold that hold less than any picture
+# Capabilities of the formats that cannot hold every picture
 HOLDS = {
     holds.name: holds
     for holds in (
@@ -90,7 +90,7 @@ HOLDS = {
 
 
 def to_bytes(deep: np.ndarray) -> np.ndarray:
-    """Whole numbers from 0 to 65535 -> uint8, to the nearest: 65535 / 255 is 257 exactly."""
+    """Integers from 0 to 65535 -> uint8, rounded to nearest: 65535 / 255 is exactly 257."""
     return ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
@@ -100,7 +100,7 @@ def truth_to_bytes(truth: np.ndarray) -> np.ndarray:
 
 
 def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Pixels H×W×C, uint8 or uint16, grey or colour, seen in front of white."""
+    """Composite pixels H×W×C, uint8 or uint16, grey or colour, over white."""
     if pixels.dtype == np.uint8:
         height, width, channels = pixels.shape
         front = Image.fromarray(np.dstack([np.broadcast_to(pixels, (height, width, 3)), alpha]))
@@ -112,7 +112,7 @@ def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:
-    """H×W×3 -> H×W×1 of the same type."""
+    """Luma of H×W×3, as H×W×1 of the same type."""
     grey = pixels @ LUMA
     return (np.rint(grey) if pixels.dtype.kind in "iu" else grey).astype(pixels.dtype)[:, :, None]
 

@@ -1,4 +1,4 @@
-"""Which pictures a folder holds, by name, in an order that is the same on every machine."""
+"""Listing of the pictures in a folder, by name, in the same order on every machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cyclegan.images.formats import EXTENSIONS, escaped
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name has the suffix of a format we read, in any letter case."""
+    """True if a file name has the suffix of a readable format, in any letter case."""
     return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
@@ -24,11 +24,11 @@ def walk(
 ) -> Iterator[tuple[str, list[os.DirEntry[str]], list[str]]]:
     """Prefix, files and walked subfolders of `root` and of each folder below, in no fixed order.
 
-    The prefix is relative to `root` and ends in a slash, but for "" of `root` itself. For a folder that cannot be
-    listed there is `unlisted(prefix, path, error)` instead.
+    The prefix is relative to `root` and ends in a slash; that of `root` itself is "". For a folder that cannot be
+    listed, `unlisted(prefix, path, error)` is called instead.
 
-    Hidden files and folders are skipped. Links to folders are followed, except into a folder that the link stands in,
-    and nothing leads into `avoid`. Nothing is opened, and only folders and links cost a question to the system.
+    Hidden files and folders are skipped. Links to folders are followed, except to a folder that contains the link.
+    `avoid` is never entered. No file is opened, and only folders and links cost a system call.
     """
     status = os.stat(root)
     avoided = None if avoid is None else _folder_at(avoid)
@@ -55,8 +55,8 @@ def walk(
 def list_images(root: str | os.PathLike[str]) -> list[str]:
     """The pictures below `root`, as relative paths with forward slashes, sorted by code point.
 
-    Names alone decide, see `walk`; pipes and other special files are left out. A link to nowhere with the name of a
-    picture is listed, so that reading it says what is wrong. Raises `CycleganError` for a folder that cannot be listed.
+    Selected by name, see `walk`; pipes and other special files are left out. A broken link with the name of a picture
+    is listed, so that reading it reports the fault. Raises `CycleganError` for a folder that cannot be listed.
     """
     return sorted(
         prefix + entry.name
@@ -72,18 +72,18 @@ def _refuse(prefix: str, folder: str, error: OSError) -> NoReturn:
 
 
 def _folder_at(place: str | os.PathLike[str] | os.DirEntry[str]) -> tuple[int, int] | None:
-    """What a folder is, whatever it is called: its device and inode. None for anything else, or nothing."""
+    """Device and inode of a folder, its identity under any name; None if it is not an existing folder."""
     try:
-        if isinstance(place, os.DirEntry) and not place.is_dir():  # which the listing of its folder said already
+        if isinstance(place, os.DirEntry) and not place.is_dir():  # known from the listing, without a system call
             return None
         status = os.stat(place)
-    except OSError:  # there is none, or a link to itself
+    except OSError:  # it does not exist, or is a link to itself
         return None
     return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Whether it is neither a file nor a link to nowhere or to itself."""
+    """True for anything but a file or a broken link."""
     try:
         return not entry.is_file() and entry.stat() is not None
     except OSError:

@@ -1,4 +1,4 @@
-"""What a picture is everywhere in this package: numbers as they were stored, upright, and what its file said of it."""
+"""The picture type of the package: stored values, upright, with the metadata of the file."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """What a file says of its picture beside the pixels; all of it goes over to the translation."""
+    """Metadata of a picture file, copied to its translation."""
 
     format: str = "PNG"  # a key of FORMATS
-    mode: str = "RGB"  # how it was stored, in Pillow's words where Pillow has one: "L", "RGB", "I;16", "CMYK", "RGB;16"
-    exif: bytes = b""  # as Pillow's Exif.tobytes() gives it, the orientation reset
+    mode: str = "RGB"  # storage mode, by Pillow's name if it has one: "L", "RGB", "I;16", "CMYK", "RGB;16"
+    exif: bytes = b""  # as from Pillow's Exif.tobytes(), the orientation reset
     xmp: bytes = b""
-    tagged: bool = False  # whether the file had a colour profile; the translation then says that it is sRGB
+    tagged: bool = False  # True if the file had a colour profile; the translation is then tagged as sRGB
     dpi: tuple[float, float] | None = None
-    container: Mapping[str, Any] = field(default_factory=dict)  # what only its own format understands: compression, …
-    notes: tuple[str, ...] = ()  # what was left out of it, in words: "the first of 12 frames"
+    container: Mapping[str, Any] = field(default_factory=dict)  # settings of its own format alone: compression, …
+    notes: tuple[str, ...] = ()  # readable notes of what was left out: "the first of 12 frames"
 
 
 @dataclass(frozen=True)
 class Picture:
     """A picture of any depth and number of channels.
 
-    `pixels` is height × width × channels in the type it was stored in (uint8, uint16, int16, float32, …), colours in
-    sRGB, upright; 1 channel is grey, 3 are red, green and blue. `alpha`, height × width of the same type, is 0 where
-    nothing is to be seen. `pages` are those that follow in a document of several, each like this one.
+    `pixels` is height × width × channels in the stored type (uint8, uint16, int16, float32, …), colours in sRGB,
+    upright; 1 channel is grey, 3 are red, green and blue. `alpha`, height × width of the same type, is 0 for fully
+    transparent. `pages` are the further pages of a document, each of the same kind.
     """
 
     pixels: np.ndarray
@@ -39,28 +39,26 @@ class Picture:
 
     @property
     def height(self) -> int:
-        """In pixels."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
-        """In pixels."""
         return int(self.pixels.shape[1])
 
     @property
     def channels(self) -> int:
-        """How many numbers a pixel has, without its transparency."""
+        """Channels without transparency."""
         return int(self.pixels.shape[2])
 
     @property
     def kind(self) -> tuple[tuple[int, ...], np.dtype]:
-        """What pictures must have in common to be computed together."""
+        """Shape and type, which pictures of one batch have in common."""
         return self.pixels.shape, self.pixels.dtype
 
 
 @dataclass(frozen=True)
 class Header:
-    """What can be known of a picture without decoding it; height and width are those it has upright."""
+    """Properties of a picture known without decoding; height and width are those of the upright picture."""
 
     height: int
     width: int
@@ -72,5 +70,5 @@ class Header:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that its pixels take decoded, transparency not counted."""
+        """Size of the decoded pixels, without transparency."""
         return self.height * self.width * self.channels * self.dtype.itemsize * self.pages

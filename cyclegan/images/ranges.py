@@ -1,4 +1,4 @@
-"""Which numbers of a picture are black and white to the network, and how its answer becomes such numbers again."""
+"""Mapping between stored values and the network's [-1, 1], and rules to find it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAYS = "use full, minmax, percentile:1,99 or two numbers such as 0,4095"
 
 @dataclass(frozen=True)
 class Range:
-    """The stored numbers that are -1 and 1 to a network. What lies outside is cut off."""
+    """The stored values that map to -1 and 1; values outside are clipped."""
 
     low: float
     high: float
@@ -24,13 +24,13 @@ class Range:
         assert self.low < self.high, (self.low, self.high)
 
     def to_unit(self, pixels: np.ndarray) -> np.ndarray:
-        """Stored numbers of any type -> float32 in [-1, 1]; what is no number becomes the lowest."""
+        """Stored values of any type -> float32 in [-1, 1]; NaN becomes -1."""
         unit: np.ndarray = pixels.astype(np.float32 if pixels.dtype.itemsize <= 2 else np.float64)
         unit = (unit - self.low) * (2 / (self.high - self.low)) - 1
         return np.nan_to_num(np.clip(unit, -1, 1), nan=-1.0).astype(np.float32)
 
     def from_unit(self, unit: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """float32 in [-1, 1] -> stored numbers of `dtype`, to the nearest where that has whole numbers only."""
+        """float32 in [-1, 1] -> stored values of `dtype`, rounded for integer types."""
         exact = (np.clip(unit, -1, 1).astype(np.float64) + 1) * ((self.high - self.low) / 2) + self.low
         if np.issubdtype(dtype, np.floating):
             return exact.astype(dtype)
@@ -41,28 +41,28 @@ class Range:
 
 
 class RangeRule(ABC):
-    """How a range is found; `text` is what a user writes for it."""
+    """Rule to find a range; `text` is its form in options."""
 
     text: str
 
     @abstractmethod
     def of(self, arrays: Iterable[np.ndarray]) -> Range:
-        """The range for pictures like these, of one type. `ValueError`, in words, where they do not have one."""
+        """The range for these pictures, all of one type; `ValueError` with a readable reason if none."""
 
 
 class Full(RangeRule):
-    """All that the type can hold; [0, 1] for fractions. The same for every picture, so nothing is looked at."""
+    """Full range of the type, [0, 1] for floats: the same for every picture of a type."""
 
     text = "full"
 
     def of(self, arrays: Iterable[np.ndarray]) -> Range:
-        """The range of the type of the first array; `ValueError` for types too wide to mean all they can hold."""
+        """The range of the first array's type; `ValueError` for types too wide to be used in full."""
         first = next(iter(arrays))
         return full_range(first.dtype)
 
 
 class MinMax(RangeRule):
-    """From the least to the greatest number there is."""
+    """Range from the least to the greatest value."""
 
     text = "minmax"
 
@@ -79,18 +79,17 @@ class MinMax(RangeRule):
 
 @dataclass(frozen=True)
 class Percentile(RangeRule):
-    """From one percentile to another, so that a few hot pixels do not take the contrast of all others."""
+    """Range between two percentiles, so that a few hot pixels do not compress the contrast."""
 
     low: float
     high: float
 
     @property
     def text(self) -> str:  # type: ignore[override]
-        """As a user writes it."""
         return f"percentile:{self.low:g},{self.high:g}"
 
     def of(self, arrays: Iterable[np.ndarray]) -> Range:
-        """The range of all arrays together; of each no more than a million numbers, evenly spread, are looked at."""
+        """The range of all arrays together, from about a million evenly spread values of each."""
         parts = []
         for array in arrays:
             numbers = array.reshape(-1)[:: max(1, array.size // 10**6)]
@@ -103,24 +102,23 @@ class Percentile(RangeRule):
 
 @dataclass(frozen=True)
 class Fixed(RangeRule):
-    """Two numbers given by the user, or found in training and kept with the model."""
+    """Two given values: from the user, or found in training and stored with the model."""
 
     range: Range
 
     @property
     def text(self) -> str:  # type: ignore[override]
-        """As a user writes it."""
         return f"{self.range.low:.9g},{self.range.high:.9g}"
 
     def of(self, arrays: Iterable[np.ndarray]) -> Range:
-        """The two numbers."""
+        """The given range."""
         return self.range
 
 
 def full_range(dtype: np.dtype) -> Range:
-    """All that `dtype` can hold; [0, 1] for fractions and truth values.
+    """Full range of `dtype`; [0, 1] for floats and booleans.
 
-    Raises `ValueError` for whole numbers of 32 bits and more, of which pictures use a small part.
+    Raises `ValueError` for integers of 32 bits and more, of which pictures use a small part.
     """
     if dtype.kind in "fb":
         return Range(0.0, 1.0)
@@ -131,7 +129,7 @@ def full_range(dtype: np.dtype) -> Range:
 
 
 def parse_range(text: str, option: str = "--range") -> RangeRule:
-    """The rule that `text` means; `UsageError` that names `option` otherwise."""
+    """Parse a rule from `text`; `UsageError` names `option`."""
     for rule in (Full(), MinMax()):
         if text == rule.text:
             return rule
@@ -157,5 +155,5 @@ def _two_numbers(values: str, text: str, option: str) -> tuple[float, float]:
 
 
 def _between(low: float, high: float) -> Range:
-    """The range from `low` to `high`; of pictures of one constant number a range that has it at the bottom."""
+    """The range from `low` to `high`; for a single constant value, a range that starts at it."""
     return Range(low, high if high > low else low + 1)

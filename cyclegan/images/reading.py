@@ -1,4 +1,4 @@
-"""Picture files to pictures: one reader for every format, one error for every way to be broken."""
+"""Reading of picture files: one function for all formats, one error for all faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cyclegan.images.picture import Header, Picture
 
 @dataclass(frozen=True)
 class _Format:
-    """How files of a format are read. Both raise whatever their library raises on a damaged file."""
+    """Reader functions of a format; on damaged files they raise whatever their library raises."""
 
     header: Callable[[ByteSource], Header] = field(default=pillow.header)
     read: Callable[[ByteSource, int | None, int | None], Picture] = field(default=pillow.read)
@@ -32,13 +32,13 @@ _READERS: dict[str, _Format] = {
 def read_picture(
     path: str | os.PathLike[str], *, at_least: int | None = None, max_pixels: int | None = None
 ) -> Picture:
-    """The picture in a file: its numbers as they are stored, upright, colours in sRGB.
+    """Read a picture: stored values, upright, colours in sRGB.
 
-    Of an animation the first frame; of a document all pages that are like the first. What was left out is in
-    `details.notes`. `at_least` is the shorter side that the caller is going to scale it to: a JPEG that is far larger
-    is then decoded at 1/2, 1/4 or 1/8 of its size, to no less than 3 × `at_least`, which takes a fraction of the time,
-    and `details.container["size"]` has the height and width it has in full. Pictures of more than `max_pixels` (None:
-    358 million; all pages count) are not decoded. `UnreadableImage` says what is wrong.
+    Reads the first frame of an animation, and all pages of a document that are like the first; `details.notes` lists
+    what was left out. `at_least` is the shorter side to which the caller will scale: a far larger JPEG is then decoded
+    at 1/2, 1/4 or 1/8 of its size, to no less than 3 × `at_least`, in a fraction of the time, and
+    `details.container["size"]` holds its full height and width. Pictures of more than `max_pixels` (None: 358 million;
+    all pages count) are not decoded. `UnreadableImage` names the fault.
     """
     with opened(path) as source, explain_decode_error(path):
         return read_source(source, max_pixels, at_least)
@@ -47,16 +47,15 @@ def read_picture(
 def decode_picture(
     data: bytes, path: str | os.PathLike[str], *, at_least: int | None = None, max_pixels: int | None = None
 ) -> Picture:
-    """The picture in the bytes of a file; `path` is only for the words of `UnreadableImage`. See `read_picture`."""
+    """As `read_picture`, from the bytes of a file; `path` is only for error messages."""
     with explain_decode_error(path):
         return read_source(in_memory(data, path), max_pixels, at_least)
 
 
 def read_header(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Header:
-    """What a file says of its picture, read from its beginning: some 0.2 ms.
+    """Read the header of a picture file, in some 0.2 ms; the pixels are not checked.
 
-    That the pixels behind it are whole is not looked at. `UnreadableImage` says what is wrong, and with `max_pixels`
-    also that there are more.
+    `UnreadableImage` names the fault, including more than `max_pixels` if given.
     """
     with opened(path) as source, explain_decode_error(path):
         found = header_of(source)
@@ -66,10 +65,10 @@ def read_header(path: str | os.PathLike[str], *, max_pixels: int | None = None) 
 
 
 def read_source(source: ByteSource, max_pixels: int | None = None, at_least: int | None = None) -> Picture:
-    """The picture in an open file; raises whatever its library raises."""
+    """Read the picture in an open file; raises whatever its library raises."""
     return _READERS.get(source.format, _OTHERS).read(source, at_least, max_pixels)
 
 
 def header_of(source: ByteSource) -> Header:
-    """What an open file says of its picture; raises whatever its library raises."""
+    """Read the header of an open file; raises whatever its library raises."""
     return _READERS.get(source.format, _OTHERS).header(source)

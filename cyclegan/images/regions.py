@@ -1,4 +1,4 @@
-"""Parts of a picture without the whole: from a file that stores it in parts, through pyvips, or from the memory."""
+"""Reading of regions of a picture: from tiles or strips of a file, by pyvips, or from memory."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from cyclegan.images.formats.tiff import regions
 from cyclegan.images.picture import Header, ImageMetadata, Picture
 from cyclegan.images.reading import header_of, read_source
 
-SMALL = 64 * 2**20  # bytes of pixels: no more than this is decoded whole and kept, which is quickest
+SMALL = 64 * 2**20  # bytes of pixels up to which a picture is decoded whole and kept, which is fastest
 Part = tuple[np.ndarray, np.ndarray | None]
 
 
 class Regions(ABC):
-    """A picture of which parts are read; a context manager, for one thread at a time.
+    """A picture read by regions; a context manager, for one thread at a time.
 
-    `header` is that of the picture, and `details` what goes over to its translation; of several pages they are those of
-    the first. Colours are in sRGB, as `read_picture` gives them.
+    `header` and `details` (the metadata copied to its translation) are those of the first page. Colours are in sRGB, as
+    from `read_picture`.
     """
 
     header: Header
@@ -32,14 +32,14 @@ class Regions(ABC):
 
     @abstractmethod
     def read(self, top: int, left: int, height: int, width: int) -> Part:
-        """The pixels (H×W×C) of a part that lies within the picture, and its transparency (H×W) or None.
+        """Pixels (H×W×C) of a region within the picture, and its transparency (H×W) or None.
 
-        `UnreadableImage` where they are damaged.
+        Raises `UnreadableImage` where they are damaged.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Give back the file."""
+        """Close the file."""
 
     def __enter__(self) -> Regions:
         return self
@@ -57,7 +57,7 @@ class Regions(ABC):
 
 
 class ArrayRegions(Regions):
-    """Parts of a picture in memory."""
+    """Regions of a picture in memory."""
 
     def __init__(self, picture: Picture) -> None:
         self.picture = picture
@@ -72,11 +72,11 @@ class ArrayRegions(Regions):
         return self.picture.pixels[part].copy(), None if self.picture.alpha is None else self.picture.alpha[part].copy()
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """Do nothing: no file is open."""
 
 
 class _FileRegions(Regions):
-    """Parts of a file that stays open."""
+    """Regions of a file that stays open."""
 
     def __init__(
         self,
@@ -89,19 +89,17 @@ class _FileRegions(Regions):
         self._source, self.header, self.details, self._reader, self._files = source, header, details, reader, files
 
     def read(self, top: int, left: int, height: int, width: int) -> Part:
-        """See `Regions.read`."""
         self._check(top, left, height, width)
         with explain_decode_error(self._source.path):
             return self._reader(top, left, height, width)
 
     def close(self) -> None:
-        """Give back the file."""
         self._files.close()
 
 
-# What a format offers: its details and a reader of parts, or None where this very file cannot be read so
+# Metadata and a reader of regions, or None if this file can only be decoded whole
 Offer = tuple[ImageMetadata, Callable[..., Part]] | None
-_WAYS: dict[str, Callable[[ByteSource, contextlib.ExitStack, Header, int | None], Offer]] = {
+_READERS: dict[str, Callable[[ByteSource, contextlib.ExitStack, Header, int | None], Offer]] = {
     "NPY": lambda source, *_: npy.parts(source),
     "TIFF": lambda source, files, *_: regions.parts(source, files),
     "PNG": lambda source, files, *more: vips.parts(source, *more),
@@ -112,20 +110,20 @@ _WAYS: dict[str, Callable[[ByteSource, contextlib.ExitStack, Header, int | None]
 
 
 def open_regions(path: str | os.PathLike[str], *, max_pixels: int | None = None) -> Regions:
-    """The picture in a file, to be read in parts; of a document the first page.
+    """Open a picture file, of a document the first page, for reading by regions.
 
-    A TIFF is read by its tiles or strips, an array file where it lies, and others by pyvips (extra `large`), which
-    unpacks large ones into a temporary file. What is small, turned, or of a kind that can only be decoded whole, is, if
-    it has no more than `max_pixels` pixels (None: 358 million, and no bound for TIFF and array files that are read in
-    parts). `UnreadableImage` says what is wrong.
+    A TIFF is read by its tiles or strips, an array file by memory mapping, and others by pyvips (extra `large`), which
+    unpacks large ones into a temporary file. Small and rotated pictures, and kinds that cannot be read by regions, are
+    decoded whole, if they have no more than `max_pixels` pixels (None: 358 million, and no limit for TIFF and array
+    files read by regions). `UnreadableImage` names the fault.
     """
     with contextlib.ExitStack() as files, explain_decode_error(path):
         source = files.enter_context(opened(path))
         header = header_of(source)
         if max_pixels is not None:
             source.check_size(header.height, header.width, 1, max_pixels)
-        way = _WAYS.get(source.format)
-        offer = way(source, files, header, max_pixels) if way and header.nbytes > SMALL else None
+        open_parts = _READERS.get(source.format)
+        offer = open_parts(source, files, header, max_pixels) if open_parts and header.nbytes > SMALL else None
         if offer is None:
             return ArrayRegions(read_source(source, max_pixels))
         return _FileRegions(source, header, *offer, files.pop_all())

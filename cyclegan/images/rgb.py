@@ -1,4 +1,4 @@
-"""Pictures of any kind as 8-bit RGB over white: what eyes, marks and networks of plain pictures see."""
+"""Pictures of any kind as 8-bit RGB over white, for display, metrics and 8-bit networks."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from cyclegan.images.reading import decode_picture, read_header, read_picture
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture and how its file stored it."""
+    """8-bit RGB pixels and the storage mode of their file."""
 
     pixels: np.ndarray  # uint8 HWC RGB
     format: str  # a key of FORMATS
     mode: str  # Pillow's name: "L", "RGB", "CMYK", …
-    height: int  # of the picture in the file, upright: more than that of `pixels` where the scale is reduced
+    height: int  # of the picture in the file, upright: more than that of `pixels` if decoded at reduced scale
     width: int
 
 
 def read_image(path: str | os.PathLike[str], *, at_least: int | None = None) -> np.ndarray:
-    """The picture in a file: uint8, height × width × 3, RGB, upright, transparency laid over white.
+    """Read a picture as uint8, height × width × 3, RGB, upright, composited over white.
 
-    16-bit numbers are scaled to 8 bits. See `read_picture`, also for `at_least`. `UnreadableImage` says what is wrong.
+    16-bit values are scaled to 8 bits. See `read_picture`, also for `at_least`. `UnreadableImage` names the fault.
     """
     return decode_file(path, at_least=at_least).pixels
 
 
 def decode_file(path: str | os.PathLike[str], *, at_least: int | None = None) -> Decoded:
-    """The picture in a file as `read_image` gives it, with its full size and how it is stored."""
+    """As `read_image`, with the full size and the storage mode."""
     return _decoded(read_picture(path, at_least=at_least), path)
 
 
 def decode_image(data: bytes, path: str | os.PathLike[str], *, at_least: int | None = None) -> Decoded:
-    """The picture in the bytes of a file; `path` is only for the words of `UnreadableImage`. See `read_image`."""
+    """As `decode_file`, from the bytes of a file; `path` is only for error messages."""
     return _decoded(decode_picture(data, path, at_least=at_least), path)
 
 
 def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of the picture in a file, upright: read from the header alone. See `read_header`."""
+    """Height and width of the upright picture in a file, from its header. See `read_header`."""
     header = read_header(path)
     return header.height, header.width
 
 
 def rgb_array(image: Image.Image) -> np.ndarray:
-    """A Pillow image of any mode as uint8 HWC RGB, as it stands (no rotation, no colour profile).
+    """A Pillow image of any mode as uint8 HWC RGB, without rotation or colour profile.
 
-    What is transparent shows white, so that colours hidden under it stay hidden. Raises `ValueError` where a
-    mode does not say what its white is.
+    Transparent pixels become white, so that no hidden colours appear. Raises `ValueError` for a mode without a defined
+    white.
     """
     bare = image.copy() if "icc_profile" in image.info else image
     bare.info.pop("icc_profile", None)
@@ -63,9 +63,9 @@ def rgb_array(image: Image.Image) -> np.ndarray:
 
 
 def as_rgb(picture: Picture) -> np.ndarray:
-    """A picture as uint8 HWC RGB, transparency laid over white.
+    """A picture as uint8 HWC RGB, composited over white.
 
-    Raises `ValueError`, in words, for numbers of which nobody knows what is white in them, and for other channels than
+    Raises `ValueError` with a readable reason for values without a defined white, and for other channel counts than
     one or three.
     """
     if picture.channels not in (1, 3):
@@ -100,7 +100,7 @@ def _from_whole_numbers(numbers: np.ndarray) -> np.ndarray:
 
 def _from_fractions(numbers: np.ndarray) -> np.ndarray:
     low, high = float(numbers.min()), float(numbers.max())
-    if not (low >= 0 and high <= 255):  # also when either is not a number
+    if not (low >= 0 and high <= 255):  # also when either is NaN
         raise ValueError("floating-point grey with values outside 0 to 255; save it with 8 or 16 bits")
     return np.rint(numbers * (255 if high <= 1 else 1)).astype(np.uint8)
 

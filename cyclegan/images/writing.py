@@ -1,4 +1,4 @@
-"""Pictures to picture files, whole or not at all."""
+"""Atomic writing of picture files."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from cyclegan.images.formats.tiff import writing
 from cyclegan.images.picture import ImageMetadata, Picture
 from cyclegan.system.files import atomic_write
 
-_MOST_DPI = 5e7  # in a PNG, which counts pixels a metre in 31 bits
-PNG_LEVEL = 1  # five times faster than the usual 6 for a sixth more bytes
+_MOST_DPI = 5e7  # limit of PNG, which stores pixels per metre in 31 bits
+PNG_LEVEL = 1  # five times as fast as the usual 6, files a sixth larger
 _PLANES = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}  # Pillow's names
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How a file is made small."""
+    """Compression settings."""
 
-    quality: int = 95  # 1 to 100, of formats that lose
+    quality: int = 95  # 1 to 100, for lossy formats
     png_level: int = PNG_LEVEL  # 0, not compressed, to 9, slowest
-    suffix: str = ""  # small letters; some say more than the format
+    suffix: str = ""  # lower case; some select a variant of the format
 
 
 def write_picture(
@@ -41,8 +41,8 @@ def write_picture(
 ) -> None:
     """Write a picture in the format of the suffix of `path`. See `encode_picture`.
 
-    Missing parent folders are made. The file appears whole or not at all. Raises `UsageError` for a suffix we
-    do not write, `CycleganError` where the format cannot hold the picture, `OSError` where the disk cannot.
+    Missing parent folders are made. The write is atomic. Raises `UsageError` for an unknown suffix, `CycleganError` if
+    the format cannot hold the picture, `OSError` if the disk cannot.
     """
     path = Path(path)
     try:
@@ -64,17 +64,17 @@ def write_image(
 
 
 def encode_image(array: np.ndarray, suffix: str, *, quality: int = 95, png_level: int = PNG_LEVEL) -> bytes:
-    """The bytes of a picture file from a uint8 array (HWC with 1 or 3 channels, or HW). See `encode_picture`."""
+    """Encode a uint8 array (HWC with 1 or 3 channels, or HW) as a picture file. See `encode_picture`."""
     return encode_picture(_of_array(array), suffix, quality=quality, png_level=png_level)
 
 
 def encode_picture(picture: Picture, suffix: str, *, quality: int = 95, png_level: int = PNG_LEVEL) -> bytes:
-    """The bytes of a file in the format of a suffix, with all that the format can hold of the picture's details.
+    """Encode a picture in the format of a suffix, with all metadata that the format can hold.
 
-    `quality` (1 to 100) matters to JPEG, WebP, AVIF and JPEG in TIFF only, `png_level` (0, not compressed, to 9,
-    slowest) to PNG only. 16 bits are scaled to 8 for formats of 8 bits, transparency is laid over white where there is
-    none, and GIF has 256 colours. `CycleganError` says what a format cannot hold, `UsageError` that there is none of
-    that suffix, `MissingExtra` that a library is needed.
+    `quality` (1 to 100) affects JPEG, WebP, AVIF and JPEG in TIFF only, `png_level` (0, not compressed, to 9, slowest)
+    PNG only. For formats without them, 16 bits are scaled to 8 and transparency is composited over white; GIF has 256
+    colours. Raises `CycleganError` for what a format cannot hold, `UsageError` for an unknown suffix, `MissingExtra`
+    for a missing library.
     """
     assert 0 <= png_level <= 9, f"PNG has levels 0 to 9, not {png_level}"
     assert 1 <= quality <= 100, f"quality goes from 1 to 100, not {quality}"
@@ -94,7 +94,7 @@ def _of_array(array: np.ndarray) -> Picture:
 
 
 def image_of(picture: Picture) -> Image.Image:
-    """A picture of 8 bits, with one or three channels, as Pillow's."""
+    """Pillow image of an 8-bit picture with one or three channels."""
     planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
     mode = _PLANES[picture.channels, picture.alpha is not None]
     return Image.frombuffer(
@@ -104,7 +104,7 @@ def image_of(picture: Picture) -> Image.Image:
 
 @dataclass(frozen=True)
 class _ByPillow:
-    """A format that Pillow writes."""
+    """Encoder of a format that Pillow writes."""
 
     name: str
     options: Callable[[Picture, Effort], dict[str, Any]]
@@ -115,19 +115,19 @@ class _ByPillow:
         image = image_of(fitted)
         try:
             return pillow.encoded(image, self.name, **options)
-        except (OSError, ValueError) as error:  # no disk here, so it is the format: WebP ends at 16383 pixels
+        except (OSError, ValueError) as error:  # no disk involved, so a limit of the format: WebP ends at 16383 pixels
             raise CycleganError(f"{self.name} cannot hold {image.width}×{image.height} pixels ({error})") from error
 
 
 def _described(picture: Picture) -> dict[str, Any]:
-    """What goes over of the details, as Pillow's writers take it."""
+    """Metadata as options of Pillow's writers."""
     details = picture.details
     icc = srgb_profile() if details.tagged and picture.channels == 3 else b""
     return {"exif": details.exif, "xmp": details.xmp, "icc_profile": icc}
 
 
 def _jpeg(picture: Picture, effort: Effort) -> dict[str, Any]:
-    # Colour at full resolution, because halving it smears the thin coloured texture that a translation is about
+    # Colour at full resolution: chroma subsampling would blur the fine coloured texture that a translation creates
     dpi = picture.details.dpi
     chosen = {"quality": effort.quality, "subsampling": "4:4:4", "dpi": dpi and tuple(round(value) for value in dpi)}
     return _described(picture) | chosen
@@ -161,7 +161,7 @@ def _png(picture: Picture, effort: Effort) -> bytes:
     fitted = HOLDS["PNG"].fit(picture)
     if fitted.pixels.dtype == np.uint8:
         return _png_of_bytes(fitted, effort)
-    # What stands beside pixels of 16 bits is what Pillow writes beside one of eight
+    # The metadata chunks are those that Pillow writes for one 8-bit pixel
     model = _png_of_bytes(replace(fitted, pixels=np.zeros((1, 1, fitted.channels), np.uint8), alpha=None), effort)
     return png_writing.deep(fitted, effort.png_level, model[slice(*png.described(in_memory(model, "")))])
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.directions import Direction
-from cyclegan.losses import AdversarialLoss, Verdicts, WithR1
+from cyclegan.losses import AdversarialLoss, Scores, WithR1
 
 Images = dict[str, Tensor]
 Losses = dict[str, Tensor]
@@ -84,10 +84,10 @@ class Method(nn.Module):
         drawn: Tensor = noise.draw(len(target)).to(target.device, non_blocking=True)
         return drawn
 
-    def judge(self, domain: str, pictures: Tensor, batch: Images) -> Verdicts:
-        """The raw verdict of the discriminator of `domain`; `batch` is what a conditional one compares with."""
-        verdict: Verdicts = self.discriminators[domain].forward(pictures)  # past a compiled form, made for training
-        return verdict
+    def judge(self, domain: str, pictures: Tensor, batch: Images) -> Scores:
+        """Raw scores of the discriminator of `domain`; a conditional one compares with `batch`."""
+        scores: Scores = self.discriminators[domain].forward(pictures)  # not its compiled form, made for training
+        return scores
 
     def columns(self, direction: Direction, batch: Images, run: Run) -> Images:
         """The columns of a sample grid of `direction` by their headings: real, fake, reconstructed and identity.

@@ -1,8 +1,8 @@
-"""Generators, which make pictures, and discriminators, which judge them.
+"""Generators and discriminators.
 
-A new one is a class and a line in `GENERATORS` or `DISCRIMINATORS`. Their classes take flat keyword arguments, each
-with a default; what only one of them takes is declared in its `Options`, a dataclass of `cyclegan.config.option`
-fields, and becomes an option of `train`. `build_generator` and `build_discriminator` add what is done to any network.
+A new network is a class and a line in `GENERATORS` or `DISCRIMINATORS`. The classes take flat keyword arguments, each
+with a default. Arguments of one network alone are declared in its `Options`, a dataclass of `cyclegan.config.option`
+fields, and become options of `train`. `build_generator` and `build_discriminator` add initialisation and spectral norm.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ DISCRIMINATORS: dict[str, Callable[..., Discriminator]] = {
 def build_generator(
     name: str, *, spectral_norm: bool = False, init: str = "normal", init_gain: float = 0.02, **arguments: Any
 ) -> Any:
-    """The generator `name` of `GENERATORS` with weights drawn from torch's global generator.
+    """Build the generator `name` of `GENERATORS`, weights drawn from torch's global generator.
 
     `arguments` are those of its class: `in_channels`, `out_channels`, `channels`, `norm`, `dropout`, `upsampling` and
-    its own options. It maps NCHW in [-1, 1] of any height and width from 1 to the same size, a `NoiseGenerator` noise
-    to pictures. Its `spec` is a JSON-able dict with which this function builds the same architecture again. Unknown
-    names raise `UsageError`.
+    its own options. It maps NCHW in [-1, 1] of any height and width from 1 to the same size; a `NoiseGenerator` maps
+    noise to pictures. Its `spec` is a JSON-able dict from which this function rebuilds the architecture. Unknown names
+    raise `UsageError`.
     """
     make = lookup(GENERATORS, name, "--generator")
     network = make(**arguments)
@@ -91,11 +91,11 @@ def build_generator(
 def build_discriminator(
     name: str, *, spectral_norm: bool = False, init: str = "normal", init_gain: float = 0.02, **arguments: Any
 ) -> Discriminator:
-    """The discriminator `name` of `DISCRIMINATORS` with weights drawn from torch's global generator.
+    """Build the discriminator `name` of `DISCRIMINATORS`, weights drawn from torch's global generator.
 
     `arguments` are those of its class: `in_channels`, `channels`, `norm` and its own options. It maps NCHW in [-1, 1]
-    to raw verdicts (N, 1, h, w), `multiscale` to a list of such; `spec` builds it again. Unknown names, and pictures
-    with a side below its `smallest`, raise `UsageError`.
+    to raw scores (N, 1, h, w), `multiscale` to a list of these; `spec` rebuilds it. Unknown names, and pictures with a
+    side below its `smallest`, raise `UsageError`.
     """
     make = lookup(DISCRIMINATORS, name, "--discriminator")
     network = make(**arguments)
@@ -104,14 +104,14 @@ def build_discriminator(
 
 
 def arguments_of(make: Callable[..., nn.Module]) -> dict[str, Any]:
-    """The arguments, with their defaults, that an entry of a table of networks may be given."""
+    """The keyword arguments of an entry of a network table, with their defaults."""
     bound = make.keywords if isinstance(make, partial) else {}
     parameters = inspect.signature(make).parameters.values()
     return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY and item.name not in bound}
 
 
 def network_options(make: Callable[..., nn.Module]) -> type:
-    """The dataclass of options that an entry of a table of networks alone has."""
+    """The `Options` dataclass of an entry of a network table."""
     kind: type = getattr(make.func if isinstance(make, partial) else make, "Options", NoOptions)
     return kind
 
@@ -119,9 +119,9 @@ def network_options(make: Callable[..., nn.Module]) -> type:
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """The compute type of `--precision auto|fp32|bf16|fp16` on `device`.
 
-    `auto` is bf16 where the hardware multiplies in it (where it does not, it is emulated and slower than fp32),
-    else fp32. A processor with bf16 vectors but no bf16 tiles (AMX) multiplies twice as fast in bf16, and our kernels
-    take a quarter of the products, so they come first there. Raises `UsageError` for a type the device does not have.
+    `auto` is bf16 where the hardware multiplies in bf16 (elsewhere it is emulated and slower than fp32), else fp32. A
+    CPU with bf16 vectors but no bf16 tiles (AMX) multiplies twice as fast in bf16, but our fp32 kernels need only a
+    quarter of the products, so they are preferred there. Raises `UsageError` for a type the device does not have.
     """
     if name == "auto":
         return torch.bfloat16 if _has_bf16(device) else torch.float32
@@ -137,18 +137,18 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":  # no public questions for it yet
+    if device.type == "cpu":  # torch has no public function for this yet
         vectors, tiles = torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported()
         return tiles or (vectors and load_kernels() is None)
     return False
 
 
 def place_networks(network: Network, device: torch.device, *, exact: bool) -> Network:
-    """Move `network` to `device` in the form that it computes fastest there; returns it.
+    """Move `network` to `device` in its fastest form there; returns it.
 
-    Unless `exact`, where only torch's own operators are used, a processor takes every `HasKernel` there is a kernel
-    for. Tensor cores want channels last everywhere, the kernels within a residual block; the other layers are slower
-    for it on a processor.
+    On a CPU every `HasKernel` uses its kernel, unless `exact`, which allows only torch's own operators. Tensor cores
+    need channels last everywhere, the kernels need it within a residual block; the other layers are slower with it on
+    a CPU.
     """
     network.to(device)
     if device.type == "cuda":
@@ -166,7 +166,7 @@ def _finish(network: Built, spectral_norm: bool, init: str, init_gain: float) ->
     initialise(network, init, init_gain)
     if spectral_norm:
         bound_lipschitz(network)
-    # Whether a batch is computed as its pictures one by one would be, in training too
+    # True where a batch gives the same result as its pictures one by one, in training too
     per_sample = not (spectral_norm or any(isinstance(part, nn.BatchNorm2d) for part in network.modules()))
     network.per_sample = per_sample  # type: ignore[assignment]
     return network

@@ -1,6 +1,6 @@
-"""What the networks are made of: normalisation, enlarging, initial weights, and the padding that lets any size in.
+"""Building blocks of the networks: normalisation, upsampling, initialisation, padding.
 
-Every choice a user can make here is a table: `NORMS`, `UPSAMPLINGS`, `INITS`.
+Each choice of the user is a table: `NORMS`, `UPSAMPLINGS`, `INITS`.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """`x` in fp32 if it has fewer digits than that, else as it is."""
+    """`x` in fp32, or unchanged if it has at least that precision."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class InstanceNorm(nn.Module):
-    """Every channel of every picture to mean 0 and variance 1 (Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022).
+    """Instance normalisation (Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022).
 
         y = (x − mean_hw(x)) / sqrt(var_hw(x) + ε)
 
-    It takes the contrast and the tint of a picture out of the features, which is what lets one generator repaint
-    pictures of any exposure. No scale, no shift, no running statistics: training and use compute the same, and each
-    picture is independent of the others in its batch.
+    It removes the contrast and the tint of a picture from the features, so that one generator can translate pictures
+    of any exposure. It has no scale, no shift and no running statistics: training and inference compute the same, and
+    each picture is independent of the others in its batch.
 
-    The statistics are fp32 in any precision: bf16 has 8 binary digits, and where |mean| is much above the deviation
-    their difference would be rounding. The result has the type of `x`. A constant channel, and so a single pixel,
+    The statistics are fp32 in any precision: bf16 has 8 binary digits, and where |mean| is much above the deviation,
+    their difference would be rounding error. The result has the type of `x`. A constant channel, and so a single pixel,
     becomes 0 up to rounding and has finite gradients (`nn.InstanceNorm2d` refuses a single pixel in training).
     """
 
@@ -51,31 +51,31 @@ class InstanceNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # NCHW of any range
         with torch.autocast(x.device.type, enabled=False):
             if x.device.type == "cpu":
-                # One group per channel is the same thing. On processors this kernel takes half the time of
+                # Group norm with one group per channel is instance norm. On CPUs this kernel takes half the time of
                 # instance_norm in fp32 and a quarter in bf16, where fp32 weights make it keep fp32 statistics.
-                # It is inexact (5e-3) on channels_last, hence contiguous(), which instance_norm does inside.
+                # It is inexact (5e-3) on channels_last, hence contiguous(), which instance_norm calls itself.
                 statistics = torch.promote_types(x.dtype, torch.float32)
                 scale = torch.ones(self.channels, dtype=statistics)
                 shift = torch.zeros(self.channels, dtype=statistics)
                 return torch.group_norm(x.contiguous(), self.channels, scale, shift, self.eps)
-            # CUDA's kernel keeps fp32 statistics of half-precision input by itself and spares the copies.
+            # The CUDA kernel keeps fp32 statistics of half-precision input itself, without copies.
             exact = x if x.is_cuda else full_precision(x)
             return torch.instance_norm(exact, None, None, None, None, True, 0.0, self.eps, False).to(x.dtype)
 
     def extra_repr(self) -> str:
-        """What `print(network)` shows in the brackets."""
+        """Text in the brackets of `print(network)`."""
         return f"{self.channels}, eps={self.eps}"
 
 
 class Norm(NamedTuple):
-    """A kind of normalisation: how to make one for so many channels, and whether convolutions before it have a bias."""
+    """A normalisation: its constructor from a channel count, and if convolutions before it have a bias."""
 
     make: Callable[[int], nn.Module]
     bias: bool
 
 
-# A norm that subtracts the mean makes the bias before it idle. Under batch norm, whose own shift replaces it, it is
-# left out; under instance norm it stays because the published CycleGAN weights have it.
+# A norm that subtracts the mean cancels the bias before it. With batch norm, whose own shift replaces it, the bias is
+# left out; with instance norm it stays, because the published CycleGAN weights have it.
 NORMS: dict[str, Norm] = {
     "instance": Norm(InstanceNorm, bias=True),
     "batch": Norm(nn.BatchNorm2d, bias=False),  # Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167
@@ -84,16 +84,16 @@ NORMS: dict[str, Norm] = {
 
 
 class HasKernel:
-    """A part of a network that has a faster way to compute the same up to rounding, taken where `fast` is set."""
+    """A module with a faster CPU kernel, equal up to rounding, used where `use_kernel` is set."""
 
     use_kernel = False
 
 
 class DoublingConv2d(nn.ConvTranspose2d, HasKernel):
-    """The transposed convolution that enlarges two-fold: an odd or even kernel, stride 2."""
+    """Transposed convolution that doubles the size: an odd or even kernel, stride 2."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, bias: bool) -> None:
-        odd = kernel % 2  # what an odd kernel lacks to a full two-fold
+        odd = kernel % 2  # an odd kernel falls one pixel short of the double size
         super().__init__(in_channels, out_channels, kernel, 2, 1, output_padding=odd, bias=bias)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -103,20 +103,20 @@ class DoublingConv2d(nn.ConvTranspose2d, HasKernel):
 
 
 class OuterConv2d(nn.Conv2d, HasKernel):
-    """A convolution between pictures and features: an odd kernel, stride 1, the edge mirrored."""
+    """Convolution between pictures and features: an odd kernel, stride 1, reflection padding."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel, padding=kernel // 2, padding_mode="reflect", bias=bias)
-        self.shortcut = conv_from_picture if in_channels < out_channels else conv_to_picture
+        self.kernel = conv_from_picture if in_channels < out_channels else conv_to_picture
 
     def forward(self, x: Tensor) -> Tensor:
         if self.use_kernel and usable(x):
-            return self.shortcut(x, self.weight, self.bias)
+            return self.kernel(x, self.weight, self.bias)
         return super().forward(x)
 
 
 class ResizeConv2d(nn.Conv2d, HasKernel):
-    """Enlarge two-fold by repeating pixels, then convolve (Odena et al. 2016, https://doi.org/10.23915/distill.00003)."""
+    """Nearest upsampling, then convolution (Odena et al. 2016, https://doi.org/10.23915/distill.00003)."""
 
     def forward(self, x: Tensor) -> Tensor:  # N,C,h,w -> N,C',2h,2w
         if self.use_kernel and usable(x):
@@ -125,19 +125,19 @@ class ResizeConv2d(nn.Conv2d, HasKernel):
 
 
 def transposed(in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> DoublingConv2d:
-    """Two-fold enlarging by a transposed convolution, as in the papers.
+    """Two-fold upsampling by a transposed convolution, as in the papers.
 
     With a 3×3 kernel and stride 2 an output pixel is the sum of 1, 2 or 4 products depending on its parity, so the
-    network has to learn not to draw a checkerboard; early in training, and where it is unsure, one can be seen.
+    network has to learn to avoid a checkerboard pattern; one is visible early in training and where it is uncertain.
     """
     return DoublingConv2d(in_channels, out_channels, kernel, bias=bias)
 
 
 def resize(in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> ResizeConv2d:
-    """Two-fold enlarging in which every output pixel is the sum of equally many products: no checkerboard.
+    """Two-fold upsampling without checkerboard: all output pixels sum equally many products.
 
-    The convolution is 3×3 whatever `kernel` the transposed one would have had; it runs at the larger size and costs
-    four times the multiplications of a transposed 3×3.
+    The convolution is 3×3, whatever the `kernel` of the transposed one; it runs at the larger size and costs four
+    times the multiplications of a transposed 3×3.
     """
     return ResizeConv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
 
@@ -146,7 +146,7 @@ UPSAMPLINGS: dict[str, Callable[..., Convolution]] = {"transposed": transposed, 
 
 
 class ConvBlock(nn.Module):
-    """Convolution, normalisation, activation, and dropout if asked for."""
+    """Convolution, normalisation, activation and optional dropout."""
 
     def __init__(self, conv: Convolution, norm: nn.Module, activation: nn.Module, dropout: bool = False) -> None:
         super().__init__()
@@ -160,28 +160,28 @@ class ConvBlock(nn.Module):
 
 
 class GeneratorLike(Protocol):
-    """All that translation asks of a network, be it a `Generator` or a session of another runtime.
+    """Interface that translation needs: a `Generator`, or a session of another runtime.
 
-    What is an `nn.Module` is also moved to the device, and put into evaluation mode while it translates.
+    An `nn.Module` is also moved to the device, and set to evaluation mode for the translation.
     """
 
     in_channels: int
     out_channels: int
-    multiple: int  # tiles begin at multiples of it, and their sides are such; a whole picture has any size
-    smallest: int  # side of a tile
-    # Whether parts of a picture may go through apart: what becomes of a pixel depends on its surroundings, and on
-    # nothing else of the whole but the statistics of `InstanceNorm` modules, which parts can share
+    multiple: int  # positions and sides of tiles are multiples of it; a whole picture may have any size
+    smallest: int  # least side of a tile
+    # True where a picture may be translated in tiles: an output pixel depends on its neighbourhood, and on the whole
+    # picture only through the statistics of `InstanceNorm` modules, which tiles can share
     tileable: bool
 
     def __call__(self, x: Tensor, /) -> Tensor:
         """NCHW in [-1, 1], any height and width from 1 -> the same size, on any device."""
 
     def state_dict(self) -> Mapping[str, Tensor]:
-        """All that its answers depend on: by this, the record of a folder tells one network from another."""
+        """All weights; the record of a translated folder identifies the network by them."""
 
 
 def check_generator(network: object) -> None:
-    """Hold `network` against `GeneratorLike`; `TypeError` names what it lacks."""
+    """Check `network` against `GeneratorLike`; `TypeError` names the missing members."""
     asked = (*GeneratorLike.__annotations__, "__call__", "state_dict")
     lacking = [name for name in asked if not hasattr(network, name)]
     if lacking:
@@ -192,18 +192,18 @@ def check_generator(network: object) -> None:
 
 
 class Generator(nn.Module, ABC):
-    """A network that turns pictures into pictures of the same height and width.
+    """Network from pictures to pictures of the same height and width.
 
-    A subclass defines `paint` for pictures whose sides are a multiple of `multiple` and at least `smallest`; the
-    class brings every other picture to such a size and the result back. `spec` rebuilds the network without its
+    A subclass defines `forward_padded` for pictures whose sides are a multiple of `multiple` and at least `smallest`;
+    this class pads every other picture to such a size and crops the result. `spec` rebuilds the network without its
     weights: `build_generator(**generator.spec)`.
     """
 
-    Options: ClassVar[type] = NoOptions  # dataclass of what only this network takes; its fields become options
+    Options: ClassVar[type] = NoOptions  # dataclass of this network's own arguments; its fields become options
     spec: dict[str, Any]
     tileable: bool = True
-    per_sample: bool  # what becomes of a picture does not depend on the batch it is in
-    recompute = False  # in training, keep the inputs of the layers alone and compute the rest again on the way back
+    per_sample: bool  # the result for a picture does not depend on its batch
+    recompute = False  # activation checkpointing: keep only the layers' inputs and recompute the rest when needed
 
     def __init__(self, in_channels: int, out_channels: int, *, multiple: int, smallest: int) -> None:
         super().__init__()
@@ -215,10 +215,10 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def forward_padded(self, x: Tensor) -> Tensor:
-        """NCHW of a size that fits -> NCHW before the final tanh, of the same size."""
+        """NCHW of a valid size -> NCHW of the same size, before the final tanh."""
 
     def checkpointed(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """`layer(x)`, of which with `recompute` only x is kept (Chen et al. 2016, https://arxiv.org/abs/1604.06174)."""
+        """`layer(x)`; with `recompute` only x is kept (Chen et al. 2016, https://arxiv.org/abs/1604.06174)."""
         if self.recompute and torch.is_grad_enabled():
             kept: Tensor = checkpoint(layer, x, use_reentrant=False)
             return kept
@@ -228,7 +228,7 @@ class Generator(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """NCHW in [-1, 1], any height and width from 1 -> the same size, in (-1, 1), fp32 or better.
 
-        The last tanh is fp32: bf16 between 0.5 and 1 has steps of 1/256, half a grey level of the 256 there are.
+        The final tanh is fp32: bf16 between 0.5 and 1 has steps of 1/256, half of one of the 256 grey levels.
         """
         height, width = x.shape[-2:]
         x = pad_to_fit(x, self.multiple, self.smallest)
@@ -237,13 +237,13 @@ class Generator(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Noise:
-    """The distribution that a `NoiseGenerator` draws its input from."""
+    """Input distribution of a `NoiseGenerator`."""
 
     dim: int
     distribution: str  # a name of `DISTRIBUTIONS`
 
     def draw(self, count: int) -> Tensor:
-        """`count` vectors, N × dim, that belong to pictures as `cyclegan.system.rng` says; on the processor."""
+        """`count` vectors, N × dim, on the CPU, drawn per picture (`cyclegan.system.rng`)."""
         return lookup(DISTRIBUTIONS, self.distribution, "--noise")(count, self.dim)
 
 
@@ -261,9 +261,9 @@ DISTRIBUTIONS: dict[str, Callable[[int, int], Tensor]] = {"normal": standard_nor
 
 
 class NoiseGenerator(nn.Module, ABC):
-    """A network that turns noise, N × `noise.dim`, into NCHW pictures in (-1, 1) of one size.
+    """Network from noise, N × `noise.dim`, to NCHW pictures in (-1, 1) of a fixed size.
 
-    Its class takes `out_channels`, `size` and `channels` among its arguments.
+    The arguments of its class include `out_channels`, `size` and `channels`.
     """
 
     Options: ClassVar[type] = NoOptions
@@ -277,10 +277,10 @@ class NoiseGenerator(nn.Module, ABC):
 
 
 def pad_to_fit(x: Tensor, multiple: int, smallest: int) -> Tensor:
-    """NCHW grown at the bottom and the right to the next size the network takes; `x` itself if it has one.
+    """Pad NCHW at the bottom and right to the next valid size; `x` itself if its size is valid.
 
-    By reflection, since a mirrored edge looks like more of the same picture; where a picture is too small to be
-    mirrored that far, by repeating its last row or column.
+    By reflection, since a mirrored edge looks like more of the same picture; a picture that is too small for that is
+    padded by repeating its last row or column.
     """
     for axis in (-1, -2):
         size = x.shape[axis]
@@ -302,7 +302,7 @@ def xavier(weight: Tensor, gain: float) -> None:
 
 
 def kaiming(weight: Tensor, gain: float) -> None:
-    """Variance 2 / inputs, which keeps the signal's size through ReLUs (He et al. 2015, https://arxiv.org/abs/1502.01852)."""
+    """Variance 2 / inputs, which preserves the scale through ReLUs (He et al. 2015, https://arxiv.org/abs/1502.01852)."""
     nn.init.kaiming_normal_(weight)
 
 
@@ -320,9 +320,10 @@ INITS: dict[str, Callable[[Tensor, float], None]] = {
 
 
 def initialise(network: nn.Module, init: str, gain: float) -> None:
-    """Draw the weights of `network` from torch's global generator; biases become 0, batch norm's scales N(1, gain²).
+    """Draw the weights of `network` from torch's global generator.
 
-    `gain` is the deviation of `normal`; the other initialisations take theirs from the shape of each weight.
+    `gain` is the deviation of `normal`; the others derive it from the shape of each weight. Biases become 0, batch
+    norm's scales N(1, gain²).
     """
     draw = lookup(INITS, init, "--init")
     for module in network.modules():
@@ -336,7 +337,7 @@ def initialise(network: nn.Module, init: str, gain: float) -> None:
 
 
 class FullPrecision(nn.Module):
-    """Another parametrization, computed outside autocast, which on CUDA would round a power iteration to 8 digits."""
+    """Wrapper that computes a parametrization outside autocast (8 digits: too few for power iteration)."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -348,12 +349,11 @@ class FullPrecision(nn.Module):
 
 
 def bound_lipschitz(network: nn.Module) -> None:
-    """Divide the weight of every convolution by its largest singular value (Miyato et al. 2018,
-    https://arxiv.org/abs/1802.05957).
+    """Apply spectral norm to every convolution (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
 
-    The network then changes by no more than its input does, up to the shape of its convolutions, and cannot become
-    arbitrarily steep between real and fake. The singular value is followed by one power iteration per forward in
-    training; in evaluation it stands still.
+    Each weight is divided by its largest singular value. The network then changes by no more than its input does, up
+    to the shape of its convolutions, and cannot become arbitrarily steep between real and fake. The singular value is
+    updated by one power iteration per forward in training, and fixed in evaluation.
     """
     for module in network.modules():
         if isinstance(module, Convolution):

@@ -1,8 +1,8 @@
-"""Discriminators that judge patches: one verdict per region instead of one per picture.
+"""Patch discriminators: one score per region instead of one per picture.
 
-A discriminator that sees only N×N pixels at a time can say whether texture is right, not whether the whole picture is
-composed well; in CycleGAN the cycle keeps the composition, so texture is what is left to judge. It has few parameters,
-takes any size, and gives hundreds of verdicts per picture, which makes its gradient steady.
+A discriminator that sees only N×N pixels at a time can score texture, but not the composition of the whole picture. In
+CycleGAN the cycle preserves the composition, so texture is what remains to be scored. It has few parameters, takes any
+size, and gives hundreds of scores per picture, which makes its gradient stable.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from cyclegan.networks.layers import NORMS, ConvBlock
 
 
 class Discriminator(nn.Module):
-    """A network that judges pictures; `smallest` is the least side it can take."""
+    """Base of discriminators; `smallest` is the least side of a picture."""
 
-    Options: ClassVar[type] = NoOptions  # dataclass of what only this network takes; its fields become options
+    Options: ClassVar[type] = NoOptions  # dataclass of this network's own arguments; its fields become options
     spec: dict[str, Any]
     smallest: int
-    per_sample: bool  # what a picture's verdict is does not depend on the batch it is in, nor on the calls before
+    per_sample: bool  # the score of a picture depends neither on its batch nor on earlier calls
 
     def check(self, x: Tensor) -> None:
-        """`UsageError` if the NCHW pictures `x` are too small to have a verdict."""
+        """Raise `UsageError` if the NCHW pictures `x` are too small to be scored."""
         height, width = x.shape[-2:]
         if min(height, width) < self.smallest:
             raise UsageError(
@@ -36,7 +36,7 @@ class Discriminator(nn.Module):
 
 
 def leaky() -> nn.LeakyReLU:
-    """max(x, 0.2 x): a gradient also where the discriminator is sure, which the generator learns from."""
+    """max(x, 0.2 x): passes the generator a gradient also where the discriminator is confident."""
     return nn.LeakyReLU(0.2, inplace=True)
 
 
@@ -44,7 +44,7 @@ class PatchDiscriminator(Discriminator):
     """70×70 PatchGAN (Isola et al. 2017, https://arxiv.org/abs/1611.07004, section 6.1.2): C64-C128-C256-C512.
 
     `layers` convolutions of stride 2, two of stride 1, all 4×4; 3 layers see 70×70 pixels, 1 sees 16×16, 5 see 286×286.
-    NCHW in [-1, 1] -> verdicts (N, 1, h/8 - 2, w/8 - 2), raw: what they mean is the loss's affair.
+    NCHW in [-1, 1] -> raw scores (N, 1, h/8 - 2, w/8 - 2), on the scale that the loss defines.
     """
 
     def __init__(self, *, layers: int = 3, in_channels: int = 3, channels: int = 64, norm: str = "instance") -> None:
@@ -71,9 +71,9 @@ class PatchDiscriminator(Discriminator):
 
 
 class PixelDiscriminator(Discriminator):
-    """1×1 PatchGAN (Isola et al. 2017): judges each colour for itself, so it teaches colours and no texture.
+    """1×1 PatchGAN (Isola et al. 2017): scores each pixel's colour, so it trains colours, not texture.
 
-    NCHW in [-1, 1] -> raw verdicts (N, 1, h, w).
+    NCHW in [-1, 1] -> raw scores (N, 1, h, w).
     """
 
     smallest = 1
@@ -93,24 +93,24 @@ class PixelDiscriminator(Discriminator):
 
 
 class MultiscaleDiscriminator(Discriminator):
-    """Equal patch discriminators, with weights of their own, on the picture and on halved copies of it (Wang et al.
-    2018, https://arxiv.org/abs/1711.11585, section 3.2).
+    """Patch discriminators on a picture and its halved copies, with separate weights (Wang et al. 2018,
+    https://arxiv.org/abs/1711.11585, section 3.2).
 
-    The coarse one sees about 140 pixels and asks for consistent shapes, the fine one for texture.
-    NCHW in [-1, 1] -> a list of `scales` raw verdicts (N, 1, h, w), finest first; losses average over it.
+    The coarse one sees about 140 pixels and enforces consistent shapes, the fine one texture.
+    NCHW in [-1, 1] -> a list of `scales` raw scores (N, 1, h, w), finest first; losses average over it.
     """
 
     def __init__(self, *, scales: int = 2, in_channels: int = 3, channels: int = 64, norm: str = "instance") -> None:
         super().__init__()
-        players = [PatchDiscriminator(in_channels=in_channels, channels=channels, norm=norm) for _ in range(scales)]
-        self.scales = nn.ModuleList(players)
-        self.smallest = (players[0].smallest - 1) * 2 ** (scales - 1) + 1  # halving rounds up
+        parts = [PatchDiscriminator(in_channels=in_channels, channels=channels, norm=norm) for _ in range(scales)]
+        self.scales = nn.ModuleList(parts)
+        self.smallest = (parts[0].smallest - 1) * 2 ** (scales - 1) + 1  # halving rounds up
 
     def forward(self, x: Tensor) -> list[Tensor]:
         self.check(x)
-        verdicts = []
+        scores = []
         for level, discriminator in enumerate(self.scales):
             if level:
                 x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
-            verdicts.append(discriminator(x))
-        return verdicts
+            scores.append(discriminator(x))
+        return scores

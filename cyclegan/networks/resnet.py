@@ -20,10 +20,10 @@ from cyclegan.networks.shared_statistics import SharedNorm
 
 
 class ResidualBlock(nn.Module, HasKernel):
-    """x + two convolutions of x; there is no activation after the sum, so that it can pass a picture on untouched.
+    """Residual block, x + two convolutions of x, without activation after the sum.
 
-    The shortcut is for the block as the papers have it, with instance norm and no dropout: two to three times as
-    quick on a processor. It leaves out the biases, which the norm that follows takes away again.
+    So it can represent the identity. The kernel covers the block of the papers, with instance norm and no dropout: two
+    to three times as fast on a CPU. It leaves out the biases, which the norms after them cancel.
     """
 
     def __init__(self, channels: int, norm: str, dropout: bool) -> None:
@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module, HasKernel):
         self.second = ConvBlock(conv(), make_norm(channels), nn.Identity())
         last = self.second.norm
         plain = not dropout and channels % LANES == 0
-        self.eps = last.eps if plain and isinstance(last, InstanceNorm) else None  # None: no shortcut
+        self.eps = last.eps if plain and isinstance(last, InstanceNorm) else None  # None: no kernel
 
     def forward(self, x: Tensor) -> Tensor:
         if self.use_kernel and self.eps is not None and usable(x):
@@ -50,14 +50,14 @@ class ResidualBlock(nn.Module, HasKernel):
 
 
 class ResNetGenerator(Generator):
-    """Shrink four-fold, transform by residual blocks, enlarge (Johnson et al. 2016, https://arxiv.org/abs/1603.08155).
+    """ResNet generator with 4× downsampling (Johnson et al. 2016, https://arxiv.org/abs/1603.08155).
 
     As in Zhu et al. 2017 (https://arxiv.org/abs/1703.10593, section 7.2):
-    c7s1-64, d128, d256, R256 × `blocks`, u128, u64, c7s1-3, reflection at the edges. Nearly all the work happens at a
-    quarter of the size, where one 3×3 sees 12 pixels; what is not to change travels along the residual sums. Unlike
-    the U-Net it has no path that carries the input's own edges to the output, which helps where shape must change.
+    c7s1-64, d128, d256, R256 × `blocks`, u128, u64, c7s1-3, reflection padding. Nearly all computation happens at a
+    quarter of the size, where one 3×3 sees 12 pixels; unchanged content passes through the residual sums. Unlike the
+    U-Net it has no skip connection from the input's edges to the output, which helps where shapes must change.
 
-    Pictures are NCHW in [-1, 1]; sides that are no multiple of 4 or below 8 are padded and cropped.
+    Pictures are NCHW in [-1, 1]; sides that are not multiples of 4, or are below 8, are padded and cropped.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class ResNetGenerator(Generator):
         dropout: bool = False,
         upsampling: str = "transposed",
     ) -> None:
-        # 8: the blocks mirror one pixel at each edge, so they need two
+        # 8: the residual blocks pad by reflecting one pixel, which needs two
         super().__init__(in_channels, out_channels, multiple=4, smallest=8)
         make_norm, bias = lookup(NORMS, norm, "--norm")
-        enlarge = lookup(UPSAMPLINGS, upsampling, "--upsampling")
+        upsample = lookup(UPSAMPLINGS, upsampling, "--upsampling")
 
         def block(conv: Convolution, width: int) -> ConvBlock:
             return ConvBlock(conv, make_norm(width), nn.ReLU(inplace=True))
@@ -85,7 +85,7 @@ class ResNetGenerator(Generator):
         )
         self.blocks = nn.Sequential(*(ResidualBlock(channels * 4, norm, dropout) for _ in range(blocks)))
         self.up = nn.Sequential(
-            *(block(enlarge(channels * 2 * n, channels * n, kernel=3, bias=bias), channels * n) for n in (2, 1))
+            *(block(upsample(channels * 2 * n, channels * n, kernel=3, bias=bias), channels * n) for n in (2, 1))
         )
         self.head = OuterConv2d(channels, out_channels, 7)
 
@@ -93,7 +93,7 @@ class ResNetGenerator(Generator):
         for layer in (self.stem, *self.down, *self.blocks):
             x = self.checkpointed(layer, x)
         if x.device.type == "cpu":
-            x = x.contiguous()  # the fast blocks leave it with channels last, which the other layers are slower in
+            x = x.contiguous()  # the block kernels return channels last, in which the other layers are slower
         for layer in (*self.up, self.head):
             x = self.checkpointed(layer, x)
         return x

@@ -1,7 +1,7 @@
-"""One set of InstanceNorm statistics for a picture that goes through a generator in parts.
+"""InstanceNorm statistics shared by all parts (tiles) of one picture.
 
-A part normalised by its own mean and deviation comes out in other colours than its neighbour. Here all parts are
-normalised by the same numbers, which were collected from some of them or from all.
+A part normalised by its own mean and deviation gets other colours than its neighbour. Here all parts are normalised by
+the same statistics, which were collected from some or all of them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from cyclegan.networks.layers import GeneratorLike, InstanceNorm, full_precision
 
-CHUNK = 2**18  # numbers that are summed at a time, which stay in the cache; the sums are added in double precision
+CHUNK = 2**18  # numbers summed at a time, so that they stay in the cache; the sums are added in double precision
 
 
 class NormWindow(NamedTuple):
-    """Rows `top` to `bottom` and columns `left` to `right` of a part, in its pixels: what of it counts."""
+    """Window of a part that statistics are collected from, in pixels of the part."""
 
     top: int
     left: int
@@ -31,18 +31,18 @@ class NormWindow(NamedTuple):
 
 @dataclass
 class Scope:
-    """What all norms of one network are to do now."""
+    """Current mode of all norms of one network."""
 
-    size: tuple[int, int] = (0, 0)  # height and width of the parts in pixels, which a feature map has a share of
-    windows: Sequence[NormWindow] = ()  # one for each part of the batch, to collect from; none: collect nothing
-    pooled: bool = False  # normalise by what is being collected, all parts together, rather than by what is known
+    size: tuple[int, int] = (0, 0)  # height and width of the parts in pixels; feature maps are smaller in proportion
+    windows: Sequence[NormWindow] = ()  # one per part of the batch, to collect from; empty: collect nothing
+    pooled: bool = False  # normalise by the pooled statistics of this batch instead of the known ones
 
 
 @dataclass
 class Sums:
-    """Σ x, Σ x² and how many, of each channel, in double precision, x counted from `origin`.
+    """Σ x, Σ x² and count per channel, in double precision, x relative to `origin`.
 
-    That is the first number there is of a channel: the digits are spent on how the others differ from it.
+    The origin is the first value of each channel, so that no digits are lost to a large mean.
     """
 
     total: Tensor
@@ -52,31 +52,31 @@ class Sums:
 
     @classmethod
     def empty(cls, channels: int, device: torch.device) -> Sums:
-        """Of nothing yet."""
+        """Sums of no values."""
         total, squares = torch.zeros(2, channels, dtype=torch.float64, device=device)
         return cls(total, squares)
 
     def add(self, x: Tensor) -> None:
-        """Take in C,H,W."""
+        """Add the values of C,H,W."""
         if self.origin is None:
             self.origin = full_precision(x[:, :1, :1]).clone()
         rows = max(1, CHUNK // max(1, x.shape[0] * x.shape[2]))
         for part in x.split(rows, dim=1):
-            # torch adds pairwise, so this is as good as sums in double precision, in a fifth of their time or less
+            # torch sums pairwise, which is as exact as double precision in at most a fifth of its time
             away = (part - self.origin).flatten(1)
             self.total += away.sum(1).double()
             self.squares += away.square_().sum(1).double()
             self.count += away.shape[1]
 
     def mean_and_variance(self) -> tuple[Tensor, Tensor]:
-        """Of each channel."""
+        """Mean and variance, (C,) each."""
         assert self.origin is not None, "statistics of nothing"
         mean = self.total / self.count
         return mean + self.origin[:, 0, 0], (self.squares / self.count - mean.square()).clamp(min=0)
 
 
 class SharedNorm(InstanceNorm):
-    """An InstanceNorm that all parts of a picture go through with the same mean and variance of each channel."""
+    """InstanceNorm with one mean and variance per channel for all parts of a picture."""
 
     def __init__(self, channels: int, eps: float, scope: Scope) -> None:
         super().__init__(channels, eps)
@@ -84,25 +84,25 @@ class SharedNorm(InstanceNorm):
         self.sums: Sums | None = None
         self.mean: Tensor | None = None  # (C,), fp32 or better, as is `variance`
         self.variance: Tensor | None = None
-        # What was collected last together, in double precision, and what it lacks to the whole: to be added, to be
-        # multiplied by
+        # Last pooled mean and variance, in double precision, and their correction towards the whole picture: a term
+        # and a factor
         self._pooled: tuple[Tensor, Tensor] | None = None
         self._lacking: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:  # NCHW of any range
         mean, variance = self.statistics(x)
         with torch.autocast(x.device.type, enabled=False):
-            # Batch norm in use is just this: given numbers for each channel, whatever the type and layout of x
+            # Batch norm in evaluation does just this, for any type and layout of x
             return torch.batch_norm(x, None, None, mean, variance, False, 0.0, self.eps, x.is_cuda)
 
     def mean_and_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What NCHW `x` is to be normalised by, as (N, C) each: its mean and 1 / sqrt(variance + ε)."""
+        """Mean and 1 / sqrt(variance + ε) to normalise NCHW `x` by, (N, C) each."""
         mean, variance = self.statistics(x)
         both = torch.stack([mean, (variance + self.eps).rsqrt()])[:, None].expand(2, len(x), -1).contiguous()
         return both[0], both[1]
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance (C,) to normalise NCHW `x` by, after collecting from it what the scope says."""
+        """Mean and variance (C,) to normalise NCHW `x` by, after collecting from it per `Scope`."""
         scope = self.scope
         if scope.windows:
             assert len(scope.windows) == len(x), (len(scope.windows), len(x))
@@ -116,10 +116,10 @@ class SharedNorm(InstanceNorm):
         return self.mean, self.variance
 
     def correct(self) -> float:
-        """Compare what was collected since with what the last parts that were taken together had.
+        """Set the correction of pooled statistics from all that was collected since the last pooling.
 
-        Returns how far they are from those in use, the means in deviations, or the logarithms of these if they are
-        further: the root of the mean square over channels.
+        Returns the distance of the collected statistics from those in use: the root mean square over channels of the
+        difference of means, in deviations, or of the log ratio of deviations if that is larger.
         """
         assert self.sums is not None, "nothing was collected"
         assert self._pooled is not None
@@ -143,12 +143,12 @@ class SharedNorm(InstanceNorm):
 
 @dataclass
 class SharedStatistics:
-    """A generator for the parts of one picture.
+    """Generator for the parts of one picture, with shared InstanceNorm statistics.
 
-    `network` has the weights of `generator` itself, no copies, but modules of its own, in evaluation mode: what is
-    set here reaches no other use of the generator, in this thread or another, and there is nothing to put back.
-    Norms other than InstanceNorm have no statistics of a picture; a generator without any works all the same. What is
-    no module is taken as it is: nothing in it can be reached.
+    `network` shares the weights of `generator`, but has modules of its own, in evaluation mode: settings made here
+    affect no other use of the generator, in this thread or another, and need not be undone. Other norms have no
+    per-picture statistics, so a generator without InstanceNorm works as well. A generator that is not an `nn.Module`
+    is used unchanged.
     """
 
     generator: GeneratorLike
@@ -172,28 +172,28 @@ class SharedStatistics:
 
     @contextlib.contextmanager
     def pooling(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> Iterator[None]:
-        """In here one batch of parts of `size` is normalised by the statistics of its windows, all taken together.
+        """Normalise one batch of parts of `size` by the pooled statistics of its windows.
 
-        They are known from then on. With windows that cover a picture, they are those of the picture.
+        These are known from then on. If the windows cover a picture, they are the statistics of the picture.
         """
         with self._doing(Scope(size, windows, pooled=True)):
             yield
 
     @contextlib.contextmanager
     def collecting(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> Iterator[None]:
-        """In here a batch is normalised by what is known, and its windows are added to what `correct` compares."""
+        """Normalise a batch by the known statistics, and collect its windows for `correct`."""
         with self._doing(Scope(size, windows)):
             yield
 
     def correct(self) -> float:
-        """Have the next pooling make up for what its windows lack to all that was collected.
+        """Correct the next pooling for the difference of its windows from all that was collected.
 
-        Returns how far the layer that is worst off was from those in use, see `SharedNorm.correct`.
+        Returns the distance of the worst layer, see `SharedNorm.correct`.
         """
         return max(norm.correct() for norm in self.norms)
 
     def forget(self) -> None:
-        """Drop what was collected and not yet settled: after an error in the midst of it."""
+        """Drop unfinished sums, after an error while collecting."""
         for norm in self.norms:
             norm.sums = None
 
@@ -208,7 +208,7 @@ class SharedStatistics:
 
 
 def _shares(window: NormWindow, size: tuple[int, int], shape: torch.Size) -> tuple[slice, slice]:
-    """Where a window of a part lies in a feature map of `shape` (C, h, w): at least one number of each axis."""
+    """Slices of a window in a feature map of `shape` (C, h, w), at least one value per axis."""
     slices = []
     for start, stop, whole, have in zip(window[:2], window[2:], size, shape[1:], strict=True):
         first = min(start * have // whole, have - 1)

@@ -11,7 +11,7 @@ from cyclegan.networks.layers import NORMS, UPSAMPLINGS, Convolution, Generator
 
 
 class Stage(nn.Module):
-    """Activation, convolution, normalisation, and dropout if asked for: the U-Net activates before it convolves."""
+    """Activation, convolution, normalisation and optional dropout, in the order of the U-Net."""
 
     def __init__(self, activation: nn.Module, conv: Convolution, norm: nn.Module, dropout: bool = False) -> None:
         super().__init__()
@@ -25,17 +25,17 @@ class Stage(nn.Module):
 
 
 class UNetGenerator(Generator):
-    """Halve the picture down to one vector, double it back, and hand every size across (Isola et al. 2017,
-    https://arxiv.org/abs/1611.07004, section 6.1.1).
+    """U-Net: an encoder down to one vector and a decoder, with skip connections at every size
+    (Isola et al. 2017, https://arxiv.org/abs/1611.07004, section 6.1.1).
 
-    The skips carry the input's edges to the output at full resolution: strong where the two domains share their
-    outlines (maps, drawings), a hindrance where outlines must move. `depth` 8 takes multiples of 256, 7 of 128.
+    The skips carry the input's edges to the output at full resolution: an advantage where the two domains share their
+    outlines (maps, drawings), a drawback where outlines must move. `depth` 8 takes multiples of 256, 7 of 128.
 
-    Pictures are NCHW in [-1, 1]; sides that are no multiple of 2^`depth` are padded and cropped, so a picture of
-    257 pixels costs as much as one of 512.
+    Pictures are NCHW in [-1, 1]; sides that are not multiples of 2^`depth` are padded and cropped, so a picture of 257
+    pixels costs as much as one of 512.
 
-    With `dropout` the inner stages that enlarge to the full width drop half of their channels' values in training,
-    which is the only noise this generator has.
+    With `dropout` the inner upsampling stages of full width drop half of their values in training, the only noise of
+    this generator.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class UNetGenerator(Generator):
     ) -> None:
         super().__init__(in_channels, out_channels, multiple=2**depth, smallest=2**depth)
         make_norm, bias = lookup(NORMS, norm, "--norm")
-        enlarge = lookup(UPSAMPLINGS, upsampling, "--upsampling")
+        upsample = lookup(UPSAMPLINGS, upsampling, "--upsampling")
         widths = [channels * min(2**level, 8) for level in range(depth)]
         innermost = depth - 1
 
-        # The first stage sees pixels and the last a single one: neither is normalised.
+        # The first stage sees raw pixels and the last a single one: neither is normalised.
         self.down = nn.ModuleList()
         for level, width in enumerate(widths):
             outer = widths[level - 1] if level else in_channels
@@ -69,25 +69,25 @@ class UNetGenerator(Generator):
 
         self.up = nn.ModuleList()  # from the innermost outwards
         for level in range(innermost, 0, -1):
-            width = widths[level] * (1 if level == innermost else 2)  # twice: its own and what was handed across
+            width = widths[level] * (1 if level == innermost else 2)  # twice: the stage below and the skip
             self.up.append(
                 Stage(
                     nn.ReLU(),
-                    enlarge(width, widths[level - 1], kernel=4, bias=bias),
+                    upsample(width, widths[level - 1], kernel=4, bias=bias),
                     make_norm(widths[level - 1]),
                     dropout and 4 <= level < innermost,
                 )
             )
-        self.head = enlarge(widths[0] * 2, out_channels, kernel=4, bias=True)
+        self.head = upsample(widths[0] * 2, out_channels, kernel=4, bias=True)
 
     def forward_padded(self, x: Tensor) -> Tensor:
-        handed = []
+        skips = []
         for stage in self.down:
             x = self.checkpointed(stage, x)
-            handed.append(x)
-        handed.pop()  # the innermost goes on by itself
+            skips.append(x)
+        skips.pop()  # the innermost is no skip
         for stage in self.up:
-            # Published code hands across the leaky-rectified value; what reads it here rectifies first, and
+            # In the published code a skip carries leaky_relu(x). Each reader here applies ReLU first, and
             # relu(leaky_relu(x)) = relu(x), so both are the same function.
-            x = torch.cat([handed.pop(), self.checkpointed(stage, x)], dim=1)
+            x = torch.cat([skips.pop(), self.checkpointed(stage, x)], dim=1)
         return self.head(F.relu(x))

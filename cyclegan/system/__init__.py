@@ -1,1 +1,1 @@
-"""Devices, files, memory, random numbers and signals: what every room may ask of the machine."""
+"""Devices, files, memory, random numbers and signals."""

@@ -1,4 +1,4 @@
-"""Which device computes, and in which precision: one answer for training and for translation."""
+"""Device and precision, for training and for translation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16,
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of `--device auto|cpu|cuda[:n]|mps`; `auto` takes a CUDA GPU, then a Mac's, then the processor.
+    """The device of `--device auto|cpu|cuda[:n]|mps`.
 
-    Raises `UsageError` when the device asked for is not there.
+    `auto` prefers a CUDA GPU, then a Mac's GPU, then the CPU. Raises `UsageError` for a device that is not there.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -41,33 +41,33 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Mixed precision: convolutions in `dtype`, weights and what needs its digits in fp32. fp32 changes nothing."""
+    """Mixed precision: convolutions in `dtype`, weights and sensitive operations in fp32. No-op for fp32."""
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
 
 
 def is_exact(precision: str) -> bool:
-    """Whether `--precision` asks for fp32 as torch's own operators compute it, with no shortcut that rounds more."""
+    """True where `--precision` asks for torch's own fp32 operators, without TF32 or our CPU kernels."""
     return precision == "fp32"
 
 
 def prepare(device: torch.device, *, exact: bool) -> None:
-    """Settings of the whole process that make computing on `device` fast; called by what owns the process."""
+    """Process-wide settings for speed on `device`; called only by the owner of the process."""
     if device.type == "cuda":
-        # Products of fp32 with 10 binary digits behind the point (TF32), sums with 23: eight times as fast
+        # TF32 multiplies with a 10-bit mantissa and adds with 23 bits: eight times as fast
         digits = "ieee" if exact else "tf32"
         torch.backends.cuda.matmul.fp32_precision = digits
         torch.backends.cudnn.conv.fp32_precision = digits  # type: ignore[attr-defined]
-        torch.backends.cudnn.benchmark = True  # the sizes are the same at every step: try its algorithms once
+        torch.backends.cudnn.benchmark = True  # all steps have the same sizes, so trying the algorithms once pays
     if device.type == "cpu":
         _keep_memory()
 
 
 def _keep_memory() -> None:
-    """Let glibc keep what is freed instead of giving it back to the system, which zeroes it page by page for the next
-    step: a tenth to a third of the time of a step on a virtual machine. One heap for all threads, since only the first
-    can grow by large pieces. Other C libraries are left as they are.
+    """Make glibc keep freed memory, which the system would zero page by page for the next step:
+    a tenth to a third of the time of a step on a virtual machine. One heap for all threads, since only the first can
+    grow in large pieces. Other C libraries are left as they are.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -79,14 +79,14 @@ def _keep_memory() -> None:
 
 
 def processors() -> int:
-    """Processors that this process may use."""
+    """Number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory(device: torch.device) -> float:
-    """GiB held at most so far: of the GPU's memory where there is one, else by the process.
+    """Peak memory so far in GiB: of the GPU if `device` is one, else of the process.
 
-    Linux's own `ru_maxrss` is not what is meant: a new process inherits that of the one that started it.
+    Linux's `ru_maxrss` is not used, since a new process inherits it from its parent.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30

@@ -1,7 +1,7 @@
-"""Files that are whole or not there: the one atomic writer, checksums, locks.
+"""Atomic writes, checksums and locks.
 
 Every file that must survive a crash is written by `atomic_write`: a reader sees the old content or the new one,
-never a part, and what was reported as written is still there after a power failure.
+never a part, and a completed write survives a power failure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from cyclegan.errors import CycleganError, UsageError
 
-TEMPORARY_PREFIX = ".tmp-"  # hidden, so that no listing of pictures takes an unfinished file for one
+TEMPORARY_PREFIX = ".tmp-"  # hidden, so that listings of pictures skip unfinished files
 
 
 def atomic_write(
@@ -32,10 +32,10 @@ def atomic_write(
 ) -> None:
     """Write `data` to `path` so that the file is either the old one or the whole new one.
 
-    Temporary name in the same folder, write, fsync, rename, fsync of the folder; without the fsyncs, which take five
-    times as long as the rest for a small file, where `durable` is false and losing it in a power cut matters to
-    nobody. `temporary_in` is another folder of the same file system for the temporary name. Raises `OSError` (a full
-    disk, no permission) with the old file intact and the temporary one removed.
+    Temporary name in the same folder, write, fsync, rename, fsync of the folder. `durable=False` leaves out the fsyncs,
+    which take five times as long as the rest for a small file, where a loss in a power cut does not matter.
+    `temporary_in` is another folder of the same file system for the temporary name. Raises `OSError` (a full disk, no
+    permission) with the old file intact and the temporary one removed.
     """
     with replacing(path, durable=durable, temporary_in=temporary_in) as temporary, open(temporary, "wb") as stream:
         for part in data:
@@ -46,16 +46,16 @@ def atomic_write(
 def replacing(
     path: str | os.PathLike[str], *, durable: bool = True, temporary_in: str | os.PathLike[str] | None = None
 ) -> Iterator[Path]:
-    """A temporary name to write a file to, which takes the place of `path` when the context ends well.
+    """A temporary file that replaces `path` when the context ends without error.
 
-    As `atomic_write`, for what is written piece by piece. The name has no suffix, so that nobody who looks for
-    pictures takes it for one. A context that ends with an error leaves nothing behind.
+    As `atomic_write`, for files written piece by piece. The temporary name has no suffix, so that it is never listed
+    as a picture. A context that ends with an error leaves no file behind.
     """
     path = Path(path)
     folder = path.parent if temporary_in is None else Path(temporary_in)
     temporary = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
     try:
-        # Made here, so that the umask alone says who may read it, and never over a file that is there
+        # Created here, so that the umask alone sets its permissions; O_EXCL never overwrites a file
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield temporary
         if durable:
@@ -71,10 +71,10 @@ def replacing(
 
 @contextlib.contextmanager
 def named_by_text(path: Path) -> Iterator[Path]:
-    """`path`, for a library that wants the names of files to be text. Where it is none, the number of the open file."""
+    """`path`, or /proc/self/fd/N where its name is not valid text, for libraries that need text."""
     try:
         os.fspath(path).encode()
-    except UnicodeEncodeError:  # only where names are bytes, and Linux tells open files by number
+    except UnicodeEncodeError:  # only where names are bytes; Linux names open files by descriptor
         with open(path, "rb") as stream:
             yield Path(f"/proc/self/fd/{stream.fileno()}")
     else:
@@ -82,26 +82,26 @@ def named_by_text(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """`value` as indented JSON, written atomically.
+    """Write `value` atomically as indented JSON.
 
-    Bytes of a file name that are no text, which Python holds as halves of surrogate pairs, stand as JSON's escapes.
+    Undecodable bytes of file names, which Python holds as lone surrogates, are written as JSON escapes.
     """
     atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
 
 
 def sha256(data: bytes | memoryview) -> str:
-    """The SHA-256 of some bytes, in hexadecimal."""
+    """SHA-256 of `data`, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file's content, in hexadecimal, read in pieces."""
+    """SHA-256 of a file's content, in hexadecimal, read in pieces."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def remove_temporary(folder: str | os.PathLike[str]) -> None:
-    """Delete what a killed `atomic_write` left in `folder`. Only the owner of the folder's lock may call this."""
+    """Delete leftovers of killed `atomic_write` calls; only the holder of the folder's lock may."""
     for stray in Path(folder).glob(TEMPORARY_PREFIX + "*"):
         stray.unlink(missing_ok=True)
 
@@ -112,7 +112,7 @@ def make_folder(path: str | os.PathLike[str], option: str) -> Path:
     try:
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
-        for folder in missing:  # what is synced into a folder is lost with it, were its own name not on the disk
+        for folder in missing:  # a new folder whose name is not synced would be lost with all files synced into it
             _sync(folder.parent)
         with tempfile.TemporaryFile(dir=path):
             pass
@@ -126,10 +126,10 @@ def make_folder(path: str | os.PathLike[str], option: str) -> Path:
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike[str], name: str = ".lock", option: str = "-o") -> Iterator[None]:
-    """Hold `folder` for this process alone; `CycleganError` naming the holder when another has it.
+    """Lock `folder` for this process; `CycleganError` names the holder where another has it.
 
-    The lock is the operating system's, so that it ends with the process, however that ends. Locks of several names
-    do not know of each other.
+    The lock is the operating system's, so it ends with the process, however that ends. Locks of different `name`s are
+    independent.
     """
     path = Path(folder) / name
     holder = Path(folder) / f"{name}-holder"
@@ -140,30 +140,30 @@ def locked(folder: str | os.PathLike[str], name: str = ".lock", option: str = "-
         who = holder.read_text().strip() if holder.exists() else "another process"
         raise CycleganError(f"{folder} is in use by {who}; wait for it, or give {option} another folder") from None
     try:
-        with contextlib.suppress(OSError):  # a courtesy to the second one; the lock holds without it
+        with contextlib.suppress(OSError):  # only for the error message of another process; the lock holds without it
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
     finally:
-        with contextlib.suppress(OSError):  # a folder that has been made read-only; the lock goes all the same
+        with contextlib.suppress(OSError):  # the folder has been made read-only; the lock is released all the same
             holder.unlink(missing_ok=True)
         lock.release()
 
 
 def cache_folder() -> Path:
-    """Where things are kept that can be made again: $CYCLEGAN_CACHE, else cyclegan below $XDG_CACHE_HOME or ~/.cache.
+    """Folder for reproducible files: $CYCLEGAN_CACHE, or cyclegan below $XDG_CACHE_HOME or ~/.cache.
 
-    It need not exist, and it may be one that cannot be written to.
+    It may not exist or not be writable.
     """
     if own := os.environ.get("CYCLEGAN_CACHE"):
         return Path(own).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if base.startswith("~"):  # a user without a home, as some containers have
+    if base.startswith("~"):  # a user without a home directory, as in some containers
         base = tempfile.gettempdir()
     return Path(base).absolute() / "cyclegan"
 
 
 def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk before this returns."""
+    """Flush a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

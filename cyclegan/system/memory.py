@@ -1,4 +1,4 @@
-"""How much memory this process may still take: what the system has left, or less where a control group says so."""
+"""Memory available to this process, within the limits of its control groups."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-UNKNOWN = 2 * 2**30  # bytes, where the system does not tell: what any machine that trains has to spare
+UNKNOWN = 2 * 2**30  # bytes assumed where the system reports none: any machine that trains can spare as much
 
 
 def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that can be taken without swapping, and without passing the limit of a container or a batch job."""
+    """Bytes available without swapping and within the limit of a container or batch job."""
     return max(min([_of_the_system(proc / "meminfo"), *_of_the_groups(proc / "self/cgroup", cgroups)]), 0)
 
 
@@ -26,9 +26,9 @@ def _of_the_system(meminfo: Path) -> int:
 
 
 def _of_the_groups(membership: Path, root: Path) -> Iterator[int]:
-    """What each control group of this process, and each that holds it, leaves; versions 1 and 2.
+    """Bytes left in each control group of this process and in its ancestors; versions 1 and 2.
 
-    Inside a container the path in `membership` may be the host's, of which only the root can be seen.
+    Inside a container the path in `membership` may be the host's, of which only the root is visible.
     """
     for line in _lines(membership):
         _, controllers, path = line.split(":", 2)
@@ -42,7 +42,7 @@ def _of_the_groups(membership: Path, root: Path) -> Iterator[int]:
         for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(base))):
             limit, usage = (next(iter(_lines(folder / name)), "") for name in names[:2])
             if limit.isdigit() and usage.isdigit():  # "max" is no limit
-                # Files that were read count as usage, but give way
+                # The file cache counts as usage, but can be reclaimed
                 stat = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat"))
                 yield int(limit) - int(usage) + int(stat.get(names[2], 0))
 

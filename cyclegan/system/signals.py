@@ -1,4 +1,4 @@
-"""The signals by which a program is asked to stop."""
+"""Signals that ask a program to stop."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def stop_signals() -> list[signal.Signals]:
-    """`STOP_SIGNALS` without SIGHUP where this process was started to ignore it, as `nohup` has it.
+    """`STOP_SIGNALS`, without SIGHUP if this process was started ignoring it, as by `nohup`.
 
-    SIGINT is heeded even so: the shell of a script ignores it for whatever has an `&` behind it, asked or not.
+    An ignored SIGINT is handled all the same: the shell of a script ignores it for every command ended by `&`.
     """
     return [n for n in STOP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]

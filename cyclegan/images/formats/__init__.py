@@ -1,4 +1,4 @@
-"""Which formats there are, how each is known by its first bytes, and what is said of a file that is none of them."""
+"""Table of formats, their detection by first bytes, and the errors of unreadable files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from cyclegan.errors import CycleganError
 
-# The name of each format that is opened, and its suffixes. Pillow knows some forty more, among them PostScript,
-# which starts a program, and layered documents, which are no pictures: only these are tried.
+# Name and suffixes of each readable format. Pillow knows some forty more, among them PostScript, which starts a
+# program, and layered documents, which are not pictures: only these are tried.
 FORMATS: dict[str, tuple[str, ...]] = {
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jfif"),
@@ -26,10 +26,10 @@ FORMATS: dict[str, tuple[str, ...]] = {
 EXTENSIONS: tuple[str, ...] = tuple(sorted(suffix for suffixes in FORMATS.values() for suffix in suffixes))
 FORMAT_OF: dict[str, str] = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
 
-# Pillow's own bound, from which it refuses a picture: more is rather a bomb than a picture
+# Pillow's own limit, above which it suspects a decompression bomb
 DEFAULT_MAX_PIXELS = 357_913_940
 
-# What a file of each format begins with: offset and bytes, any of which will do
+# First bytes of each format: alternatives of offset and bytes
 _BEGINNINGS: dict[str, tuple[tuple[int, bytes], ...]] = {
     "PNG": ((0, b"\x89PNG\r\n\x1a\n"),),
     "JPEG": ((0, b"\xff\xd8\xff"),),
@@ -42,14 +42,14 @@ _BEGINNINGS: dict[str, tuple[tuple[int, bytes], ...]] = {
     "NPY": ((0, b"\x93NUMPY"),),
     "PPM": tuple((0, b"P" + digit) for digit in (b"1", b"2", b"3", b"4", b"5", b"6", b"f")),
 }
-HEAD = 16  # bytes that decide
+HEAD = 16  # bytes needed for detection
 
-# Which extra brings a module that not everybody has
+# The extra that installs an optional module
 _EXTRAS = {"tifffile": "tiff", "imagecodecs": "tiff", "pyvips": "large"}
 
 
 class UnreadableImage(CycleganError):
-    """A file that holds no picture we can read; `path` and `reason` say which and why."""
+    """A file without a readable picture; `path` and `reason` tell which and why."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         super().__init__(path, reason)  # both as arguments, so that it survives pickling between processes
@@ -61,19 +61,19 @@ class UnreadableImage(CycleganError):
 
 
 class MissingExtra(CycleganError):
-    """A library that is not installed is needed; the sentence names the extra that brings it."""
+    """An optional library is missing; the message names the extra that installs it."""
 
     def __init__(self, what: str, module: str) -> None:
         super().__init__(f'{what} needs {module}; pip install "cyclegan[{_EXTRAS[module]}]"')
 
 
 def escaped(name: str) -> str:
-    """`name` fit for any output: bytes that are no text, newlines and control characters stand as escapes."""
+    """`name` for any output: undecodable bytes, newlines and control characters are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
 
 def format_of(head: bytes) -> str | None:
-    """The format of a file that begins with `head` (16 bytes or more), whatever it is called."""
+    """The format of a file by its first bytes `head` (16 or more), whatever its name."""
     for name, beginnings in _BEGINNINGS.items():
         if any(head[offset : offset + len(start)] == start for offset, start in beginnings):
             return name
@@ -81,7 +81,7 @@ def format_of(head: bytes) -> str | None:
 
 
 def required(module: str, what: str) -> Any:
-    """A module that an extra brings, imported; `MissingExtra` says that `what` needs it."""
+    """Import a module of an extra; `MissingExtra` says that `what` needs it."""
     try:
         return import_module(module)
     except ImportError as error:
@@ -89,7 +89,7 @@ def required(module: str, what: str) -> Any:
 
 
 def installed(module: str) -> bool:
-    """Whether a module that an extra brings is there and works."""
+    """True if a module of an extra can be imported."""
     try:
         import_module(module)
     except ImportError:

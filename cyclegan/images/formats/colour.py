@@ -1,4 +1,4 @@
-"""Colour profiles: pixels to sRGB, and the profile that says that they are."""
+"""Colour profiles: conversion to sRGB, and the sRGB profile that is written."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from PIL import Image
 
 from cyclegan.images.formats import required
 
-# What a profile calls the colours it is for (ICC.1, 7.2.6), by Pillow's name of such pictures
+# Colour space field of a profile (ICC.1, 7.2.6), by Pillow's mode
 _SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK"}
 _CREATED = slice(24, 36)  # of the header: year, month, day, hour, minute, second
-_TOLERANCE = 1  # grey levels; profiles of sRGB by different makers are that far apart
+_TOLERANCE = 1  # grey levels; sRGB profiles of different makers differ by as much
 _GRID = 17
-_EXACT = 0x0100  # of Little CMS: no table in place of the formula, which is off by up to 2.5 % in 16 bits
-_ROWS = 512  # converted at a time: the library wants a copy of its own
+_EXACT = 0x0100  # Little CMS flag: formulas instead of tables, which are off by up to 2.5 % in 16 bits
+_ROWS = 512  # converted at a time: the library needs its own copy
 
 
 @cache
 def srgb_profile() -> bytes:
-    """The profile that is written, the same bytes every time: the library would put today's date into it."""
+    """The sRGB profile to write, always the same bytes: the library would insert the current date."""
     from PIL import ImageCms
 
     made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
@@ -33,11 +33,11 @@ def srgb_profile() -> bytes:
 
 
 def to_srgb(pixels: np.ndarray, profile: bytes, space: str, notes: list[str]) -> np.ndarray:
-    """Pixels H×W×C of a picture with a colour profile, in sRGB.
+    """Convert pixels H×W×C of a picture with a colour profile to sRGB.
 
-    `space` is "L", "RGB" or "CMYK" (uint8 alone, and 3 channels come out). uint8 and uint16 are converted; other types
-    are measurements rather than colours and stay. A profile that is damaged or for other pictures changes nothing but
-    the notes. Pixels in sRGB already come back as they are. `MissingExtra` where 16 bits need a library.
+    `space` is "L", "RGB" or "CMYK" (uint8 only; the result has 3 channels). uint8 and uint16 are converted; other types
+    are measurements rather than colours and stay unchanged. A damaged or unsuitable profile only adds a note. Pixels
+    already in sRGB are returned unchanged. `MissingExtra` where 16 bits need a library.
     """
     if pixels.dtype not in (np.uint8, np.uint16):
         notes.append(f"its colour profile was left out, because its numbers are {pixels.dtype}")
@@ -51,7 +51,7 @@ def to_srgb(pixels: np.ndarray, profile: bytes, space: str, notes: list[str]) ->
 
 
 def is_damaged(profile: bytes, space: str) -> bool:
-    """Whether nothing can be converted by this profile."""
+    """True if the profile cannot be used for conversion."""
     try:
         _conversion(profile, space)
     except ValueError:
@@ -61,10 +61,10 @@ def is_damaged(profile: bytes, space: str) -> bool:
 
 @dataclass(frozen=True)
 class _Conversion:
-    """From one profile to sRGB."""
+    """Conversion from one profile to sRGB."""
 
     profile: bytes
-    transform: Any  # of the library, for 8 bits; None where all is sRGB already
+    transform: Any  # of the library, for 8 bits; None if the profile is sRGB
     space: str
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ class _Conversion:
             return pixels
         convert = self._bytes if pixels.dtype == np.uint8 else self._deep
         if self.space == "L":
-            # Grey by a table: each of its numbers is converted once, however many pixels there are
+            # Grey by a lookup table: each value is converted once, however many pixels there are
             numbers = np.arange(np.iinfo(pixels.dtype).max + 1, dtype=pixels.dtype)
             table = convert(numbers.reshape(-1, 256, 1))[:, :, 1].reshape(-1)
             result: np.ndarray = table[pixels]
@@ -104,7 +104,7 @@ class _Conversion:
 
 @lru_cache(maxsize=16)
 def _conversion(profile: bytes, space: str) -> _Conversion:
-    """The conversion from a profile to sRGB; `ValueError` in words where there is none."""
+    """The conversion from a profile to sRGB; `ValueError` with a readable reason if none."""
     from PIL import ImageCms
 
     if profile[16:20] != _SPACES[space]:
@@ -120,7 +120,7 @@ def _conversion(profile: bytes, space: str) -> _Conversion:
 
 
 def _is_srgb(conversion: _Conversion) -> bool:
-    """Whether a conversion changes no colour by more than profiles of sRGB differ in."""
+    """True if a conversion changes no colour by more than the tolerance between sRGB profiles."""
     if conversion.space == "CMYK":
         return False
     if conversion.space == "L":

@@ -1,4 +1,4 @@
-"""JPEG 2000: eight bits and grey by Pillow, which cuts deeper colour; that by imagecodecs (extra `tiff`)."""
+"""JPEG 2000: 8 bits and grey by Pillow, deeper colour by imagecodecs (extra `tiff`)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cyclegan.images.formats.npy import mode_of
 from cyclegan.images.formats.sources import ByteSource
 from cyclegan.images.picture import Header, ImageMetadata, Picture
 
-_START = b"\xff\x4f\xff\x51"  # of the code itself, with the marker of its sizes
+_START = b"\xff\x4f\xff\x51"  # of the codestream, with the SIZ marker
 _SIZES = 42  # bytes from there to the first channel's depth (ISO 15444-1, A.5.1)
-_FURTHEST = 2**20  # bytes of boxes before it; colour profiles are among them
+_FURTHEST = 2**20  # bytes of boxes before it, colour profiles included
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """What the code says of its channels."""
+    """Sizes and channels from the codestream."""
 
     height: int
     width: int
@@ -27,24 +27,23 @@ class _Sizes:
 
     @property
     def alpha(self) -> bool:
-        """Whether the last sample is transparency, as it is in all that Pillow and browsers show."""
+        """True if the last sample is transparency, as Pillow and browsers assume."""
         return self.samples in (2, 4)
 
     @property
     def header(self) -> Header:
-        """What is to be expected of it."""
         dtype, channels = np.dtype(np.int16 if self.signed else np.uint16), self.samples - self.alpha
         return Header(self.height, self.width, channels, dtype, "JPEG2000", mode_of(channels, dtype, self.alpha))
 
 
 def header(source: ByteSource) -> Header:
-    """What a file says of its picture."""
+    """Header of the picture in a file."""
     deep = _deep(source)
     return pillow.header(source) if deep is None else deep.header
 
 
 def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
-    """The picture in a file."""
+    """Read the picture in a file."""
     deep = _deep(source)
     if deep is None:
         return pillow.read(source, at_least, max_pixels)
@@ -57,7 +56,7 @@ def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Pi
 
 
 def encoded(picture: Picture, bare: bool) -> bytes:
-    """The bytes of a file without loss, uint16; `bare`: the code alone, without the boxes around it."""
+    """Encode a lossless uint16 file; `bare`: the codestream alone, without boxes."""
     codecs = required("imagecodecs", "writing JPEG 2000 of more than 8 bits a channel")
     planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
     planes = np.ascontiguousarray(planes[:, :, 0] if planes.shape[2] == 1 else planes)
@@ -66,7 +65,7 @@ def encoded(picture: Picture, bare: bool) -> bytes:
 
 
 def _deep(source: ByteSource) -> _Sizes | None:
-    """The sizes of a picture that Pillow would cut to eight bits; None for all others."""
+    """Sizes of a picture that Pillow would truncate to 8 bits; None for all others."""
     source.stream.seek(0)
     data = source.stream.read(_FURTHEST)
     source.stream.seek(0)
@@ -75,6 +74,6 @@ def _deep(source: ByteSource) -> _Sizes | None:
         return None
     right, bottom, left, top = (int.from_bytes(data[start + place : start + place + 4]) for place in (8, 12, 16, 20))
     samples, depth = int.from_bytes(data[start + 40 : start + 42]), data[start + _SIZES]
-    if (depth & 0x7F) < 8:  # the depth less one
+    if (depth & 0x7F) < 8:  # stored as depth - 1
         return None
     return _Sizes(bottom - top, right - left, samples, bool(depth & 0x80))

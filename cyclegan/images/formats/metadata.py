@@ -1,4 +1,4 @@
-"""What a file says beside its pixels: orientation, EXIF, XMP, resolution; put right for an upright picture."""
+"""Orientation, EXIF, XMP and resolution of a file, corrected for an upright picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WHOLE_NUMBERS = {3: "H", 4: "I"}  # types of a tag, as TIFF numbers them
 # In XMP as an attribute, tiff:Orientation="6", or as an element, <tiff:Orientation>6</tiff:Orientation>
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>\s*))([0-9])")
 
-# What undoes each value of the tag. 1, and values the standard does not know, leave the picture as stored.
+# The inverse of each orientation. 1, and values outside the standard, leave the picture as stored.
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda stored: stored[:, ::-1],
     3: lambda stored: stored[::-1, ::-1],
@@ -29,25 +29,25 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 ON_ITS_SIDE = frozenset({5, 6, 7, 8})  # the values that exchange height and width
 
-# What of a TIFF's own tags is EXIF: the words of whoever made it, and the two tables behind it. The others describe the
-# layout of the pixels in that one file.
+# The tags of a TIFF that are EXIF: descriptions by its author, and the two tables. The others describe the layout of
+# the pixels in that file.
 _DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 33432, 40091, 40092, 40093, 40094, 40095)
 EXIF_TABLE, GPS_TABLE = 34665, 34853
 
 
 def upright(stored: np.ndarray, orientation: int) -> np.ndarray:
-    """An array, H×W or H×W×C, turned as its orientation says; a view."""
+    """An array, H×W or H×W×C, turned upright; a view."""
     turn = _UPRIGHT.get(orientation)
     return stored if turn is None else turn(stored)
 
 
 def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
-    """Height and width that a picture has when it is upright."""
+    """Height and width of the upright picture."""
     return (width, height) if orientation in ON_ITS_SIDE else (height, width)
 
 
 def exif_and_xmp(info: dict[Any, Any], notes: list[str]) -> tuple[bytes, bytes, int]:
-    """EXIF and XMP with the orientation reset, and the orientation they gave, from what Pillow keeps of a file."""
+    """EXIF and XMP with the orientation reset, and that orientation, from Pillow's `info` of a file."""
     orientation = 0
     exif = _raw_exif(info)
     if exif:
@@ -65,23 +65,23 @@ def exif_and_xmp(info: dict[Any, Any], notes: list[str]) -> tuple[bytes, bytes, 
 
 
 def upright_xmp(xmp: bytes) -> bytes:
-    """XMP that says of the picture that it is upright, if it says anything of that."""
+    """XMP with its orientation, if any, set to upright."""
     return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
 def exif_of_tiff(own: Image.Exif, notes: list[str]) -> bytes:
-    """The part of a TIFF's tags that is EXIF, as EXIF bytes; call it before Pillow loads the pixels."""
+    """The EXIF part of a TIFF's tags, as EXIF bytes; call before Pillow loads the pixels."""
     try:
         tags = _descriptive(own)
         return tags.tobytes() if len(tags) else b""
     except Exception:
-        # Pillow stumbles over damaged tags in as many ways as over damaged pixels, and those are not needed
+        # Pillow raises arbitrary errors on damaged tags, and the tags are not needed
         notes.append("its EXIF is damaged and was left out")
         return b""
 
 
 def descriptive(exif: bytes) -> Image.Exif:
-    """The part of EXIF that may stand among the tags of another TIFF, as Pillow's table of tags."""
+    """The part of EXIF that may be copied to the tags of another TIFF, as Pillow's tag table."""
     own = Image.Exif()
     if exif:
         own.load(exif)
@@ -96,12 +96,12 @@ def _descriptive(own: Image.Exif) -> Image.Exif:
     for code in (EXIF_TABLE, GPS_TABLE):
         if table := dict(own.get_ifd(code)):
             tags.get_ifd(code).update(table)
-            tags[code] = 0  # that there is one; its offset is found when it is written
+            tags[code] = 0  # marks it as present; its offset is set when it is written
     return tags
 
 
 def resolution(info: dict[Any, Any], orientation: int) -> tuple[float, float] | None:
-    """Pixels per inch along the width and the height of the upright picture, where the file has two sound numbers."""
+    """Pixels per inch along width and height of the upright picture; None without two valid numbers."""
     try:
         across, down = (float(value) for value in info.get("dpi") or ())
     except (TypeError, ValueError, ZeroDivisionError):
@@ -112,23 +112,23 @@ def resolution(info: dict[Any, Any], orientation: int) -> tuple[float, float] | 
 
 
 def exif_body(exif: bytes) -> bytes:
-    """EXIF without the six bytes that JPEG puts before it."""
+    """EXIF without the six-byte prefix of JPEG."""
     return exif.removeprefix(_EXIF_START)
 
 
 def _raw_exif(info: dict[Any, Any]) -> bytes:
     raw = info.get("exif")
-    if raw is None and "Raw profile type exif" in info:  # ImageMagick's way, before PNG had a chunk for it
+    if raw is None and "Raw profile type exif" in info:  # ImageMagick's convention from before PNG had a chunk for it
         digits = "".join(str(info["Raw profile type exif"]).split("\n")[3:])
         raw = bytes.fromhex(digits) if re.fullmatch("([0-9a-fA-F]{2})*", digits) else digits.encode()
     return bytes(raw or b"")
 
 
 def _reset(exif: bytes) -> tuple[bytes, int]:
-    """EXIF with an orientation of 1 where it has one, all other bytes as they are; and the orientation, 0 for none.
+    """EXIF with its orientation, if any, patched to 1, and the old orientation (0 for none).
 
-    Written anew by a library, EXIF loses its thumbnail and makers' notes, which hold offsets. Raises `ValueError` or
-    `struct.error` for what is no EXIF.
+    Rewriting by a library would lose the thumbnail and the makers' notes, which hold offsets. Raises `ValueError` or
+    `struct.error` for invalid EXIF.
     """
     body = bytearray(exif_body(exif))
     order = {b"II": "<", b"MM": ">"}.get(bytes(body[:2]))

@@ -1,4 +1,4 @@
-"""Arrays in NumPy's own files: height × width, or height × width × channels, of any type that a picture may have."""
+"""NumPy files of height × width, or height × width × channels, of any type of a picture."""
 
 from __future__ import annotations
 
@@ -14,43 +14,41 @@ from cyclegan.images.formats.sources import ByteSource
 from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 _TYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
-_LEAST_PLANES = 16  # more numbers a pixel than this behind 1, 3 or 4 rows are columns: the channels come first
+_LEAST_PLANES = 16  # 1, 3 or 4 rows with a last axis above this mean that the channels come first
 _BASES = {(1, "uint8"): "L", (3, "uint8"): "RGB", (1, "uint16"): "I;16", (1, "int32"): "I", (1, "float32"): "F"}
 _DEPTHS = {"uint8": "", "bool": ";1", "uint16": ";16", "int16": ";16S", "float32": ";32F", "float64": ";64F"}
 
 
 @dataclass(frozen=True)
 class NpyLayout:
-    """How the numbers stand in the file."""
+    """Layout of the array in the file."""
 
     shape: tuple[int, ...]
-    fortran: bool  # whether columns, not rows, are stored together
+    fortran: bool  # True for column-major order
     dtype: np.dtype  # as stored, of either byte order
-    start: int  # of the numbers in the file, in bytes
+    start: int  # of the data in the file, in bytes
 
     @property
     def header(self) -> Header:
-        """What is to be expected of it."""
         height, width, channels = (*self.shape, 1)[:3]
         native = self.dtype.newbyteorder("=")
         return Header(height, width, channels, native, "NPY", mode_of(channels, native))
 
     @property
     def details(self) -> ImageMetadata:
-        """What goes over to the translation."""
         container = {"rank": len(self.shape), "fortran": self.fortran}
         return ImageMetadata("NPY", self.header.mode, container=container)
 
 
 def mode_of(channels: int, dtype: np.dtype, alpha: bool = False) -> str:
-    """A name for pictures of so many channels and of a type, Pillow's where it has one: "L", "RGB;16", "5;32F"."""
+    """Mode name for a channel count and type, Pillow's if it has one: "L", "RGB;16", "5;32F"."""
     name = "" if alpha else _BASES.get((channels, dtype.name), "")
     base = {1: "L", 3: "RGB"}.get(channels, str(channels)) + ("A" if alpha else "")
     return name or base + _DEPTHS.get(dtype.name, f";{dtype.name}")
 
 
 def layout(source: ByteSource) -> NpyLayout:
-    """What the beginning of a file says, nothing after it read; `ValueError`, in words, for what is no picture."""
+    """Layout from a file's header alone; `ValueError` with a readable reason if it is not a picture."""
     source.stream.seek(0)
     version = npy.read_magic(source.stream)
     read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
@@ -81,12 +79,12 @@ def _times(shape: tuple[int, ...]) -> str:
 
 
 def header(source: ByteSource) -> Header:
-    """What a file says of its picture."""
+    """Header of the picture in a file."""
     return layout(source).header
 
 
 def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
-    """The picture in a file; no object in it is unpickled."""
+    """Read the picture in a file; objects are never unpickled."""
     found = layout(source)
     source.check_size(found.header.height, found.header.width, 1, max_pixels)
     count = int(np.prod(found.shape))
@@ -97,13 +95,13 @@ def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Pi
 
 
 def parts(source: ByteSource) -> tuple[ImageMetadata, Callable[..., tuple[np.ndarray, None]]]:
-    """What goes over of a picture, and a reader of its parts where they lie in the file."""
+    """Metadata of a picture and a memory-mapped reader of its regions."""
     found = layout(source)
     order: Literal["C", "F"] = "F" if found.fortran else "C"
     shape = (*found.shape, 1)[:3]
 
     def read(top: int, left: int, height: int, width: int) -> tuple[np.ndarray, None]:
-        # A map of its own for each part: what was read through one stays in memory as long as that does
+        # A new map for each region: pages that were read stay in memory as long as their map exists
         mapped = np.memmap(source.stream, found.dtype, "r", found.start, shape, order)
         part = mapped[top : top + height, left : left + width]
         return np.array(part, found.dtype.newbyteorder("="), order="C", subok=False), None
@@ -112,7 +110,7 @@ def parts(source: ByteSource) -> tuple[ImageMetadata, Callable[..., tuple[np.nda
 
 
 def encoded(picture: Picture) -> bytes:
-    """The bytes of a file: the numbers as they are, transparency as one more channel, grey flat if its source was."""
+    """Encode a file: alpha becomes one more channel, and grey is 2-D if its source was."""
     pixels = picture.pixels
     if picture.alpha is not None:
         pixels = np.concatenate([pixels, picture.alpha[:, :, None]], axis=2)

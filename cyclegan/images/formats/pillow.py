@@ -1,4 +1,4 @@
-"""Pictures that Pillow decodes without loss: everything of eight bits, and grey of more where it keeps it."""
+"""Pictures that Pillow decodes without loss: 8 bits, and deeper grey where it keeps the depth."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cyclegan.images.formats.metadata import exif_and_xmp, resolution, upright, 
 from cyclegan.images.formats.sources import ByteSource
 from cyclegan.images.picture import Header, ImageMetadata, Picture
 
-# What is left of a JPEG that is decoded at reduced scale, in shorter sides that the caller needs. Scaled on to what
-# is needed by area, photographs full of detail then differ from full decoding by 41.4 dB at worst over 1/2, 1/4 and
-# 1/8 (quality 75 to 95, colour halved or not; 43 to 46 dB in the mean). At a margin of 2.5 it is 40.1 dB, at 1.5
-# 34.6 dB: the second scaling meets pixels that are already averages.
+# Least shorter side of a JPEG decoded at reduced scale, relative to the side that the caller needs. Detailed
+# photographs, scaled on by area, then have a PSNR against full decoding of at least 41.4 dB at 1/2, 1/4 and 1/8
+# (quality 75 to 95, chroma subsampled or not; 43 to 46 dB in the mean). At a margin of 2.5 it is 40.1 dB, at 1.5
+# 34.6 dB: the second scaling is applied to pixels that are already averages.
 _MARGIN = 3
 
 _U8, _U16, _I32, _F32 = (np.dtype(name) for name in ("uint8", "uint16", "int32", "float32"))
@@ -25,13 +25,13 @@ _U8, _U16, _I32, _F32 = (np.dtype(name) for name in ("uint8", "uint16", "int32",
 
 @dataclass(frozen=True)
 class Mode:
-    """How Pillow's pictures of one mode become arrays."""
+    """Conversion of Pillow images of one mode to arrays."""
 
     channels: int  # without transparency
     dtype: np.dtype
-    plain: str | None = None  # the mode it is converted to without, and with, transparency; None: numbers as they are
+    plain: str | None = None  # target mode without, and below with, transparency; None: values unchanged
     clear: str | None = None
-    space: str = "RGB"  # what a colour profile in such a file is for
+    space: str = "RGB"  # colour space of a profile in such a file
 
 
 MODES: dict[str, Mode] = {
@@ -59,10 +59,10 @@ MODES: dict[str, Mode] = {
 
 
 def open_image(source: ByteSource) -> Image.Image:
-    """Pillow's view of a file, nothing decoded.
+    """Open a file by Pillow, without decoding.
 
-    The reader of the one format is asked directly, because `Image.open` has a bound of its own on the number of pixels,
-    for the whole process; ours is checked by `RegionSource.check_size`. Raises what Pillow raises.
+    The reader of the format is called directly, because `Image.open` has a process-wide limit on the number of pixels;
+    ours is checked by `ByteSource.check_size`. Raises what Pillow raises.
     """
     if source.format not in Image.OPEN:
         Image.init()
@@ -78,7 +78,7 @@ def open_image(source: ByteSource) -> Image.Image:
 
 
 def header(source: ByteSource) -> Header:
-    """What a file says of its picture. Raises what Pillow raises."""
+    """Header of the picture in a file. Raises what Pillow raises."""
     image = open_image(source)
     width, height = image.size
     *_, orientation = exif_and_xmp(image.info, [])
@@ -86,19 +86,19 @@ def header(source: ByteSource) -> Header:
 
 
 def header_of(image: Image.Image, name: str, height: int, width: int, pages: int = 1) -> Header:
-    """What Pillow says of a picture whose size is known."""
+    """Header of a Pillow image whose size is known."""
     mode = MODES[image.mode]
     dtype = _U16 if image.mode == "I" and name != "TIFF" else mode.dtype
     return Header(height, width, mode.channels, dtype, name, image.mode, pages)
 
 
 def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
-    """The picture in a file. Raises what Pillow raises."""
+    """Read the picture in a file. Raises what Pillow raises."""
     image = open_image(source)
     width, height = image.size
     source.check_size(height, width, 1, max_pixels)
     if at_least is not None:
-        # Have a JPEG decoded by its scaled inverse transform, where enough is left; other formats have no such thing
+        # Decode a large JPEG by its scaled inverse transform; a no-op for other formats
         image.draft(None, (_MARGIN * at_least, _MARGIN * at_least))
     image.load()  # Pillow's verify() lets a truncated JPEG pass; only decoding notices
     notes: list[str] = []
@@ -121,7 +121,7 @@ def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Pi
 
 
 def turned(picture: Picture, orientation: int) -> Picture:
-    """A picture upright that lies as `orientation` says."""
+    """Turn a picture of the given `orientation` upright."""
     pixels = np.ascontiguousarray(upright(picture.pixels, orientation))
     alpha = None if picture.alpha is None else np.ascontiguousarray(upright(picture.alpha, orientation))
     return Picture(pixels, alpha, picture.details)
@@ -130,10 +130,10 @@ def turned(picture: Picture, orientation: int) -> Picture:
 def arrays(
     image: Image.Image, notes: list[str], *, whole_numbers: np.dtype = _I32
 ) -> tuple[np.ndarray, np.ndarray | None, bool]:
-    """Pixels H×W×C in sRGB, transparency H×W or None, and whether there was a colour profile, of a loaded picture.
+    """Pixels H×W×C in sRGB, transparency H×W or None, and presence of a colour profile.
 
-    `whole_numbers` is what mode I stands for: 32 bits, or 16 in formats that have no more. Raises `ValueError`, in
-    words, for modes that are no picture.
+    `whole_numbers` is the type of mode I: 32 bits, or 16 in formats that have no more. Raises `ValueError` with a
+    readable reason for unknown modes.
     """
     if image.mode not in MODES:
         raise ValueError(f"of a kind that is not known ({image.mode})")
@@ -163,7 +163,7 @@ def _has_alpha(stored: np.ndarray, channels: int) -> bool:
 
 
 def encoded(image: Image.Image, name: str, **options: object) -> bytes:
-    """The bytes of a file; `OSError` or `ValueError` where the format cannot hold the picture."""
+    """Encode a file; `OSError` or `ValueError` if the format cannot hold the picture."""
     assert name in FORMATS, name
     buffer = io.BytesIO()
     image.save(buffer, format=name, **options)

@@ -1,4 +1,4 @@
-"""PNG, whose chunks are walked first: damage in any of them is seen, and 16 bits a channel are all kept."""
+"""PNG: its chunks are checked first, so that damage is found, and 16 bits per channel are kept."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # of each colour type, without transparency
-_STORED = {0: 1, 2: 3, 4: 2, 6: 4}  # with it, where a pixel is not the number of a colour
+_STORED = {0: 1, 2: 3, 4: 2, 6: 4}  # with it, for colour types without palette
 COLOUR_TYPES = {samples: colour for colour, samples in _STORED.items()}
 _MODES = {0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}
 _WITH_ALPHA = (4, 6)
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _PIECE = 2**20  # bytes inflated at a time
-_LARGEST_NOTE = 2**24  # bytes of a chunk beside the pixels; larger ones are passed over in a header
+_LARGEST_NOTE = 2**24  # bytes of a metadata chunk; larger ones are skipped when reading a header
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """One part of a PNG: its kind, and where its content is."""
+    """One chunk of a PNG: its kind and the position of its content."""
 
     kind: bytes
     start: int
@@ -39,17 +39,17 @@ class Chunk:
 
 @dataclass(frozen=True)
 class _Top:
-    """What the first chunk says."""
+    """Content of the first chunk, IHDR."""
 
     width: int
     height: int
-    depth: int  # bits of a number
+    depth: int  # bits per sample
     colour: int
     interlaced: bool
 
     @classmethod
     def of(cls, data: bytes) -> _Top:
-        """From the 13 bytes of the chunk; `ValueError` for what no PNG has."""
+        """Parse the 13 bytes of the chunk; `ValueError` for an invalid colour type."""
         width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[:13])
         if colour not in _CHANNELS:
             raise ValueError(f"PNG has no colour type {colour}")
@@ -57,12 +57,12 @@ class _Top:
 
     @property
     def deep(self) -> bool:
-        """Whether Pillow would cut its numbers."""
+        """True if Pillow would truncate its values."""
         return self.depth == 16
 
 
 def header(source: ByteSource) -> Header:
-    """What a file says of its picture, from the chunks beside its pixels."""
+    """Header of the picture in a file, from its metadata chunks."""
     parts = _noted(source)
     top = _top(parts)
     image = pillow.open_image(_beside_pixels(source, parts))
@@ -75,19 +75,19 @@ def header(source: ByteSource) -> Header:
 
 
 def beside_pixels(source: ByteSource) -> Image.Image:
-    """Pillow's view of all that stands beside the pixels."""
+    """Open the metadata of a file by Pillow, without its pixels."""
     return pillow.open_image(_beside_pixels(source, _noted(source)))
 
 
 def described(source: ByteSource) -> tuple[int, int]:
-    """Where the chunks begin and end that stand between the first one, of the sizes, and the pixels."""
+    """Start and end of the chunks between IHDR and the pixels."""
     chunks = _walk(source)
     first = next(chunks)
     return first.start + first.length + 4, next(other.start - 8 for other in chunks if other.kind == b"IDAT")
 
 
 def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
-    """The picture in a file; of an animation what viewers without animation show."""
+    """Read the picture in a file; of an animation the default image."""
     data = source.data()
     parts: list[tuple[bytes, bytes]] = []
     pixels: list[memoryview] = []
@@ -125,7 +125,7 @@ def _deep(
     image = pillow.open_image(_beside_pixels(source, parts))
     exif, xmp, orientation = exif_and_xmp(image.info, notes)
     _check_pixels(top, content)
-    # OpenCV's library prints its thoughts on other chunks to the screen, and OpenCV obeys some: it sees none
+    # OpenCV's library prints warnings about other chunks, and OpenCV applies some of them: it gets none
     bare = np.frombuffer(_file([part for part in parts if part[0] == b"IHDR"], content), np.uint8)
     stored = cv2.imdecode(bare, cv2.IMREAD_UNCHANGED)
     if stored is None or stored.dtype != np.uint16 or stored.shape[:2] != (top.height, top.width):
@@ -146,7 +146,7 @@ def _deep(
 
 
 def _walk(source: ByteSource) -> Iterator[Chunk]:
-    """The chunks of a PNG in their order, to the last; `ValueError` where the file ends before it."""
+    """The chunks of a PNG in order; `ValueError` if the file ends before the last one."""
     position = len(SIGNATURE)
     kind = b""
     while kind != b"IEND":
@@ -177,7 +177,7 @@ def _top(parts: list[tuple[bytes, bytes]]) -> _Top:
 
 
 def _beside_pixels(source: ByteSource, parts: list[tuple[bytes, bytes]]) -> ByteSource:
-    """The file without its pixels and animation, so that Pillow reads all the rest on opening it."""
+    """The file without pixels and animation, so that Pillow reads all metadata on opening it."""
     data = _file([part for part in parts if part[0] not in _ANIMATION], [])
     return replace(source, stream=io.BytesIO(data), size=len(data))
 
@@ -188,14 +188,14 @@ def _file(parts: list[tuple[bytes, bytes]], pixels: list[memoryview]) -> bytes:
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk as it stands in a file."""
+    """Encode a chunk."""
     return b"".join(
         [struct.pack(">I", len(content)), kind, content, struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))]
     )
 
 
 def _check_pixels(top: _Top, content: list[memoryview]) -> None:
-    """`ValueError` unless the pixels inflate to exactly what the header promises: OpenCV fills up what is missing."""
+    """Raise `ValueError` unless the pixels inflate to the exact size: OpenCV fills in missing ones."""
     passes = [(0, 0, 1, 1)]
     if top.interlaced:  # Adam7: left, top and steps of its seven passes
         passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
@@ -216,11 +216,11 @@ def _check_pixels(top: _Top, content: list[memoryview]) -> None:
         raise ValueError("image file is truncated")
 
 
-_UP = 2  # the filter: each byte as its difference from the one above, which numpy makes at once
+_UP = 2  # filter: each byte as its difference from the one above, vectorised by numpy
 
 
 def deep(picture: Picture, level: int, described: bytes) -> bytes:
-    """The bytes of a file with uint16 pixels; `described` are the chunks that speak of the picture."""
+    """Encode a file with uint16 pixels; `described` are the metadata chunks."""
     planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
     height, width, samples = planes.shape
     stored = np.ascontiguousarray(planes, ">u2").view(np.uint8).reshape(height, -1)

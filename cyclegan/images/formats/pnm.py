@@ -1,4 +1,4 @@
-"""PPM and PGM: eight bits by Pillow, colour of sixteen bits, which Pillow cuts, by ourselves."""
+"""PPM and PGM: 8 bits by Pillow, 16-bit colour, which Pillow truncates, by our own code."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cyclegan.images.formats import pillow
 from cyclegan.images.formats.sources import ByteSource
 from cyclegan.images.picture import Header, ImageMetadata, Picture
 
-# Kind, width, height and the number that is white, with comments between them, and one blank before the pixels
+# Magic number, width, height and white value, with comments between them, and one blank before the pixels
 _BLANK = rb"(?:\s|#[^\n\r]*[\n\r])+"
 _TOP = re.compile(rb"P([36])" + (_BLANK + rb"(\d+)") * 3 + rb"\s")
 _BARE = re.compile(_TOP.pattern.replace(b"[36]", b"[56]", 1))
-# How the numbers lie in the file and what such pictures are called, by the number that is white
+# Stored type and mode names by channels, for each white value
 _WHITES: dict[int, tuple[np.dtype, dict[int, str]]] = {
     255: (np.dtype(np.uint8), {1: "L", 3: "RGB"}),
     65535: (np.dtype(">u2"), {1: "I", 3: "RGB;16"}),
@@ -26,9 +26,9 @@ _LONGEST_TOP = 2**16  # bytes, comments included
 
 @dataclass(frozen=True)
 class _Colour:
-    """The beginning of a file in colour."""
+    """Header of a colour file."""
 
-    plain: bool  # numbers as text
+    plain: bool  # values as text
     width: int
     height: int
     white: int
@@ -36,7 +36,7 @@ class _Colour:
 
 
 def header(source: ByteSource) -> Header:
-    """What a file says of its picture."""
+    """Header of the picture in a file."""
     top = _deep(source)
     if top is None:
         return pillow.header(source)
@@ -44,7 +44,7 @@ def header(source: ByteSource) -> Header:
 
 
 def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
-    """The picture in a file, its numbers scaled so that white is all that their type can hold."""
+    """Read the picture in a file, scaled so that white is the maximum of its type."""
     top = _deep(source)
     if top is None:
         return pillow.read(source, at_least, max_pixels)
@@ -66,7 +66,7 @@ def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Pi
 
 
 def parts(source: ByteSource) -> tuple[ImageMetadata, Callable[..., tuple[np.ndarray, None]]] | None:
-    """What goes over of a picture, and a reader of its parts where they lie in the file; None where they are text."""
+    """Metadata of a picture and a memory-mapped reader of its regions; None for text files."""
     source.stream.seek(0)
     found = _BARE.match(source.stream.read(_LONGEST_TOP))
     if found is None or int(found[4]) not in _WHITES:
@@ -78,7 +78,7 @@ def parts(source: ByteSource) -> tuple[ImageMetadata, Callable[..., tuple[np.nda
         raise ValueError("image file is truncated")
 
     def read(top: int, left: int, height: int, width: int) -> tuple[np.ndarray, None]:
-        # A map of its own for each part: what was read through one stays in memory as long as that does
+        # A new map for each region: pages that were read stay in memory as long as their map exists
         mapped = np.memmap(source.stream, dtype, "r", found.end(), shape)
         part = mapped[top : top + height, left : left + width]
         return np.array(part, dtype.newbyteorder("="), order="C", subok=False), None
@@ -87,7 +87,7 @@ def parts(source: ByteSource) -> tuple[ImageMetadata, Callable[..., tuple[np.nda
 
 
 def _deep(source: ByteSource) -> _Colour | None:
-    """The beginning of a file in colour with more than eight bits; None for all others."""
+    """Header of a colour file with more than 8 bits; None for all others."""
     source.stream.seek(0)
     found = _TOP.match(source.stream.read(_LONGEST_TOP))
     source.stream.seek(0)
@@ -97,10 +97,10 @@ def _deep(source: ByteSource) -> _Colour | None:
 
 
 def encoded(pixels: np.ndarray) -> bytes:
-    """The bytes of a file with uint16 pixels H×W×1 or H×W×3."""
+    """Encode uint16 pixels H×W×1 or H×W×3 as a file."""
     return top_of(pixels.shape[0], pixels.shape[1], pixels.shape[2], pixels.dtype) + pixels.astype(">u2").tobytes()
 
 
 def top_of(height: int, width: int, channels: int, dtype: np.dtype) -> bytes:
-    """What stands before the pixels."""
+    """The bytes before the pixels."""
     return b"P%d\n%d %d\n%d\n" % (5 if channels == 1 else 6, width, height, np.iinfo(dtype).max)

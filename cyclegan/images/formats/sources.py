@@ -1,4 +1,4 @@
-"""Where the bytes of a picture come from: a regular file or the memory; and what goes wrong with them, as one error."""
+"""Byte sources of pictures, a regular file or memory, and decoder errors as `UnreadableImage`."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from cyclegan.images.formats import (
 
 @dataclass(frozen=True)
 class ByteSource:
-    """The bytes of one file, of a format we know."""
+    """The bytes of one file of a known format."""
 
-    path: str | os.PathLike[str]  # for words; the bytes come from `stream`
+    path: str | os.PathLike[str]  # for messages; the bytes come from `stream`
     stream: BinaryIO  # seekable, at its beginning
     size: int  # bytes
     format: str  # a key of FORMATS
 
     def data(self) -> bytes:
-        """All of them."""
+        """All bytes of the file."""
         self.stream.seek(0)
         return self.stream.read()
 
     def check_size(self, height: int, width: int, count: int, max_pixels: int | None) -> None:
-        """Refuse a picture of more pixels than may be decoded, before any are; `count` is the number of pages."""
+        """Raise `UnreadableImage`, before decoding, for too many pixels; `count` is the number of pages."""
         limit = DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
         if height < 1 or width < 1:
             raise UnreadableImage(self.path, f"it says that it is {width}×{height} pixels large")
@@ -48,7 +48,7 @@ class ByteSource:
 
 
 def too_many(height: int, width: int, count: int, limit: int) -> str:
-    """The reason why so many pixels are not decoded."""
+    """Reason text for a picture with too many pixels."""
     pages = f" and {count} pages" if count > 1 else ""
     allowed = f"{limit / 1e6:.0f} million" if limit >= 10**6 else str(limit)
     return (
@@ -58,9 +58,9 @@ def too_many(height: int, width: int, count: int, limit: int) -> str:
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[ByteSource]:
-    """The file at `path` as a source. `UnreadableImage` for what is no regular file or of no format we know."""
+    """Open the file at `path` as a source; `UnreadableImage` unless a regular file of a known format."""
     try:
-        stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - below; what the block raises is not this
+        stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - below; errors of the block are not caught
     except OSError as error:
         reason = _special(path) or (error.strerror or str(error)).lower()
         raise UnreadableImage(path, reason) from error
@@ -72,13 +72,13 @@ def opened(path: str | os.PathLike[str]) -> Iterator[ByteSource]:
 
 
 def in_memory(data: bytes, path: str | os.PathLike[str]) -> ByteSource:
-    """The bytes of a file as a source; `path` is only for the words of errors."""
+    """The bytes of a file as a source; `path` is only for error messages."""
     return _known(path, io.BytesIO(data), len(data))
 
 
 @contextlib.contextmanager
 def explain_decode_error(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Whatever a decoder raises on a file, as `UnreadableImage`."""
+    """Convert whatever a decoder raises to `UnreadableImage`."""
     silence_decoders()
     try:
         yield
@@ -92,17 +92,16 @@ def explain_decode_error(path: str | os.PathLike[str]) -> Iterator[None]:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise UnreadableImage(path, f"more than {limit} million pixels; scale it down first") from error
     except Exception as error:
-        # On damaged bytes decoders raise whatever they stumble over: OSError, SyntaxError, struct.error and more
+        # On damaged bytes decoders raise arbitrary errors: OSError, SyntaxError, struct.error and more
         raise UnreadableImage(path, str(error).strip() or type(error).__name__) from error
 
 
 def silence_decoders() -> None:
-    """Keep what decoders say of damaged or unknown tags from the user's screen, now and later.
+    """Suppress the decoders' warnings of damaged or unknown tags, from now on.
 
-    Pillow warns and tifffile logs; neither knows which file it speaks of, and what it means for a picture is in its
-    notes or in the reason why it cannot be read. The filters of warnings belong to the process and not to a thread, so
-    that setting and resetting them around each picture would race: they are set once, for these modules alone, and
-    again where somebody has reset them.
+    Pillow warns and tifffile logs without naming the file; what matters for a picture is in its notes or in the reason
+    why it is unreadable. Warning filters belong to the process and not to a thread, so setting and resetting them
+    around each picture would race: they are set once, for these modules alone, and again after a reset by other code.
     """
     if not any(entry[0] == "ignore" and getattr(entry[3], "pattern", "") == "PIL" for entry in warnings.filters):
         warnings.filterwarnings("ignore", module="PIL")
@@ -126,16 +125,16 @@ def _known(path: str | os.PathLike[str], stream: BinaryIO, size: int) -> ByteSou
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open as `open` does, but a pipe at once, where it would wait for a writer, so that it can be looked at."""
+    """Opener that does not wait for the writer of a pipe, so that pipes can be detected."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _special(path: str | os.PathLike[str]) -> str | None:
-    """What stands at `path` in place of a file, in words."""
+    """Description of anything but a regular file at `path`, else None."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return None  # the error of opening it says why
+        return None  # the error of opening it tells why
     if stat.S_ISREG(mode):
         return None
     if stat.S_ISDIR(mode):

@@ -1,4 +1,4 @@
-"""Large pictures by pyvips (extra `large`): parts of compressed ones, and PNG and JPEG from files of bare pixels."""
+"""Large pictures by pyvips (extra `large`): regions of files, PNG and JPEG from raw pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cyclegan.images.formats.metadata import exif_and_xmp, resolution
 from cyclegan.images.formats.sources import ByteSource, in_memory, opened
 from cyclegan.images.picture import Header, ImageMetadata
 
-# Kinds that come out of libvips as out of the reader of the whole
+# Modes for which libvips gives the same pixels as the reader of whole pictures
 _MODES = ("L", "LA", "RGB", "RGBA", "P", "I;16", "LA;16", "RGB;16", "RGBA;16")
 _TYPES = {"uchar": np.dtype(np.uint8), "ushort": np.dtype(np.uint16)}
 _START = 2  # bytes of a JPEG before its segments
@@ -27,11 +27,11 @@ Part = tuple[np.ndarray, np.ndarray | None]
 
 
 def library() -> Any:
-    """pyvips, imported; it prints nothing of its own and keeps no file open that is done with."""
-    os.environ.setdefault("VIPS_WARNING", "0")  # warnings of damage; what is too damaged to use, raises
+    """Import pyvips, without warnings and without its cache of open files."""
+    os.environ.setdefault("VIPS_WARNING", "0")  # warnings of damage; unusable files raise
     import pyvips
 
-    # Its cache of operations keeps the files of the last hundred open, which take room on the disk when deleted
+    # Its operation cache keeps the last hundred files open, which occupy the disk even after they are deleted
     pyvips.cache_set_max(0)
     return pyvips
 
@@ -39,7 +39,7 @@ def library() -> Any:
 def parts(
     source: ByteSource, header: Header, max_pixels: int | None
 ) -> tuple[ImageMetadata, Callable[..., Part]] | None:
-    """What goes over of a picture, and a reader of its parts; None where it can only be decoded whole."""
+    """Metadata of a picture and a reader of its regions; None if it can only be decoded whole."""
     if header.mode not in _MODES or not installed("pyvips"):
         return None
     notes: list[str] = []
@@ -51,14 +51,14 @@ def parts(
     try:
         image = library().Image.new_from_file(os.fspath(source.path), access="random", fail_on="truncated")
     except library().Error:
-        return None  # a format that this libvips was built without, or damage, of which the reader of the whole speaks
+        return None  # not supported by this libvips, or damaged, which the reader of whole pictures reports
     dtype = _TYPES.get(image.format)
     if dtype != header.dtype or image.bands not in (header.channels, header.channels + 1):
         return None
     profile = beside.info.get("icc_profile") or b""
     space = "L" if header.channels == 1 else "RGB"
     if profile:
-        to_srgb(np.zeros((1, 1, header.channels), header.dtype), profile, space, notes)  # for what it says of it
+        to_srgb(np.zeros((1, 1, header.channels), header.dtype), profile, space, notes)  # for its notes
     region = library().Region.new(image)
 
     def read(top: int, left: int, height: int, width: int) -> Part:
@@ -72,10 +72,10 @@ def parts(
 
 
 def write(bare: np.memmap, path: Path, model: bytes, **options: Any) -> None:
-    """Write bare pixels, H×W×S of uint8 or uint16, row after row from their file to `path` in the format of `model`.
+    """Encode raw pixels, H×W×S of uint8 or uint16, row by row to `path` in the format of `model`.
 
-    What is said beside the pixels is that of `model`, the file of one pixel: libvips has its own mind of EXIF.
-    `options` are those of libvips. `CycleganError` where the format cannot hold them, or the disk.
+    The metadata is that of `model`, the file of one pixel, because libvips changes EXIF. `options` are those of
+    libvips. `CycleganError` if the format or the disk cannot hold the picture.
     """
     height, width, samples = bare.shape
     sample = in_memory(model, path)
@@ -100,7 +100,7 @@ def write(bare: np.memmap, path: Path, model: bytes, **options: Any) -> None:
 
 
 def _segments(source: ByteSource) -> tuple[int, int]:
-    """Where the segments begin and end that stand between the start of a JPEG and its pixels, for applications."""
+    """Start and end of the application segments of a JPEG, before its pixels."""
     position = _START
     while True:
         source.stream.seek(position)

@@ -1,4 +1,4 @@
-"""Kernels in C for what torch computes slowly on a processor; everything works without them."""
+"""Optional C kernels for operators that torch computes slowly on a CPU."""
 
 from cyclegan.networks.kernels.build import load_kernels, usable
 from cyclegan.networks.kernels.outer_conv import conv_from_picture, conv_to_picture

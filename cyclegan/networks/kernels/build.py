@@ -1,7 +1,7 @@
-"""The kernels, built once for this processor by the C compiler that is there, and kept for the next time.
+"""Build of the kernels, once per CPU type, by the installed C compiler; cached.
 
-Built on the user's machine because the vectors of the processor decide the speed: a binary for all of them would know
-none of the wide ones. Where there is no compiler, everything is computed by torch as ever.
+They are built on the user's machine because speed depends on the CPU's vector instructions: a portable binary could
+use none of the wide ones. Without a compiler torch computes everything.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ SIGNATURES: dict[str, list[Any]] = {
 
 @functools.cache
 def load_kernels() -> ctypes.CDLL | None:
-    """The library, or None where it cannot be had, which is said once."""
+    """The library, or None where it is unavailable, with one log line."""
     try:
         library = _library()
-    except _NotHere as reason:
+    except _Unavailable as reason:
         log.info("convolutions are computed by torch alone, which is slower: %s", reason)
         return None
     for name, types in SIGNATURES.items():
@@ -67,32 +67,32 @@ def load_kernels() -> ctypes.CDLL | None:
 
 
 def usable(x: Tensor) -> bool:
-    """Whether `x` is what the kernels take: fp32 on a processor, outside autocast."""
+    """True if the kernels can take `x`: fp32 on a CPU, outside autocast."""
     return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 def call(name: str, *arguments: Tensor | float | None) -> None:
-    """Call a kernel: tensors, contiguous in the layout that it expects, go as pointers; it is told the threads."""
+    """Call a kernel: tensors, contiguous in its layout, become pointers; the thread count is added."""
     library = load_kernels()
     assert library is not None
     plain = (a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)
     getattr(library, name)(*plain, torch.get_num_threads())
 
 
-class _NotHere(Exception):
-    """Why there are no kernels."""
+class _Unavailable(Exception):
+    """The reason why there are no kernels."""
 
 
 def _library() -> ctypes.CDLL:
-    """The library for these sources, this compiler and this processor; built if it is not there, or there in part."""
+    """The library for these sources, compiler and CPU; built if missing or damaged."""
     compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None:
-        raise _NotHere("there is no C compiler (cc, gcc or clang)")
+        raise _Unavailable("there is no C compiler (cc, gcc or clang)")
     source = b"".join(file.read_bytes() for file in (*SOURCES, HEADER))
     about = repr((compiler, FLAGS, platform.machine(), torch.__version__, _processor())).encode()
     kept = cache_folder() / f"kernels-{sha256(source + about)[:24]}.so"
     if kept.exists():
-        with contextlib.suppress(OSError):  # what is damaged is built anew
+        with contextlib.suppress(OSError):  # a damaged file is built anew
             return ctypes.CDLL(str(kept))
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / kept.name
@@ -100,12 +100,12 @@ def _library() -> ctypes.CDLL:
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(kept, made.read_bytes())
-        except OSError as error:  # built again next time, in a second or two
+        except OSError as error:  # not cached: built again next time, in a second or two
             log.debug("%s cannot be kept: %s", kept, error)
         try:
-            return ctypes.CDLL(str(made))  # stays mapped when the file is gone
+            return ctypes.CDLL(str(made))  # stays mapped after the file is deleted
         except OSError as error:
-            raise _NotHere(f"what {compiler} made does not load ({error})") from None
+            raise _Unavailable(f"what {compiler} made does not load ({error})") from None
 
 
 def _compile(compiler: str, target: Path) -> None:
@@ -113,14 +113,14 @@ def _compile(compiler: str, target: Path) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise _NotHere(f"{compiler} does not run ({error})") from None
+        raise _Unavailable(f"{compiler} does not run ({error})") from None
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if "error" in line), f"exit {done.returncode}")
-        raise _NotHere(f"{compiler} cannot build the faster ones ({reason.strip()})")
+        raise _Unavailable(f"{compiler} cannot build the kernels ({reason.strip()})")
 
 
 def _processor() -> str:
-    """What -march=native sees: a home directory may be shared by machines that differ."""
+    """CPU features that -march=native uses: different machines may share a home directory."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

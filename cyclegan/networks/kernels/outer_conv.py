@@ -1,8 +1,8 @@
-"""The first and the last convolution of a generator: many positions of the kernel, few channels on one side.
+"""First and last convolution of a generator: a large kernel, few channels on one side.
 
-oneDNN computes them at a fifteenth of its speed elsewhere: three channels fill a fifth of a vector. As a matrix
-product over channels and positions of the kernel they run at full speed, and what is left is to gather or to sum
-shifted planes (`shifts.c`). Bands of rows keep the planes in the processor's cache, and a large picture in memory.
+oneDNN computes these at a fifteenth of its usual speed: three channels fill a fifth of a vector. As a matrix product
+over channels and kernel positions they run at full speed; what remains is to gather or sum shifted planes
+(`shifts.c`). Bands of rows keep the planes in the CPU cache, and bound the memory for a large picture.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ BAND = 2**21  # numbers in the planes of one band: 8 MB
 
 
 def conv_from_picture(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolution of NCHW `x`, few channels, with an odd square kernel, stride 1, mirrored edges."""
+    """Convolution of NCHW `x` with few channels: odd square kernel, stride 1, reflection padding."""
     out: Tensor = torch.ops.cyclegan.widening_convolution(x, weight, bias)
     return out
 
 
 def conv_to_picture(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The same to few channels."""
+    """The same convolution to few channels."""
     out: Tensor = torch.ops.cyclegan.narrowing_convolution(x, weight, bias)
     return out
 
@@ -41,7 +41,7 @@ for _name, _extra in (("widening", ", bool to_input"), ("narrowing", "")):
 
 @torch.library.impl("cyclegan::widening_convolution", "CPU")
 def _widen(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    half = weight.shape[-1] // 2  # in this direction oneDNN is quick enough
+    half = weight.shape[-1] // 2  # in this direction oneDNN is fast enough
     return F.conv2d(F.pad(x.contiguous(), (half,) * 4, mode="reflect"), weight.contiguous(), bias)
 
 
@@ -119,7 +119,7 @@ def _(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tens
     return x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(len(weight))
 
 
-Context = Any  # of torch.autograd, whose type does not know what it carries
+Context = Any  # of torch.autograd, which is untyped
 
 
 def _keep(ctx: Context, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -143,7 +143,7 @@ torch.library.register_autograd("cyclegan::narrowing_convolution", _narrow_gradi
 
 
 def _planes(picture: Tensor, weight: Tensor, top: int, bottom: int) -> Tensor:
-    """(channels · kernel², pixels of the band): what every position of the kernel sees there."""
+    """(channels · kernel², pixels of the band): the band shifted to every kernel position."""
     channels, height, width = picture.shape
     kernel = weight.shape[-1]
     planes = scratch("planes", channels * kernel**2, (bottom - top) * width)

@@ -1,8 +1,8 @@
-"""The residual block as one operator with a gradient of its own.
+"""Residual block as one operator with its own gradient.
 
-Of a block only its input, its output and what the first convolution made are kept for the way back, and its output is
-the next one's input: two pictures where the layers one by one keep five and copies with their padding. A normalised
-picture is made again where it is read, and the last one is the output less the input.
+Only a block's input, its output and the result of the first convolution are kept for the backward pass, and the output
+is the next block's input: two pictures, where separate layers keep five and padded copies. A normalised picture is
+recomputed where it is needed; the last one is the output minus the input.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from torch import Tensor
 from cyclegan.networks.kernels.build import call
 from cyclegan.networks.kernels.scratch import scratch
 
-TILES = 512  # computed at a time: their scratch, 19 MB for 256 channels, stays in the cache of a processor
-LANES = 16  # as in vectors.h: channels come in multiples of it
+TILES = 512  # computed at a time: their scratch, 19 MB for 256 channels, stays in the CPU cache
+LANES = 16  # as in vectors.h; channels are multiples of it
 
-Given = Callable[[Tensor], tuple[Tensor, Tensor]]
+Stats = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def residual_block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> Tensor:
-    """The block x + norm(conv(relu(norm(conv(x))))), N,C,H,W, with 3×3 kernels that mirror the edge.
+    """Residual block x + norm(conv(relu(norm(conv(x))))), N,C,H,W; 3×3 kernels, reflection padding.
 
-    Equal to the layers one by one but for rounding, about 1e-5 of the deviation of the result (Winograd's transform
-    cancels more digits than the sum of products does).
+    Equal to separate layers up to rounding, about 1e-5 of the deviation of the result (Winograd's transform cancels
+    more digits than the sum of products does).
     """
     out: Tensor = torch.ops.cyclegan.residual_block(x, first, second, eps)[0]
     return out
 
 
-def shared_residual_block(x: Tensor, first: Tensor, second: Tensor, of_first: Given, of_second: Given) -> Tensor:
-    """The same block, with no gradient, normalised by numbers that the picture's own need not be.
+def shared_residual_block(x: Tensor, first: Tensor, second: Tensor, of_first: Stats, of_second: Stats) -> Tensor:
+    """The same block without gradient, normalised by given statistics.
 
-    `of_first` and `of_second` are shown what the two convolutions made, N,C,H,W, and give mean and scale, (N,C) each.
+    `of_first` and `of_second` map the results of the two convolutions, N,C,H,W, to mean and scale, (N,C) each.
     """
     x = _nhwc(x)
     n, c, height, width = x.shape
@@ -45,7 +45,7 @@ def shared_residual_block(x: Tensor, first: Tensor, second: Tensor, of_first: Gi
     return out
 
 
-# By these functions and not torch.library.custom_op, whose first call imports the compiler: a second at every start
+# Not torch.library.custom_op, whose first call imports the compiler: a second at every start
 torch.library.define(
     "cyclegan::residual_block", "(Tensor x, Tensor first, Tensor second, float eps) -> (Tensor, Tensor, Tensor)"
 )
@@ -58,7 +58,7 @@ torch.library.define(
 
 @torch.library.impl("cyclegan::residual_block", "CPU")
 def _block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The result, what the first convolution made, and (mean, scale of that, scale of the second; N, C)."""
+    """The output, the first convolution's result, and (its mean, its scale, the second's scale; N, C)."""
     x = _nhwc(x)
     n, c, height, width = x.shape
     mean, statistics = x.new_empty(n, c), x.new_empty(3, n, c)
@@ -89,7 +89,7 @@ def _block_backward(
     between = torch.zeros_like(x)
     d_second = _convolve_adjoint(inner, made, statistics[:2], _nhwc(second), between)
     call("rectified_norm_adjoint", between, made, *statistics[:2], inner, *shape)
-    d_x = gradient.clone()  # the sum that goes around the convolutions
+    d_x = gradient.clone()  # the gradient of the residual sum
     d_first = _convolve_adjoint(inner, x, None, _nhwc(first), d_x)
     return d_x, d_first, d_second
 
@@ -114,7 +114,7 @@ torch.library.register_autograd("cyclegan::residual_block", _backward, setup_con
 
 
 def _convolve(x: Tensor, normalisation: Tensor | None, kernel: Tensor) -> Tensor:
-    """The convolution of NHWC `x`, or of what `normalisation` (2, N, C) and ReLU make of it."""
+    """Convolution of NHWC `x`, after `normalisation` (2, N, C) and ReLU if given."""
     n, c, height, width = x.shape
     transformed = _transformed(kernel)
     out = torch.empty_like(x)
@@ -129,7 +129,7 @@ def _convolve(x: Tensor, normalisation: Tensor | None, kernel: Tensor) -> Tensor
 def _convolve_adjoint(
     gradient: Tensor, x: Tensor, normalisation: Tensor | None, kernel: Tensor, d_input: Tensor
 ) -> Tensor:
-    """Gradient of `_convolve`: added to `d_input` that of what was convolved, returned that of the kernel."""
+    """Gradient of `_convolve`: adds that of the convolved input to `d_input`, returns the kernel's."""
     n, c, height, width = x.shape
     transformed = _transformed(kernel)
     d_transformed = scratch("d_transformed", *transformed.shape)

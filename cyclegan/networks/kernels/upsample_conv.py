@@ -1,10 +1,10 @@
-"""The two convolutions that double a picture, as one product of matrices and a sum.
+"""Two-fold upsampling convolutions as one matrix product and a sum.
 
-The transposed one oneDNN reads and writes with channels last, and turning the pictures around takes as long as the
-computing. The way back is oneDNN's, which is quicker there.
+For the transposed convolution oneDNN needs channels last, and the conversion takes as long as the computation. The
+backward pass is oneDNN's, which is faster there.
 
-The other repeats each pixel four times before it convolves, and so multiplies the same numbers with the same weights
-four times. Here the product is taken before the repeating, and back.
+The resize convolution repeats each pixel four times before it convolves, and so multiplies the same numbers by the same
+weights four times. Here the product comes before the repetition, in the backward pass too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from cyclegan.networks.kernels.build import call
 from cyclegan.networks.kernels.scratch import bands, by_plane, scratch
 
-BAND = 2**21  # numbers in the planes of one band of rows: 8 MB, which stay in the cache of a processor
+BAND = 2**21  # numbers in the planes of one band of rows: 8 MB, which stay in the CPU cache
 
 
 def transposed_conv2x(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -27,7 +27,7 @@ def transposed_conv2x(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def resize_conv2x(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The convolution of `x` enlarged two-fold by repeating pixels, mirrored at the edge; `weight` O,C,3,3."""
+    """Nearest upsampling of `x`, then convolution with reflection padding; `weight` O,C,3,3."""
     out: Tensor = torch.ops.cyclegan.repeating_convolution(x, weight, bias)
     return out
 

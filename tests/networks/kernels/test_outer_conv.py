@@ -61,15 +61,15 @@ def test_without_bias_and_without_gradient_of_the_input(operator, inputs, output
 def test_the_layer_takes_the_operator_only_when_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     layer = OuterConv2d(3, 16, 7)
-    layer.shortcut = lambda *arguments: calls.append("shortcut") or conv_from_picture(*arguments)
+    layer.kernel = lambda *arguments: calls.append("kernel") or conv_from_picture(*arguments)
     x = torch.randn(1, 3, 12, 12)
     plain = layer(x)
     assert not calls
     layer.use_kernel = True
     torch.testing.assert_close(layer(x), plain, rtol=1e-5, atol=1e-5)
-    assert calls == ["shortcut"]
+    assert calls == ["kernel"]
     layer.double()(x.double())
-    assert calls == ["shortcut"]
+    assert calls == ["kernel"]
 
 
 @pytest.mark.parametrize(("name", "inputs", "outputs"), [("widening", 3, 5), ("narrowing", 5, 3)])

@@ -1,4 +1,4 @@
-"""TIFF: what Pillow keeps by Pillow, the rest, which is deeper or has more channels, by tifffile."""
+"""TIFF: kinds that Pillow keeps intact by Pillow, deeper or with more channels by tifffile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cyclegan.images.formats.tiff import pages as tiff_pages
 from cyclegan.images.formats.tiff import tags as tiff_tags
 from cyclegan.images.picture import Header, ImageMetadata, Picture
 
-# Photometric interpretation, samples and extra samples of what Pillow shows as it is meant, 8 bits a sample or fewer
+# Photometric interpretation, samples and extra samples that Pillow decodes correctly, up to 8 bits per sample
 _PLAIN = {
     *((white, 1, ()) for white in (0, 1)),
     *((white, 2, (alpha,)) for white in (0, 1) for alpha in (1, 2)),
@@ -22,23 +22,23 @@ _PLAIN = {
     *((2, 4, (alpha,)) for alpha in (1, 2)),
     *((colours, samples, ()) for colours, samples in ((3, 1), (5, 4), (6, 3), (8, 3))),
 }
-# Pillow's mode, bits and sample format of grey that it keeps
+# Pillow's mode, bits and sample format of deeper grey that it keeps
 _DEEP = {("I;16", 12, 1), ("I;16", 16, 1), ("I;16B", 16, 1), ("I;16L", 16, 1), ("F", 32, 3)}
 
 
 def header(source: ByteSource) -> Header:
-    """What a file says of its picture."""
+    """Header of the picture in a file."""
     image = _by_pillow(source)
     if image is None:
         return tiff_pages.header(source)
     pages = len(_like_first(image))
     image.seek(0)
-    # Of a TIFF Pillow gives the size that the picture has upright
+    # For a TIFF Pillow returns the size of the upright picture
     return pillow.header_of(image, "TIFF", image.height, image.width, pages)
 
 
 def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
-    """The pictures in a file: the first page, and behind it those that are like it."""
+    """Read the first page of a file and the further pages that are like it."""
     image = _by_pillow(source)
     if image is None:
         return tiff_pages.read(source, max_pixels)
@@ -55,7 +55,7 @@ def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Pi
 
 
 def _by_pillow(source: ByteSource) -> Image.Image | None:
-    """Pillow's view of a file; None where it would change the picture or knows no such one."""
+    """Open a file by Pillow; None if it would change the picture or cannot read it."""
     try:
         image = pillow.open_image(source)
     except UnidentifiedImageError:
@@ -64,7 +64,7 @@ def _by_pillow(source: ByteSource) -> Image.Image | None:
 
 
 def _spoken_of(image: Image.Image) -> bool:
-    """Whether Pillow would have libtiff decode it, which prints on damage, where tifffile can do it silently."""
+    """True if Pillow would use libtiff, which prints on damage, and tifffile can decode it silently."""
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     common = tags.get(tiff_tags.PHOTOMETRIC) in (0, 1, 2) and set(tags.get(tiff_tags.BITS, (1,))) <= {8, 16, 32}
     compressed = tags.get(tiff_tags.COMPRESSION, 1) in (5, 8, 32773, 32946, 50000)
@@ -72,7 +72,7 @@ def _spoken_of(image: Image.Image) -> bool:
 
 
 def _like_first(image: Image.Image) -> list[int]:
-    """The numbers of the pages that, by their headers, are of the kind of the first."""
+    """Numbers of the pages whose headers match the first."""
     image.seek(0)
     size, mode, turned = image.size, image.mode, _orientation(image)
     numbers = [0]
@@ -84,7 +84,7 @@ def _like_first(image: Image.Image) -> list[int]:
 
 
 def _kept(image: Image.Image) -> bool:
-    """Whether Pillow shows the page it stands at with all its numbers."""
+    """True if Pillow decodes the current page without loss."""
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     samples = int(tags.get(tiff_tags.SAMPLES, 1))
     bits, formats = set(tags.get(tiff_tags.BITS, (1,))), set(tags.get(tiff_tags.FORMAT, (1,)))
@@ -102,15 +102,15 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _page(image: Image.Image) -> Picture:
-    """The page that `image` stands at."""
+    """The current page of `image`."""
     notes: list[str] = []
     mode = image.mode
-    orientation = _orientation(image)  # asked before loading, which turns the picture and forgets it
+    orientation = _orientation(image)  # before loading, which turns the picture and drops the tag
     exif = exif_of_tiff(image.getexif(), notes)
     _, xmp, _ = exif_and_xmp({"xmp": image.info.get("xmp", b"")}, [])
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     container = _container(tags, orientation, notes)
-    # Pillow says one pixel an inch where the file says nothing
+    # Pillow reports one pixel per inch if the file has no resolution
     dpi = resolution(image.info, orientation) if tiff_tags.RESOLUTION in tags else None
     image.load()
     pixels, alpha, tagged = pillow.arrays(image, notes)
@@ -120,7 +120,7 @@ def _page(image: Image.Image) -> Picture:
 
 
 def _container(tags: Any, orientation: int, notes: list[str]) -> dict[str, Any]:
-    """How the pixels lie in the file, and where on the earth."""
+    """Layout of the pixels in the file, and its georeference."""
     sides = (tags.get(tiff_tags.TILE_HEIGHT), tags.get(tiff_tags.TILE_WIDTH))
     tile = None if None in sides else (int(sides[0]), int(sides[1]))
     places = tuple(

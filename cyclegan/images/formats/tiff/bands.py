@@ -1,4 +1,4 @@
-"""A TIFF that grows from the top, as tifffile's writer takes its tiles or strips."""
+"""Writing of TIFF band by band, through tifffile's writer of tiles or strips."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from cyclegan.images.formats import required
 from cyclegan.images.formats.tiff.writing import TiffLayout, check, writer
 from cyclegan.images.picture import ImageMetadata
 
-_STRIP = 2**20  # bytes; strips of the source that are larger are cut
-_WAIT = 0.1  # seconds between looks at whether the other thread lives
+_STRIP = 2**20  # bytes; larger strips of the source are split
+_WAIT = 0.1  # seconds between checks that the other thread is alive
 
 
 class _Abandoned(Exception):
-    """No more bands will come."""
+    """Writing was abandoned by the caller."""
 
 
 class TiffBands:
-    """A file at `path` of a picture of `shape`, height × width × channels; `alpha`: and transparency.
+    """Writer of a TIFF at `path`, of `shape` height × width × channels, with `alpha` if true.
 
-    tifffile's writer asks for tiles, and here bands are brought: it runs in a thread of its own, which waits for them.
-    It is never more than one row of tiles behind.
+    tifffile's writer pulls tiles from an iterator, while bands are pushed here: so it runs in its own thread, which
+    waits for them. It is never more than one row of tiles behind.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TiffBands:
         self._thread.start()
 
     def add(self, pixels: np.ndarray, alpha: np.ndarray | None) -> None:
-        """The next rows."""
+        """Add the next rows."""
         self._waiting.append(self._layout.array(pixels, alpha))
         if sum(map(len, self._waiting)) < self._unit:
             return
@@ -69,7 +69,7 @@ class TiffBands:
         self._waiting = [rows[len(rows) - len(rows) % self._unit :].copy()]
 
     def finish(self) -> None:
-        """All rows are there: complete the file. Raises what the writing raised."""
+        """Complete the file after the last row. Raises what the writing raised."""
         if any(map(len, self._waiting)):
             self._bring(np.concatenate(self._waiting))
         self._bring(None)
@@ -79,14 +79,14 @@ class TiffBands:
         self._stream.flush()
 
     def abandon(self) -> None:
-        """Let go of the file and of the thread."""
+        """Close the file and end the thread."""
         self._left = True
         self._thread.join()
         self._stream.close()
 
     def _bring(self, rows: np.ndarray | None) -> None:
         while self._thread.is_alive():
-            with contextlib.suppress(queue.Full):  # looks whether the other side still lives, and waits on
+            with contextlib.suppress(queue.Full):  # check that the other thread is alive, and wait on
                 self._ready.put(rows, timeout=_WAIT)
                 return
         if self._error is not None:
@@ -105,12 +105,12 @@ class TiffBands:
                     **layout.options(),
                 )
         except _Abandoned:
-            pass  # by our own side, which knows why
-        except BaseException as error:  # raised again where the bands come from
+            pass  # requested by `abandon`
+        except BaseException as error:  # raised again in the thread that adds bands
             self._error = error
 
     def _rows(self) -> Iterator[np.ndarray]:
-        """Bands of as many rows as a tile or strip has; the last may have fewer."""
+        """Bands with the rows of one tile or strip; the last may have fewer."""
         while True:
             try:
                 rows = self._ready.get(timeout=_WAIT)
@@ -133,7 +133,7 @@ class TiffBands:
                 yield tile
 
     def _strips(self) -> Iterator[bytes]:
-        """Strips as their bytes, which a TIFF of that strip alone holds: the writer takes no strips as arrays."""
+        """Encoded strips, each taken from a TIFF of that strip alone: the writer takes no strips as arrays."""
         tifffile = required("tifffile", "writing such a TIFF")
         options = self._layout.options() | {"rowsperstrip": self._unit}
         for rows in self._rows():

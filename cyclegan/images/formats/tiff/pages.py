@@ -1,4 +1,4 @@
-"""Pages of TIFF of any depth and number of channels, whole or segment by segment, by tifffile (extra `tiff`)."""
+"""TIFF pages of any depth and number of channels, by tifffile (extra `tiff`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cyclegan.images.formats.tiff import tags as tiff_tags
 from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 _TYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
-# Samples that are colour, by photometric interpretation; None: all of them, as of linear raw data
+# Number of colour samples, by photometric interpretation; None: all samples, as in linear raw data
 _COLOURS: dict[int, int | None] = {0: 1, 1: 1, 2: 3, 6: 3, 34892: None}
 _WORDS = {3: "a palette", 5: "CMYK", 8: "LAB", 9: "LAB", 10: "LAB", 6: "YCbCr", 32803: "the raw data of a sensor"}
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # kinds of extra samples that are transparency
@@ -29,63 +29,62 @@ _NOT_JPEG = frozenset({1, 5, 8, 32946, 50000})
 
 @dataclass(frozen=True)
 class Page:
-    """One page, and how its samples become a picture."""
+    """One page, and the conversion of its samples to a picture."""
 
-    page: Any  # tifffile's
+    page: Any  # of tifffile
     source: ByteSource
 
     @cached_property
     def dtype(self) -> np.dtype:
-        """Of the picture; bits become bytes."""
+        """Type of the picture; bits become bytes."""
         return np.dtype(np.uint8) if self.page.dtype == np.bool_ else np.dtype(self.page.dtype)
 
     @property
     def samples(self) -> int:
-        """Numbers a pixel has in the file."""
+        """Samples per pixel in the file."""
         return int(self.page.samplesperpixel)
 
     @cached_property
     def alpha(self) -> int | None:
-        """Which sample is transparency."""
+        """Index of the transparency sample, or None."""
         extra = [int(kind) for kind in self.page.extrasamples]
         found = [n for n, kind in enumerate(extra) if kind in (_PREMULTIPLIED, _STRAIGHT)]
         return self.samples - len(extra) + found[0] if found else None
 
     @property
     def channels(self) -> int:
-        """Numbers a pixel has in the picture, without transparency."""
+        """Channels of the picture, without transparency."""
         return self.samples - (self.alpha is not None)
 
     @cached_property
     def orientation(self) -> int:
-        """As EXIF numbers it."""
+        """EXIF orientation."""
         tag = self.page.tags.get(tiff_tags.ORIENTATION)
         return int(tag.value) if tag is not None else exif_and_xmp({"xmp": self.xmp}, [])[2]
 
     @property
     def xmp(self) -> bytes:
-        """As it stands in the file."""
         tag = self.page.tags.get(tiff_tags.XMP)
         value = b"" if tag is None else tag.value
         return value.encode() if isinstance(value, str) else bytes(value)
 
     @property
     def profile(self) -> bytes:
-        """The colour profile, or nothing."""
+        """The colour profile, or empty."""
         return bytes(self.page.iccprofile or b"")
 
     @property
     def mode(self) -> str:
-        """A name for its kind."""
+        """Mode name, see `mode_of`."""
         return mode_of(self.channels, self.dtype, self.alpha is not None)
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What pages of one document have in common."""
+        """Properties that all pages of a document have in common."""
         return self.page.imagelength, self.page.imagewidth, self.samples, self.alpha, self.dtype
 
     def check(self) -> None:
-        """`ValueError`, in words, for what is not a picture of numbers that mean light, or is cut short."""
+        """Raise `ValueError` with a readable reason for unsupported pages and truncated files."""
         page = self.page
         colours = int(page.photometric)
         if page.dtype is None or np.dtype(page.dtype).name not in _TYPES:
@@ -100,12 +99,12 @@ class Page:
             raise ValueError("image file is truncated")
 
     def header(self, pages: int) -> Header:
-        """What is to be expected of it."""
+        """Header of the picture."""
         height, width = upright_size(self.page.imagelength, self.page.imagewidth, self.orientation)
         return Header(height, width, self.channels, self.dtype, "TIFF", self.mode, pages)
 
     def split(self, stored: np.ndarray, notes: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Samples H×W×S, as tifffile gives them -> pixels H×W×C in sRGB, and transparency H×W."""
+        """Samples H×W×S from tifffile -> pixels H×W×C in sRGB, and transparency H×W."""
         if stored.dtype == np.bool_:
             stored = stored.astype(np.uint8) * np.uint8(255)
         stored = stored.astype(self.dtype.newbyteorder("="), copy=False)
@@ -122,7 +121,7 @@ class Page:
         return np.ascontiguousarray(pixels), alpha
 
     def picture(self) -> Picture:
-        """All of it, decoded."""
+        """The decoded picture."""
         notes: list[str] = []
         stored = self.page.asarray(maxworkers=1).reshape(self.page.shaped)[:, 0]  # separate, height, width, together
         stored = np.moveaxis(stored, 0, 2).reshape(*stored.shape[1:3], -1)
@@ -130,7 +129,7 @@ class Page:
         return turned(Picture(pixels, alpha, self.details(notes)), self.orientation)
 
     def details(self, notes: list[str]) -> ImageMetadata:
-        """What goes over to the translation."""
+        """Metadata that is copied to the translation."""
         own = Image.Exif()
         own.bigtiff, own.endian = self.page.parent.is_bigtiff, self.page.parent.byteorder
         try:
@@ -173,14 +172,14 @@ class Page:
 
 
 def header(source: ByteSource) -> Header:
-    """What a file says of its picture. Raises what tifffile raises, and `MissingExtra`."""
+    """Header of the picture in a file. Raises what tifffile raises, and `MissingExtra`."""
     with opened(source) as file:
         pages = pages_of(file, source)
         return pages[0].header(len(pages))
 
 
 def read(source: ByteSource, max_pixels: int | None) -> Picture:
-    """The first page, and those that are like it. Raises what tifffile raises, and `MissingExtra`."""
+    """Read the first page and those like it. Raises what tifffile raises, and `MissingExtra`."""
     with opened(source) as file:
         pages = pages_of(file, source)
         first = pages[0]
@@ -191,13 +190,13 @@ def read(source: ByteSource, max_pixels: int | None) -> Picture:
 
 
 def opened(source: ByteSource) -> Any:
-    """Tifffile's view of a file, a context manager."""
+    """Open a file by tifffile; a context manager."""
     source.stream.seek(0)
     return required("tifffile", "a TIFF of this kind").TiffFile(source.stream)
 
 
 def pages_of(file: Any, source: ByteSource) -> list[Page]:
-    """The first page and those that are like it; `ValueError` where the first is no picture."""
+    """The first page and those like it; `ValueError` if the first is unsupported."""
     if not len(file.pages):
         raise ValueError("it has no pages")
     pages = [Page(page, source) for page in file.pages]
@@ -206,7 +205,7 @@ def pages_of(file: Any, source: ByteSource) -> list[Page]:
 
 
 def _straight(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours that were stored multiplied by their opacity, as they are meant."""
+    """Undo the premultiplication of colours by alpha."""
     whole = 1.0 if alpha.dtype.kind == "f" else float(np.iinfo(alpha.dtype).max)
     share = np.where(alpha > 0, alpha, whole)[:, :, None] / whole
     straight = pixels / share

@@ -1,4 +1,4 @@
-"""Parts of a TIFF by its tiles or strips, of which the last used ones are kept."""
+"""Reading of regions of a TIFF by its tiles or strips, with a cache of the last used ones."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cyclegan.images.formats.tiff.pages import Page
 from cyclegan.images.picture import ImageMetadata
 
 KEPT = 128 * 2**20  # bytes of decoded tiles: one row of them, 1024 high, of a picture 40,000 pixels wide
-_LARGEST = 256 * 2**20  # bytes of one tile or strip; where one holds all, nothing is gained by parts
+_LARGEST = 256 * 2**20  # bytes of one tile or strip; above this, reading by regions gains nothing
 
 Part = tuple[np.ndarray, np.ndarray | None]
 
 
 def parts(source: ByteSource, files: contextlib.ExitStack) -> tuple[ImageMetadata, Callable[..., Part]] | None:
-    """What goes over of the first page, and a reader of its parts; None where it can only be decoded whole."""
+    """Metadata of the first page and a reader of its regions; None if it can only be decoded whole."""
     if not installed("tifffile"):
         return None
     file = files.enter_context(pages.opened(source))
@@ -30,14 +30,14 @@ def parts(source: ByteSource, files: contextlib.ExitStack) -> tuple[ImageMetadat
     try:
         page.check()
     except ValueError:
-        return None  # a kind that Pillow alone knows, or none: the reader of the whole says so
+        return None  # a kind that only Pillow knows, or invalid, which the reader of whole pictures reports
     if page.orientation != 1:
         return None
     segments = _Segments(page)
     if not page.page.is_memmappable and segments.nbytes > _LARGEST:
         return None
     notes: list[str] = []
-    page.split(segments.read(0, 0, 1, 1), notes)  # what is said of the colours of one part holds for all
+    page.split(segments.read(0, 0, 1, 1), notes)  # the notes on colours of one region hold for all
     details = page.details(notes)
     if len(file.pages) > 1:
         details = replace(details, notes=(*details.notes, f"the first of {len(file.pages)} pages"))
@@ -67,11 +67,11 @@ class _Segments:
 
     @property
     def nbytes(self) -> int:
-        """Of one segment, decoded."""
+        """Size of one decoded segment."""
         return int(self.height * self.width * self.together * np.dtype(self.page.dtype).itemsize)
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """The samples of a part, H×W×S."""
+        """The samples of a region, H×W×S."""
         if self.page.is_memmappable:
             return (
                 self._mapped()[:, 0, top : top + height, left : left + width]
@@ -82,7 +82,7 @@ class _Segments:
         for plane, row, column in self._touched(top, left, height, width):
             first, start = row * self.height, column * self.width
             segment = self._segment((plane * self.down + row) * self.across + column)
-            if segment is None:  # a hole in the file: nothing was stored
+            if segment is None:  # sparse file: nothing was stored here
                 continue
             rows = slice(max(top, first), min(top + height, first + len(segment)))
             columns = slice(max(left, start), min(left + width, start + segment.shape[1]))
@@ -99,12 +99,12 @@ class _Segments:
                     yield plane, row, column
 
     def _mapped(self) -> np.ndarray:
-        """All of it where it lies in the file, for this moment: pages stay in memory as long as the map does."""
+        """A short-lived memory map of all samples: pages stay in memory as long as the map exists."""
         dtype = np.dtype(self.page.dtype).newbyteorder(self.page.parent.byteorder)
         return np.memmap(self.stream, dtype, "r", int(self.page.dataoffsets[0]), self.page.shaped)
 
     def _segment(self, index: int) -> np.ndarray | None:
-        """One tile or strip, H×W×S, cut off where the picture ends."""
+        """One tile or strip, H×W×S, cropped at the edge of the picture; None if not stored."""
         if index in self.kept:
             self.kept.move_to_end(index)
             return self.kept[index]

@@ -1,4 +1,4 @@
-"""Tags of TIFF by name, and what of a TIFF goes over to its translation."""
+"""TIFF tags by name, and the TIFF settings that are copied to a translation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cyclegan.images.picture import Picture
 BITS, COMPRESSION, PHOTOMETRIC, SAMPLES = 258, 259, 262, 277
 ROWS, PLANAR, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, EXTRA, FORMAT = 278, 284, 317, 322, 323, 338, 339
 ORIENTATION, RESOLUTION, XMP = 274, 282, 700
-# Where on the earth a picture is, and what GDAL adds: scale, tie points, transformation, GeoTIFF keys, and its own
+# Georeference: scale, tie points, transformation, GeoTIFF keys, and GDAL's own tags
 PLACES = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 
 
 def document(pages: list[Picture], others: int) -> Picture:
-    """The first page with those that follow; `others` are of another kind, and left out."""
+    """The first page with the further ones; `others` is the number of pages left out."""
     first = pages[0]
     if others:
         note = f"without {others} of its {len(pages) + others} pages, which are of another kind than the first"
@@ -35,7 +35,7 @@ def container(
     orientation: int,
     notes: list[str],
 ) -> dict[str, Any]:
-    """What of a TIFF only a TIFF can keep. A place on the earth is that of the picture as it was stored."""
+    """Settings that only a TIFF can keep; a georeference is valid only for the unrotated picture."""
     if places and orientation != 1:
         notes.append("its place on the earth was left out, because the picture was turned")
         places = ()

@@ -1,4 +1,4 @@
-"""TIFF files: laid out as the source was, by Pillow where that is all it takes, else by tifffile (extra `tiff`)."""
+"""Writing of TIFF in the layout of the source, by Pillow if it can, else by tifffile (extra `tiff`)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cyclegan.images.formats.tiff.tags import PREDICTOR, XMP
 from cyclegan.images.picture import ImageMetadata, Picture
 
 _NONE, _LZW, _JPEG, _DEFLATE = 1, 5, 7, 8
-_SAME = {32946: _DEFLATE}  # an older number of the same thing
-# What is written, by its number in TIFF: Pillow's name and tifffile's
+_SAME = {32946: _DEFLATE}  # an older number of the same compression
+# Compressions that are written, by their number in TIFF: Pillow's name and tifffile's
 _COMPRESSIONS = {
     _NONE: ("raw", None),
     _LZW: ("tiff_lzw", "lzw"),
@@ -29,14 +29,14 @@ _COMPRESSIONS = {
 }
 _PREDICTED = frozenset({_LZW, _DEFLATE, 50000})
 _HORIZONTAL, _FLOATING = 2, 3
-_STEP = 16  # sides of tiles are multiples of this, says TIFF
+_STEP = 16  # TIFF requires tile sides that are multiples of this
 _CLASSIC = 2**32 - 2**26  # bytes that fit with 32-bit offsets, with some room for tags
 _UNWRITTEN = ("bool", "float16")
 
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """How the pictures of a file lie in it."""
+    """Layout of the pictures in a file."""
 
     channels: int
     alpha: bool
@@ -46,22 +46,21 @@ class TiffLayout:
 
     @property
     def samples(self) -> int:
-        """Numbers a pixel has in the file."""
+        """Samples per pixel in the file."""
         return self.channels + self.alpha
 
     @property
     def separate(self) -> bool:
-        """Whether each channel is a plane of its own."""
+        """True if each channel is a separate plane."""
         return self.samples > 1 and self.details.container.get("planar") == 2
 
     @property
     def byteorder(self) -> str:
-        """Of all numbers in the file."""
         return str(self.details.container.get("byteorder", "<"))
 
     @property
     def stored(self) -> np.dtype:
-        """The type of the numbers, in that byte order."""
+        """The sample type, in the byte order of the file."""
         return self.dtype.newbyteorder(self.byteorder)  # type: ignore[arg-type]
 
     @property
@@ -75,7 +74,7 @@ class TiffLayout:
 
     @property
     def compression(self) -> int:
-        """That of the source where it can be written, else without loss."""
+        """Compression of the source if it can be written, else a lossless one."""
         default = _LZW if self.dtype == np.uint8 else _DEFLATE
         kept = self.details.container.get("compression", default)
         kept = _SAME.get(kept, kept)
@@ -86,7 +85,6 @@ class TiffLayout:
 
     @property
     def predictor(self) -> int:
-        """Of the numbers before compression."""
         kept = self.details.container.get("predictor", 1 if self.dtype == np.uint8 else _HORIZONTAL)
         if kept == 1 or self.compression not in _PREDICTED:
             return 1
@@ -94,17 +92,17 @@ class TiffLayout:
 
     @property
     def tagged(self) -> bool:
-        """Whether the file says that it is sRGB."""
+        """True if the file gets an sRGB profile."""
         return self.details.tagged and self.channels == 3
 
     @property
     def tables(self) -> bool:
-        """Whether there are tables of EXIF or of a place, which only Pillow writes, and into 8 bits in strips alone."""
+        """True if there are EXIF or GPS tables, which only Pillow writes, and only for 8 bits in strips."""
         tags = descriptive(self.details.exif)
         return EXIF_TABLE in tags or GPS_TABLE in tags
 
     def array(self, pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-        """Pixels and transparency as tifffile takes them: H×W, H×W×S or S×H×W, in the byte order of the file."""
+        """Array for tifffile: H×W, H×W×S or S×H×W, in the byte order of the file."""
         planes = pixels if alpha is None else np.dstack([pixels, alpha])
         if self.samples == 1:
             planes = planes[:, :, 0]
@@ -113,7 +111,7 @@ class TiffLayout:
         return np.ascontiguousarray(planes, self.stored)
 
     def options(self) -> dict[str, Any]:
-        """What tifffile's writer is told of every page."""
+        """Options of tifffile's writer for every page."""
         colours = 3 if self.channels == 3 else 1
         extra = ["unspecified"] * (self.channels - colours) + ["unassalpha"] * self.alpha
         options: dict[str, Any] = {
@@ -144,12 +142,12 @@ class TiffLayout:
 
     @property
     def rows(self) -> int:
-        """Rows of a strip, as the source had them."""
+        """Rows of a strip, as in the source."""
         rows = int(self.details.container.get("rows") or 0) or 2**16 // _STEP
         return -(-rows // _STEP) * _STEP if self.compression == _JPEG else rows
 
     def tags(self) -> list[tuple[int, int, int, Any, bool]]:
-        """What stands in the first page beside its pixels, without the tables of EXIF: tifffile writes none."""
+        """Extra tags of the first page, without the EXIF tables, which tifffile cannot write."""
         tags: list[tuple[int, int, int, Any, bool]] = [
             (code, kind, len(value), value, True) for code, kind, value in self.details.container.get("places", ())
         ]
@@ -164,7 +162,7 @@ class TiffLayout:
 
 
 def encoded(picture: Picture, quality: int) -> bytes:
-    """The bytes of a file with all pages. `MissingExtra` for what only tifffile writes, where there is none."""
+    """Encode a file with all pages; `MissingExtra` if that needs tifffile and it is missing."""
     alpha = picture.alpha is not None
     layout = TiffLayout(picture.channels, alpha, picture.pixels.dtype, picture.details, quality)
     check(layout)
@@ -181,28 +179,28 @@ def encoded(picture: Picture, quality: int) -> bytes:
 
 
 def check(layout: TiffLayout) -> None:
-    """`CycleganError` for types of which no TIFF is written, because few programs read them."""
+    """Raise `CycleganError` for types that are not written as TIFF, because few programs read them."""
     if layout.dtype.name in _UNWRITTEN:
         raise CycleganError(f"TIFF is not written from numbers of type {layout.dtype}; write it as .npy")
 
 
 def writer(stream: BinaryIO, layout: TiffLayout, size: int) -> Any:
-    """Tifffile's writer of a file that will have about `size` bytes of pixels; a context manager."""
+    """Tifffile's writer, a context manager, for a file of about `size` bytes of pixels."""
     tifffile = required("tifffile", "writing such a TIFF")
     required("imagecodecs", "writing such a TIFF")
     return tifffile.TiffWriter(stream, bigtiff=size > _CLASSIC, byteorder=layout.byteorder)
 
 
 def _simple(layout: TiffLayout) -> bool:
-    """Whether Pillow keeps all that the source says of its layout, but for strips and compression beside EXIF."""
+    """True if Pillow keeps the layout of the source, except strips and compression beside EXIF tables."""
     container = layout.details.container
     laid_out = layout.tile or layout.separate or container.get("places") or layout.byteorder != "<"
-    strips = layout.compression == _NONE and container.get("rows")  # Pillow makes one of all that is not compressed
+    strips = layout.compression == _NONE and container.get("rows")  # Pillow writes uncompressed data as a single strip
     return layout.dtype == np.uint8 and not laid_out and not (strips and not layout.tables)
 
 
 def _plain(picture: Picture, layout: TiffLayout) -> bool:
-    """Whether Pillow has a mode for the pixels."""
+    """True if Pillow has a mode for the pixels."""
     if layout.dtype == np.uint8:
         return layout.channels in (1, 3)
     return layout.samples == 1 and layout.dtype in (np.uint16, np.float32)
@@ -218,7 +216,7 @@ def _by_pillow(picture: Picture, layout: TiffLayout) -> bytes:
     tags = descriptive(layout.details.exif)
     if layout.details.xmp:
         tags[XMP] = layout.details.xmp
-    # Pillow writes tables of EXIF into files without compression alone
+    # Pillow writes EXIF tables only into uncompressed files
     compression = _NONE if layout.tables else layout.compression
     if compression in _PREDICTED and layout.predictor != 1:
         tags[PREDICTOR] = layout.predictor
