@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,14 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.textbook import BLOCKS, Textbook
 from cyclegan.config import TrainConfig
 from cyclegan.errors import lookup
-from cyclegan.methods import Method, build_method
-from cyclegan.networks import Generator, pick_precision, place_networks
-from cyclegan.system.devices import DTYPES, is_exact, pick_device, prepare
+from cyclegan.methods import build_method
+from cyclegan.networks import pick_precision
+from cyclegan.system.devices import DTYPES, pick_device
 from cyclegan.training.loop_io.device_loader import DeviceLoader
 from cyclegan.training.update.compilation import compile_players, wanted
-from cyclegan.training.update.optimizers import build_optimizer
-from cyclegan.training.update.precision import Precision
-from cyclegan.training.update.step import Average, Side, no_average, train_step
+from cyclegan.training.update.state import TrainState
+from cyclegan.training.update.step import Average, no_average, train_step
 
 BASELINE = "textbook"
 LONG = 100_000  # steps of the run that a variant is taken from: long enough for every `auto` to pay
@@ -109,40 +108,6 @@ class TextbookPlayer:
         return self.game.step(self.real_a, self.real_b)
 
 
-class Assembly(NamedTuple):
-    """What moves in a step, by the names that `training.players.Players` has for it."""
-
-    method: Method
-    generators: Side
-    discriminators: Side
-    precision: Precision
-
-
-def assemble(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> Assembly:
-    """Put networks, optimizers and precision together as the training loop does, without its pictures.
-
-    The seam to the package: nothing else in the benchmarks repeats what the loop sets up, so a change there is
-    followed here alone, and a builder in the package that asks for no plan of a run takes the place of this function.
-    """
-    exact = is_exact(config.precision)
-    torch.manual_seed(config.seed)
-    method = build_method(config)
-    prepare(device, exact=exact)
-    place_networks(method, device, exact=exact)
-    for network in method.modules():
-        if isinstance(network, Generator):
-            network.recompute = config.checkpoint_activations
-    betas = (config.beta1, config.beta2)
-    generators, discriminators = (
-        Side(parameters, build_optimizer(parameters, lr=rate, betas=betas), config.clip_gradient)
-        for parameters, rate in (
-            (list(method.generator_parameters()), config.lr_generator),
-            (list(method.discriminator_parameters()), config.lr_discriminator),
-        )
-    )
-    return Assembly(method, generators, discriminators, Precision(device, dtype))
-
-
 class Ours:
     """The step as the training loop plays it, in a process that it may arrange to its liking."""
 
@@ -150,8 +115,11 @@ class Ours:
         device = pick_device(config.device)
         dtype = pick_precision(config.precision, device)
         self.precision = next(name for name, known in DTYPES.items() if known == dtype)
-        self.method, *self.sides, self.amp = assemble(config, device, dtype)
         assert config.steps is not None
+        torch.manual_seed(config.seed)
+        self.state = TrainState(build_method(config), replace(config, decay_steps=0), device, dtype)
+        self.method, self.amp = self.state.method, self.state.precision
+        self.sides = self.state.generators, self.state.discriminators
         if wanted(config.compile, device, config.steps):
             compile_players(self.method, device)
         self.parts = next(DeviceLoader([raw], device, config.accumulate)).parts

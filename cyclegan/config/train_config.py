@@ -44,13 +44,8 @@ class TrainConfig:
         "full", "Values of black and white: full, minmax, percentile:1,99 or LO,HI.", fixed=True, metavar="RANGE"
     )
     workers: int = option(2, "Processes that read pictures; 0 reads in the training process.", minimum=0)
-<<<<<<< HEAD
     worker_timeout: int = option(
-        300, "Seconds a picture may keep a reader that is waited for; 0 sets no limit.", minimum=0
-=======
-    reader_timeout: int = option(
         300, "Seconds a picture may block a worker that is waited for; 0 sets no limit.", minimum=0
->>>>>>> h-english1
     )
     cache: Literal["auto", "ram", "disk", "off"] = option(
         "auto", "Keep pictures decoded and scaled; auto where they fit, first in memory."
@@ -105,13 +100,8 @@ class TrainConfig:
     )
     compile: Literal["auto", "on", "off"] = option("auto", "torch.compile; auto where the run is long enough to pay.")
     timeout: int = option(600, "Seconds that processes (torchrun) wait for one another before they end.", minimum=1)
-<<<<<<< HEAD
     gradient_dtype: Literal["fp32", "bf16"] = option(
-        "fp32", "Numbers that gradients travel in between processes; bf16 halves the bytes."
-=======
-    average_in: Literal["fp32", "bf16"] = option(
         "fp32", "Type in which gradients are exchanged between processes; bf16 halves the bytes."
->>>>>>> h-english1
     )
     checkpoint_activations: bool = option(False, "Save memory: compute the generators' inner layers twice.")
 

@@ -18,7 +18,7 @@ from cyclegan.data import steps_per_epoch
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.methods import Images, build_method
 from cyclegan.system.memory import available_memory
-from cyclegan.training.distributed.ranks import Ranks, SingleProcess
+from cyclegan.training.distributed.ranks import Ranks
 from cyclegan.training.setup import ResolvedRun
 from cyclegan.training.storage.run_directory import read_config
 from cyclegan.training.update.state import TrainState
@@ -153,7 +153,7 @@ def try_steps(plan: ResolvedRun, pictures: int) -> bool:
     config = replace(plan.config, batch_size=pictures * plan.config.accumulate, steps=1, decay_steps=0)
     channels = {domain: view.channels for domain, view in plan.views.items()}
     try:
-        players = TrainState(replace(plan, config=config, method=build_method(config, channels)), SingleProcess())
+        players = TrainState(build_method(config, channels), config, plan.device, plan.dtype)
         players.set_rates(0)
 
         def part() -> Images:
@@ -162,7 +162,7 @@ def try_steps(plan: ResolvedRun, pictures: int) -> bool:
                 .mul(2)
                 .sub(1)
                 .contiguous(memory_format=torch.channels_last)
-                for domain in ("a", "b")
+                for domain in plan.method.domains
             }
 
         for step in (1, 2):

@@ -61,7 +61,7 @@ def training_loop(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
 
     with stop_on_signals() as stop, hold_run(ranks, plan, record_of(views)) as directory:
         stop.interrupt_now(True)  # until a step is done there is nothing to save
-        players = TrainState(plan, ranks)
+        players = TrainState(method, config, device, plan.dtype, ranks)
         generators, precision = players.ema.generators, players.precision  # those that are shown and saved
         guard = NonFiniteGuard(device)
         averages = RunningMeans(ranks)

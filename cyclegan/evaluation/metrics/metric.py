@@ -6,21 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from cyclegan.directions import Direction
 from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.features.classifier import DomainClassifier
 from cyclegan.evaluation.image_set import ImageSet
-
-if TYPE_CHECKING:
-    from cyclegan.evaluation.metrics.label_maps import Colours
-    from cyclegan.evaluation.metrics.lpips import LPIPS
 
 NOISE = 2.0  # standard deviation of the noise in a cycle, in levels of 255
 THRESHOLD = 16.0  # levels of 255 within which a pixel is right
@@ -73,8 +69,8 @@ class Tools:
 
     extractor: Extractor | None = None
     classifier: DomainClassifier | None = None
-    lpips: LPIPS | None = None
-    colours: Colours | None = None
+    lpips: nn.Module | None = None  # cyclegan.evaluation.metrics.lpips.LPIPS
+    colours: Any = None  # cyclegan.evaluation.metrics.label_maps.Colours
     seed: int = 0
     noise: float = NOISE
     threshold: float = THRESHOLD

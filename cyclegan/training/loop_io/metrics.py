@@ -47,7 +47,7 @@ class MetricsRow:
             scores = players.method.scores(outcome.batch, outcome.images)
         row |= {f"scores/{name}": float(score) for name, score in scores.items()}
         row |= {
-            "speed/images_per_second": (step - self.step) * players.plan.config.batch_size / elapsed,
+            "speed/images_per_second": (step - self.step) * players.config.batch_size / elapsed,
             "speed/data_wait": self.batches.waited / elapsed,
         }
         row = self.ranks.mean(row)
@@ -56,7 +56,7 @@ class MetricsRow:
         row |= {
             "learning_rate/generators": players.generators.optimizer.param_groups[0]["lr"],
             "learning_rate/discriminators": players.discriminators.optimizer.param_groups[0]["lr"],
-            "memory/peak_gib": self.ranks.all_reduce_max(peak_memory(players.plan.device)),
+            "memory/peak_gib": self.ranks.all_reduce_max(peak_memory(players.device)),
             "health/skipped_steps": skipped,
             "health/unreadable_pictures": len(self.pictures.unreadable),
         }

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from cyclegan.methods import Images, KeepsFakes
+from cyclegan.config import TrainConfig
+from cyclegan.methods import Images, KeepsFakes, Method
 from cyclegan.networks import Generator, place_networks
 from cyclegan.system.devices import is_exact, prepare
 from cyclegan.system.rng import Draws
-from cyclegan.training.distributed.ranks import Ranks
+from cyclegan.training.distributed.ranks import Ranks, SingleProcess
 from cyclegan.training.distributed.sync_batchnorm import convert_sync_batchnorm
-from cyclegan.training.setup import ResolvedRun
 from cyclegan.training.storage.checkpoint import HasState, restore
 from cyclegan.training.update.ema import build_ema
 from cyclegan.training.update.optimizers import RATE_SCALES, AdamMoments, build_optimizer, rate_factor, set_rate
@@ -22,24 +22,28 @@ from cyclegan.training.update.step import Side, StepResult, train_step
 
 
 class TrainState:
-    """The networks of `plan` on its device, their average, an optimizer for each side, and the precision.
+    """Networks, their average, an optimizer for each side, and precision: all that a step changes.
 
-    `generators` and `discriminators` are the sides. Learning rates are functions of the step; what must be restored
-    for an exact resume is in `lasting`. Each process of `ranks` has its own, which remain equal.
+    `config` has its length in steps and a batch size. `generators` and `discriminators` are the sides. Learning rates
+    are functions of the step; what must be restored for an exact resume is in `stateful`. Each of `ranks` has its
+    own; they remain equal.
     """
 
-    def __init__(self, plan: ResolvedRun, ranks: Ranks) -> None:
-        config = plan.config
-        self.plan = plan
-        self.ranks = ranks
-        self.method = plan.method
-        prepare(plan.device, exact=is_exact(config.precision))
-        place_networks(self.method, plan.device, exact=is_exact(config.precision))
-        for network in self.method.modules():
+    def __init__(
+        self, method: Method, config: TrainConfig, device: torch.device, dtype: torch.dtype, ranks: Ranks | None = None
+    ) -> None:
+        self.method = method
+        self.config = config
+        self.device = device
+        self.ranks = ranks or SingleProcess()
+        exact = is_exact(config.precision)
+        prepare(device, exact=exact)
+        place_networks(method, device, exact=exact)
+        for network in method.modules():
             if isinstance(network, Generator):
                 network.recompute = config.checkpoint_activations
         self.ema = build_ema(self.method.generators, config.ema_decay)
-        self.precision = Precision(plan.device, plan.dtype)
+        self.precision = Precision(device, dtype)
         betas = (config.beta1, config.beta2)
         scale = RATE_SCALES[config.lr_scale](config.batch_size)
         self.rates = (config.lr_generator * scale, config.lr_discriminator * scale)
@@ -51,7 +55,7 @@ class TrainState:
                 strict=True,
             )
         )
-        convert_sync_batchnorm(self.method, ranks)
+        convert_sync_batchnorm(method, self.ranks)
 
     @property
     def stateful(self) -> dict[str, HasState]:
@@ -68,7 +72,7 @@ class TrainState:
         """Go on from `state`; `CycleganError` where it does not fit."""
         restore(state, **self.stateful)
         for pool in self._pools():
-            pool.deal(self.plan.config.batch_size)
+            pool.deal(self.config.batch_size)
             pool.keep(self._places())
         self.set_rates(max(state["step"] - 1, 0))  # as its last step had them, though there be no other
 
@@ -88,12 +92,12 @@ class TrainState:
 
     def _places(self) -> range:
         """The places in the batch of the pictures that this process sees."""
-        each = self.plan.config.batch_size // self.ranks.world
+        each = self.config.batch_size // self.ranks.world
         return range(self.ranks.rank * each, (self.ranks.rank + 1) * each)
 
     def draws_for(self, step: int) -> list[Draws]:
         """The draws of each part of this process's share of the batch, for the step that leads to `step`."""
-        config, places = self.plan.config, self._places()
+        config, places = self.config, self._places()
         each = len(places) // config.accumulate
         # From the seed and the step too, for what is drawn for no picture in particular (dropout), and of each process
         torch.manual_seed((config.seed * 1_000_003 + step + self.ranks.rank * 2**40) % 2**63)
@@ -109,7 +113,8 @@ class TrainState:
 
     def set_rates(self, step: int) -> None:
         """Give both sides their learning rates for the step after `step`."""
-        assert self.plan.config.decay_steps is not None
-        factor = rate_factor(step, steps=self.plan.steps, decay_steps=self.plan.config.decay_steps)
+        assert self.config.steps is not None
+        assert self.config.decay_steps is not None
+        factor = rate_factor(step, steps=self.config.steps, decay_steps=self.config.decay_steps)
         for side, rate in zip((self.generators, self.discriminators), self.rates, strict=True):
             set_rate(side.optimizer, rate * factor)
