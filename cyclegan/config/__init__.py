@@ -10,11 +10,12 @@ one method alone (`lambda_cycle`, `pool_size`, …) are declared beside that met
 from cyclegan.config.options import check_values, convert, default_of, option
 from cyclegan.config.presets import PRESETS
 from cyclegan.config.resolve import ALTERNATIVES, flatten, in_steps, known_keys, resolve
-from cyclegan.config.train_config import AUTO, TrainConfig
+from cyclegan.config.train_config import AUTO, PICTURE_FOLDERS, TrainConfig
 
 __all__ = [
     "ALTERNATIVES",
     "AUTO",
+    "PICTURE_FOLDERS",
     "PRESETS",
     "TrainConfig",
     "check_values",

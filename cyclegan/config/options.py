@@ -23,13 +23,16 @@ def option(
     fixed: bool = False,
     metavar: str | None = None,
     words: Mapping[str, int] | None = None,
+    pictures: bool = False,
 ) -> Any:
     """A dataclass field that is also a command-line option.
 
     `fixed` marks what a run cannot change once it has weights; `minimum` is checked wherever the value comes from.
-    `words` may be given in place of a number, and are held as one below the minimum.
+    `words` may be given in place of a number, and are held as one below the minimum. `pictures` says that the option
+    names a folder of them, which may lie elsewhere on another machine.
     """
     metadata = {"help": help, "minimum": minimum, "fixed": fixed, "metavar": metavar, "words": words or {}}
+    metadata["pictures"] = pictures
     return field(default=default, metadata=metadata)
 
 

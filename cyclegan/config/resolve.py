@@ -7,13 +7,13 @@ from dataclasses import fields, replace
 from typing import Any
 
 from cyclegan.config.options import check_values, convert, flags, words_of
-from cyclegan.config.train_config import TrainConfig
+from cyclegan.config.train_config import PICTURE_FOLDERS, TrainConfig
 from cyclegan.errors import UsageError, did_you_mean
 
 # Two ways to say one thing: a later layer that uses the one silences what an earlier layer said by the other.
 ALTERNATIVES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     (frozenset({"steps", "decay_steps"}), frozenset({"epochs", "decay_epochs"})),
-    (frozenset({"data"}), frozenset({"a", "b", "test_a", "test_b"})),
+    (frozenset({"data"}), frozenset(PICTURE_FOLDERS) - {"data"}),
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cyclegan.config import TrainConfig, resolve
+from cyclegan.config import PICTURE_FOLDERS, TrainConfig, resolve
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.data.sets import FileList, PictureSets, find_sets
 from cyclegan.errors import CycleganError, UsageError
@@ -27,7 +27,6 @@ log = logging.getLogger("cyclegan")
 
 # one 2 with letters on both sides, so that a number in a name, as in batch2 or set_2_b, divides nothing
 _PAIR = re.compile(r"(?P<a>[^2]*[^\W\d_])2(?P<b>[^\W\d_][^2]*)")
-_PICTURES = ("a", "b", "data", "test_a", "test_b")  # the options of a run that say where its pictures are
 
 
 @dataclass(frozen=True)
@@ -141,13 +140,13 @@ def load_evaluated_model(path: Path, places: Mapping[str, str | None]) -> Evalua
     given = {name: value for name, value in places.items() if value is not None}
     stored: dict[str, Any] = {}
     if run is not None:
-        stored = {name: value for name, value in _config(run).items() if name in (*_PICTURES, "holdout")}
+        stored = {name: value for name, value in _config(run).items() if name in (*PICTURE_FOLDERS, "holdout")}
     elif not given:
         raise UsageError(
             f"MODEL: {path} is not in a run, so nothing says what it is measured on; give --data DIR, or --a and --b"
         )
     if given:
-        stored = {name: value for name, value in stored.items() if name not in _PICTURES} | given
+        stored = {name: value for name, value in stored.items() if name not in PICTURE_FOLDERS} | given
     config = resolve([stored])
     try:
         domains = find_sets(config)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cyclegan.config import AUTO, TrainConfig, flatten, in_steps, resolve
+from cyclegan.config import AUTO, PICTURE_FOLDERS, TrainConfig, flatten, in_steps, resolve
 from cyclegan.data import InputKind, PictureSets, find_kinds, find_sets, ranges_of, steps_per_epoch
 from cyclegan.errors import UsageError
 from cyclegan.methods import Method, build_method, options_of
@@ -87,7 +87,7 @@ def check_ranks_agree(plan: ResolvedRun, ranks: Ranks) -> None:
 
     Where the pictures lie, and on what device, may differ.
     """
-    own = {"a", "b", "data", "test_a", "test_b", "augment", "device", "workers", "reader_timeout", "cache"}
+    own = {*PICTURE_FOLDERS, "augment", "device", "workers", "reader_timeout", "cache"}
     facts = {
         "versions of cyclegan": importlib.metadata.version("cyclegan"),
         "versions of torch": torch.__version__,

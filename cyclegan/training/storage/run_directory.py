@@ -63,8 +63,8 @@ def default_run(config: TrainConfig) -> Path:
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """The same config with paths that hold in every working directory, so that a run can be resumed from any."""
-    given = {name: getattr(config, name) for name in ("a", "b", "data", "test_a", "test_b", "augment")}
-    return replace(config, **{name: os.path.abspath(path) for name, path in given.items() if path is not None})
+    given: dict[str, Any] = config.folders | ({} if config.augment is None else {"augment": config.augment})
+    return replace(config, **{name: os.path.abspath(path) for name, path in given.items()})
 
 
 def refuse_run_among_pictures(run: Path, domains: PictureSets) -> None:
