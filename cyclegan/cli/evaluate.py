@@ -97,8 +97,10 @@ def command(
     from cyclegan.evaluation.evaluate import Options, measure_folders, measure_model
     from cyclegan.evaluation.features import Wanted
     from cyclegan.evaluation.protocol import answer, store
+    from cyclegan.training.setup import sets_of
 
     options = Options(
+        sets_of,
         features=Wanted(features, weights, download, random_features, trust_features, seed),
         size=size,
         seed=seed,

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from cyclegan.config import resolve
-from cyclegan.data.sets import FileList, find_sets
+from cyclegan.config import TrainConfig, resolve
+from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.errors import UsageError
 from cyclegan.evaluation import protocol
 from cyclegan.evaluation.evaluate_folders import answer, common_size, in_order_of, names_in, pairs
@@ -37,8 +37,12 @@ log = logging.getLogger("cyclegan")
 
 @dataclass(frozen=True)
 class Options:
-    """What both ways of measuring take, in the words of the command line."""
+    """What both ways of measuring take, in the words of the command line.
 
+    `sets_of` finds the pictures of a configuration, as its method reads them.
+    """
+
+    sets_of: Callable[[TrainConfig], PictureSets]
     features: Wanted = field(default_factory=lambda: Wanted(JUDGE))
     size: int | None = None
     seed: int = 0
@@ -49,7 +53,7 @@ class Options:
     threshold: float = 16.0
     device: str = "auto"
     precision: str = "auto"
-    places: Mapping[str, str | None] = field(default_factory=dict)  # --data, --a, --b, --test-a, --test-b
+    places: Mapping[str, str | None] = field(default_factory=dict)  # the options that name pictures
 
     def answers(self) -> Callable[[], PairedMetrics]:
         """What makes the empty count of paired figures; files that it needs are read now. `UsageError` for bad ones."""
@@ -79,7 +83,7 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
     """
     device = _prepared(options)
     answers = options.answers()
-    subject = load_evaluated_model(path, options.places)
+    subject = load_evaluated_model(path, options.places, options.sets_of)
     engines = subject.translators(options.device, options.precision)
     lacking = [direction for direction in directions or () if direction not in engines]
     if lacking:
@@ -96,13 +100,11 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
     bench = Evaluator(held_out, training, extractor, judge, seed=options.seed, truth=truth, answers=answers)
     figures = bench.measure(engines, directions)
     domains = subject.domains
-    existing = {"a": len(domains.test_a), "b": len(domains.test_b)}
-    learned = {"a": len(domains.train_a), "b": len(domains.train_b)}
     method = {
         "directions": list(directions),
         "pictures": {
-            **{f"held out {d.upper()}": protocol.of_pictures(held_out[d], existing[d]) for d in "ab"},
-            **{f"learned from {d.upper()}": protocol.of_pictures(training[d], learned[d]) for d in "ab"},
+            **{f"held out {d.upper()}": protocol.of_pictures(held_out[d], len(domains.test[d])) for d in held_out},
+            **{f"learned from {d.upper()}": protocol.of_pictures(training[d], len(domains.train[d])) for d in training},
         },
         "truth": None if options.truth is None else str(options.truth),
         "computed": {"device": str(device), "precision": options.precision},
@@ -179,10 +181,10 @@ def _domains(options: Options, size: int) -> tuple[dict[str, ImageSet], dict[str
     if not given:
         return {}, {"a": "A", "b": "B"}
     config = resolve([given])
-    found = find_sets(config)
-    training = {"a": ImageSet.of(found.train_a, size, MOST), "b": ImageSet.of(found.train_b, size, MOST)}
-    folders = {"a": config.a, "b": config.b}
-    return training, {domain: Path(folder).name if folder else domain.upper() for domain, folder in folders.items()}
+    found = options.sets_of(config).train
+    folders = {domain: config.folder(domain) for domain in found}
+    names = {domain: Path(folder).name if folder else domain.upper() for domain, folder in folders.items()}
+    return {domain: ImageSet.of(pictures, size, MOST) for domain, pictures in found.items()}, names
 
 
 def _refuse_learned(option: str, judged: ImageSet, training: Mapping[str, ImageSet]) -> None:

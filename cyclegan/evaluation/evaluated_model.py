@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import nn
 
 from cyclegan.config import PICTURE_FOLDERS, TrainConfig, resolve
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.data.sets import FileList, PictureSets, find_sets
+from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.protocol import chosen_on
@@ -43,7 +43,7 @@ class EvaluatedModel:
     @property
     def names(self) -> dict[str, str]:
         """What to call the domains."""
-        return domain_names(self.config)
+        return domain_names(self.config, tuple(self.domains.train))
 
     def size(self) -> int:
         """The side of the squares that the model learned from."""
@@ -96,16 +96,16 @@ class EvaluatedModel:
 
     def held_out(self, size: int, most: int | None) -> dict[str, ImageSet]:
         """The held-out pictures by domain, as squares; `UsageError` where a run has held none out."""
-        return self._squares({"a": self.domains.test_a, "b": self.domains.test_b}, size, most, "held out")
+        return self._squares(self.domains.test, size, most, "held out")
 
     def training(self, size: int, most: int) -> dict[str, ImageSet]:
         """`most` of the pictures learned from by domain, those that drew the lowest lots."""
-        return self._squares({"a": self.domains.train_a, "b": self.domains.train_b}, size, most, "learned from")
+        return self._squares(self.domains.train, size, most, "learned from")
 
     def _chosen_on_these(self) -> bool:
         """Whether the best were chosen on some of the pictures that are held out here, or, if not surely, False."""
         assert self.chosen is not None
-        held_out = {"a": self.domains.test_a, "b": self.domains.test_b}
+        held_out = self.domains.test
         here = {d: ImageSet.of(held_out[d], self.size(), about["count"]) for d, about in self.chosen.items()}
         return chosen_on(here) == self.chosen
 
@@ -119,37 +119,43 @@ class EvaluatedModel:
         return {domain: ImageSet.of(pictures, size, most) for domain, pictures in found.items()}
 
 
-def domain_names(config: TrainConfig) -> dict[str, str]:
+def domain_names(config: TrainConfig, domains: Sequence[str]) -> dict[str, str]:
     """What to call the domains: the folders of --a and --b, the two words in the name of a --data, or A and B.
 
     A folder `horse2zebra` has horse and zebra in it; the words are left as they are, in whatever language.
     """
-    folders = {"a": config.a, "b": config.b}
     pair = _PAIR.fullmatch(Path(config.data).name) if config.data else None
-    words = pair.groupdict() if pair else {"a": "A", "b": "B"}
-    return {domain: Path(folder).name if folder else words[domain] for domain, folder in folders.items()}
+    words = pair.groupdict() if pair else {}
+    folders = {domain: config.folder(domain) for domain in domains}
+    return {d: Path(folder).name if folder else words.get(d, d.upper()) for d, folder in folders.items()}
 
 
-def load_evaluated_model(path: Path, places: Mapping[str, str | None]) -> EvaluatedModel:
-    """The model in `path` with the pictures of its run, or those that `places` (a, b, data, test_a, test_b) name.
+def load_evaluated_model(
+    path: Path, places: Mapping[str, str | None], sets_of: Callable[[TrainConfig], PictureSets]
+) -> EvaluatedModel:
+    """The model in `path` with the pictures of its run, or those that `places`, by option, name.
 
-    Raises `UsageError` for what is no model, has no run beside it and no places given, or whose pictures have gone.
+    `sets_of` finds the pictures of a configuration, as its method reads them. Raises `UsageError` for what is no model,
+    has no run beside it and no places given, or whose pictures have gone.
     """
     model = load_model(path)
     run = _run_of(path)
     given = {name: value for name, value in places.items() if value is not None}
     stored: dict[str, Any] = {}
     if run is not None:
-        stored = {name: value for name, value in _config(run).items() if name in (*PICTURE_FOLDERS, "holdout")}
+        kept = (*PICTURE_FOLDERS, "holdout", "method")
+        stored = {name: value for name, value in _config(run).items() if name in kept}
     elif not given:
         raise UsageError(
             f"MODEL: {path} is not in a run, so nothing says what it is measured on; give --data DIR, or --a and --b"
         )
+    else:
+        stored = {"method": model.info.get("method", TrainConfig.method)}
     if given:
         stored = {name: value for name, value in stored.items() if name not in PICTURE_FOLDERS} | given
     config = resolve([stored])
     try:
-        domains = find_sets(config)
+        domains = sets_of(config)
     except UsageError as error:
         if given or run is None:
             raise

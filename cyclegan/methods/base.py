@@ -8,7 +8,7 @@ by the same step (`cyclegan.training.update.step`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,10 @@ class Method(nn.Module):
     Batches are `{"a": real_a, "b": real_b}`, NCHW in [-1, 1]. Images go by name: `fake_b` is what the generators
     made for domain B, `rec_a` the way back, `identity_a` what the generator into A makes of a real A.
     """
+
+    domains: ClassVar[tuple[str, ...]] = ("a", "b")  # whose folders of pictures it reads
+    pairing: ClassVar[str] = "unpaired"  # how their pictures go together, a name in `cyclegan.data.pairing.PAIRINGS`
+    equal_channels: ClassVar[bool] = True  # a grey domain beside an RGB one is shown in three channels as well
 
     Options: type  # frozen dataclass of what only this method knows; its fields become command-line options
     adversarial: Any  # the loss whose verdicts `scores` reports

@@ -266,8 +266,8 @@ def open_evaluation(
     if not config.evaluate_every or config.steps < config.evaluate_every:
         return NoEvaluation()
     size = config.crop_size
-    held_out = _squares({"a": domains.test_a, "b": domains.test_b}, size, config.evaluate_pictures)
-    training = _squares({"a": domains.train_a, "b": domains.train_b}, size, MOST)
+    held_out = _squares(domains.test, size, config.evaluate_pictures)
+    training = _squares(domains.train, size, MOST)
     obstacle = next(obstacles(config, views, held_out, training), None)
     if obstacle is not None and config.patience:
         raise UsageError(
@@ -281,7 +281,7 @@ def open_evaluation(
         BestModel(run, criteria, config.patience),
         held_out,
         training,
-        domain_names(config),
+        domain_names(config, tuple(training)),
         every=config.evaluate_every,
         steps=config.steps,
         device=device,
@@ -310,8 +310,10 @@ def obstacles(
     config: TrainConfig, views: InputKinds, held_out: Mapping[str, ImageSet], training: Mapping[str, ImageSet]
 ) -> Iterator[str]:
     """Why the pictures cannot be evaluated on, if so: each reason a clause. Headers are read, and nothing else."""
-    for domain in "ab":
-        name, known, asked = domain.upper(), training[domain], held_out[domain]
+    if set(training) != {"a", "b"}:
+        yield "the judge tells pictures of A from those of B, and this method does not read both"
+    for domain, known in training.items():
+        name, asked = domain.upper(), held_out[domain]
         if views[domain].depends_on != InputKind().depends_on:
             yield f"the judge sees 8-bit RGB of --range full, and the pictures of {name} are shown otherwise"
         if len(known) < FEWEST:
