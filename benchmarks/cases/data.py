@@ -97,7 +97,7 @@ def our_passes(work: Work, cache: str) -> Passes:
 
 def _passes_of_a_run(work: Work, config: TrainConfig) -> Passes:
     """One loader for all, as the training loop has it."""
-    domains = find_sets(config)
+    domains = find_sets(config, ("a", "b"), "unpaired")
     steps = steps_per_epoch(domains, work.batch_size)
     began = time.perf_counter()
     # One epoch more than is used: the workers are as far ahead at the end of an epoch as at its start

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import click
 
+from cyclegan.config import PICTURE_FOLDERS, TrainConfig
 from cyclegan.errors import UsageError
 
 _PATH = click.Path(path_type=Path)
+
+
+def _places(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of `train` that name pictures, for those that have moved and for models without a run."""
+    for item in reversed(fields(TrainConfig)):
+        if item.name in PICTURE_FOLDERS:
+            flag = f"--{item.name.replace('_', '-')}"
+            command = click.option(flag, metavar="DIR", help=f"As in train: {item.metadata['help']}")(command)
+    return command
 
 
 @click.command("evaluate")
@@ -39,11 +51,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--threshold", default=16.0, show_default=True, help="Levels of 255 within which a pixel is right.")
 @click.option("--labels", type=_PATH, metavar="FILE", help="Colours of a label map (YAML): adds accuracy and IoU.")
 @click.option("--lpips", type=_PATH, nargs=2, metavar="ALEXNET LINEAR", help="Weights of LPIPS: adds it to --truth.")
-@click.option("--data", metavar="DIR", help="The pictures of the run, if they have moved: trainA, trainB, …")
-@click.option("--a", metavar="DIR", help="The same for the pictures of A alone.")
-@click.option("--b", metavar="DIR", help="The same for the pictures of B alone.")
-@click.option("--test-a", metavar="DIR", help="Held-out pictures of A.")
-@click.option("--test-b", metavar="DIR", help="Held-out pictures of B.")
+@_places
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16, of the translating.")
 @click.option("--output", type=_PATH, metavar="FILE", help="Where to store figures and protocol; RUN/evaluation.json.")
@@ -84,11 +92,6 @@ def command(
     threshold: float,
     labels: Path | None,
     lpips: tuple[Path, Path] | None,
-    data: str | None,
-    a: str | None,
-    b: str | None,
-    test_a: str | None,
-    test_b: str | None,
     device: str,
     precision: str,
     output: Path | None,
@@ -97,6 +100,7 @@ def command(
     scores: tuple[tuple[str, Path], ...],
     longer: str | None,
     as_json: bool,
+    **places: str | None,
 ) -> None:
     """Measure MODEL, a run or one of its checkpoints, on held-out pictures; or the pictures in --fake beside --real.
 
@@ -119,9 +123,11 @@ def command(
     from cyclegan.evaluation.features import Wanted
     from cyclegan.evaluation.protocol import answer, store
     from cyclegan.report.verdict import LONGER, read_scores, verdict_lines
+    from cyclegan.training.setup import sets_of
 
     marks = read_scores(scores)
     options = Options(
+        sets_of,
         features=Wanted(features, weights, download, random_features, trust_features, seed),
         size=size,
         seed=seed,
@@ -132,7 +138,7 @@ def command(
         threshold=threshold,
         device=device,
         precision=precision,
-        places={"data": data, "a": a, "b": b, "test_a": test_a, "test_b": test_b},
+        places=places,
     )
     if model is not None:
         result = measure_model(model, (direction,) if direction else None, options)

@@ -8,13 +8,13 @@ The keys are flat and the same everywhere: `batch_size` in YAML is `--batch-size
 """
 
 from cyclegan.config.options import NoOptions, check_values, convert, default_of, option
-from cyclegan.config.presets import ALTERNATIVES, PRESETS
+from cyclegan.config.presets import PRESETS
 from cyclegan.config.resolve import flatten, in_steps, known_keys, resolve
-from cyclegan.config.train_config import AUTO, TrainConfig
+from cyclegan.config.train_config import AUTO, PICTURE_FOLDERS, TrainConfig
 
 __all__ = [
-    "ALTERNATIVES",
     "AUTO",
+    "PICTURE_FOLDERS",
     "PRESETS",
     "NoOptions",
     "TrainConfig",

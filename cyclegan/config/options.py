@@ -23,13 +23,16 @@ def option(
     fixed: bool = False,
     metavar: str | None = None,
     words: Mapping[str, int] | None = None,
+    pictures: bool = False,
 ) -> Any:
     """Declare a dataclass field that is also a command-line option.
 
     `fixed` options cannot change once a run has weights; `minimum` is checked for every source of the value. `words`
-    may be given instead of a number, and are stored as one below the minimum.
+    may be given instead of a number, and are stored as one below the minimum. `pictures` marks a folder of pictures,
+    which may lie elsewhere on another machine.
     """
     metadata = {"help": help, "minimum": minimum, "fixed": fixed, "metavar": metavar, "words": words or {}}
+    metadata["pictures"] = pictures
     return field(default=default, metadata=metadata)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from cyclegan.config.options import flags
@@ -46,13 +46,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-# Alternative options for one setting: a layer that uses one of them resets the other of earlier layers.
-ALTERNATIVES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
-    (frozenset({"steps", "decay_steps"}), frozenset({"epochs", "decay_epochs"})),
-    (frozenset({"data"}), frozenset({"a", "b", "test_a", "test_b"})),
-)
-
-
 # Options by the names that they had: files written with those are still read.
 RENAMED = {"average_in": "gradient_dtype", "reader_timeout": "worker_timeout"}
 
@@ -62,17 +55,22 @@ def with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {RENAMED.get(key, key): value for key, value in values.items()}
 
 
-def overlay(layers: Sequence[Mapping[str, Any]], known: set[str]) -> dict[str, Any]:
+def overlay(layers: Sequence[Mapping[str, Any]], known: set[str], folders: Collection[str]) -> dict[str, Any]:
     """Merge flat `layers`; later ones override earlier ones.
 
     Keys that are not `known`, and contradictions within one layer, raise `UsageError`.
     """
+    # Alternative options for one setting: a layer that uses one of them resets the other of earlier layers.
+    alternatives = (
+        (frozenset({"steps", "decay_steps"}), frozenset({"epochs", "decay_epochs"})),
+        (frozenset({"data"}), frozenset(folders) - {"data"}),
+    )
     merged: dict[str, Any] = {}
     for layer in map(with_present_names, layers):
         for key in layer:
             if key not in known:
                 raise UsageError(f"unknown option {key!r}{did_you_mean(key, known)}")
-        for pair in ALTERNATIVES:
+        for pair in alternatives:
             used = [{key for key in side if layer.get(key) is not None} for side in pair]
             if all(used):
                 raise UsageError(f"{flags(used[0])} and {flags(used[1])} exclude each other; give one of them")

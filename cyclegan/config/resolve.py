@@ -8,7 +8,7 @@ from typing import Any
 
 from cyclegan.config.options import check_values, convert, converted, words_of
 from cyclegan.config.presets import overlay
-from cyclegan.config.train_config import TrainConfig
+from cyclegan.config.train_config import PICTURE_FOLDERS, TrainConfig
 from cyclegan.errors import UsageError
 
 
@@ -18,7 +18,7 @@ def resolve(layers: Sequence[Mapping[str, Any]], method_options: type | None = N
     `method_options` is the options dataclass of the chosen method. Unknown keys, values of the wrong type and
     contradictions within one layer raise `UsageError`.
     """
-    merged = overlay(layers, known_keys(method_options))
+    merged = overlay(layers, known_keys(method_options), PICTURE_FOLDERS)
     own = {item.name for item in fields(TrainConfig)}
     options = {key: merged.pop(key) for key in list(merged) if key not in own}
     if method_options is not None:

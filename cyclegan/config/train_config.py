@@ -21,14 +21,18 @@ class TrainConfig:
     `paper`: 100 epochs at a constant rate and 100 of linear decay, batch 1, load 286, crop 256, a 9-block ResNet.
     """
 
-    # Data
-    a: str | None = option(None, "Folder with the pictures of domain A.", metavar="DIR")
-    b: str | None = option(None, "Folder with the pictures of domain B.", metavar="DIR")
+    # Data. A domain `x` has the options `x` and `test_x`; ask `folder` for them.
+    a: str | None = option(None, "Folder with the pictures of domain A.", metavar="DIR", pictures=True)
+    b: str | None = option(None, "Folder with the pictures of domain B.", metavar="DIR", pictures=True)
     data: str | None = option(
-        None, "Instead of --a and --b: a folder with trainA, trainB, testA, testB.", metavar="DIR"
+        None, "Instead of --a and --b: a folder with trainA, trainB, testA, testB.", metavar="DIR", pictures=True
     )
-    test_a: str | None = option(None, "Held-out pictures of A; without it a share of --a is held out.", metavar="DIR")
-    test_b: str | None = option(None, "Held-out pictures of B; without it a share of --b is held out.", metavar="DIR")
+    test_a: str | None = option(
+        None, "Held-out pictures of A; without it a share of --a is held out.", metavar="DIR", pictures=True
+    )
+    test_b: str | None = option(
+        None, "Held-out pictures of B; without it a share of --b is held out.", metavar="DIR", pictures=True
+    )
     holdout: float = option(0.05, "Share of each folder held out for samples (at least 8 pictures).", minimum=0)
 
     # Preprocessing
@@ -137,7 +141,25 @@ class TrainConfig:
         """The preset `name` with changed values: `TrainConfig.preset("fast", a="x", b="y")`."""
         options = changes.pop("options", {})
         known = {item.name for item in fields(cls)} - {"options"}
-        return cls(**converted(cls, overlay([lookup(PRESETS, name, "preset"), changes], known)), options=options)
+        values = overlay([lookup(PRESETS, name, "preset"), changes], known, PICTURE_FOLDERS)
+        return cls(**converted(cls, values), options=options)
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """The folders of pictures that are named, by option."""
+        return {name: getattr(self, name) for name in PICTURE_FOLDERS if getattr(self, name) is not None}
+
+    def folder(self, domain: str) -> str | None:
+        """The folder that an option of its own names for the pictures of `domain`."""
+        return self.folders.get(domain)
+
+    def test_folder(self, domain: str) -> str | None:
+        """The same for the held-out pictures."""
+        return self.folders.get(f"test_{domain}")
+
+    def option_of(self, domain: str) -> str:
+        """The option that names the pictures of `domain`, as an error calls it."""
+        return "--data" if self.data is not None else f"--{domain}"
 
     def __post_init__(self) -> None:
         if self.steps is not None:  # the defaults are in epochs, and a run has one length
@@ -169,3 +191,6 @@ class TrainConfig:
         for name in ("beta1", "beta2", "ema_decay"):
             if getattr(self, name) >= 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be below 1")
+
+
+PICTURE_FOLDERS: tuple[str, ...] = tuple(item.name for item in fields(TrainConfig) if item.metadata.get("pictures"))

@@ -1,4 +1,4 @@
-"""Two folders of pictures to a stream of unpaired batches, the same whatever reads it.
+"""Folders of pictures to a stream of batches, paired or not, the same whatever reads it.
 
 Everything random about a sample follows from the seed and the number of the sample, so neither workers, nor ranks,
 nor an interruption change what is learnt from.
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from cyclegan.data.kinds import find_kinds as find_kinds
     from cyclegan.data.kinds import ranges_of as ranges_of
     from cyclegan.data.kinds import record_of as record_of
-    from cyclegan.data.pairing import steps_per_epoch as steps_per_epoch
     from cyclegan.data.sets import FileList as FileList
     from cyclegan.data.sets import PictureSets as PictureSets
     from cyclegan.data.sets import find_sets as find_sets
+    from cyclegan.data.sets import steps_per_epoch as steps_per_epoch
 
 _HOME = {
     "PictureSets": "sets",
@@ -33,7 +33,7 @@ _HOME = {
     "held_out_pictures": "held_out",
     "ranges_of": "kinds",
     "record_of": "kinds",
-    "steps_per_epoch": "pairing",
+    "steps_per_epoch": "sets",
 }
 __all__ = [
     "FileList",

@@ -1,10 +1,11 @@
-"""Keys to samples to batches, read by as many workers as there are, the same with any number of them."""
+"""Samples to batches, read by as many workers as there are, the same with any number of them."""
 
 from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +17,16 @@ from cyclegan.config import TrainConfig
 from cyclegan.data.augmentation_file import first_line
 from cyclegan.data.cache.policy import open_cache
 from cyclegan.data.cache.stores import Cache, Prepared
-from cyclegan.data.kinds import PLAIN, InputKind, InputKinds, find_kinds
+from cyclegan.data.kinds import InputKind, InputKinds, find_kinds
 from cyclegan.data.loading.buffers import BatchLayout, SharedBuffers
 from cyclegan.data.loading.regions import Large
 from cyclegan.data.loading.workers import PREFETCH, WorkerPool
-from cyclegan.data.pairing import Request, RequestSampler, StepSampler
-from cyclegan.data.sets import FileList, PictureSets
-from cyclegan.data.transforms import Transform, build_transform, mirror, to_planes
+from cyclegan.data.pairing import PAIRINGS, Pairing, Request, RequestSampler, StepSampler, groups
+from cyclegan.data.sets import PictureSets
+from cyclegan.data.transforms import Transform, build_transform, mirror, require_one_view, to_planes
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import Picture, UnreadableImage, escaped, read_picture
 
-_AUGMENTATION = 2  # tells these random streams from those of the order, which start with another number
 # Asking a worker and taking its answer keeps the training process for a part of a millisecond, which is much beside a
 # step of 5 ms; spread over 16 steps of a batch of one it is nothing.
 _PICTURES_PER_REQUEST = 32
@@ -42,38 +42,48 @@ class PreparedPicture(NamedTuple):
     failure: CycleganError | None = None  # of the step after those in `notes`
 
 
-class UnpairedDataset:
+class Drawn(NamedTuple):
+    """A square for the networks, and the picture that it was cut from."""
+
+    square: np.ndarray
+    path: Path
+    height: int  # as decoded
+    width: int
+
+
+class TrainingPictures:
     """Answers to requests, of which `PictureLoader` makes batches.
 
-    How a picture is cut and mirrored follows from the seed, the number of the sample and the domain. Where a picture
-    cannot be read, the next readable one by name takes its place and the notes say so. What was scaled up, because
-    it is smaller than the crop, is under "enlarged". Pictures go by place: those of A, then those of B.
+    How a picture is cut and mirrored follows from the seed, the number of the sample and the domain, as `pairing` has
+    it. Where a picture cannot be read, the next readable one takes its place, together with its partners where those
+    of a sample stay together, and the notes say so. What was scaled up, because it is smaller than the crop, is under
+    "enlarged". Pictures go by place: domain after domain.
     """
 
     def __init__(
-        self,
-        domains: PictureSets,
-        transform: Transform,
-        seed: int,
-        cache: Cache,
-        layout: BatchLayout,
-        views: InputKinds = PLAIN,
+        self, sets: PictureSets, kinds: InputKinds, pairing: Pairing, transform: Transform, cache: Cache, batch: int
     ) -> None:
-        self.pictures: tuple[FileList, FileList] = (domains.train_a, domains.train_b)
+        self.domains = tuple(sets.train)
+        self.groups = groups(pairing, self.domains)
+        self.pictures = sets.train
+        self.kinds = kinds
+        self.pairing = pairing
         self.transform = transform
-        self.seed = seed
         self.cache = cache
-        self.layout = layout
-        self.views: tuple[InputKind, InputKind] = (views["a"], views["b"])
-        self.large = Large(len(domains.train_a) + len(domains.train_b)) if transform.windows else None
+        (dtype,) = {kind.dtype for kind in kinds.values()}  # one for all pictures of a run
+        channels = tuple(kinds[domain].channels for domain in self.domains)
+        self.layout = BatchLayout(batch, channels, transform.crop_size, dtype)
+        ends = list(accumulate(len(self.pictures[domain]) for domain in self.domains))
+        self.first = dict(zip(self.domains, [0, *ends], strict=False))  # the place of each domain's first picture
+        self.large = Large(ends[-1]) if transform.windows else None
         self.slots: SharedBuffers | None = None
         self.at: Callable[[int], None] = _nobody  # is told the place of each picture before it is touched
         self.avoided: dict[int, str] = {}  # places of pictures that readers were lost at, with what happened
 
     def path(self, place: int) -> Path:
         """The file of the picture at `place`."""
-        first_b = len(self.pictures[0])
-        return self.pictures[0].path(place) if place < first_b else self.pictures[1].path(place - first_b)
+        domain = next(domain for domain in reversed(self.domains) if self.first[domain] <= place)
+        return self.pictures[domain].path(place - self.first[domain])
 
     def __getitem__(self, request: Request) -> PreparedPicture:
         if request.slot is not None:
@@ -83,64 +93,72 @@ class UnpairedDataset:
         else:
             planes = np.empty((len(request.steps), *self.layout.shape), self.layout.dtype)
             answer = PreparedPicture(None, planes, [])
-        for step, keys in enumerate(request.steps):
+        for step, samples in enumerate(request.steps):
             notes: dict[str, Any] = {"unreadable": [], "enlarged": []}
-            a, b = self.layout.split(planes[step])
+            parts = dict(zip(self.domains, self.layout.split(planes[step]), strict=True))
             try:
-                for sample, key in enumerate(keys):
-                    self._draw(a[sample], 0, key.a, key.number, notes)
-                    self._draw(b[sample], 1, key.b, key.number, notes)
+                for place, sample in enumerate(samples):
+                    indices = dict(zip(self.domains, sample.indices, strict=True))
+                    for group in self.groups:
+                        drawn = self._draw({domain: indices[domain] for domain in group}, sample.number, notes)
+                        for domain, square in zip(group, drawn, strict=True):
+                            to_planes(square, parts[domain][place])
             except CycleganError as failure:
                 # Handed on as a value: raised in a worker, it would reach the user inside that worker's traceback
                 return answer._replace(failure=failure)
             answer.notes.append(notes)
         return answer
 
-    def _draw(self, planes: np.ndarray, domain: int, index: int, number: int, notes: dict[str, Any]) -> None:
-        """One picture, or the next that can be read, into `planes`, channels × crop × crop."""
-        pictures = self.pictures[domain]
-        first_place = domain * len(self.pictures[0])
+    def _draw(self, indices: Mapping[str, int], number: int, notes: dict[str, Any]) -> list[np.ndarray]:
+        """A square of each picture, or of the next ones of which all can be read."""
+        count = len(self.pictures[next(iter(indices))])
         unreadable: list[tuple[str, str]] = notes["unreadable"]
-        for offset in range(len(pictures)):
-            candidate = (index + offset) % len(pictures)
-            path = pictures.path(candidate)
-            rng = np.random.default_rng([_AUGMENTATION, self.seed, number, ord("ab"[domain])])
-            place = first_place + candidate
+        for offset in range(count):
             try:
-                if place in self.avoided:
-                    raise UnreadableImage(path, self.avoided[place])
-                self.at(place)
-                square, height, width = self._square(place, path, self.views[domain], rng)
+                drawn = [self._square(domain, (index + offset) % count, number) for domain, index in indices.items()]
+                require_one_view({each.path: (each.height, each.width) for each in drawn}, self.transform.load_size)
             except UnreadableImage as error:
                 unreadable.append((escaped(str(error.path)), error.reason))
                 continue
-            except Exception as error:
-                raise explain_unreadable(path, error) from error
-            if min(height, width) < self.transform.crop_size:
-                notes["enlarged"].append((escaped(str(path)), f"{width}×{height}"))
-            to_planes(square, planes)
-            return
+            small = [each for each in drawn if min(each.height, each.width) < self.transform.crop_size]
+            notes["enlarged"] += [(escaped(str(each.path)), f"{each.width}×{each.height}") for each in small]
+            return [each.square for each in drawn]
+        roots = " and ".join(str(self.pictures[domain].root) for domain in indices)
         raise CycleganError(
-            f"none of the {len(pictures)} pictures to learn from in {pictures.root} can be read, "
-            f"the first because: {unreadable[-len(pictures)][1]}"
+            f"none of the {count} pictures to learn from in {roots} can be read, "
+            f"the first because: {unreadable[-count][1]}"
         )
 
-    def _square(self, place: int, path: Path, view: InputKind, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
-        """A square of the picture at `place`, as `rng` decides, and the height and width of that picture."""
+    def _square(self, domain: str, index: int, number: int) -> Drawn:
+        """What sample `number` shows of a picture. `UnreadableImage`, or whatever else is wrong with it in words."""
+        path = self.pictures[domain].path(index)
+        place = self.first[domain] + index
+        if place in self.avoided:
+            raise UnreadableImage(path, self.avoided[place])
+        self.at(place)
+        rng = np.random.default_rng(self.pairing.stream(number, domain))
+        try:
+            return self._cut(place, path, self.kinds[domain], rng)
+        except UnreadableImage:
+            raise
+        except Exception as error:
+            raise explain_unreadable(path, error) from error
+
+    def _cut(self, place: int, path: Path, kind: InputKind, rng: np.random.Generator) -> Drawn:
         regions = None if self.large is None else self.large.reader(place, path)
         if regions is not None:
             height, width = regions.header.height, regions.header.width
             window = self.transform.window(height, width, rng)
             if window is not None:
                 size = self.transform.crop_size
-                square = to_input(Picture(*regions.read(window.top, window.left, size, size)), view, path)
-                return mirror(square) if window.mirrored else square, height, width
+                square = to_input(Picture(*regions.read(window.top, window.left, size, size)), kind, path)
+                return Drawn(mirror(square) if window.mirrored else square, path, height, width)
         picture = self.cache.get(place)
         if picture is None:
             decoded = read_picture(path, at_least=self.transform.load_size)
-            picture = Prepared(self.transform.prepare(to_input(decoded, view, path)), decoded.height, decoded.width)
+            picture = Prepared(self.transform.prepare(to_input(decoded, kind, path)), decoded.height, decoded.width)
             self.cache.put(place, picture)
-        return self.transform.augment(picture.pixels, rng), picture.height, picture.width
+        return Drawn(self.transform.augment(picture.pixels, rng), path, picture.height, picture.width)
 
 
 class PictureLoader:
@@ -151,7 +169,7 @@ class PictureLoader:
 
     def __init__(
         self,
-        dataset: UnpairedDataset,
+        dataset: TrainingPictures,
         requests: RequestSampler,
         together: int,
         *,
@@ -198,8 +216,8 @@ class PictureLoader:
         pictures = pictures[: len(notes)]  # requests at the beginning and the end have fewer steps than a slot
         if self.pin:
             pictures = pictures.pin_memory()
-        both = [dict(zip("ab", self.layout.split(step), strict=True)) for step in pictures.unbind()]
-        return [batch | note for batch, note in zip(both, notes, strict=True)]
+        batches = [dict(zip(self.dataset.domains, self.layout.split(step), strict=True)) for step in pictures.unbind()]
+        return [batch | note for batch, note in zip(batches, notes, strict=True)]
 
     def _slots(self) -> SharedBuffers | None:
         """Slots for all requests that can be out, and for two answers in use: the last, and the one it gives way to.
@@ -222,8 +240,8 @@ def _nobody(place: int) -> None:
 
 def build_loader(
     config: TrainConfig,
-    domains: PictureSets,
-    views: InputKinds | None = None,
+    sets: PictureSets,
+    kinds: InputKinds | None = None,
     *,
     start: int,
     stop: int,
@@ -231,9 +249,9 @@ def build_loader(
     world: int = 1,
     pin: bool = False,
 ) -> PictureLoader:
-    """Batches for the steps from `start` to `stop`: {"a", "b": NCHW, "unreadable", "enlarged": lists}.
+    """Batches for the steps from `start` to `stop`: {"a", "b", …: NCHW, "unreadable", "enlarged": lists}.
 
-    Pictures are shown as `views` say, found from the pictures when not given: uint8, or float32 in [0, 1].
+    Pictures are shown as `kinds` say, found from the pictures when not given: uint8, or float32 in [0, 1].
     One iterator serves the whole rest of a run; what --cache ram keeps lasts as long as the loader. Of the global
     batch of `config.batch_size` this rank gets its part. `pin` puts batches into memory that a GPU can copy from in
     the background. Iterating leaves the global random state alone. Raises `UsageError` for a faulty --augment, and
@@ -243,24 +261,16 @@ def build_loader(
         raise UsageError(
             f"--batch-size {config.batch_size} does not divide among {world} processes; choose a multiple of {world}"
         )
-    sampler = StepSampler(
-        len(domains.train_a),
-        len(domains.train_b),
-        seed=config.seed,
-        batch_size=config.batch_size // world,
-        rank=rank,
-        world=world,
-        start=start,
-        stop=stop,
-    )
-    views = find_kinds(config, domains) if views is None else views
-    transform = build_transform(config, views)
-    channels = (views["a"].channels, views["b"].channels)
-    layout = BatchLayout(sampler.batch_size, channels, config.crop_size, views["a"].dtype)
-    together = _steps_per_request(layout, config.workers)
-    cache = open_cache(config, domains, views, transform, ranks=world)
+    pairing = PAIRINGS[sets.pairing]({domain: len(found) for domain, found in sets.train.items()}, config.seed)
+    batch = config.batch_size // world
+    sampler = StepSampler(pairing, batch_size=batch, rank=rank, world=world, start=start, stop=stop)
+    kinds = find_kinds(config, sets) if kinds is None else kinds
+    transform = build_transform(config, kinds.values(), paired=pairing.whole)
+    cache = open_cache(config, sets, kinds, transform, ranks=world)
+    dataset = TrainingPictures(sets, kinds, pairing, transform, cache, batch)
+    together = _steps_per_request(dataset.layout, config.workers)
     return PictureLoader(
-        UnpairedDataset(domains, transform, config.seed, cache, layout, views),
+        dataset,
         RequestSampler(sampler, together, config.workers),
         together,
         workers=config.workers,
@@ -274,11 +284,11 @@ def _steps_per_request(layout: BatchLayout, workers: int) -> int:
     if not workers:
         return 1  # nothing is handed over, and no step should wait for later ones
     room = _UNDER_WAY // (layout.nbytes * (workers * PREFETCH + 2))
-    return max(min(_PICTURES_PER_REQUEST // (2 * layout.batch), room), 1)
+    return max(min(_PICTURES_PER_REQUEST // (len(layout.channels) * layout.batch), room), 1)
 
 
-def to_input(picture: Picture, view: InputKind, path: Path) -> np.ndarray:
-    """What `view` makes of a picture; `UnreadableImage` where it cannot be learnt from with the others.
+def to_input(picture: Picture, kind: InputKind, path: Path) -> np.ndarray:
+    """What `kind` makes of a picture; `UnreadableImage` where it cannot be learnt from with the others.
 
     Numbers that are not finite are none of a picture: painted black, as in translating, they would be learnt.
     """
@@ -286,7 +296,7 @@ def to_input(picture: Picture, view: InputKind, path: Path) -> np.ndarray:
         count = picture.pixels.size - np.count_nonzero(np.isfinite(picture.pixels))
         raise UnreadableImage(path, f"{count} of its {picture.pixels.size} numbers are not finite (NaN or Inf)")
     try:
-        return view.of(picture)
+        return kind.of(picture)
     except ValueError as error:
         raise UnreadableImage(path, str(error)) from None
 

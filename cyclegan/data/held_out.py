@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,61 +11,72 @@ from torch import Tensor
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.dataset import to_input
-from cyclegan.data.kinds import InputKind, InputKinds, find_kinds
+from cyclegan.data.kinds import InputKinds, find_kinds
 from cyclegan.data.loading.regions import is_large
+from cyclegan.data.pairing import PAIRINGS, groups
 from cyclegan.data.sets import FileList, PictureSets, in_hash_order
-from cyclegan.data.transforms import fit, middle
+from cyclegan.data.transforms import fit, middle, require_one_view
 from cyclegan.errors import CycleganError
 from cyclegan.images import Picture, UnreadableImage, open_regions, read_header, read_picture
 
 
 def held_out_pictures(
-    domains: PictureSets, config: TrainConfig, count: int, views: InputKinds | None = None
-) -> tuple[Tensor, Tensor]:
+    sets: PictureSets, config: TrainConfig, count: int, kinds: InputKinds | None = None
+) -> dict[str, Tensor]:
     """Up to `count` pictures of each domain to look at during a run, always the same ones: NCHW, crop size.
 
     They are the first of the held-out pictures by lot, or, where none are held out, of those that are learnt from;
-    unreadable ones are passed over. They are shown as `views` say: uint8, or float32 in [0, 1]. Raises
-    `CycleganError` where none can be read.
+    unreadable ones are passed over, and so are their partners where pictures are paired. They are shown as `kinds`
+    say: uint8, or float32 in [0, 1]. Raises `CycleganError` where none can be read.
     """
-    views = find_kinds(config, domains) if views is None else views
-    a, b = (
-        _first_readable(test if len(test) else train, config, count, views[domain])
-        for domain, train, test in (
-            ("a", domains.train_a, domains.test_a),
-            ("b", domains.train_b, domains.test_b),
-        )
-    )
-    return a, b
+    kinds = find_kinds(config, sets) if kinds is None else kinds
+    found: dict[str, Tensor] = {}
+    for group in groups(PAIRINGS[sets.pairing], tuple(sets.train)):
+        lists = {domain: sets.test[domain] if len(sets.test[domain]) else sets.train[domain] for domain in group}
+        found |= _first_readable(lists, config, count, kinds)
+    return found
 
 
-def _first_readable(pictures: FileList, config: TrainConfig, count: int, view: InputKind) -> Tensor:
+def _first_readable(
+    lists: Mapping[str, FileList], config: TrainConfig, count: int, kinds: InputKinds
+) -> dict[str, Tensor]:
     assert count >= 1, count
-    fitted: list[Tensor] = []
+    rows: list[dict[str, np.ndarray]] = []
     reasons: list[str] = []
-    for index in in_hash_order(pictures):
-        path = pictures.path(index)
+    for index in in_hash_order(next(iter(lists.values()))):
         try:
-            image = to_input(_looked_at(path, config), view, path)
+            rows.append(_squares({domain: pictures.path(index) for domain, pictures in lists.items()}, config, kinds))
         except UnreadableImage as error:
             reasons.append(str(error))
-            continue
-        fitted.append(_to_tensor(fit(image, config.load_size, config.crop_size)))
-        if len(fitted) == count:
+        if len(rows) == count:
             break
-    if not fitted:
-        raise CycleganError(f"no held-out picture in {pictures.root} can be read, the first because: {reasons[0]}")
-    return torch.stack(fitted)
+    if not rows:
+        roots = " and ".join(str(pictures.root) for pictures in lists.values())
+        raise CycleganError(f"no held-out picture in {roots} can be read, the first because: {reasons[0]}")
+    return {domain: torch.stack([_to_tensor(row[domain]) for row in rows]) for domain in lists}
 
 
-def _looked_at(path: Path, config: TrainConfig) -> Picture:
-    """A picture, or the middle of a large one where that is all that is looked at."""
+def _squares(paths: Mapping[str, Path], config: TrainConfig, kinds: InputKinds) -> dict[str, np.ndarray]:
+    """The middles of pictures that are looked at together."""
+    sizes: dict[Path, tuple[int, int]] = {}
+    squares = {}
+    for domain, path in paths.items():
+        picture, sizes[path] = _looked_at(path, config)
+        squares[domain] = fit(to_input(picture, kinds[domain], path), config.load_size, config.crop_size)
+    require_one_view(sizes, config.load_size or None)
+    return squares
+
+
+def _looked_at(path: Path, config: TrainConfig) -> tuple[Picture, tuple[int, int]]:
+    """A picture, or the middle of a large one where that is all that is looked at; and its height and width."""
     if config.load_size == 0 and is_large(header := read_header(path)):
         size = config.crop_size
         if min(header.height, header.width) >= size:
             with open_regions(path) as regions:
-                return Picture(*regions.read(*middle(header.height, header.width, size), size, size))
-    return read_picture(path)
+                part = regions.read(*middle(header.height, header.width, size), size, size)
+                return Picture(*part), (header.height, header.width)
+    picture = read_picture(path)
+    return picture, (picture.height, picture.width)
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:

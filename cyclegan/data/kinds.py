@@ -43,29 +43,33 @@ _Headers = dict[Path, Header]
 
 
 def find_kinds(
-    config: TrainConfig, domains: PictureSets, kept: Mapping[str, Any] | None = None
+    config: TrainConfig, sets: PictureSets, kept: Mapping[str, Any] | None = None, *, equal_channels: bool = True
 ) -> dict[str, InputKind]:
-    """How the pictures of both domains are shown, from the headers of up to 256 of each, spread evenly.
+    """How the pictures of each domain are shown, from the headers of up to 256 of each, spread evenly.
 
-    All grey is one channel, grey and RGB together are three, in one domain or in two; n channels everywhere are n.
-    With `--range minmax` or `percentile` up to 32 pictures of each domain are decoded. `kept` is what a run that is
-    gone on with has recorded (`record_of`): its ranges are taken over, and its channels must still fit.
+    All grey is one channel, grey and RGB together in one domain are three, n channels everywhere are n. With
+    `equal_channels` a grey domain beside an RGB one is shown in three as well. With `--range minmax` or `percentile` up
+    to 32 pictures of each domain are decoded. `kept` is what a run that is gone on with has recorded (`record_of`): its
+    ranges are taken over, and its channels must still fit.
 
     Raises `UsageError` for a range that is none, for mixtures that cannot be learnt from, and where the pictures have
     other channels than the run that is gone on with.
     """
     rule = parse_range(config.range)
-    folders = {"a": domains.train_a, "b": domains.train_b}
+    folders = sets.train
     headers = {domain: _headers(pictures) for domain, pictures in folders.items()}
-    flags = {domain: "--data" if config.data is not None else f"--{domain}" for domain in folders}
-    channels = _channels(headers, folders, flags, None if kept is None else kept["channels"])
+    flags = {domain: config.option_of(domain) for domain in folders}
+    found = _channels(headers, folders, flags)
+    if equal_channels and set(found.values()) == {1, 3}:
+        found = dict.fromkeys(found, 3)
+    channels = found if kept is None else _kept_channels(found, kept["channels"], folders, flags)
     types = {header.dtype for found in headers.values() for header in found.values()}
     if kept is not None:
-        rules, stored = kept_rules(kept["ranges"])
+        rules, stored = kept_rules(kept["ranges"], tuple(folders))
     elif isinstance(rule, Full):
         rules, stored = _full(headers), None
-        for domain, found in headers.items():
-            _warn_where_full_does_not_fit(found, folders[domain], flags[domain])
+        for domain, some in headers.items():
+            _warn_where_full_does_not_fit(some, folders[domain], flags[domain])
     else:
         rules, stored = _measured(rule, headers, folders), next(iter(types)) if len(types) == 1 else None
     as_stored = types <= {BYTES} and all(isinstance(each, Full) for each in rules.values())
@@ -91,10 +95,7 @@ def _headers(pictures: FileList) -> _Headers:
 
 
 def _channels(
-    headers: Mapping[str, _Headers],
-    folders: Mapping[str, FileList],
-    flags: Mapping[str, str],
-    kept: Mapping[str, int] | None,
+    headers: Mapping[str, _Headers], folders: Mapping[str, FileList], flags: Mapping[str, str]
 ) -> dict[str, int]:
     found: dict[str, int] = {}
     for domain, headers_here in headers.items():
@@ -112,17 +113,21 @@ def _channels(
                 f"{flags[domain]}: the pictures in {folders[domain].root} differ in their channels: {examples}; "
                 "keep those of one kind (`cyclegan data check` lists them)"
             )
-    if set(found.values()) == {1, 3}:
-        found = dict.fromkeys(found, 3)
-    if kept is None:
-        return found
+    return found
+
+
+def _kept_channels(
+    found: Mapping[str, int], kept: Mapping[str, int], folders: Mapping[str, FileList], flags: Mapping[str, str]
+) -> dict[str, int]:
+    """What the run was begun with; a domain that it did not have has what was found, and is refused elsewhere."""
+    before = {domain: kept.get(domain, channels) for domain, channels in found.items()}
     for domain, channels in found.items():
-        if channels != kept[domain] and (channels, kept[domain]) != (1, 3):
+        if channels != before[domain] and (channels, before[domain]) != (1, 3):
             raise UsageError(
                 f"{flags[domain]}: the pictures in {folders[domain].root} have {channels} channels and this run was "
-                f"begun with {kept[domain]}; give it such pictures, or another -o"
+                f"begun with {before[domain]}; give it such pictures, or another -o"
             )
-    return dict(kept)
+    return before
 
 
 def _example(headers: _Headers, channels: int) -> str:
@@ -136,7 +141,7 @@ def _full(headers: Mapping[str, _Headers]) -> dict[str, RangeRule]:
                 full_range(header.dtype)
             except ValueError as error:
                 raise UsageError(f"--range full: {escaped(str(path))}: {error}") from None
-    return {"a": FULL, "b": FULL}
+    return dict.fromkeys(headers, FULL)
 
 
 def _measured(
@@ -262,32 +267,34 @@ class InputKind:
         return fractions
 
 
-InputKinds = Mapping[str, InputKind]  # of domain "a" and "b"
-PLAIN: InputKinds = {"a": InputKind(), "b": InputKind()}  # 8-bit RGB
+InputKinds = Mapping[str, InputKind]  # by domain
+PLAIN = InputKind()  # 8-bit RGB
 
 
-def ranges_of(views: InputKinds) -> dict[str, Any] | None:
+def ranges_of(kinds: InputKinds) -> dict[str, Any] | None:
     """What a model keeps of the ranges: `{"a": "100,4000", "b": "0,255", "dtype": "uint16"}`.
 
     None where each picture is scaled by all that its type can hold, which needs no keeping. The type is None where
     the numbers hold for any.
     """
-    if all(isinstance(view.rule, Full) for view in views.values()):
+    if all(isinstance(kind.rule, Full) for kind in kinds.values()):
         return None
-    stored = views["a"].stored
-    return {domain: view.rule.text for domain, view in views.items()} | {
+    (stored,) = {kind.stored for kind in kinds.values()}
+    return {domain: kind.rule.text for domain, kind in kinds.items()} | {
         "dtype": None if stored is None else str(stored)
     }
 
 
-def record_of(views: InputKinds) -> dict[str, Any]:
-    """What a run keeps of its views, as JSON has it, so that going on with it measures nothing again."""
-    return {"channels": {domain: view.channels for domain, view in views.items()}, "ranges": ranges_of(views)}
+def record_of(kinds: InputKinds) -> dict[str, Any]:
+    """What a run keeps of its kinds, as JSON has it, so that going on with it measures nothing again."""
+    return {"channels": {domain: kind.channels for domain, kind in kinds.items()}, "ranges": ranges_of(kinds)}
 
 
-def kept_rules(ranges: Mapping[str, Any] | None) -> tuple[dict[str, RangeRule], np.dtype | None]:
+def kept_rules(
+    ranges: Mapping[str, Any] | None, domains: tuple[str, ...]
+) -> tuple[dict[str, RangeRule], np.dtype | None]:
     """By domain the rule that `ranges_of` has kept, and the type that its numbers belong to."""
     if ranges is None:
-        return {"a": FULL, "b": FULL}, None
+        return dict.fromkeys(domains, FULL), None
     stored = None if ranges["dtype"] is None else np.dtype(ranges["dtype"])
-    return {domain: parse_range(str(ranges[domain])) for domain in "ab"}, stored
+    return {domain: parse_range(str(ranges.get(domain, FULL.text))) for domain in domains}, stored

@@ -1,25 +1,32 @@
-"""Which pictures belong to domain A, which to B, and which of each are held out."""
+"""Which pictures each domain has, and which of them are held out."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cyclegan.config import TrainConfig
+from cyclegan.data.pairing import PAIRINGS, Pairing, Unpaired
 from cyclegan.errors import UsageError
-from cyclegan.images import EXTENSIONS, list_images
+from cyclegan.images import EXTENSIONS, escaped, list_images
 
 HELD_OUT_AT_LEAST = 8  # enough for a grid of samples, where the share alone would give fewer
+_LISTED = 5  # names in a warning
 
 
 @dataclass(frozen=True)
 class FileList:
-    """Some of the pictures below a folder: relative names with forward slashes, sorted."""
+    """Some of the pictures below a folder: relative names with forward slashes, in order.
+
+    `key` is what of a name its lot is drawn by, which pictures that belong together have in common.
+    """
 
     root: Path
     names: tuple[str, ...]
+    key: Callable[[str], str] = Unpaired.key
 
     def __len__(self) -> int:
         return len(self.names)
@@ -31,24 +38,24 @@ class FileList:
 
 @dataclass(frozen=True)
 class PictureSets:
-    """The pictures of a run: those it learns from and those it is only looked at with."""
+    """The pictures of a run by domain: those it learns from and those it is only looked at with."""
 
-    train_a: FileList
-    train_b: FileList
-    test_a: FileList
-    test_b: FileList
+    train: Mapping[str, FileList]
+    test: Mapping[str, FileList]
     fingerprint: str  # SHA-256 over all names and sizes in bytes: equal when a resumed run finds the same files
     warnings: tuple[str, ...] = ()
+    pairing: str = "unpaired"  # the name in `PAIRINGS` of how they were matched
 
     @property
-    def train(self) -> dict[str, FileList]:
-        """Pictures to learn from, by domain."""
-        return {"a": self.train_a, "b": self.train_b}
+    def by_role(self) -> dict[str, FileList]:
+        """All of them as the files of a run call them: {"train_a": …, "test_a": …}."""
+        both = {"train": self.train, "test": self.test}
+        return {f"{role}_{domain}": pictures for role, found in both.items() for domain, pictures in found.items()}
 
-    @property
-    def test(self) -> dict[str, FileList]:
-        """Held-out pictures, by domain."""
-        return {"a": self.test_a, "b": self.test_b}
+
+def steps_per_epoch(sets: PictureSets, batch_size: int) -> int:
+    """Steps in which the larger folder is seen once; `batch_size` counts the pictures of a domain over all ranks."""
+    return max(max(map(len, sets.train.values())) // batch_size, 1)
 
 
 @dataclass(frozen=True)
@@ -57,37 +64,45 @@ class _Folder:
     option: str  # what the user called it by, for the words of an error
 
 
-def find_sets(config: TrainConfig) -> PictureSets:
-    """The pictures that `config` names by --a and --b (with --test-a, --test-b) or by --data.
+def find_sets(config: TrainConfig, domains: Sequence[str], pairing: str) -> PictureSets:
+    """The pictures of `domains` that `config` names by --a, --b, … (with --test-a, …) or by --data.
 
+    `pairing`, a name in `PAIRINGS`, says how they belong together; what lacks a partner is left out with a warning.
     Without a folder of test pictures a share is held out, see `split`. Raises `UsageError` for folders that are not
-    given, not there, no folders, empty, without pictures, or the same twice.
+    given, not read by the method, not there, no folders, empty, without pictures, or the same twice, and for pictures
+    that cannot be paired.
     """
-    folders = _folders(config)
-    for folder in folders.values():
+    kind = PAIRINGS[pairing]
+    train_folders, test_folders = _folders(config, domains)
+    folders = [*train_folders.values(), *test_folders.values()]
+    for folder in folders:
         _refuse_no_folder(folder)
     _refuse_overlap(folders)
-    listed = {role: _list(folder) for role, folder in folders.items()}
+    if kind.whole and 0 < len(test_folders) < len(domains):
+        given = next(iter(test_folders.values()))
+        lacking = next(domain for domain in domains if domain not in test_folders)
+        raise UsageError(
+            f"{given.option}: {given.path} holds one side of pairs; give held-out pictures of {lacking.upper()} too, "
+            "or none of either"
+        )
     warnings: list[str] = []
-    found: dict[str, FileList] = {}
-    for domain in "ab":
-        train = listed[f"train_{domain}"]
-        test = listed.get(f"test_{domain}")
-        if test is None:
-            train, test = split(train, config.holdout)
-        folder = folders[f"train_{domain}"]
-        if len(train) == 1:
-            also = ", and is shown in the samples too" if test.names == train.names else ""
+    train, test = (_listed(found, kind, warnings) for found in (train_folders, test_folders))
+    for domain in domains:
+        if domain not in test:
+            train[domain], test[domain] = split(train[domain], config.holdout)
+        folder = train_folders[domain]
+        if len(train[domain]) == 1:
+            also = ", and is shown in the samples too" if test[domain].names == train[domain].names else ""
             warnings.append(
                 f"{folder.option}: {folder.path} has only one picture to learn from{also}; "
                 "the translator will know nothing else"
             )
-        found |= {f"train_{domain}": train, f"test_{domain}": test}
-    return PictureSets(**found, fingerprint=_fingerprint(found), warnings=tuple(warnings))
+    sets = PictureSets(train, {domain: test[domain] for domain in domains}, "", tuple(warnings), pairing)
+    return replace(sets, fingerprint=_fingerprint(sets.by_role))
 
 
 def split(pictures: FileList, holdout: float) -> tuple[FileList, FileList]:
-    """`pictures` as those to learn from and those held out, by the SHA-256 of their relative names.
+    """`pictures` as those to learn from and those held out, by the SHA-256 of the keys of their names.
 
     The hash, as a fraction of 2^256, is a fixed lot that every name draws: held out are those that drew less than
     `holdout`, and the lowest ones beyond that until there are 8 or half of the folder. So it depends neither on the
@@ -97,20 +112,21 @@ def split(pictures: FileList, holdout: float) -> tuple[FileList, FileList]:
     nothing out. A single picture serves as both.
     """
     count = len(pictures)
-    lots = sorted((_lot(name), name) for name in pictures.names)
-    held = sum(lot < holdout for lot, _ in lots)
+    held = sum(_lot(pictures.key(name)) < holdout for name in pictures.names)
     if holdout > 0:
         held = min(max(held, min(HELD_OUT_AT_LEAST, count // 2)), count - 1)
-    chosen = {name for _, name in lots[:held]}
-    train = FileList(pictures.root, tuple(name for name in pictures.names if name not in chosen))
-    if holdout > 0 and count == 1:
-        return train, train
-    return train, FileList(pictures.root, tuple(name for name in pictures.names if name in chosen))
+    chosen = set(in_hash_order(pictures)[:held])
+    train, test = (
+        replace(pictures, names=tuple(name for index, name in enumerate(pictures.names) if (index in chosen) is out))
+        for out in (False, True)
+    )
+    return (train, train) if holdout > 0 and count == 1 else (train, test)
 
 
 def in_hash_order(pictures: FileList) -> list[int]:
     """Indices into `pictures` in the order of the lots their names drew: a mixed but fixed order."""
-    return sorted(range(len(pictures)), key=lambda index: (_lot(pictures.names[index]), pictures.names[index]))
+    keys = [pictures.key(name) for name in pictures.names]
+    return sorted(range(len(pictures)), key=lambda index: (_lot(keys[index]), keys[index]))
 
 
 def _lot(name: str) -> float:
@@ -118,35 +134,63 @@ def _lot(name: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64  # the first 64 bits decide; more are lost in a float anyway
 
 
-def _folders(config: TrainConfig) -> dict[str, _Folder]:
+def _folders(config: TrainConfig, domains: Sequence[str]) -> tuple[dict[str, _Folder], dict[str, _Folder]]:
+    """The folders of `domains` to learn from and, where they are given, those of held-out pictures."""
+    own = [f"--{domain}" for domain in domains]
+    for name in config.folders:
+        if name != "data" and name.removeprefix("test_") not in domains:
+            raise UsageError(
+                f"--{name.replace('_', '-')}: method {config.method} reads only {' and '.join(own)}; leave it out"
+            )
     if config.data is not None:
-        if config.a is not None or config.b is not None:
-            raise UsageError("--data and --a, --b name the pictures in two ways; give one of them")
-        root = Path(config.data)
-        _refuse_no_folder(_Folder(root, "--data"))
-        folders = {}
-        for role, name in (("train_a", "trainA"), ("train_b", "trainB"), ("test_a", "testA"), ("test_b", "testB")):
-            folder = _Folder(root / name, "--data")
-            if role.startswith("train") and not folder.path.exists():
-                raise UsageError(
-                    f"--data: {root} has no folder {name}; it needs trainA and trainB, or give --a and --b instead"
-                )
-            if folder.path.exists():
-                folders[role] = folder
-        return folders
-    if config.a is None or config.b is None:
-        missing = " and ".join(option for option, value in (("--a", config.a), ("--b", config.b)) if value is None)
-        raise UsageError(f"no folder of pictures given for {missing}; give --a DIR and --b DIR, or --data DIR")
-    named = {
-        "train_a": (config.a, "--a"),
-        "train_b": (config.b, "--b"),
-        "test_a": (config.test_a, "--test-a"),
-        "test_b": (config.test_b, "--test-b"),
-    }
-    return {role: _Folder(Path(path), option) for role, (path, option) in named.items() if path is not None}
+        if any(config.folder(domain) is not None for domain in domains):
+            raise UsageError(f"--data and {', '.join(own)} name the pictures in two ways; give one of them")
+        return _parts(Path(config.data), domains)
+    missing = " and ".join(f"--{domain}" for domain in domains if config.folder(domain) is None)
+    if missing:
+        give = " and ".join(f"{option} DIR" for option in own)
+        raise UsageError(f"no folder of pictures given for {missing}; give {give}, or --data DIR")
+    train = {domain: _Folder(Path(config.folder(domain) or ""), f"--{domain}") for domain in domains}
+    tests = {domain: config.test_folder(domain) for domain in domains}
+    return train, {domain: _Folder(Path(path), f"--test-{domain}") for domain, path in tests.items() if path}
 
 
-def _list(folder: _Folder) -> FileList:
+def _parts(root: Path, domains: Sequence[str]) -> tuple[dict[str, _Folder], dict[str, _Folder]]:
+    """The same in the one folder of --data."""
+    _refuse_no_folder(_Folder(root, "--data"))
+    train, test = ({d: _Folder(root / f"{role}{d.upper()}", "--data") for d in domains} for role in ("train", "test"))
+    for folder in train.values():
+        if not folder.path.exists():
+            needed = " and ".join(part.path.name for part in train.values())
+            instead = " and ".join(f"--{domain}" for domain in domains)
+            raise UsageError(
+                f"--data: {root} has no folder {folder.path.name}; it needs {needed}, or give {instead} instead"
+            )
+    return train, {domain: folder for domain, folder in test.items() if folder.path.exists()}
+
+
+def _listed(folders: Mapping[str, _Folder], kind: type[Pairing], warnings: list[str]) -> dict[str, FileList]:
+    """What the folders hold, as far as it can be paired; says in `warnings` what cannot."""
+    if not folders:
+        return {}
+    names = {domain: _names(folder) for domain, folder in folders.items()}
+    try:
+        matched = kind.match(names)
+    except ValueError as error:
+        options = dict.fromkeys(folder.option for folder in folders.values())
+        raise UsageError(f"{' and '.join(options)}: {error}") from None
+    for domain, folder in folders.items():
+        alone = sorted(set(names[domain]) - set(matched[domain]))
+        if alone:
+            listed = ", ".join(map(escaped, alone[:_LISTED])) + (", …" if len(alone) > _LISTED else "")
+            warnings.append(
+                f"{folder.option}: {len(alone)} of {len(names[domain])} pictures in {folder.path} have no partner of "
+                f"the same name and are left out: {listed}"
+            )
+    return {domain: FileList(folder.path, matched[domain], kind.key) for domain, folder in folders.items()}
+
+
+def _names(folder: _Folder) -> list[str]:
     try:
         if not any(folder.path.iterdir()):
             raise UsageError(f"{folder.option}: {folder.path} is empty; name a folder of pictures")
@@ -157,7 +201,7 @@ def _list(folder: _Folder) -> FileList:
         raise UsageError(
             f"{folder.option}: {folder.path} holds no picture; the formats read are {' '.join(EXTENSIONS)}"
         )
-    return FileList(folder.path, tuple(names))
+    return names
 
 
 def _refuse_no_folder(folder: _Folder) -> None:
@@ -167,21 +211,21 @@ def _refuse_no_folder(folder: _Folder) -> None:
         raise UsageError(f"{folder.option}: {folder.path} is a file; name the folder it is in")
 
 
-def _refuse_overlap(folders: dict[str, _Folder]) -> None:
+def _refuse_overlap(folders: Iterable[_Folder]) -> None:
     """No folder may be another or lie in it: domains would share pictures, or tests be learnt from."""
-    resolved = {role: folder.path.resolve() for role, folder in folders.items()}
-    for role, folder in folders.items():
-        for other in folders:
-            if other == role or not resolved[role].is_relative_to(resolved[other]):
+    resolved = [(folder, folder.path.resolve()) for folder in folders]
+    for folder, path in resolved:
+        for other, place in resolved:
+            if other is folder or not path.is_relative_to(place):
                 continue
-            how = "the same folder as" if resolved[role] == resolved[other] else "inside"
+            how = "the same folder as" if path == place else "inside"
             raise UsageError(
-                f"{folder.option}: {folder.path} is {how} {folders[other].path} ({folders[other].option}); "
+                f"{folder.option}: {folder.path} is {how} {other.path} ({other.option}); "
                 "each set needs a folder of its own"
             )
 
 
-def _fingerprint(found: dict[str, FileList]) -> str:
+def _fingerprint(found: Mapping[str, FileList]) -> str:
     digest = hashlib.sha256()
     for role, pictures in sorted(found.items()):
         for name in pictures.names:

@@ -1,6 +1,6 @@
 """What happens to a picture between the file and the network: scaling, cutting, mirroring, or a pipeline of the user's.
 
-The part that is always the same, `prepare`, is apart from the part that is drawn anew each time, `vary`, so that the
+The part that is always the same, `prepare`, is apart from the part that is drawn anew each time, `augment`, so that the
 first can be kept. albumentations does the scaling and whatever the user asks for. A random state is set for every
 sample: left alone, all transforms of a pipeline draw from one and the same stream, so that two kinds of flip come out
 as one, and every worker repeats the others.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +19,9 @@ import numpy as np
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.augmentation_file import first_line, read_pipeline
-from cyclegan.data.kinds import BYTES, PLAIN, InputKinds
+from cyclegan.data.kinds import BYTES, PLAIN, InputKind
 from cyclegan.errors import UsageError
+from cyclegan.images import UnreadableImage, escaped
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version
 
@@ -56,7 +58,7 @@ class Transform(ABC):
 
     @abstractmethod
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """What is the same each time: a picture of any size to what `vary` starts from."""
+        """What is the same each time: a picture of any size to what `augment` starts from."""
 
     @abstractmethod
     def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -65,7 +67,7 @@ class Transform(ABC):
     windows = False  # whether `window` ever says that the square is all that is needed
 
     def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
-        """The square that `vary` would cut from a picture of this size, None where it needs more of it than that."""
+        """The square that `augment` would cut from a picture of this size, None where it needs more of it than that."""
         return None
 
     @property
@@ -125,12 +127,17 @@ class CropFlip(ScaleCropFlip):
 
 
 class UserPipeline(Transform):
-    """A pipeline of the user's, read from the file `source`; it starts from the picture as decoded."""
+    """A pipeline of the user's, read from the file `source`; it starts from the picture as decoded.
 
-    def __init__(self, pipeline: A.Compose, crop_size: int, source: str) -> None:
+    All its steps draw from one stream, of which noise takes a number for each channel. With `paired` each has a stream
+    of its own, so that pictures of equal size and other channels are cut, turned and bent alike by equal random states.
+    """
+
+    def __init__(self, pipeline: A.Compose, crop_size: int, source: str, *, paired: bool = False) -> None:
         super().__init__(crop_size, None)
         self.pipeline = pipeline
         self.source = source  # for the words of an error
+        self.steps = list(_steps(pipeline)) if paired else []
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         return _without_excess(image)
@@ -139,6 +146,8 @@ class UserPipeline(Transform):
         """As the base class has it. Raises `UsageError` when the pipeline fails or makes anything else of it."""
         height, width = image.shape[:2]
         self.pipeline.set_random_state(rng, _draws(rng))
+        for step, stream in zip(self.steps, rng.spawn(len(self.steps)), strict=True):
+            step.set_random_state(stream, _draws(stream))
         try:
             # A copy: nobody vouches for what a transform does to its input, and this one may be shared by all workers
             result = self.pipeline(image=image.copy())["image"]
@@ -166,23 +175,29 @@ class UserPipeline(Transform):
         return np.clip(result, 0, 1)
 
 
-def build_transform(config: TrainConfig, views: InputKinds = PLAIN) -> Transform:
+def build_transform(config: TrainConfig, kinds: Iterable[InputKind] = (PLAIN,), *, paired: bool = False) -> Transform:
     """The pipeline of `config`: shorter side to `load_size`, a random square of `crop_size`, half mirrored.
 
-    `config.augment` names a file with another pipeline instead, which is tried on two pictures of each kind that
-    `views` has, so that what is wrong with it is said before anything starts. Raises `UsageError`.
+    `config.augment` names a file with another pipeline instead, which is tried on two pictures of each of `kinds`, so
+    that what is wrong with it is said before anything starts. With `paired`, equal random states cut pictures of equal
+    size alike, whatever their kinds. Raises `UsageError`.
     """
     if config.augment is None:
         if config.load_size == 0:
             return CropFlip(config.crop_size, config.flip)
         return ScaleCropFlip(config.crop_size, config.load_size, config.flip)
-    transform = UserPipeline(read_pipeline(Path(config.augment)), config.crop_size, config.augment)
+    transform = UserPipeline(read_pipeline(Path(config.augment)), config.crop_size, config.augment, paired=paired)
     load_size = config.load_size or config.crop_size
-    for channels, dtype in dict.fromkeys((view.channels, view.dtype) for view in views.values()):
+    for channels, dtype in dict.fromkeys((kind.channels, kind.dtype) for kind in kinds):
         for height, width in ((load_size, load_size + 37), (config.crop_size * 3, config.crop_size * 2)):
             grey = np.full((height, width, channels), 128 if dtype == BYTES else 0.5, dtype)
             transform(grey, np.random.default_rng(0))
     return transform
+
+
+def _steps(pipeline: A.BaseCompose) -> Iterator[A.BasicTransform]:
+    for step in pipeline.transforms:
+        yield from _steps(step) if isinstance(step, A.BaseCompose) else (step,)
 
 
 def _draws(rng: np.random.Generator) -> random.Random:
@@ -196,6 +211,19 @@ def prepared_size(height: int, width: int, load_size: int | None) -> tuple[float
     height, width = min(height, LONGEST * short), min(width, LONGEST * short)
     factor = 1.0 if load_size is None else load_size / short
     return height * factor, width * factor
+
+
+def require_one_view(sizes: Mapping[Path, tuple[int, int]], load_size: int | None) -> None:
+    """`UnreadableImage` where the pictures of a pair, by height and width, do not lie over each other once prepared.
+
+    Scaling rounds, so that scaled pictures may differ by a pixel.
+    """
+    prepared = {path: prepared_size(*size, load_size) for path, size in sizes.items()}
+    (first, (down, across)), *others = prepared.items()
+    for path, (height, width) in others:
+        if max(abs(height - down), abs(width - across)) > (load_size is not None):
+            one, other = (f"{sizes[each][1]}×{sizes[each][0]}" for each in (first, path))
+            raise UnreadableImage(first, f"its {one} pixels do not lie over the {other} of {escaped(str(path))}")
 
 
 def fit(image: np.ndarray, load_size: int, crop_size: int) -> np.ndarray:

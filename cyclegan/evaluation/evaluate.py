@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cyclegan.config import resolve
-from cyclegan.data.sets import FileList, find_sets
+from cyclegan.config import TrainConfig, resolve
+from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.evaluation import protocol
@@ -38,8 +38,12 @@ log = logging.getLogger("cyclegan")
 
 @dataclass(frozen=True)
 class Options:
-    """What both ways of measuring take, in the words of the command line."""
+    """What both ways of measuring take, in the words of the command line.
 
+    `sets_of` finds the pictures of a configuration, as its method reads them.
+    """
+
+    sets_of: Callable[[TrainConfig], PictureSets]
     features: Wanted = field(default_factory=lambda: Wanted(JUDGE))
     size: int | None = None
     seed: int = 0
@@ -50,7 +54,7 @@ class Options:
     threshold: float = THRESHOLD
     device: str = "auto"
     precision: str = "auto"
-    places: Mapping[str, str | None] = field(default_factory=dict)  # --data, --a, --b, --test-a, --test-b
+    places: Mapping[str, str | None] = field(default_factory=dict)  # the options that name pictures
 
     def tools(self) -> Tools:
         """The settings of metrics, and the files that they need, which are read now. `UsageError` for bad ones."""
@@ -85,7 +89,7 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
     """
     device = _prepared(options)
     tools = options.tools()
-    subject = load_evaluated_model(path, options.places)
+    subject = load_evaluated_model(path, options.places, options.sets_of)
     engines = subject.translators(options.device, options.precision)
     lacking = [direction for direction in directions or () if direction not in engines]
     if lacking:
@@ -190,8 +194,8 @@ def _domains(options: Options, size: int) -> tuple[dict[str, ImageSet], dict[str
     if not given:
         return {}, {}
     config = resolve([given])
-    training = {domain: ImageSet.of(found, size, MOST) for domain, found in find_sets(config).train.items()}
-    return training, domain_names(config)
+    found = options.sets_of(config).train
+    return {domain: ImageSet.of(some, size, MOST) for domain, some in found.items()}, domain_names(config, tuple(found))
 
 
 def _refuse_learned(option: str, judged: ImageSet, training: Mapping[str, ImageSet]) -> None:

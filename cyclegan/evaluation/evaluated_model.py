@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from cyclegan.config import TrainConfig, resolve
+from cyclegan.config import PICTURE_FOLDERS, TrainConfig, resolve
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.data.sets import FileList, PictureSets, find_sets
+from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.protocol import chosen_on
@@ -27,7 +27,6 @@ log = logging.getLogger("cyclegan")
 
 # one 2 with letters on both sides, so that a number in a name, as in batch2 or set_2_b, divides nothing
 _PAIR = re.compile(r"(?P<a>[^2]*[^\W\d_])2(?P<b>[^\W\d_][^2]*)")
-_PICTURES = ("a", "b", "data", "test_a", "test_b")  # the options of a run that say where its pictures are
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class EvaluatedModel:
     @property
     def names(self) -> dict[str, str]:
         """What to call the domains."""
-        return domain_names(self.config)
+        return domain_names(self.config, tuple(self.domains.train))
 
     def size(self) -> int:
         """The side of the squares that the model learned from."""
@@ -120,37 +119,43 @@ class EvaluatedModel:
         return {domain: ImageSet.of(pictures, size, most) for domain, pictures in found.items()}
 
 
-def domain_names(config: TrainConfig) -> dict[str, str]:
+def domain_names(config: TrainConfig, domains: Sequence[str]) -> dict[str, str]:
     """What to call the domains: the folders of --a and --b, the two words in the name of a --data, or A and B.
 
     A folder `horse2zebra` has horse and zebra in it; the words are left as they are, in whatever language.
     """
-    folders = {"a": config.a, "b": config.b}
     pair = _PAIR.fullmatch(Path(config.data).name) if config.data else None
-    words = pair.groupdict() if pair else {"a": "A", "b": "B"}
-    return {domain: Path(folder).name if folder else words[domain] for domain, folder in folders.items()}
+    words = pair.groupdict() if pair else {}
+    folders = {domain: config.folder(domain) for domain in domains}
+    return {d: Path(folder).name if folder else words.get(d, d.upper()) for d, folder in folders.items()}
 
 
-def load_evaluated_model(path: Path, places: Mapping[str, str | None]) -> EvaluatedModel:
-    """The model in `path` with the pictures of its run, or those that `places` (a, b, data, test_a, test_b) name.
+def load_evaluated_model(
+    path: Path, places: Mapping[str, str | None], sets_of: Callable[[TrainConfig], PictureSets]
+) -> EvaluatedModel:
+    """The model in `path` with the pictures of its run, or those that `places`, by option, name.
 
-    Raises `UsageError` for what is no model, has no run beside it and no places given, or whose pictures have gone.
+    `sets_of` finds the pictures of a configuration, as its method reads them. Raises `UsageError` for what is no model,
+    has no run beside it and no places given, or whose pictures have gone.
     """
     model = load_model(path)
     run = _run_of(path)
     given = {name: value for name, value in places.items() if value is not None}
     stored: dict[str, Any] = {}
     if run is not None:
-        stored = {name: value for name, value in _config(run).items() if name in (*_PICTURES, "holdout")}
+        kept = (*PICTURE_FOLDERS, "holdout", "method")
+        stored = {name: value for name, value in _config(run).items() if name in kept}
     elif not given:
         raise UsageError(
             f"MODEL: {path} is not in a run, so nothing says what it is measured on; give --data DIR, or --a and --b"
         )
+    else:
+        stored = {"method": model.info.get("method", TrainConfig.method)}
     if given:
-        stored = {name: value for name, value in stored.items() if name not in _PICTURES} | given
+        stored = {name: value for name, value in stored.items() if name not in PICTURE_FOLDERS} | given
     config = resolve([stored])
     try:
-        domains = find_sets(config)
+        domains = sets_of(config)
     except UsageError as error:
         if given or run is None:
             raise

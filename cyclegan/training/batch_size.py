@@ -67,7 +67,7 @@ def _kept(path: Path) -> int:
 
 def _found(plan: ResolvedRun, ranks: Ranks) -> int:
     unit = plan.config.accumulate * ranks.world  # pictures that parts of one picture come to in all
-    pictures = max(len(plan.domains.train_a), len(plan.domains.train_b))
+    pictures = max(map(len, plan.domains.train.values()))
     part, need = ranks.raise_on_all(lambda: _largest_here(plan, max(pictures // unit, 1), unit))
     part = -int(ranks.all_reduce_max(-part))  # the smallest
     log.info("--batch-size auto: %d; a step takes about %s of memory", part * unit, _gib(need))
@@ -158,11 +158,11 @@ def try_steps(plan: ResolvedRun, pictures: int) -> bool:
 
         def part() -> Images:
             return {
-                domain: torch.rand(pictures, channels[domain], config.crop_size, config.crop_size, device=plan.device)
+                domain: torch.rand(pictures, planes, config.crop_size, config.crop_size, device=plan.device)
                 .mul(2)
                 .sub(1)
                 .contiguous(memory_format=torch.channels_last)
-                for domain in plan.method.domains
+                for domain, planes in channels.items()
             }
 
         for step in (1, 2):

@@ -86,7 +86,7 @@ def training_loop(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
             compile_players(method, device)
 
         # What is looked at, and where it is written.
-        shown = dict(zip("ab", held_out_pictures(domains, config, config.samples, views), strict=True))
+        shown = held_out_pictures(domains, config, config.samples, views)
         # The first process writes. The others compute the same, and come to the same decisions.
         tracker: Tracker | NullTracker = NullTracker()
         if not isinstance(directory, NullRun):
@@ -105,7 +105,7 @@ def training_loop(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
         share = {"rank": ranks.rank, "world": ranks.world}
         loader = build_loader(config, domains, views, start=step, stop=steps, pin=device.type == "cuda", **share)
         batches = DeviceLoader(loader, device, config.accumulate)
-        pictures = UnreadableImages(len(domains.train_a) + len(domains.train_b), config.crop_size)
+        pictures = UnreadableImages(sum(map(len, domains.train.values())), config.crop_size)
         rows = MetricsRow(players, averages, pictures, batches, step, ranks)
         outcome: StepResult | None = None
         ending = "failed"

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from cyclegan.config import AUTO, TrainConfig, flatten, in_steps, resolve
+from cyclegan.config import AUTO, PICTURE_FOLDERS, TrainConfig, flatten, in_steps, resolve
 from cyclegan.data import InputKind, PictureSets, find_kinds, find_sets, ranges_of, steps_per_epoch
-from cyclegan.errors import UsageError
-from cyclegan.methods import Method, build_method, options_for, with_networks
+from cyclegan.errors import UsageError, lookup
+from cyclegan.methods import METHODS, Method, build_method, options_for, with_networks
 from cyclegan.networks import pick_precision
 from cyclegan.training.distributed.ranks import Ranks
 from cyclegan.training.storage.run_directory import refuse_run_among_pictures, with_absolute_paths
@@ -44,7 +44,7 @@ class ResolvedRun:
         """What files of generators say about themselves beside their networks."""
         config, domains, ranges = self.config, self.domains, ranges_of(self.views)
         info: dict[str, Any] = {"method": config.method, "load_size": config.load_size, "crop_size": config.crop_size}
-        info |= {"a": domains.train_a.root.name, "b": domains.train_b.root.name}
+        info |= {domain: pictures.root.name for domain, pictures in domains.train.items()}
         return info if ranges is None else info | {"ranges": ranges}
 
     @property
@@ -80,17 +80,23 @@ def prepare_run(config: TrainConfig, path: Path, kept: dict[str, Any] | None, ra
     device = ranks.device(config.device)
     dtype = pick_precision(config.precision, device)
     _divide(config, ranks.world)
-    domains = find_sets(config)
+    domains = sets_of(config)
     for warning in domains.warnings:
         log.warning("%s", warning)
     config = with_absolute_paths(config)
     if config.batch_size != AUTO:  # else appetite.with_batch_size finds the number, and counts the steps by it
         config = in_steps(config, steps_per_epoch(domains, config.batch_size))
     refuse_run_among_pictures(path, domains)
-    views = find_kinds(config, domains, kept)
+    views = find_kinds(config, domains, kept, equal_channels=METHODS[config.method].equal_channels)
     torch.manual_seed(config.seed)
     method = build_method(config, {domain: view.channels for domain, view in views.items()})
     return ResolvedRun(config, path, device, dtype, domains, views, method)
+
+
+def sets_of(config: TrainConfig) -> PictureSets:
+    """The pictures of `config`, of the domains that its method reads and paired as it wants them; `UsageError`."""
+    method = lookup(METHODS, config.method, "--method")
+    return find_sets(config, method.domains, method.pairing)
 
 
 def check_ranks_agree(plan: ResolvedRun, ranks: Ranks) -> None:
@@ -98,7 +104,7 @@ def check_ranks_agree(plan: ResolvedRun, ranks: Ranks) -> None:
 
     Where the pictures lie, and on what device, may differ.
     """
-    own = {"a", "b", "data", "test_a", "test_b", "augment", "device", "workers", "worker_timeout", "cache"}
+    own = {*PICTURE_FOLDERS, "augment", "device", "workers", "worker_timeout", "cache"}
     facts = {
         "versions of cyclegan": importlib.metadata.version("cyclegan"),
         "versions of torch": torch.__version__,

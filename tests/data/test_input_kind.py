@@ -90,12 +90,12 @@ def test_what_a_run_keeps_of_its_views_comes_back_through_json() -> None:
     record = json.loads(json.dumps(record_of(views)))
     assert record["channels"] == {"a": 4, "b": 1}
     assert record["ranges"] == {"a": "-1000,3071", "b": "0.1,0.30000001", "dtype": "int16"}
-    assert kept_rules(record["ranges"]) == ({domain: view.rule for domain, view in views.items()}, stored)
+    assert kept_rules(record["ranges"], ("a", "b")) == ({domain: view.rule for domain, view in views.items()}, stored)
 
 
 def test_of_full_ranges_nothing_has_to_be_kept() -> None:
-    assert ranges_of(PLAIN) is None
-    assert kept_rules(None) == ({"a": FULL, "b": FULL}, None)
+    assert ranges_of({"a": PLAIN, "b": PLAIN}) is None
+    assert kept_rules(None, ("a", "b")) == ({"a": FULL, "b": FULL}, None)
 
 
 def test_what_a_view_depends_on_tells_any_two_apart() -> None:

@@ -33,7 +33,7 @@ def stack(tmp_path: Path) -> Make:
 
 def found(a: Path, b: Path, text: str = "full", kept: dict | None = None) -> dict[str, InputKind]:
     config = TrainConfig(a=str(a), b=str(b), holdout=0, range=text)
-    return find_kinds(config, find_sets(config), kept)
+    return find_kinds(config, find_sets(config, ("a", "b"), "unpaired"), kept)
 
 
 def refusal(*arguments: object) -> str:
@@ -201,8 +201,31 @@ def test_the_flag_of_a_data_set_is_named(folder: Make, tmp_path: Path) -> None:
         np.save(tmp_path / f"root/trainA/{channels}.npy", np.zeros((9, 9, channels), np.uint8))
     config = TrainConfig(data=str(tmp_path / "root"), holdout=0)
     with pytest.raises(UsageError, match="--data: "):
-        find_kinds(config, find_sets(config))
+        find_kinds(config, find_sets(config, ("a", "b"), "unpaired"))
 
 
 def test_the_rules_of_full_are_all_the_same(folder: Make) -> None:
     assert all(isinstance(view.rule, Full) for view in found(folder("a", 2), folder("c", 2)).values())
+
+
+def test_grey_stays_grey_beside_colour_where_the_method_has_no_need_of_equal_channels(
+    stack: Make, folder: Make
+) -> None:
+    config = TrainConfig(a=str(stack("a", 1, "uint8", 0, 255)), b=str(folder("c", 2)), holdout=0)
+    sets = find_sets(config, ("a", "b"), "unpaired")
+    for equal, expected in ((True, (3, 3)), (False, (1, 3))):
+        views = find_kinds(config, sets, equal_channels=equal)
+        assert (views["a"].channels, views["b"].channels) == expected
+        assert find_kinds(config, sets, record_of(views), equal_channels=equal) == views
+
+
+def test_one_domain_has_a_record_of_its_own(stack: Make) -> None:
+    config = TrainConfig(b=str(stack("b", 1, "uint16", 7, 900)), holdout=0, range="minmax")
+    sets = find_sets(config, ("b",), "unpaired")
+    views = find_kinds(config, sets)
+    record = {"channels": {"b": 1}, "ranges": {"b": "7,900", "dtype": "uint16"}}
+    assert record_of(views) == record
+    assert find_kinds(config, sets, record) == views
+    # By one of another method, which is refused when the run is opened, it is not tripped over
+    foreign = {"channels": {"a": 1}, "ranges": {"a": "0,9", "dtype": "uint16"}}
+    assert find_kinds(config, sets, foreign)["b"].channels == 1

@@ -21,22 +21,27 @@ def some(count: int, prefix: str = "p") -> FileList:
 
 def refusal(**options: object) -> str:
     with pytest.raises(UsageError) as caught:
-        find_sets(TrainConfig(**options))
+        find_sets(TrainConfig(**options), ("a", "b"), "unpaired")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_share_of_each_folder_is_held_out_and_nothing_is_in_both(tmp_path: Path) -> None:
     domains = find_sets(
-        TrainConfig(a=str(fill(tmp_path / "a", 60)), b=str(fill(tmp_path / "b", 300, "q")), holdout=0.1)
+        TrainConfig(a=str(fill(tmp_path / "a", 60)), b=str(fill(tmp_path / "b", 300, "q")), holdout=0.1),
+        ("a", "b"),
+        "unpaired",
     )
-    for train, test, count in ((domains.train_a, domains.test_a, 60), (domains.train_b, domains.test_b, 300)):
+    for train, test, count in (
+        (domains.train["a"], domains.test["a"], 60),
+        (domains.train["b"], domains.test["b"], 300),
+    ):
         assert not set(train.names) & set(test.names)
         assert len(train) + len(test) == count
         assert list(train.names) == sorted(train.names)
-    assert len(domains.test_a) == HELD_OUT_AT_LEAST
-    assert 15 <= len(domains.test_b) <= 45
-    assert domains.train_a.path(0).is_file()
+    assert len(domains.test["a"]) == HELD_OUT_AT_LEAST
+    assert 15 <= len(domains.test["b"]) <= 45
+    assert domains.train["a"].path(0).is_file()
     assert domains.warnings == ()
 
 
@@ -79,9 +84,11 @@ def test_a_holdout_of_zero_holds_nothing_out_and_a_large_one_leaves_something() 
 
 
 def test_one_picture_serves_as_both_with_a_warning(tmp_path: Path) -> None:
-    domains = find_sets(TrainConfig(a=str(fill(tmp_path / "a", 1)), b=str(fill(tmp_path / "b", 20))))
-    assert domains.train_a == domains.test_a
-    assert len(domains.train_a) == 1
+    domains = find_sets(
+        TrainConfig(a=str(fill(tmp_path / "a", 1)), b=str(fill(tmp_path / "b", 20))), ("a", "b"), "unpaired"
+    )
+    assert domains.train["a"] == domains.test["a"]
+    assert len(domains.train["a"]) == 1
     assert len(domains.warnings) == 1
     assert "--a" in domains.warnings[0]
     assert "only one picture" in domains.warnings[0]
@@ -89,29 +96,29 @@ def test_one_picture_serves_as_both_with_a_warning(tmp_path: Path) -> None:
 
 def test_test_folders_take_the_place_of_the_share(tmp_path: Path) -> None:
     a, b, test = (str(fill(tmp_path / name, count)) for name, count in (("a", 30), ("b", 30), ("t", 3)))
-    domains = find_sets(TrainConfig(a=a, b=b, test_a=test))
-    assert (len(domains.train_a), len(domains.test_a)) == (30, 3)
-    assert (len(domains.train_b), len(domains.test_b)) == (22, 8)
+    domains = find_sets(TrainConfig(a=a, b=b, test_a=test), ("a", "b"), "unpaired")
+    assert (len(domains.train["a"]), len(domains.test["a"])) == (30, 3)
+    assert (len(domains.train["b"]), len(domains.test["b"])) == (22, 8)
 
 
 def test_a_data_set_brings_its_four_folders(tmp_path: Path) -> None:
     for name, count in (("trainA", 30), ("trainB", 31), ("testA", 3)):
         fill(tmp_path / name, count)
-    domains = find_sets(TrainConfig(data=str(tmp_path)))
-    parts = (domains.train_a, domains.train_b, domains.test_a, domains.test_b)
+    domains = find_sets(TrainConfig(data=str(tmp_path)), ("a", "b"), "unpaired")
+    parts = (domains.train["a"], domains.train["b"], domains.test["a"], domains.test["b"])
     assert [len(part) for part in parts] == [30, 23, 3, 8]
-    assert domains.test_a.root == tmp_path / "testA"
+    assert domains.test["a"].root == tmp_path / "testA"
 
 
 def test_the_fingerprint_sees_names_sizes_and_roles(tmp_path: Path) -> None:
     config = TrainConfig(a=str(fill(tmp_path / "a", 20)), b=str(fill(tmp_path / "b", 20)))
-    first = find_sets(config).fingerprint
-    assert find_sets(config).fingerprint == first
-    assert find_sets(replace(config, holdout=0)).fingerprint != first
+    first = find_sets(config, ("a", "b"), "unpaired").fingerprint
+    assert find_sets(config, ("a", "b"), "unpaired").fingerprint == first
+    assert find_sets(replace(config, holdout=0), ("a", "b"), "unpaired").fingerprint != first
     (tmp_path / "a/p003.png").write_bytes(b"another size")
-    second = find_sets(config).fingerprint
+    second = find_sets(config, ("a", "b"), "unpaired").fingerprint
     (tmp_path / "a/p003.png").rename(tmp_path / "a/renamed.png")
-    assert len({first, second, find_sets(config).fingerprint}) == 3
+    assert len({first, second, find_sets(config, ("a", "b"), "unpaired").fingerprint}) == 3
 
 
 def test_the_order_by_lot_is_fixed_and_mixed() -> None:
@@ -159,3 +166,84 @@ def test_one_folder_for_two_sets_is_refused_by_whatever_name(tmp_path: Path) -> 
     assert "is inside" in refusal(a=str(good), b=str(good / "inner"))
     other = str(fill(tmp_path / "other", 3))
     assert "--test-a" in refusal(a=str(good), b=other, test_a=str(good / "inner"))
+
+
+def pair(tmp_path: Path, count: int, only_a: int = 0) -> dict[str, str]:
+    """Folders of `count` pairs, .jpg and .png, and of some pictures of A without a partner."""
+    for name, ending, more in (("a", "jpg", only_a), ("b", "png", 0)):
+        for index in range(count + more):
+            path = tmp_path / name / f"{index % 3}" / f"{index:03}.{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x" * index)
+    return {name: str(tmp_path / name) for name in "ab"}
+
+
+def stems(pictures: FileList) -> list[str]:
+    return [name.rpartition(".")[0] for name in pictures.names]
+
+
+def test_one_domain_is_found_alone_and_split_as_beside_another(tmp_path: Path) -> None:
+    a, b = (str(fill(tmp_path / name, 30)) for name in "ab")
+    alone = find_sets(TrainConfig(b=b), ("b",), "unpaired")
+    both = find_sets(TrainConfig(a=a, b=b), ("a", "b"), "unpaired")
+    assert (list(alone.train), list(alone.test)) == (["b"], ["b"])
+    assert (alone.train["b"], alone.test["b"]) == (both.train["b"], both.test["b"])
+    assert list(alone.by_role) == ["train_b", "test_b"]
+    assert list(both.by_role) == ["train_a", "train_b", "test_a", "test_b"]
+    fill(tmp_path / "root/trainB", 30)
+    assert list(find_sets(TrainConfig(data=str(tmp_path / "root")), ("b",), "unpaired").train) == ["b"]
+
+
+def test_a_folder_that_the_method_does_not_read_is_refused(tmp_path: Path) -> None:
+    b = str(fill(tmp_path / "b", 3))
+    with pytest.raises(UsageError, match=r"^--a: method gan reads only --b; leave it out$"):
+        find_sets(TrainConfig(method="gan", a=b, b=b), ("b",), "unpaired")
+    with pytest.raises(UsageError, match=r"^--test-a: method gan reads only --b; "):
+        find_sets(TrainConfig(method="gan", b=b, test_a=b), ("b",), "unpaired")
+    with pytest.raises(UsageError, match=r"^no folder of pictures given for --b; give --b DIR, or --data DIR$"):
+        find_sets(TrainConfig(method="gan"), ("b",), "unpaired")
+
+
+def test_both_sides_of_a_pair_fall_on_the_same_side(tmp_path: Path) -> None:
+    sets = find_sets(TrainConfig(**pair(tmp_path, 60)), ("a", "b"), "aligned")
+    assert (len(sets.train["a"]), len(sets.test["a"])) == (52, 8)
+    for found in (sets.train, sets.test):
+        assert stems(found["a"]) == stems(found["b"])
+        assert in_hash_order(found["a"]) == in_hash_order(found["b"])
+    assert sets.warnings == ()
+    unpaired = find_sets(TrainConfig(**pair(tmp_path, 60)), ("a", "b"), "unpaired")
+    assert stems(unpaired.test["a"]) != stems(unpaired.test["b"])
+
+
+def test_what_has_no_partner_is_left_out_and_listed(tmp_path: Path) -> None:
+    sets = find_sets(TrainConfig(**pair(tmp_path, 20, only_a=7), holdout=0), ("a", "b"), "aligned")
+    assert stems(sets.train["a"]) == stems(sets.train["b"])
+    assert len(sets.train["a"]) == 20
+    (warning,) = sets.warnings
+    assert warning == (
+        f"--a: 7 of 27 pictures in {tmp_path / 'a'} have no partner of the same name and are left out: "
+        "0/021.jpg, 0/024.jpg, 1/022.jpg, 1/025.jpg, 2/020.jpg, …"
+    )
+
+
+def test_folders_without_a_pair_are_refused_by_their_options(tmp_path: Path) -> None:
+    a, b = (str(fill(tmp_path / name, 3, name)) for name in "ab")
+    with pytest.raises(UsageError, match=r"^--a and --b: no pictures of A and B share a name; call those of a pair "):
+        find_sets(TrainConfig(a=a, b=b), ("a", "b"), "aligned")
+
+
+def test_held_out_pairs_are_given_whole(tmp_path: Path) -> None:
+    folders, tests = pair(tmp_path / "train", 9), pair(tmp_path / "test", 4)
+    sets = find_sets(TrainConfig(**folders, test_a=tests["a"], test_b=tests["b"]), ("a", "b"), "aligned")
+    assert [len(pictures) for pictures in sets.by_role.values()] == [9, 9, 4, 4]
+    with pytest.raises(UsageError, match=r"^--test-a: .* holds one side of pairs; give held-out pictures of B too, or"):
+        find_sets(TrainConfig(**folders, test_a=tests["a"]), ("a", "b"), "aligned")
+
+
+def test_a_data_set_may_have_any_number_of_domains(tmp_path: Path) -> None:
+    for name in ("trainA", "trainB", "trainC", "testC"):
+        fill(tmp_path / name, 20)
+    sets = find_sets(TrainConfig(data=str(tmp_path)), ("a", "b", "c"), "unpaired")
+    assert [len(pictures) for pictures in sets.by_role.values()] == [12, 12, 20, 8, 8, 20]
+    with pytest.raises(UsageError, match="no folder trainD; it needs trainC and trainD, or give --c and --d instead"):
+        find_sets(TrainConfig(data=str(tmp_path)), ("c", "d"), "unpaired")

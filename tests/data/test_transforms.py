@@ -1,3 +1,4 @@
+import contextlib
 import json
 import pickle
 import random
@@ -10,8 +11,17 @@ import pytest
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.kinds import InputKind
-from cyclegan.data.transforms import UserPipeline, build_transform, fit, mirror, prepared_size, to_planes
+from cyclegan.data.transforms import (
+    UserPipeline,
+    build_transform,
+    fit,
+    mirror,
+    prepared_size,
+    require_one_view,
+    to_planes,
+)
 from cyclegan.errors import UsageError
+from cyclegan.images import UnreadableImage
 
 CONFIG = TrainConfig(load_size=20, crop_size=16)
 # Every pixel has a colour of its own
@@ -294,7 +304,7 @@ def test_a_pipeline_is_given_and_gives_fractions_where_a_run_learns_from_them(tm
         "- RandomCrop: {height: 16, width: 16}\n- RandomBrightnessContrast: {p: 1.0}\n- VerticalFlip: {p: 0.5}",
     )
     views = {"a": InputKind(1, np.dtype(np.float32)), "b": InputKind(5, np.dtype(np.float32))}
-    transform = build_transform(config, views)
+    transform = build_transform(config, views.values())
     for channels in (1, 5):
         result = transform(of_kind(30, 40, channels, np.float32), rng(2))
         assert (result.shape, result.dtype) == ((16, 16, channels), np.float32)
@@ -305,5 +315,43 @@ def test_a_pipeline_that_is_only_fit_for_rgb_is_refused_before_anything_starts(t
     config = with_pipeline(tmp_path, "- RandomCrop: {height: 16, width: 16}\n- HueSaturationValue: {p: 1.0}")
     build_transform(config)
     with pytest.raises(UsageError, match=r"fails on a picture of 57×20 pixels with 5 channels of uint8") as caught:
-        build_transform(config, {"a": InputKind(), "b": InputKind(5)})
+        build_transform(config, [InputKind(), InputKind(5)])
     assert "\n" not in str(caught.value)
+
+
+DROPOUT = """
+- PixelDropout: {dropout_prob: 0.0, per_channel: true, p: 1.0}
+- RandomCrop: {height: 16, width: 16}
+- OneOf: [HorizontalFlip: {p: 1.0}, VerticalFlip: {p: 1.0}, Transpose: {p: 1.0}]
+- RandomGridShuffle
+"""
+
+
+def test_paired_pictures_are_bent_alike_though_one_draws_for_more_channels(tmp_path: Path) -> None:
+    # To drop no number takes as many draws as to drop some, one for each number of the picture
+    config = with_pipeline(tmp_path, DROPOUT)
+    grey = np.ascontiguousarray(PICTURE[:, :, :1])
+    paired, unpaired = (build_transform(config, [InputKind(), InputKind(1)], paired=paired) for paired in (True, False))
+    assert all(np.array_equal(paired(PICTURE, rng(n))[:, :, :1], paired(grey, rng(n))) for n in range(30))
+    assert not all(np.array_equal(unpaired(PICTURE, rng(n))[:, :, :1], unpaired(grey, rng(n))) for n in range(30))
+    assert len({paired(grey, rng(n)).tobytes() for n in range(30)}) > 20
+
+
+@pytest.mark.parametrize(
+    ("sizes", "load_size", "fits"),
+    [
+        (((30, 40), (30, 40)), None, True),
+        (((30, 40), (60, 80)), None, False),
+        (((30, 40), (31, 40)), None, False),
+        (((30, 40), (60, 80)), 20, True),
+        (((300, 401), (150, 201)), 286, True),  # half of it, as a program rounds
+        (((300, 401), (150, 204)), 286, False),
+        (((30, 40), (40, 30)), 20, False),
+    ],
+)
+def test_pictures_of_a_pair_must_lie_over_each_other_when_they_are_cut(
+    sizes: tuple[tuple[int, int], ...], load_size: int | None, fits: bool
+) -> None:
+    paths = dict(zip((Path("a.jpg"), Path("b.png")), sizes, strict=True))
+    with contextlib.nullcontext() if fits else pytest.raises(UnreadableImage, match=r"do not lie over .*b\.png"):
+        require_one_view(paths, load_size)

@@ -28,4 +28,9 @@ from cyclegan.evaluation.evaluated_model import domain_names
     ],
 )
 def test_domains_are_called_after_their_folders(places: dict[str, Any], names: tuple[str, str]) -> None:
-    assert tuple(domain_names(TrainConfig(**places)).values()) == names
+    assert tuple(domain_names(TrainConfig(**places), ("a", "b")).values()) == names
+
+
+def test_only_the_domains_of_a_run_are_named() -> None:
+    assert domain_names(TrainConfig(b="photos/zebras"), ("b",)) == {"b": "zebras"}
+    assert domain_names(TrainConfig(data="horse2zebra"), ("b", "c")) == {"b": "zebra", "c": "C"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -123,6 +124,34 @@ def test_a_new_method_is_one_file_its_options_and_one_line_in_the_table(tmp_path
     assert sorted(path.name for path in (run / "samples").iterdir()) == ["a2b-00000000.png", "a2b-00000003.png"]
     with pytest.raises(UsageError, match="--strength must be at least 0"):
         train(TrainConfig(**{**config.__dict__, "options": {"strength": -2.0}}), tmp_path / "other")
+
+
+class Paired(Mirror):
+    """One that learns from pairs, and says by how much those of a pair differ."""
+
+    pairing = "aligned"
+    equal_channels = False
+
+    def generator_losses(self, batch, images):
+        return {
+            "mirror": (images["fake_b"] - batch["b"]).abs().mean(),
+            "difference": (batch["a"][:, :1] - batch["b"][:, :1]).abs().mean() + 0 * images["fake_b"].mean(),
+        }
+
+
+def test_a_method_declares_that_its_pictures_go_in_pairs(tmp_path, tiny, monkeypatch):
+    monkeypatch.setitem(METHODS, "paired", Paired)
+    (tmp_path / "pairs").mkdir()
+    for path in (tmp_path / "a").iterdir():
+        Image.open(path).save(tmp_path / "pairs" / f"{path.stem}.bmp")
+    config = tiny(method="paired", b=str(tmp_path / "pairs"), batch_size=2, sample_every=3)
+    config = TrainConfig(**{**config.__dict__, "options": {}})
+    whole = train(dataclasses.replace(config, steps=6, decay_steps=0), tmp_path / "whole")
+    for steps in (3, 6):
+        run = train(dataclasses.replace(config, steps=steps, decay_steps=0), tmp_path / "run")
+    assert [row["loss/difference"] for row in rows(run) if "loss/difference" in row] == [0.0] * 6
+    weights = [torch.load(each / "checkpoints/state-00000006.pt", weights_only=True)["method"] for each in (whole, run)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, from_step: int, to_step: int) -> None:

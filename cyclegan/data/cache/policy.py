@@ -19,7 +19,7 @@ from cyclegan.data.cache.stores import VERSION, Cache, DiskCache, MemoryCache
 from cyclegan.data.kinds import PLAIN, InputKind, InputKinds, spread
 from cyclegan.data.loading.regions import is_large
 from cyclegan.data.sets import FileList, PictureSets
-from cyclegan.data.transforms import Transform, build_transform, prepared_size
+from cyclegan.data.transforms import Transform, prepared_size
 from cyclegan.images import UnreadableImage, read_header
 from cyclegan.system.files import cache_folder
 from cyclegan.system.memory import available_memory
@@ -34,43 +34,41 @@ log = logging.getLogger("cyclegan")
 class _Situation:
     """What the choice, and each kind of cache, goes by."""
 
-    paths: list[Path]  # by place: those of domain A, then those of B
-    facts: list[str]  # for each domain, what its prepared pixels depend on besides the file
-    first_b: int  # the place of the first picture of B
+    paths: list[Path]  # by place: domain after domain
+    facts: list[str]  # by place, what its prepared pixels depend on besides the file
     need: int  # bytes that all pictures take, estimated
     memory: int  # bytes available to this process
 
 
 def open_cache(
     config: TrainConfig,
-    domains: PictureSets,
-    views: InputKinds = PLAIN,
-    transform: Transform | None = None,
+    sets: PictureSets,
+    kinds: InputKinds,
+    transform: Transform,
     *,
     ranks: int = 1,
 ) -> Cache:
-    """The cache that --cache asks for, or the best that fits, for the pictures that `domains` has to learn from.
+    """The cache that --cache asks for, or the best that fits, for the pictures that `sets` has to learn from.
 
-    Estimating reads up to 64 headers, some 10 ms. What a picture is known by on disk (path, size, time of change, what
-    is done to it, versions) is taken here, once: a picture that changes while the run lasts goes on as it was. `ranks`
-    processes share the memory of the machine. A disk that cannot be written to is a warning, said here and once.
+    Estimating reads up to 32 headers of each domain, some 5 ms. What a picture is known by on disk (path, size, time of
+    change, what is done to it, versions) is taken here, once: a picture that changes while the run lasts goes on as it
+    was. `ranks` processes share the memory of the machine. A disk that cannot be written to is a warning, said here and
+    once.
     """
-    transform = transform or build_transform(config, views)
-    both = {"a": domains.train_a, "b": domains.train_b}
+    facts = {domain: repr((transform.depends_on, *kinds[domain].depends_on)) for domain in sets.train}
     now = _Situation(
-        paths=[pictures.path(index) for pictures in both.values() for index in range(len(pictures))],
-        facts=[repr((transform.depends_on, *views[domain].depends_on)) for domain in both],
-        first_b=len(domains.train_a),
+        paths=[pictures.path(index) for pictures in sets.train.values() for index in range(len(pictures))],
+        facts=[facts[domain] for domain, pictures in sets.train.items() for _ in pictures.names],
         need=sum(
-            estimate(pictures, transform.load_size, views[domain], in_parts=transform.windows)
-            for domain, pictures in both.items()
+            estimate(pictures, transform.load_size, kinds[domain], in_parts=transform.windows)
+            for domain, pictures in sets.train.items()
         ),
         memory=available_memory() // ranks,
     )
-    kind: str = config.cache
-    if kind not in KINDS:
-        kind = choose_cache(now.need, now.memory, _free(pictures_folder()))
-    return KINDS[kind](now)
+    chosen: str = config.cache
+    if chosen not in KINDS:
+        chosen = choose_cache(now.need, now.memory, _free(pictures_folder()))
+    return KINDS[chosen](now)
 
 
 def choose_cache(need: int, memory: int, disk: int) -> str:
@@ -80,7 +78,7 @@ def choose_cache(need: int, memory: int, disk: int) -> str:
     return "disk" if 4 * need <= disk else "off"
 
 
-def estimate(pictures: FileList, load_size: int | None, view: InputKind = PLAIN["a"], *, in_parts: bool = False) -> int:
+def estimate(pictures: FileList, load_size: int | None, kind: InputKind = PLAIN, *, in_parts: bool = False) -> int:
     """Bytes that `pictures` take once prepared, from the headers of a sample spread evenly over the folder.
 
     Large ones that are read `in_parts` are not kept.
@@ -95,7 +93,7 @@ def estimate(pictures: FileList, load_size: int | None, view: InputKind = PLAIN[
             sizes.append(0.0)
             continue
         height, width = prepared_size(header.height, header.width, load_size)
-        sizes.append(view.channels * view.dtype.itemsize * height * width)
+        sizes.append(kind.channels * kind.dtype.itemsize * height * width)
     return round(len(pictures) * sum(sizes) / len(sizes)) if sizes else 0
 
 
@@ -140,7 +138,7 @@ def _on_disk(now: _Situation) -> Cache:
         )
         return Cache()
     log.info("keeping %d pictures decoded in %s, %s", len(now.paths), folder, _size(now.need))
-    keys = [_key(path, now.facts[place >= now.first_b]) for place, path in enumerate(now.paths)]
+    keys = [_key(path, facts) for path, facts in zip(now.paths, now.facts, strict=True)]
     return DiskCache(folder, keys)
 
 

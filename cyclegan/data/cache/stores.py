@@ -1,7 +1,7 @@
 """Where prepared pictures are kept from one epoch to the next: nowhere, in shared memory, or on disk.
 
-Pictures are asked for by their place in a run: those of domain A, then those of B. A store never fails: what it
-cannot give, or cannot take, is decoded again, and the pixels are the same.
+Pictures are asked for by their place in a run: domain after domain. A store never fails: what it cannot give, or
+cannot take, is decoded again, and the pixels are the same.
 """
 
 from __future__ import annotations

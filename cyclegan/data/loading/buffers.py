@@ -12,6 +12,7 @@ import mmap
 import os
 import tempfile
 import weakref
+from itertools import accumulate
 from multiprocessing.reduction import DupFd
 from typing import Any, NamedTuple
 
@@ -111,10 +112,10 @@ def _nameless_file() -> int:
 
 
 class BatchLayout(NamedTuple):
-    """How the pictures of a step lie one behind the other: those of A, then those of B, each channel a plane."""
+    """How the pictures of a step lie one behind the other: domain after domain, each channel a plane."""
 
     batch: int  # pictures of each domain
-    channels: tuple[int, int]  # of a picture of A, and of one of B
+    channels: tuple[int, ...]  # of a picture of each domain
     size: int  # of the crop
     dtype: np.dtype
 
@@ -128,11 +129,10 @@ class BatchLayout(NamedTuple):
         """Of a step."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-    def split(self, step: Any) -> tuple[Any, Any]:
-        """An array or tensor of `shape` as those of A and of B, batch × channels × size × size, not copied."""
-        planes = self.batch * self.channels[0]
-        a, b = (
-            part.reshape(self.batch, channels, self.size, self.size)
-            for part, channels in zip((step[:planes], step[planes:]), self.channels, strict=True)
-        )
-        return a, b
+    def split(self, step: Any) -> list[Any]:
+        """An array or tensor of `shape` as one for each domain, batch × channels × size × size, not copied."""
+        ends = [self.batch * planes for planes in accumulate(self.channels)]
+        return [
+            step[end - self.batch * channels : end].reshape(self.batch, channels, self.size, self.size)
+            for end, channels in zip(ends, self.channels, strict=True)
+        ]

@@ -34,7 +34,7 @@ def sampled_parts(path: Path) -> Iterator[Picture]:
 
 
 class Large:
-    """The large ones among the pictures of a run, by place as a cache has it: domain A, then B.
+    """The large ones among the pictures of a run, by place as a cache has it: domain after domain.
 
     The readers of the last few stay open, in each process its own; whether a picture is large is looked up once.
     """

@@ -1,4 +1,4 @@
-"""Alarms about the two sets of pictures, mostly from before the first step."""
+"""Alarms about the sets of pictures, mostly from before the first step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
+from itertools import combinations
 from pathlib import Path
 
 from cyclegan.data import FileList
@@ -40,7 +41,7 @@ class FewPictures(DiscriminatorAlarm):
         config, domains = self.facts.config, self.facts.domains
         if self.facts.augmented:
             return None
-        counts = {"a": len(domains.train_a), "b": len(domains.train_b)}
+        counts = {domain: len(pictures) for domain, pictures in domains.train.items()}
         shown = 2 if config.flip or config.augment else 1
         weights = {
             domain: parameters / (shown * counts[domain])
@@ -72,15 +73,19 @@ class FewPictures(DiscriminatorAlarm):
 
 
 class DomainsOverlap(Alarm):
-    """The same picture is in A and in B, so that it is real and wrong at once."""
+    """The same picture is in two domains, so that it is real and wrong at once."""
 
     cause = "one folder was copied into the other, or pictures were sorted by hand"
     cure = "remove them from one of the two; `cyclegan data check A B` lists them"
 
     def begin(self) -> Finding | None:
         sets = self.facts.domains
-        ours, theirs = ([sets.train_a, sets.test_a], [sets.train_b, sets.test_b])
-        return _overlap(duplicate_pairs(_paths(ours), _paths(theirs)), "A and in B")
+        for one, other in combinations(sets.train, 2):
+            ours, theirs = (_paths([sets.train[domain], sets.test[domain]]) for domain in (one, other))
+            finding = _overlap(duplicate_pairs(ours, theirs), f"{one.upper()} and in {other.upper()}")
+            if finding is not None:
+                return finding
+        return None
 
 
 class TrainTestOverlap(Alarm):
@@ -92,7 +97,8 @@ class TrainTestOverlap(Alarm):
     def begin(self) -> Finding | None:
         sets = self.facts.domains
         found = []
-        for train, test in ((sets.train_a, sets.test_a), (sets.train_b, sets.test_b)):
+        for domain, train in sets.train.items():
+            test = sets.test[domain]
             if train != test:  # the only picture of a folder is both, and that is said elsewhere
                 found += duplicate_pairs(_paths([train]), _paths([test]))
         return _overlap(found, "the training pictures and in the held-out ones")

@@ -136,7 +136,7 @@ class AlarmMonitor:
         self.probed = step
         if self._pictures is None:
             shown = held_out_pictures(self.domains, self.config, probing.PICTURES, dict(self.views))
-            self._pictures = {name: _in_unit(pictures) for name, pictures in zip("ab", shown, strict=True)}
+            self._pictures = {name: _in_unit(pictures) for name, pictures in shown.items()}
         pictures = {name: some.to(precision.device) for name, some in self._pictures.items()}
         figures = probing.probe(pictures, generators, self.method, precision, self.ranks)
         assert self._recorder is not None, "begin() comes first"

@@ -285,7 +285,7 @@ def open_evaluation(
         BestModel(run, criteria, config.patience),
         held_out,
         training,
-        domain_names(config),
+        domain_names(config, tuple(training)),
         every=config.evaluate_every,
         steps=config.steps,
         device=device,

@@ -35,7 +35,7 @@ class DeviceLoader:
         before = time.perf_counter()
         raw = next(self.source)
         self.waited += time.perf_counter() - before
-        whole = {name: self._scaled(raw[name]) for name in ("a", "b")}
+        whole = {name: self._scaled(pictures) for name, pictures in raw.items() if isinstance(pictures, Tensor)}
         pieces = {name: pictures.chunk(self.count) for name, pictures in whole.items()}
         parts = [{name: piece[part] for name, piece in pieces.items()} for part in range(self.count)]
         return Batch(parts, raw["unreadable"], raw["enlarged"])

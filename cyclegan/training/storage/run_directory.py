@@ -1,8 +1,8 @@
 """The directory of a run: who holds it, what was asked for, how it stands.
 
 config.yaml    the resolved configuration, which `--config` reads again
-pictures.json  channels and ranges of the two domains, as they were found when the run began
-meta.json      versions, command, fingerprint and numbers of pictures, directions, tracking id; no secrets
+pictures.json  channels and ranges of the domains, as they were found when the run began
+meta.json      versions, command, data fingerprint, numbers of pictures, directions, tracking id; no secrets
 status.json    running, done, preempted or failed, the step, and the reason
 metrics.jsonl  one row of figures every --log-every steps
 samples/       grids on the same held-out pictures
@@ -37,8 +37,8 @@ from cyclegan.config import TrainConfig, default_of, flatten
 from cyclegan.config.presets import with_present_names
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.data import PictureSets
-from cyclegan.errors import CycleganError, UsageError
-from cyclegan.methods import options_for
+from cyclegan.errors import CycleganError, UsageError, lookup
+from cyclegan.methods import METHODS, options_for
 from cyclegan.system.files import atomic_write, locked, make_folder, remove_temporary, write_json
 from cyclegan.training.signals import Interrupted, Preempted
 
@@ -53,24 +53,24 @@ _RESTORE = "restore it from a copy, or start again with another -o: the networks
 
 def default_run(config: TrainConfig) -> Path:
     """`runs/<a>2<b>`, or `runs/<data>`."""
-    if config.data:
-        return Path("runs") / Path(config.data).resolve().name
-    if not (config.a and config.b):
-        raise UsageError(
-            "no pictures given; name two folders with --a and --b, or one with trainA and trainB with --data"
-        )
-    return Path("runs") / f"{Path(config.a).resolve().name}2{Path(config.b).resolve().name}"
+    domains = lookup(METHODS, config.method, "--method").domains
+    named = [config.data] if config.data else [folder for domain in domains if (folder := config.folder(domain))]
+    if not config.data and len(named) < len(domains):
+        options = " and ".join(f"--{domain}" for domain in domains)
+        parts = " and ".join(f"train{domain.upper()}" for domain in domains)
+        raise UsageError(f"no pictures given; name them with {options}, or one folder with {parts} with --data")
+    return Path("runs") / "2".join(Path(folder).resolve().name for folder in named)
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """The same config with paths that hold in every working directory, so that a run can be resumed from any."""
-    given = {name: getattr(config, name) for name in ("a", "b", "data", "test_a", "test_b", "augment")}
-    return replace(config, **{name: os.path.abspath(path) for name, path in given.items() if path is not None})
+    given: dict[str, Any] = config.folders | ({} if config.augment is None else {"augment": config.augment})
+    return replace(config, **{name: os.path.abspath(path) for name, path in given.items()})
 
 
 def refuse_run_among_pictures(run: Path, domains: PictureSets) -> None:
     """`UsageError` for a run inside a folder of pictures: its grids of samples would be learnt from."""
-    for pictures in (domains.train_a, domains.train_b, domains.test_a, domains.test_b):
+    for pictures in domains.by_role.values():
         if pictures.root.resolve() in run.resolve().parents:
             raise UsageError(
                 f"-o {run}: lies inside {pictures.root}, and what a run draws there would count as its pictures; "
@@ -162,7 +162,7 @@ class RunDirectory:
             "git_commit": _git_commit(),
             "command": without_secrets(sys.argv, os.environ),
             "data_fingerprint": domains.fingerprint,
-            "pictures": {role: len(getattr(domains, role)) for role in ("train_a", "train_b", "test_a", "test_b")},
+            "pictures": {role: len(pictures) for role, pictures in domains.by_role.items()},
         }
 
 

@@ -13,7 +13,9 @@ from cyclegan.data.cache import policy as module
 from cyclegan.data.cache.policy import choose_cache, estimate, open_cache, pictures_folder
 from cyclegan.data.cache.stores import Cache, DiskCache, MemoryCache
 from cyclegan.data.dataset import build_loader
+from cyclegan.data.kinds import PLAIN
 from cyclegan.data.sets import FileList, find_sets
+from cyclegan.data.transforms import build_transform
 
 Folder = Callable[..., Path]
 
@@ -35,8 +37,13 @@ def files(place: Path) -> list[Path]:
     return [path for path in place.rglob("*") if path.is_file()]
 
 
+def opened(config: TrainConfig, ranks: int = 1) -> Cache:
+    sets = find_sets(config, ("a", "b"), "unpaired")
+    return open_cache(config, sets, {"a": PLAIN, "b": PLAIN}, build_transform(config), ranks=ranks)
+
+
 def pixels(config: TrainConfig, stop: int = 12) -> list[bytes]:
-    loader = build_loader(config, find_sets(config), start=0, stop=stop)
+    loader = build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=stop)
     return [batch["a"].numpy().tobytes() + batch["b"].numpy().tobytes() for batch in loader]
 
 
@@ -59,15 +66,14 @@ def test_memory_is_used_up_to_a_third_then_the_disk_up_to_a_quarter(
 
 def test_auto_goes_by_the_machine(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(config, cache="auto")
-    domains = find_sets(config)
     need = (5 + 4) * 20 * 20 * 3
     for memory, disk, kind in ((3 * need, 0, MemoryCache), (3 * need - 1, 4 * need, DiskCache), (0, 0, Cache)):
         monkeypatch.setattr(module, "available_memory", lambda memory=memory: memory)
         monkeypatch.setattr(module, "_free", lambda folder, disk=disk: disk)
-        assert type(open_cache(config, domains)) is kind
+        assert type(opened(config)) is kind
     monkeypatch.setattr(module, "available_memory", lambda: 6 * need - 1)
-    assert type(open_cache(config, domains, ranks=1)) is MemoryCache
-    assert type(open_cache(config, domains, ranks=2)) is Cache
+    assert type(opened(config, ranks=1)) is MemoryCache
+    assert type(opened(config, ranks=2)) is Cache
 
 
 def test_what_pictures_take_is_estimated_from_some_of_them(tmp_path: Path) -> None:
@@ -97,7 +103,7 @@ def test_what_is_kept_is_said(config: TrainConfig, place: Path, caplog: pytest.L
         ("off", "9 pictures, 0 MB decoded, are decoded anew each time"),
     ):
         caplog.clear()
-        open_cache(replace(config, cache=kind), find_sets(config))
+        opened(replace(config, cache=kind))
         assert caplog.messages == [words]
         assert caplog.records[0].levelno == logging.INFO
 
@@ -109,7 +115,7 @@ def test_memory_that_is_too_little_is_said_once_and_used_as_far_as_it_goes(
     caplog.clear()
     monkeypatch.setattr(module, "available_memory", lambda: 2 * 4000)  # half of it holds three pictures
     config = replace(config, cache="ram")
-    loader = build_loader(config, find_sets(config), start=0, stop=12)
+    loader = build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=12)
     assert [batch["a"].numpy().tobytes() + batch["b"].numpy().tobytes() for batch in loader] == expected
     (warning,) = caplog.messages
     assert "--cache ram" in warning
@@ -123,7 +129,7 @@ def test_a_system_that_grants_no_memory_is_a_warning(
         raise OSError(27, "File too large")
 
     monkeypatch.setattr(module, "MemoryCache", refused)
-    assert type(open_cache(replace(config, cache="ram"), find_sets(config))) is Cache
+    assert type(opened(replace(config, cache="ram"))) is Cache
     assert "file too large" in caplog.messages[0]
 
 
@@ -198,10 +204,9 @@ def test_a_disk_that_is_full_at_the_start_is_noticed(
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    domains = find_sets(config)
     limited(20 * 20 * 3 - 1)
     try:
-        assert type(open_cache(config, domains)) is Cache
+        assert type(opened(config)) is Cache
     finally:
         limited(before)
     assert "file too large" in caplog.messages[0]
@@ -209,7 +214,7 @@ def test_a_disk_that_is_full_at_the_start_is_noticed(
 
 def test_a_link_to_nowhere_has_no_key_and_is_unreadable_as_ever(config: TrainConfig) -> None:
     (Path(config.a or "") / "link.png").symlink_to("gone")
-    cache = open_cache(config, find_sets(config))
+    cache = opened(config)
     assert isinstance(cache, DiskCache)
     assert [key for key in cache.keys if key is None] == [None]
     assert pixels(config) == pixels(replace(config, cache="off"))
@@ -220,7 +225,7 @@ def test_keys_are_of_whole_paths(config: TrainConfig, monkeypatch: pytest.Monkey
     assert config.b is not None
     monkeypatch.chdir(Path(config.a).parent)
     relative = replace(config, a=Path(config.a).name, b=Path(config.b).name)
-    first, second = (open_cache(each, find_sets(each)) for each in (config, relative))
+    first, second = (opened(each) for each in (config, relative))
     assert isinstance(first, DiskCache)
     assert isinstance(second, DiskCache)
     assert list(first.keys) == list(second.keys)

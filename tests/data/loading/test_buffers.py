@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cyclegan.data.loading.buffers import SharedBuffers, SharedFile
+from cyclegan.data.loading.buffers import BatchLayout, SharedBuffers, SharedFile
 
 
 def in_another_process(work: Callable[[], None]) -> None:
@@ -77,3 +77,14 @@ def test_slots_hold_numbers_of_any_type() -> None:
     pickle.loads(pickle.dumps(slots))[1][...] = [[0.25, 1], [-3, 1e9]]
     assert slots.lend(1).tolist() == [[0.25, 1], [-3, 1e9]]
     assert not slots[0].any()
+
+
+@pytest.mark.parametrize("channels", [(3,), (3, 1), (1, 5, 2)])
+def test_a_step_is_split_into_its_domains_without_a_copy(channels: tuple[int, ...]) -> None:
+    layout = BatchLayout(2, channels, 4, np.dtype(np.float32))
+    step = np.arange(np.prod(layout.shape), dtype=np.float32).reshape(layout.shape)
+    parts = layout.split(step)
+    assert [part.shape for part in parts] == [(2, planes, 4, 4) for planes in channels]
+    assert np.concatenate([part.ravel() for part in parts]).tolist() == step.ravel().tolist()
+    assert all(np.shares_memory(part, step) for part in parts)
+    assert layout.nbytes == step.nbytes

@@ -58,7 +58,7 @@ def config(a: Path, b: Path, **changes: Any) -> TrainConfig:
 
 
 def pixels(settings: TrainConfig, stop: int = 9, context: str | None = None) -> list[bytes]:
-    loader = build_loader(settings, find_sets(settings), start=0, stop=stop)
+    loader = build_loader(settings, find_sets(settings, ("a", "b"), "unpaired"), start=0, stop=stop)
     if context:
         loader.multiprocessing_context = context
     return [batch["a"].numpy().tobytes() + batch["b"].numpy().tobytes() for batch in loader]
@@ -84,7 +84,7 @@ def test_the_whole_of_a_large_picture_is_never_decoded(slides: Slides, monkeypat
     for module in (dataset, examples):
         monkeypatch.setattr(module, "read_picture", None)
     assert len(pixels(settings)) == 9
-    shown, _ = held_out_pictures(find_sets(settings), settings, 3)
+    shown = held_out_pictures(find_sets(settings, ("a", "b"), "unpaired"), settings, 3)["a"]
     monkeypatch.undo()
     middles = {read_picture(path).pixels[42 + number // 2 : 58 + number // 2, 52:68].tobytes()
                for number, path in enumerate(sorted(Path(settings.a or "").iterdir()))}  # fmt: skip
@@ -110,7 +110,7 @@ def test_a_picture_with_a_side_below_the_crop_is_enlarged_though_it_is_large(sli
     a = slides("a", count=2)
     np.save(a / "strip.npy", np.full((8, 2000, 3), 7, np.uint8))
     settings = config(a, slides("b"), batch_size=3)
-    domains = find_sets(settings)
+    domains = find_sets(settings, ("a", "b"), "unpaired")
     (batch,) = build_loader(settings, domains, start=0, stop=1)
     assert batch["enlarged"] == [(str(a / "strip.npy"), "2000×8")]
     assert sum(bool((picture == 7).all()) for picture in batch["a"]) == 1
@@ -176,12 +176,12 @@ def test_a_range_is_measured_on_nine_squares_of_a_large_picture(
     )
     settings = config(folder, slides("b", "uint16", 1), range="minmax")
     low, high = min(part.min() for part in parts), max(part.max() for part in parts)
-    assert find_kinds(settings, find_sets(settings))["a"].rule.text == f"{low},{high}"
+    assert find_kinds(settings, find_sets(settings, ("a", "b"), "unpaired"))["a"].rule.text == f"{low},{high}"
 
 
 def test_large_pictures_are_not_reckoned_with_in_the_cache(slides: Slides) -> None:
     settings = config(slides("a"), slides("b"))
     assert is_large(read_header(Path(settings.a or "") / "0.tif"))
-    domains = find_sets(settings)
-    assert policy.estimate(domains.train_a, None, in_parts=True) == 0
-    assert policy.estimate(domains.train_a, None) == 3 * 101 * 120 * 3
+    domains = find_sets(settings, ("a", "b"), "unpaired")
+    assert policy.estimate(domains.train["a"], None, in_parts=True) == 0
+    assert policy.estimate(domains.train["a"], None) == 3 * 101 * 120 * 3

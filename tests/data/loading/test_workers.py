@@ -59,7 +59,7 @@ def _none_is_left() -> Iterator[None]:
 
 
 def batches(config: TrainConfig, stop: int = STEPS, timeout: float | None = None) -> list[Batch]:
-    loader = build_loader(config, find_sets(config), start=0, stop=stop)
+    loader = build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=stop)
     loader.timeout = loader.timeout if timeout is None else timeout
     return list(loader)
 
@@ -121,7 +121,7 @@ def test_what_follows_a_dead_reader_is_the_same_and_it_is_said_with_the_file(
 def test_readers_that_are_killed_while_nobody_looks_are_replaced(config: TrainConfig) -> None:
     expected = pixels(batches(replace(config, workers=0), stop=60))
     found: list[Batch] = []
-    for number, batch in enumerate(build_loader(config, find_sets(config), start=0, stop=60)):
+    for number, batch in enumerate(build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=60)):
         found.append(batch)
         if number in (5, 30):
             for process in multiprocessing.active_children():
@@ -204,7 +204,7 @@ def test_a_reader_that_hangs_before_its_first_picture_is_replaced(
 
 def test_a_reader_that_is_stopped_is_replaced(config: TrainConfig) -> None:
     expected = pixels(batches(replace(config, workers=0), stop=60))
-    loader = build_loader(config, find_sets(config), start=0, stop=60)
+    loader = build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=60)
     loader.timeout = 0.3
     found: list[Batch] = []
     for number, batch in enumerate(loader):
@@ -307,7 +307,7 @@ def test_readers_end_with_a_training_process_that_is_killed(config: TrainConfig)
     ours, theirs = multiprocessing.Pipe()
 
     def trainer() -> None:
-        stream = iter(build_loader(config, find_sets(config), start=0, stop=1000))
+        stream = iter(build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=1000))
         next(stream)
         theirs.send([process.pid for process in multiprocessing.active_children()])
         time.sleep(1000)

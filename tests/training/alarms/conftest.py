@@ -43,7 +43,7 @@ class Watched:
 
     def __init__(self, config: TrainConfig, run: Path) -> None:
         self.config = resolve([flatten(config)], options_for(config))
-        self.domains = find_sets(self.config)
+        self.domains = find_sets(self.config, ("a", "b"), "unpaired")
         self.views = find_kinds(self.config, self.domains)
         torch.manual_seed(0)
         self.method = build_method(self.config, {domain: view.channels for domain, view in self.views.items()})

@@ -48,7 +48,7 @@ def test_a_generator_with_a_planted_fault_raises_its_alarm_and_no_other(watched,
 def test_a_generator_that_hides_its_input_raises_the_alarm_of_hidden_signals(watched):
     run = watched()
     run.begin()
-    real = {d: _in_unit(p) for d, p in zip("ab", held_out_pictures(run.domains, run.config, 8, run.views), strict=True)}
+    real = {d: _in_unit(p) for d, p in held_out_pictures(run.domains, run.config, 8, run.views).items()}
     pair = nn.ModuleDict({"ab": Hides(), "ba": Finds(real["a"])})
     assert run.look(*pair.values()) == ["hidden-signal"]
     figures = run.recorder.rows[0][1]

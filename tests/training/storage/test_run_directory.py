@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from cyclegan.config import resolve
-from cyclegan.data import find_sets
+from cyclegan.data import find_kinds, record_of
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.methods import options_of
+from cyclegan.methods import METHODS, CycleGAN, options_of
 from cyclegan.training import train
-from cyclegan.training.storage.run_directory import default_run, open_run, read_config
+from cyclegan.training.setup import sets_of
+from cyclegan.training.storage.run_directory import default_run, open_run, read_config, read_data_record
 
 PICTURES = {"channels": {"a": 3, "b": 3}, "ranges": None}
 GAME = {"directions": ["ab", "ba"], "equilibrium": 0.5}
@@ -28,8 +29,29 @@ def test_the_default_directory_is_named_after_the_folders(tiny):
     config = tiny(steps=1)
     assert str(default_run(config)) == "runs/a2b"
     assert default_run(resolve([{"data": "some/where/horse2zebra"}])).as_posix() == "runs/horse2zebra"
-    with pytest.raises(UsageError, match="name two folders with --a and --b"):
+    with pytest.raises(UsageError, match="name them with --a and --b, or one folder with trainA and trainB"):
         default_run(resolve([]))
+
+
+class OneFolder(CycleGAN):
+    """What a method declares that learns from one domain alone."""
+
+    domains = ("b",)
+
+
+def test_a_method_of_one_domain_has_a_run_and_a_record_of_that_domain(tmp_path, tiny, monkeypatch):
+    monkeypatch.setitem(METHODS, "one-folder", OneFolder)
+    config = tiny(steps=1, method="one-folder", a=None)
+    assert str(default_run(config)) == "runs/b"
+    with pytest.raises(UsageError, match="name them with --b, or one folder with trainB"):
+        default_run(replace(config, b=None))
+    sets = sets_of(config)
+    kinds = find_kinds(config, sets)
+    with open_run(tmp_path / "run", config, sets, record_of(kinds)) as run:
+        assert run.meta["pictures"] == {"train_b": 4, "test_b": 0}
+    assert read_data_record(tmp_path / "run") == {"channels": {"b": 3}, "ranges": None}
+    with pytest.raises(UsageError, match="--a: method one-folder reads only --b; leave it out"):
+        sets_of(tiny(method="one-folder"))
 
 
 def test_a_run_holds_what_the_documents_say(tmp_path, tiny):
@@ -110,7 +132,7 @@ def test_a_file_in_the_place_of_the_run_is_refused(tmp_path, tiny):
 
 def test_two_trainers_in_one_directory_the_second_is_refused(tmp_path, tiny):
     config = tiny(steps=1)
-    with open_run(tmp_path / "run", config, find_sets(config), PICTURES, GAME):
+    with open_run(tmp_path / "run", config, sets_of(config), PICTURES, GAME):
         before = status(tmp_path / "run")
         with pytest.raises(CycleganError, match=rf"in use by process {os.getpid()} on "):
             train(config, tmp_path / "run")
@@ -146,13 +168,13 @@ def test_what_a_kill_left_unfinished_is_gone_as_soon_as_the_run_is_held_again(tm
     strays = [folder / ".tmp-1-2" for folder in (run, run / "samples", run / "checkpoints")]
     for stray in strays:
         stray.touch()
-    with open_run(run, config, find_sets(config), PICTURES, GAME):  # whatever becomes of this start
+    with open_run(run, config, sets_of(config), PICTURES, GAME):  # whatever becomes of this start
         assert not [stray for stray in strays if stray.exists()]
 
 
 def test_how_a_run_failed_is_on_record(tmp_path, tiny):
     config = tiny(steps=1)
-    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, find_sets(config), PICTURES, GAME):
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, sets_of(config), PICTURES, GAME):
         _ = 1 / 0
     assert status(tmp_path / "run")["status"] == "failed"
     assert status(tmp_path / "run")["reason"] == "division by zero"
