@@ -225,7 +225,7 @@ def test_in_tiles_it_comes_out_as_large_as_it_went_in(tmp_path: Path, model: Pat
         ("model.safetensors", "in", "out", ["--shard", "4/3"], "'4/3' is no part of a job; write 1/3"),
         ("model.safetensors", "in", "out", ["--shard", "half"], "'half' is no part of a job"),
         ("model.safetensors", "in", "out", ["--format", "exe"], "Error: --format exe: unknown; use one of"),
-        ("model.safetensors", "in", "out", ["--suffix", "a/b"], "Error: --suffix a/b: is no part of a file name"),
+        ("model.safetensors", "in", "out", ["--suffix", "a/b"], "Error: --suffix a/b: not valid in a file name"),
         ("model.safetensors", "in", "out", ["--quality", "0"], "Invalid value for '--quality'"),
         (
             "model.safetensors",

@@ -1,4 +1,4 @@
-"""What a translation was made with: everything that changes its pixels or its name, in words that can be compared."""
+"""Fingerprint of a job: every setting that changes pixels or names of translations."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cyclegan.translation.translator import Translator
 
 
 def fingerprint_of(translator: Translator, work: TranslationSettings, naming: Naming) -> dict[str, Any]:
-    """By the name of the option without its dashes: the weights of the model as SHA-256, direction, precision, …
+    """Collect the settings by option name without dashes: SHA-256 of the weights, direction, precision, …
 
-    A translator that was made in memory knows no direction; it is known by its weights.
+    A translator made in memory has no direction; its weights identify it.
     """
     scales = translator.scales
     known = {

@@ -207,7 +207,7 @@ def test_a_disk_too_full_for_the_record_is_a_sentence(
 def test_a_record_that_is_none_is_a_sentence(tmp_path: Path, negative: Translator, run: Callable[..., Summary]) -> None:
     run(negative)
     (tmp_path / "out/.cyclegan/job.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"job.json is no record of a job; remove it"):
+    with pytest.raises(UsageError, match=r"job.json is not a record of a job; remove it"):
         run(negative)
 
 
