@@ -1,7 +1,7 @@
-"""`python -m cyclegan.tracking RUN`: send to Weights & Biases what of a run has not arrived there.
+"""Send the rows of a run that are missing in Weights & Biases.
 
-With `--follow MODE` it is the process that a trainer starts for itself and talks to: a line on its input, or the end
-of that input, says that the training has ended; lines of JSON on its output are what the trainer should know.
+With `--follow MODE`, `python -m cyclegan.tracking RUN` is the subprocess of a trainer: a line on its input, or the end
+of that input, means that training has ended; its output are messages to the trainer, as lines of JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cyclegan.tracking.wandb_process import (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one session of either kind; the exit code."""
+    """Run one session of either kind and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m cyclegan.tracking", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run directory, as cyclegan train made it")
     parser.add_argument("--deadline", type=float, default=600.0, help="seconds for the upload (default 600)")
@@ -44,10 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def upload(run: Path, deadline: float) -> None:
-    """Send the rows of `run` that the service does not have. Raises `CycleganError` when that fails."""
+    """Send the rows of `run` that the service does not have. Raises `CycleganError` if that fails."""
     if not (run / FOLDER / SESSION).is_file() or not (run / FILE).is_file():
         raise UsageError(
-            f"{run} is no run tracked by Weights & Biases (it has no {FILE} or no {FOLDER}/{SESSION}); name one"
+            f"{run} is not a run tracked by Weights & Biases (it has no {FILE} or no {FOLDER}/{SESSION}); name one"
         )
     os.environ.update(client_variables(run))
     try:
@@ -59,11 +59,11 @@ def upload(run: Path, deadline: float) -> None:
 
 
 def follow(run: Path, mode: str, deadline: float) -> int:
-    """Hand over rows for the trainer at the other end of the pipe until it ends. Errors become words to it."""
-    ending = StopFlag()
-    threading.Thread(target=_listen, args=(ending, deadline), daemon=True).start()
+    """Send rows until the trainer at the other end of the pipe ends; errors become messages to it."""
+    stop = StopFlag()
+    threading.Thread(target=_listen, args=(stop, deadline), daemon=True).start()
     try:
-        upload_rows(run, mode, ending, _tell_trainer, deadline=deadline, patience=2 * deadline, pid=os.getppid())
+        upload_rows(run, mode, stop, _tell_trainer, deadline=deadline, patience=2 * deadline, pid=os.getppid())
     except Exception as error:
         _tell_trainer("failed", _one_line(error))
         return 1
@@ -71,18 +71,18 @@ def follow(run: Path, mode: str, deadline: float) -> int:
     return 0
 
 
-def _listen(ending: StopFlag, deadline: float) -> None:
+def _listen(stop: StopFlag, deadline: float) -> None:
     line = sys.stdin.readline().strip()
-    status = line if line in EXIT_CODES else "failed"  # the input of a trainer that was killed just ends
+    status = line if line in EXIT_CODES else "failed"  # the input of a killed trainer just ends
     give_up(deadline + 5)
-    ending.set(status)
+    stop.set(status)
 
 
 def _tell_trainer(kind: str, text: str) -> None:
     try:
         sys.stdout.write(json.dumps({"kind": kind, "text": text}) + "\n")
         sys.stdout.flush()
-    except OSError:  # the trainer is gone; what is left to do needs no listener
+    except OSError:  # the trainer is gone; finish without it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for the rest of the process)
 
 
