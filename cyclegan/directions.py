@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -41,3 +42,15 @@ class Direction:
                 f"--direction {key!r}: a direction is two different domains, such as ab, or noise to one, zb"
             )
         return cls(key[0], key[1])
+
+    @classmethod
+    def choose(cls, held: Iterable[str], wanted: str | None, model: object) -> Self:
+        """The direction `wanted` of those that a model holds; without a wish its only one, else the first of all, ab.
+
+        `UsageError` for one that it lacks and, where none is wanted, for several without ab; `model` is its name.
+        """
+        known = list(held)
+        key = wanted or (known[0] if len(known) == 1 else "ab")
+        if key not in known:
+            raise UsageError(f"--direction {key}: {model} holds only {' and '.join(known)}; ask for that")
+        return cls.parse(key)

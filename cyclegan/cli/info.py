@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from cyclegan.directions import Direction
+
 _OF_THE_BEST = ("step", "value", "better", "file")  # without the other figures of that evaluation
 
 
@@ -49,16 +51,19 @@ def command(model: Path, as_json: bool) -> None:
 def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     info = dict(about["info"])
     ranges = info.pop("ranges", None)
-    names = {domain: info.pop(domain, None) or domain.upper() for domain in ("a", "b")}
+    domains = info.pop("domains", None) or dict.fromkeys("ab")  # files of before name them one by one
+    names = {domain: info.pop(domain, None) or name or domain.upper() for domain, name in domains.items()}
     lines = [(about["kind"], about["model"]), ("file", f"{about['file']} ({about['bytes'] / 1e6:.1f} MB)")]
     lines += [(key, str(value)) for key, value in info.items()]
     lines += _ranges(ranges, names)
-    for direction, spec in about["generators"].items():
-        start, end = (names.get(domain, domain) for domain in direction)
+    for key, spec in about["generators"].items():
+        direction = Direction.parse(key)
+        start = "noise" if direction.from_noise else names.get(direction.source, direction.source)
+        end = names.get(direction.target, direction.target)
         rest = dict(spec)
         name, parameters = rest.pop("name"), rest.pop("parameters")
         settings = ", ".join(f"{key} {value}" for key, value in rest.items())
-        lines.append((f"direction {direction}", f"{start} to {end}: {name}, {parameters:,} parameters ({settings})"))
+        lines.append((f"direction {key}", f"{start} to {end}: {name}, {parameters:,} parameters ({settings})"))
     for name, entry in about.get("best", {}).items():
         lines.append(("best", f"by {name}, {entry['value']:.4g} at step {entry['step']}: {entry['file']}"))
     checks = "checksum, shapes and finite weights are right"
@@ -70,4 +75,4 @@ def _ranges(ranges: dict[str, Any] | None, names: dict[str, str]) -> list[tuple[
     if ranges is None:
         return [("range", "all that the type of a picture can hold")]
     of = f" in {ranges['dtype']}" if ranges["dtype"] else ""
-    return [(f"range {domain}", f"{' to '.join(ranges[domain].split(','))}{of} ({names[domain]})") for domain in "ab"]
+    return [(f"range {domain}", f"{' to '.join(ranges[domain].split(','))}{of} ({names[domain]})") for domain in names]

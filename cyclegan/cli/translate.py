@@ -27,7 +27,9 @@ or a .tar. Running the same command again goes on where it stopped."""
 @click.argument("source", type=click.Path(allow_dash=True))
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option(
-    "--direction", type=click.Choice(["ab", "ba"]), default="ab", show_default=True, help="From A to B, or back."
+    "--direction",
+    metavar="ab|ba",
+    help="From A to B, or back; without it the only direction of the model, or ab.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16.")

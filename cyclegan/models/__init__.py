@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.models.generators_file import model_bytes, read_generators, save_model, weights_sha256
 from cyclegan.models.rebuild import DamagedModel, Weights, rebuild
@@ -65,9 +66,7 @@ def load_model(path: str | os.PathLike[str], directions: Iterable[str] | None = 
     model, damaged = _first_sound(Path(path), _read_model, EITHER)
     wanted = list(model.generators) if directions is None else list(directions)
     for direction in wanted:
-        if direction not in model.generators:
-            held = " and ".join(model.generators)
-            raise UsageError(f"--direction {direction}: {path} holds only {held}; ask for that")
+        Direction.choose(model.generators, direction, path)
     return replace(model, generators={way: model.generators[way] for way in wanted}, damaged=damaged)
 
 

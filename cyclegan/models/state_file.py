@@ -15,10 +15,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.models.rebuild import DamagedModel, Weights, building, filled, grouped, is_plausible
 from cyclegan.models.safe_torch import read_torch
-from cyclegan.models.validate import checked_config, checked_info, checked_specs
+from cyclegan.models.validate import OLDEST_DOMAINS, checked_config, checked_info, checked_specs
 from cyclegan.networks import build_discriminator
 from cyclegan.system.files import file_sha256, named_by_text
 
@@ -27,15 +28,21 @@ VERSION = 1
 _PARTS = {"step": int, "config": dict, "method": dict, "generator_specs": dict, "ema": dict}
 
 
-def model_info(config: Mapping[str, Any], step: int, ranges: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def model_info(
+    config: Mapping[str, Any], step: int, ranges: Mapping[str, Any] | None, domains: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Build a model's metadata from its run's flat config: method, sizes, domain names; no paths.
 
     `ranges` are the values of black and white in each domain, `{"a": "100,4000", "b": …, "dtype": "uint16"}`; None,
-    which is omitted, stands for the full range of a picture's type.
+    which is omitted, stands for the full range of a picture's type. `domains` are the names of the folders; a state
+    without them has two, whose folders the config names.
     """
-    folders = {domain: config.get(domain) or f"train{domain.upper()}" for domain in ("a", "b")}
-    kept = {key: config[key] for key in ("method", "load_size", "crop_size") if key in config}
-    about = {"step": step, **kept, **{domain: Path(folder).name for domain, folder in folders.items()}}
+    kept: dict[str, Any] = {key: config[key] for key in ("method", "load_size", "crop_size") if key in config}
+    if domains is None:
+        kept |= {name: Path(config.get(name) or f"train{name.upper()}").name for name in OLDEST_DOMAINS}
+    else:
+        kept |= {**domains, "domains": dict(domains)}
+    about = {"step": step, **kept}
     return about if ranges is None else about | {"ranges": dict(ranges)}
 
 
@@ -49,26 +56,43 @@ def read_state_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], W
     specs = {direction: spec for direction, spec in state["generator_specs"].items() if direction in weights}
     if not specs:
         raise DamagedModel(f"MODEL: {file} holds no generators")
-    return specs, checked_info(model_info(state["config"], state["step"], state.get("ranges")), file), weights
+    domains = state.get("domains")
+    if domains is not None and not (isinstance(domains, dict) and all(isinstance(one, str) for one in domains)):
+        raise DamagedModel(f"MODEL: {file} names no domains")
+    info = model_info(state["config"], state["step"], state.get("ranges"), domains)
+    return specs, checked_info(info, file), weights
 
 
 def read_state_discriminators(file: Path) -> tuple[dict[str, nn.Module], int]:
     """Read the discriminators ("a", "b") and the step of a state."""
     state = _read(file)
-    config, specs = state["config"], state["generator_specs"]
-    # Domain b is what "ab" makes and what "ba" takes: its pictures have that many channels.
-    kept = {key: config[key] for key in ("channels", "norm", "spectral_norm") if key in config}
-    if not (is_plausible(kept) and all(isinstance(spec, dict) and is_plausible(spec) for spec in specs.values())):
-        raise DamagedModel(f"MODEL: {file} describes no possible discriminators")
-    channels = {
-        way[at]: spec.get(f"{side}_channels", 3) for way, spec in specs.items() for at, side in enumerate(("in", "out"))
-    }
+    specs = state.get("discriminator_specs") or _inferred_specs(state)
     networks: dict[str, nn.Module] = {}
     for domain, weights in grouped(state["method"], "discriminators.").items():
-        with building(file, f"discriminator {domain[:20]}"):
-            empty = build_discriminator(config["discriminator"], in_channels=channels.get(domain, 3), **kept)
-        networks[domain] = filled(empty, weights, file, f"discriminator {domain}")
+        spec = specs.get(domain) if isinstance(specs, dict) else None
+        if not (isinstance(spec, dict) and is_plausible(spec)):
+            raise DamagedModel(f"MODEL: {file} describes no possible discriminators")
+        what = f"discriminator {domain[:20]}"
+        with building(file, what):
+            empty = build_discriminator(**spec)
+        networks[domain] = filled(empty, weights, file, what)
     return networks, state["step"]
+
+
+def _inferred_specs(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Infer the specs of the discriminators in a state without any: the channels of a domain are those of the input of
+    generators from it and of the output of generators to it.
+    """
+    config, channels = state["config"], dict.fromkeys(OLDEST_DOMAINS, 3)
+    for key, spec in state["generator_specs"].items():
+        direction = Direction.parse(key)
+        if isinstance(spec, dict):
+            channels |= {direction.source: spec.get("in_channels", 3), direction.target: spec.get("out_channels", 3)}
+    kept = {key: config[key] for key in ("channels", "norm", "spectral_norm") if key in config}
+    return {
+        domain: {"name": config.get("discriminator"), "in_channels": count, **kept}
+        for domain, count in channels.items()
+    }
 
 
 def foreign(file: Path) -> UsageError:

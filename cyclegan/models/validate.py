@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cyclegan.directions import Direction
+from cyclegan.errors import UsageError
 from cyclegan.models.rebuild import DamagedModel
 
-DIRECTIONS = frozenset({"ab", "ba"})
+OLDEST_DOMAINS = {"a": "", "b": ""}  # of files that do not name theirs
 _STEPS = 2**53  # above this, floats, such as those of charts, cannot represent every step
 _LONGEST = 4096  # characters of a name; the limit of file systems
 _TYPES = frozenset({"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"})
@@ -18,11 +20,12 @@ def checked_info(info: Any, file: Path) -> dict[str, Any]:
     """Validate `info` of a model (see `model_info`); `DamagedModel` if it is invalid."""
     sound = isinstance(info, dict) and all(isinstance(key, str) for key in info) and _is_step(info.get("step", 0))
     if sound:
-        sound = _are_ranges(info.get("ranges")) and all(
-            _is_plain(value) for name, value in info.items() if name != "ranges"
-        )
+        domains = info.get("domains", OLDEST_DOMAINS)
+        sound = isinstance(domains, dict) and all(isinstance(name, str) for pair in domains.items() for name in pair)
+        sound = sound and _are_ranges(info.get("ranges"), domains)
+        sound = sound and all(_is_plain(value) for name, value in info.items() if name not in ("domains", "ranges"))
     if sound:
-        sound = all(isinstance(info.get(name, ""), str) for name in ("method", "a", "b", "best_by"))
+        sound = all(isinstance(info.get(name, ""), str) for name in ("method", "best_by", *domains))
         sound = sound and all(_is_size(info.get(name, 1)) for name in ("load_size", "crop_size"))
     if not sound:
         raise DamagedModel(f"MODEL: {file} says of itself what no model of ours does; fetch or save it again")
@@ -32,8 +35,12 @@ def checked_info(info: Any, file: Path) -> dict[str, Any]:
 
 def checked_specs(specs: Any, file: Path) -> dict[str, Any]:
     """Validate the generators' specs by direction; `DamagedModel` if they are invalid."""
-    if not isinstance(specs, dict) or not specs.keys() <= DIRECTIONS:
-        raise DamagedModel(f"MODEL: {file} describes no generators ab and ba; fetch or save it again")
+    try:
+        keys = [Direction.parse(key) for key in specs]
+    except (TypeError, UsageError) as error:
+        raise DamagedModel(f"MODEL: {file} describes no generators by direction; fetch or save it again") from error
+    if not isinstance(specs, dict) or not keys:
+        raise DamagedModel(f"MODEL: {file} describes no generators by direction; fetch or save it again")
     return specs
 
 
@@ -56,9 +63,9 @@ def _is_size(value: Any) -> bool:
     return value is None or (type(value) is int and 0 <= value <= 2**24)
 
 
-def _are_ranges(value: Any) -> bool:
+def _are_ranges(value: Any, domains: Iterable[str]) -> bool:
     if value is None:
         return True
-    if not isinstance(value, dict) or not all(isinstance(value.get(domain), str) for domain in ("a", "b")):
+    if not isinstance(value, dict) or not all(isinstance(value.get(domain), str) for domain in domains):
         return False
     return value.get("dtype") is None or (isinstance(value["dtype"], str) and value["dtype"] in _TYPES)

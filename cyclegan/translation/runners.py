@@ -34,7 +34,7 @@ class TranslationSettings:
 
     ends: PictureIO  # reading and writing
     model: str | None = None  # file or run directory; None: the translator exists only in this process
-    direction: str = "ab"
+    direction: str | None = None  # None: the model's only one, or its first
     device: str = "auto"
     precision: str = "auto"
     range: str | None = None  # see `parse_range`; None: that of the model

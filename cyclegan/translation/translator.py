@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from cyclegan.directions import Direction
+from cyclegan.errors import UsageError
 from cyclegan.images import Picture, full_range, rgb_array
 from cyclegan.models import load_model
 from cyclegan.networks import GeneratorLike, check_generator, pick_precision, place_networks
@@ -29,7 +31,7 @@ SLACK = 0.1
 class Translator:
     """Translates pictures in one direction.
 
-    >>> translator = Translator.load("runs/horses2zebras", "ab")     # doctest: +SKIP
+    >>> translator = Translator.load("runs/horses2zebras")     # doctest: +SKIP
     >>> zebra = translator(Image.open("horse.jpg"))                   # doctest: +SKIP
 
     `generator` is any `cyclegan.networks.GeneratorLike`; one that lacks a member raises `TypeError`. A module is moved
@@ -45,6 +47,7 @@ class Translator:
         precision: str = "auto",
         info: Mapping[str, Any] | None = None,
         scales: ValueScale | None = None,
+        direction: Direction | None = None,  # of a model's; a network given in memory needs none
     ) -> None:
         self.device = pick_device(str(device))
         self.dtype = pick_precision(precision, self.device)
@@ -54,24 +57,33 @@ class Translator:
             place_networks(generator, self.device, exact=is_exact(precision))
         self.info = dict(info or {})
         self.scales = scales or ValueScale()
+        self.direction = direction
         self.in_channels = generator.in_channels
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], direction: str = "ab", device: str = "auto", precision: str = "auto"
+        cls, path: str | os.PathLike[str], direction: str | None = None, device: str = "auto", precision: str = "auto"
     ) -> Translator:
-        """Load a run, checkpoint or generators file for one direction, `ab` or `ba`.
+        """Load a run, checkpoint or generators file in `direction`, by default its only one or `ab`.
 
-        Raises `UsageError` if `path` is not a model or lacks the direction, `CycleganError` if it is damaged.
+        Raises `UsageError` if `path` is not a model, lacks the direction or starts from noise, `CycleganError` if it is
+        damaged.
         """
         pick_precision(precision, pick_device(device))  # cheap checks before reading
-        model = load_model(path, [direction])
+        model = load_model(path, None if direction is None else [direction])
+        chosen = Direction.choose(model.generators, direction, path)
+        if chosen.from_noise:
+            raise UsageError(
+                f"MODEL: {path} makes pictures from noise (direction {chosen.key}) and translates none; name a model "
+                "that takes pictures"
+            )
         return cls(
-            model.generators[direction],
+            model.generators[chosen.key],
             device=device,
             precision=precision,
             info=model.info,
-            scales=ValueScale.of_model(model.info, direction),
+            scales=ValueScale.of_model(model.info, chosen),
+            direction=chosen,
         )
 
     def __call__(self, picture: P) -> P:

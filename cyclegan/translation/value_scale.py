@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cyclegan.directions import Direction
 from cyclegan.images import Full, Picture, Range, RangeRule, hiding, parse_range, with_channels
 
 FULL = Full()
@@ -26,13 +27,15 @@ class ValueScale:
     dtype: np.dtype | None = None
 
     @classmethod
-    def of_model(cls, info: Mapping[str, Any], direction: str) -> ValueScale:
+    def of_model(cls, info: Mapping[str, Any], direction: Direction) -> ValueScale:
         """Read the ranges of training: `info["ranges"] = {"a": "100,4000", "b": …, "dtype": "uint16"}`."""
         kept = info.get("ranges")
         if kept is None:
             return cls()
         dtype = kept.get("dtype")
-        source, target = (parse_range(str(kept[domain]), "MODEL: range") for domain in direction)
+        source, target = (
+            parse_range(str(kept[domain]), "MODEL: range") for domain in (direction.source, direction.target)
+        )
         return cls(source, target, None if dtype is None else np.dtype(dtype))
 
     def between(self, picture: Picture) -> tuple[Range, Range]:

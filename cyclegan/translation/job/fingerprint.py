@@ -28,4 +28,5 @@ def fingerprint_of(translator: Translator, work: TranslationSettings, naming: Na
         "suffix": naming.suffix,
         "flat": naming.flat,
     }
-    return known if work.model is None else {"direction": work.direction, **known}
+    loaded = work.model is not None and translator.direction is not None
+    return {"direction": translator.direction.key, **known} if loaded else known  # type: ignore[union-attr]
