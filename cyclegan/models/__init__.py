@@ -67,7 +67,7 @@ def load_model(path: str | os.PathLike[str], directions: Iterable[str] | None = 
     wanted = list(model.generators) if directions is None else list(directions)
     for direction in wanted:
         Direction.choose(model.generators, direction, path)
-    return replace(model, generators={way: model.generators[way] for way in wanted}, damaged=damaged)
+    return replace(model, generators={key: model.generators[key] for key in wanted}, damaged=damaged)
 
 
 def find_model(path: str | os.PathLike[str]) -> Path:
@@ -119,16 +119,16 @@ def _first_sound(path: Path, read: Callable[[Path], T], patterns: tuple[str, ...
 
 def _candidates(path: Path, patterns: tuple[str, ...]) -> list[Path]:
     """Candidate files for MODEL in order of preference; `UsageError` if there are none."""
-    ways = "give a run directory, a checkpoint (state-*.pt) or a generators file (*.safetensors)"
+    hint = "give a run directory, a checkpoint (state-*.pt) or a generators file (*.safetensors)"
     if is_run(path):
         folder = path / "checkpoints"
         if not any(file for pattern in EITHER for file in folder.glob(pattern)):
-            raise UsageError(f"MODEL: the run {path} has saved nothing yet; let it train on, or {ways}")
+            raise UsageError(f"MODEL: the run {path} has saved nothing yet; let it train on, or {hint}")
         return [file for pattern in patterns for file in _newest_first(folder.glob(pattern))]
     if path.is_dir():
-        raise UsageError(f"MODEL: {path} is a folder, but not that of a run (no checkpoints in it); {ways}")
+        raise UsageError(f"MODEL: {path} is a folder, but not that of a run (no checkpoints in it); {hint}")
     if not path.exists():
-        raise UsageError(f"MODEL: there is no {path}; {ways}")
+        raise UsageError(f"MODEL: there is no {path}; {hint}")
     return [path]
 
 
@@ -142,7 +142,7 @@ def _read_model(file: Path) -> Model:
     if read is None:
         raise foreign(file)
     specs, info, weights = read(file)
-    return Model({way: rebuild(specs[way], weights[way], file, way) for way in specs}, info, file)
+    return Model({key: rebuild(specs[key], weights[key], file, key) for key in specs}, info, file)
 
 
 def _kind(file: Path) -> Callable[[Path], tuple[dict[str, Any], dict[str, Any], Weights]] | None:

@@ -84,7 +84,7 @@ class Backlog(Generic[R]):
 class Listener:
     """Callbacks of a pipeline, called in the thread that runs it."""
 
-    settle: Callable[[Job, Failure | None], None]  # once for each picture; None: written
+    on_result: Callable[[Job, Failure | None], None]  # once for each picture; None: written
     note: Callable[[str], None] = lambda text: None  # what was dropped from a picture, e.g. "the first of 12 frames"
 
 
@@ -101,9 +101,9 @@ class TranslationPipeline:
     """
 
     def __init__(
-        self, translator: Translator, sizes: BatchSizes, ends: PictureIO, single: Single, listener: Listener
+        self, translator: Translator, sizes: BatchSizes, io: PictureIO, single: Single, listener: Listener
     ) -> None:
-        self._translator, self._sizes, self._ends = translator, sizes, ends
+        self._translator, self._sizes, self._io = translator, sizes, io
         self._single, self._listener = single, listener
         threads = min(MOST_THREADS, max(2, processors()))
         most = 2 * max(threads, sizes.most)
@@ -126,7 +126,7 @@ class TranslationPipeline:
                 for done in [future for future in self._alone if future.done()]:
                     self._finish(self._alone.pop(done), done.result())
                 for job, failure in self._writing.finished():
-                    self._listener.settle(job, failure)
+                    self._listener.on_result(job, failure)
         finally:
             self._reading.close()
             self._computer.shutdown(cancel_futures=True)
@@ -149,7 +149,7 @@ class TranslationPipeline:
         """Read ahead and collect pictures until a batch is ready or reads are pending."""
         while True:
             while not self._reading.full and (job := next(left, None)) is not None:
-                self._reading.add(job, self._ends.read, job, self._single.tile_for)
+                self._reading.add(job, self._io.read, job, self._single.tile_for)
             if not self._reading.tasks:
                 return  # nothing is left
             while not self._batcher.ready and (first := self._reading.pop_first()):
@@ -165,7 +165,7 @@ class TranslationPipeline:
     def _gather(self, job: Job, read: Picture | TiledPicture | Failure) -> None:
         """Sort what was read: into a batch of its kind, to run alone, or as a failure."""
         if isinstance(read, Failure):
-            self._listener.settle(job, read)
+            self._listener.on_result(job, read)
             return
         picture = read.picture if isinstance(read, TiledPicture) else read
         self._note(() if picture is None else picture.details.notes)
@@ -210,12 +210,12 @@ class TranslationPipeline:
     def _finish(self, job: Job, result: Picture | Failure | Written) -> None:
         """Submit a translation for writing unless already written, or report its failure."""
         if isinstance(result, Failure):
-            self._listener.settle(job, result)
+            self._listener.on_result(job, result)
         elif isinstance(result, Written):
             self._note(result.notes)
-            self._listener.settle(job, None)
+            self._listener.on_result(job, None)
         else:
-            self._writing.add(job, self._ends.write, job, result, weight=nbytes(result))
+            self._writing.add(job, self._io.write, job, result, weight=nbytes(result))
 
     def _note(self, notes: Iterable[str]) -> None:
         for note in notes:

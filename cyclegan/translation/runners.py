@@ -1,8 +1,7 @@
 """Picklable settings of a translation, and the engine that runs jobs on this machine.
 
-An engine gets the settings, the jobs to do and `on_result`, which it calls once for each job in the thread that called
-the engine. It neither decides what is left to do nor keeps a record: `translate_folder`, which has the table of
-engines, does both.
+An engine calls `on_result` once for each of the jobs it gets, in the thread of its caller. It neither decides what is
+left to do nor keeps a record: `translate_folder`, which has the table of engines, does both.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ OnResult = Callable[[Job, Failure | None], None]
 class TranslationSettings:
     """All inputs of `translate_jobs` but the jobs; picklable, with paths valid on every machine."""
 
-    ends: PictureIO  # reading and writing
+    io: PictureIO  # reading and writing
     model: str | None = None  # file or run directory; None: the translator exists only in this process
     direction: str | None = None  # None: the model's only one, or its first
     device: str = "auto"
@@ -82,15 +81,17 @@ class EngineOptions:
 Engine = Callable[[TranslationSettings, Sequence[Job], OnResult, EngineOptions], None]
 
 
-def translate_jobs(work: TranslationSettings, jobs: Sequence[Job], settle: OnResult, options: EngineOptions) -> None:
+def translate_jobs(
+    settings: TranslationSettings, jobs: Sequence[Job], on_result: OnResult, options: EngineOptions
+) -> None:
     """Translate `jobs` on one device of this machine, the engine `local`.
 
     `on_result(job, failure)` is called once for each job; failure is None if its file was written. An exception raised
     in it ends the work, after files that are being written are finished.
     """
-    translator = options.translator or work.translator()
-    if work.ends.temporary is not None:
-        os.makedirs(work.ends.temporary, exist_ok=True)
-    sizes = BatchSizes(translator, work.batch_size, len(jobs))
-    single = Single(translator, work.ends, work.tiling(translator.generator))
-    TranslationPipeline(translator, sizes, work.ends, single, Listener(settle, options.note)).run(jobs)
+    translator = options.translator or settings.translator()
+    if settings.io.temporary is not None:
+        os.makedirs(settings.io.temporary, exist_ok=True)
+    sizes = BatchSizes(translator, settings.batch_size, len(jobs))
+    single = Single(translator, settings.io, settings.tiling(translator.generator))
+    TranslationPipeline(translator, sizes, settings.io, single, Listener(on_result, options.note)).run(jobs)

@@ -114,10 +114,10 @@ class FolderJob:
         """Call `translate(on_result)` for the remaining jobs, then finish the job unless it was stopped."""
         with self._record.marking() as marks:
             try:
-                self._settle_known()
+                self._count_known()
                 for name, failure in self._bad:
-                    self._settle(marks, name, failure, None)
-                translate(lambda job, failure: self._settle(marks, job.name, failure, job.source))
+                    self._on_result(marks, name, failure, None)
+                translate(lambda job, failure: self._on_result(marks, job.name, failure, job.source))
             except JobStopped:
                 self.summary.stopped = True
         if not self.summary.stopped:
@@ -125,13 +125,13 @@ class FolderJob:
         if self._record.failed.exists():
             self.summary.failed_file = self._record.failed
 
-    def _settle_known(self) -> None:
+    def _count_known(self) -> None:
         self.summary.known = len(self._failures)
         self._tell()
         if self._strict and self._failures:
             raise JobStopped
 
-    def _settle(self, marks: ResultMarks, name: str, failure: Failure | None, source: str | None) -> None:
+    def _on_result(self, marks: ResultMarks, name: str, failure: Failure | None, source: str | None) -> None:
         self.summary.settle(name, failure)
         if failure is None:
             marks.done(name)

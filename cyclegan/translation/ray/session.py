@@ -109,7 +109,7 @@ class Session:
         """Resources of each live machine: CPU, GPU, …"""
         return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
 
-    def seats(self, device: str) -> WorkerSlots:
+    def slots(self, device: str) -> WorkerSlots:
         """Workers that suit the cluster: one for each GPU, if there are any and `device` allows it.
 
         Otherwise one for every four CPU cores, of which half are claimed, so that workers of a lost machine find room

@@ -21,7 +21,7 @@ from cyclegan.translation.jobs import Failure, Job
 from cyclegan.translation.runners import EngineOptions, TranslationSettings, translate_jobs
 from cyclegan.translation.translator import Translator
 
-TASKS, ANSWERS = "jobs", "settled"  # the one column of task and result tables
+TASKS, RESULTS = "jobs", "settled"  # the one column of task and result tables
 
 
 @dataclass
@@ -50,8 +50,8 @@ class Worker:
     after the other, since Ray retries such a task endlessly: after `attempts` it is returned undone.
     """
 
-    def __init__(self, work: TranslationSettings, ledger: Any, attempts: int, threads: int, made_by: str) -> None:
-        self._work, self._ledger, self._attempts = work, ledger, attempts
+    def __init__(self, settings: TranslationSettings, counter: Any, attempts: int, threads: int, made_by: str) -> None:
+        self._settings, self._counter, self._attempts = settings, counter, attempts
         self._threads, self._made_by = threads, made_by
         self._translator: Translator | None = None
 
@@ -60,37 +60,37 @@ class Worker:
         import pyarrow
 
         tasks = table.column(TASKS).to_pylist()
-        answers = [pickle.dumps(self._answer(pickle.loads(zlib.decompress(task)))) for task in tasks]
-        return pyarrow.table({ANSWERS: pyarrow.array(answers, pyarrow.binary())})
+        results = [pickle.dumps(self._process(pickle.loads(zlib.decompress(task)))) for task in tasks]
+        return pyarrow.table({RESULTS: pyarrow.array(results, pyarrow.binary())})
 
-    def _answer(self, numbered: list[tuple[int, Job]]) -> TaskResult:
+    def _process(self, numbered: list[tuple[int, Job]]) -> TaskResult:
         import ray
 
-        answer = TaskResult()
-        if ray.get(self._ledger.begin.remote(numbered[0][0])) > self._attempts:
-            return answer
+        result = TaskResult()
+        if ray.get(self._counter.begin.remote(numbered[0][0])) > self._attempts:
+            return result
         # Errors are returned as text to the sender: raised here, Ray would retry the task or show its own message
         try:
-            self._translate(numbered, answer)
+            self._translate(numbered, result)
         except CycleganError as error:
             kind = UsageError if isinstance(error, UsageError) else CycleganError
-            answer.trouble = kind, f"{error} (on {socket.gethostname()})"
+            result.trouble = kind, f"{error} (on {socket.gethostname()})"
         except Exception:
-            answer.trouble = RuntimeError, f"on {socket.gethostname()}:\n{traceback.format_exc()}"
-        return answer
+            result.trouble = RuntimeError, f"on {socket.gethostname()}:\n{traceback.format_exc()}"
+        return result
 
-    def _translate(self, numbered: list[tuple[int, Job]], answer: TaskResult) -> None:
+    def _translate(self, numbered: list[tuple[int, Job]], result: TaskResult) -> None:
         number_of = {id(job): number for number, job in numbered}
 
-        def settle(job: Job, failure: Failure | None) -> None:
-            answer.settled.append((number_of[id(job)], failure))
+        def add(job: Job, failure: Failure | None) -> None:
+            result.settled.append((number_of[id(job)], failure))
 
         def note(text: str) -> None:
-            answer.notes[text] += 1
+            result.notes[text] += 1
 
         if self._translator is None:
             self._translator = self._load()
-        translate_jobs(self._work, [job for _, job in numbered], settle, EngineOptions(self._translator, note=note))
+        translate_jobs(self._settings, [job for _, job in numbered], add, EngineOptions(self._translator, note=note))
 
     def _load(self) -> Translator:
         import torch
@@ -102,8 +102,8 @@ class Worker:
                 f"--engine ray: a node has cyclegan {version()} and this machine {self._made_by}; install the same"
             )
         torch.set_num_threads(self._threads)
-        translator = self._work.translator()
-        prepare(translator.device, exact=is_exact(self._work.precision))
+        translator = self._settings.translator()
+        prepare(translator.device, exact=is_exact(self._settings.precision))
         return translator
 
 

@@ -30,8 +30,8 @@ class Written:
 class Single:
     """Translator of single pictures; `tiling` decides which are tiled, None: none."""
 
-    def __init__(self, translator: Translator, ends: PictureIO, tiling: Tiling | None) -> None:
-        self._translator, self._ends, self._tiling = translator, ends, tiling
+    def __init__(self, translator: Translator, io: PictureIO, tiling: Tiling | None) -> None:
+        self._translator, self._io, self._tiling = translator, io, tiling
         self.tile_for: TileFor | None = None if tiling is None else self._tile_for
         self._overlap = None if tiling is None else tiling.overlap
         self._fits = 0  # bytes of pixels known to fit whole
@@ -100,19 +100,19 @@ class Single:
         return replace(picture, pixels=np.concatenate(bands))
 
     def _from_file(self, job: Job, tile: int) -> Written | Failure:
-        ends, target = self._ends, self._ends.target(job)
-        with open_regions(job.source, max_pixels=ends.max_pixels) as regions:
+        io, target = self._io, self._io.target(job)
+        with open_regions(job.source, max_pixels=io.max_pixels) as regions:
             header = regions.header
             has_alpha = regions.read(0, 0, 1, 1)[1] is not None
             channels = self._translator.generator.out_channels
             target.parent.mkdir(parents=True, exist_ok=True)
             with (
-                replacing(target, temporary_in=ends.temporary) as temporary,
+                replacing(target, temporary_in=io.temporary) as temporary,
                 open_writer(
                     *(temporary, target.suffix, header.height, header.width, channels, header.dtype, has_alpha),
                     regions.details,
-                    quality=ends.quality,
-                    png_level=ends.png_level,
+                    quality=io.quality,
+                    png_level=io.png_level,
                 ) as writer,
             ):
                 translate_regions(self._translator, regions, writer.write, tile=tile, overlap=self._overlap)

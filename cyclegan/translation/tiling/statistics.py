@@ -35,28 +35,28 @@ _PLASTIC = 1.324717957244746  # of the R2 sequence, whose points keep apart in t
 log = logging.getLogger("cyclegan")
 
 
-def settle_statistics(painter: TiledGenerator, glimpse: Show, show: Show, height: int, width: int) -> None:
+def settle_statistics(tiled: TiledGenerator, show_piece: Show, show: Show, height: int, width: int) -> None:
     """Compute the statistics of a whole picture and set them in the shared network.
 
     `show_piece` reads small pieces from all over the picture, `show` tiles in order: from top to bottom, up to
     `CORRECTIONS` times, and not at all if the network has no such statistics. Raises `MemoryError` if even the
     smallest tile does not fit.
     """
-    shared = painter.shared
+    shared = tiled.shared
     if not shared.norms:
         return
-    pieces, windows, size = sample_of(painter, glimpse, height, width)
-    while not pool(painter, pieces, windows, size):
+    pieces, windows, size = sample_of(tiled, show_piece, height, width)
+    while not pool(tiled, pieces, windows, size):
         shared.forget()
         if len(pieces) == 1:
             raise MemoryError(f"not enough memory for {size[0]}×{size[1]} pixels")
         pieces, windows = pieces[: len(pieces) // 2], windows[: len(windows) // 2]
     for number in range(CORRECTIONS):
-        while not collect(painter, show, height, width):
+        while not collect(tiled, show, height, width):
             shared.forget()  # start over with smaller tiles
         difference = shared.correct()
         log.debug("statistics of the tiles differ by %.3g deviations before correction %d", difference, number + 1)
-        if not pool(painter, pieces, windows, size):
+        if not pool(tiled, pieces, windows, size):
             raise MemoryError(f"not enough memory for {len(pieces)} pieces of {size[0]}×{size[1]} pixels")
         if difference < SETTLED:
             return
@@ -67,15 +67,15 @@ def settle_statistics(painter: TiledGenerator, glimpse: Show, show: Show, height
 
 
 def sample_of(
-    painter: TiledGenerator, glimpse: Show, height: int, width: int
+    tiled: TiledGenerator, show_piece: Show, height: int, width: int
 ) -> tuple[Tensor, list[NormWindow], tuple[int, int]]:
     """Sample pieces from all over a picture: NCHW in [-1, 1], the window of each, and their size.
 
     Together they have the pixels of one tile of 1016, and take as much memory.
     """
-    multiple = painter.multiple
-    whole = tuple(max(rounded(pixels, multiple), painter.smallest) for pixels in (height, width))
-    side = max(rounded(PIECE, multiple), painter.smallest)
+    multiple = tiled.multiple
+    whole = tuple(max(rounded(pixels, multiple), tiled.smallest) for pixels in (height, width))
+    side = max(rounded(PIECE, multiple), tiled.smallest)
     size = min(side, whole[0]), min(side, whole[1])
     places = dict.fromkeys(
         tuple(_place(number / _PLASTIC ** (axis + 1), whole[axis] - size[axis], multiple) for axis in (0, 1))
@@ -83,8 +83,8 @@ def sample_of(
     )
     pieces, windows = [], []
     for top, left in places:
-        shown = glimpse(top, left, min(size[0], height - top), min(size[1], width - left))
-        pieces.append(pad_to_fit(as_batch(shown), multiple, painter.smallest))
+        shown = show_piece(top, left, min(size[0], height - top), min(size[1], width - left))
+        pieces.append(pad_to_fit(as_batch(shown), multiple, tiled.smallest))
         (upper, lower), (first, last) = (
             _inside(start, part, all_) for start, part, all_ in zip((top, left), size, whole, strict=True)
         )
@@ -102,19 +102,19 @@ def _place(point: float, last: int, multiple: int) -> int:
     return int((0.5 + point) % 1 * (last // multiple + 1)) * multiple
 
 
-def pool(painter: TiledGenerator, pieces: Tensor, windows: list[NormWindow], size: tuple[int, int]) -> bool:
+def pool(tiled: TiledGenerator, pieces: Tensor, windows: list[NormWindow], size: tuple[int, int]) -> bool:
     """Pass the pieces through the network, normalised together; False if they do not fit in memory."""
-    with painter.shared.pooling(size, windows):
-        return painter.attempt(pieces) is not None
+    with tiled.shared.pooling(size, windows):
+        return tiled.attempt(pieces) is not None
 
 
-def collect(painter: TiledGenerator, show: Show, height: int, width: int) -> bool:
+def collect(tiled: TiledGenerator, show: Show, height: int, width: int) -> bool:
     """Pass all tiles through the network; if one does not fit, shrink the tiles and return False."""
-    for cell in painter.cells(height, width):
+    for cell in tiled.cells(height, width):
         rows, columns = min(cell.height, height - cell.top), min(cell.width, width - cell.left)
         batch = as_batch(show(cell.top, cell.left, rows, columns))
-        with painter.shared.collecting((cell.height, cell.width), [cell.interior]):
-            if painter.attempt(batch) is None:
-                painter.halve(min(painter.tile, max(cell.height, cell.width)))
+        with tiled.shared.collecting((cell.height, cell.width), [cell.interior]):
+            if tiled.attempt(batch) is None:
+                tiled.halve(min(tiled.tile, max(cell.height, cell.width)))
                 return False
     return True

@@ -55,21 +55,21 @@ def translate_regions(
     header = regions.header
     height, width = header.height, header.width
     source, target = translator.scales.of_parts(header.dtype, partial(_parts, regions))
-    painter = TiledGenerator(translator, tile=tile, overlap=OVERLAP if overlap is None else overlap)
+    tiled = TiledGenerator(translator, tile=tile, overlap=OVERLAP if overlap is None else overlap)
     strip = Strip(regions)
-    show, glimpse = (partial(_shown, parts, source, translator.in_channels) for parts in (strip, regions))
-    glimpse(0, 0, 1, 1)  # refuse other numbers of channels before the work
-    while max(height, width) <= painter.tile:  # a single tile: ordinary pass with its own statistics
-        made = painter.attempt(as_batch(show(0, 0, height, width)), translator.generator)
+    show, show_piece = (partial(_shown, parts, source, translator.in_channels) for parts in (strip, regions))
+    show_piece(0, 0, 1, 1)  # refuse other numbers of channels before the work
+    while max(height, width) <= tiled.tile:  # a single tile: ordinary pass with its own statistics
+        made = tiled.attempt(as_batch(show(0, 0, height, width)), translator.generator)
         if made is not None:
             _write(as_picture(made), 0, strip, target, write)
             return
-        painter.halve(max(height, width))
-    settle_statistics(painter, glimpse, show, height, width)
-    rows, _ = painter.axes(height, width)
+        tiled.halve(max(height, width))
+    settle_statistics(tiled, show_piece, show, height, width)
+    rows, _ = tiled.axes(height, width)
     carried: np.ndarray | None = None  # this band's part of the first rows of the next
     for number, top in enumerate(rows.starts):
-        answer = painter.run(partial(shifted, show, top, 0), min(rows.extent, height - top), width)
+        answer = tiled.run(partial(shifted, show, top, 0), min(rows.extent, height - top), width)
         first, last = rows.span(number)
         band = answer[first - top : last - top]
         band *= rows.weights(number)[: len(band), None, None]

@@ -45,10 +45,10 @@ def test_a_manifest_says_what_becomes_what_and_nothing_temporary_stays(
         ({"naming": Naming(".bmp")}, "no --format"),
         ({"naming": Naming(suffix="x")}, "no --suffix"),
         ({"naming": Naming(flat=True)}, "no --flat"),
-        ({"work": TranslationSettings(PictureIO(size=3))}, "no --size"),
-        ({"work": TranslationSettings(PictureIO(quality=50))}, "--quality 95"),
-        ({"work": TranslationSettings(PictureIO(), tile=None)}, "--tile auto"),
-        ({"work": TranslationSettings(PictureIO(), overlap=8)}, "no --overlap"),
+        ({"settings": TranslationSettings(PictureIO(size=3))}, "no --size"),
+        ({"settings": TranslationSettings(PictureIO(quality=50))}, "--quality 95"),
+        ({"settings": TranslationSettings(PictureIO(), tile=None)}, "--tile auto"),
+        ({"settings": TranslationSettings(PictureIO(), overlap=8)}, "no --overlap"),
     ],
 )
 def test_other_options_do_not_mix_in_without_overwrite(
