@@ -39,7 +39,7 @@ class Direction:
         """The direction that `key` names; `UsageError` for anything else."""
         if not re.fullmatch(r"[a-z]{2}", key) or key[0] == key[1] or key[1] == NOISE:
             raise UsageError(
-                f"--direction {key!r}: a direction is two different domains, such as ab, or noise to one, zb"
+                f"{key!r} is no direction; write the letter of the source and that of the target, such as ab"
             )
         return cls(key[0], key[1])
 

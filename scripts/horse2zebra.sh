@@ -37,10 +37,8 @@ began=$SECONDS
 cyclegan train --data "$data" "${recipe[@]}" -o "$run" ${options[@]+"${options[@]}"}
 cyclegan translate "$run" "$data/testA" "$run/translated/zebras" --direction ab --overwrite
 cyclegan translate "$run" "$data/testB" "$run/translated/horses" --direction ba --overwrite
-cyclegan evaluate "$run"
-cyclegan report "$run"
-echo
-python scripts/verdict.py "$run" --names horses zebras --longer "$command --steps {steps}"
+cyclegan evaluate "$run" --verdict --name a horses --name b zebras --longer "$command --steps {steps}"
+cyclegan report "$run" > /dev/null
 
 cat <<EOF
 

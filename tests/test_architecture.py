@@ -23,10 +23,11 @@ NEVER_INSTALLED = {"benchmarks", "scripts", "tests"}
 # Room -> the rooms it may import. A room is a module or a package directly below `cyclegan`; what stands here is the
 # whole truth, so a room that is not named may not exist. Arrows that follow from others (training may use everything
 # that its own rooms are built of) are not implied: each is written down.
-GROUND = {"config", "directions", "errors", "system"}
+GROUND = {"config", "directions", "errors", "figures", "system"}
 MAY_IMPORT: dict[str, set[str]] = {
     # Known to everyone and knowing nobody, but for the one sentence that an error is
     "errors": set(),
+    "figures": {"directions"},
     "config": {"errors"},
     "system": {"errors"},
     "directions": {"errors"},
@@ -36,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "images": GROUND,
     "tracking": GROUND,
     # What a run has written down, as pages: on any machine, without torch
-    "report": {"config", "directions", "errors", "system", "tracking"},
+    "report": {"config", "directions", "errors", "figures", "system", "tracking"},
     # What is built of them
     "data": GROUND | {"images"},
     "methods": GROUND | {"networks", "losses"},

@@ -46,7 +46,7 @@ def command_lines() -> Iterator[tuple[str, str]]:
     for path in documents():
         for block in blocks(path, *SHELLS):
             for line in block.replace("\\\n", " ").splitlines():
-                for part in re.split(r"&&|;|\|", line.removeprefix("$ ")):
+                for part in re.split(r"&&|;|\||>", line.removeprefix("$ ")):
                     if re.search(r"(^|\s)cyclegan\s", part):
                         yield path.name, part.strip()
 

@@ -10,7 +10,6 @@ import click
 from cyclegan.errors import UsageError
 
 _PATH = click.Path(path_type=Path)
-_DIRECTIONS = ("ab", "ba")
 
 
 @click.command("evaluate")
@@ -21,8 +20,7 @@ _DIRECTIONS = ("ab", "ba")
 @click.option("--truth", type=_PATH, metavar="DIR", help="Right answers under the same names, with any suffix.")
 @click.option(
     "--direction",
-    type=click.Choice(_DIRECTIONS),
-    help="Only from A to B, or back; with --fake what the pictures are, ab unless given.",
+    help="Only this one, such as ab; with --fake what the pictures are, ab unless given.",
 )
 @click.option(
     "--features",
@@ -49,6 +47,24 @@ _DIRECTIONS = ("ab", "ba")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16, of the translating.")
 @click.option("--output", type=_PATH, metavar="FILE", help="Where to store figures and protocol; RUN/evaluation.json.")
+@click.option("--verdict", is_flag=True, help="End with a verdict in words: does it work?")
+@click.option(
+    "--name",
+    "names",
+    type=(str, str),
+    multiple=True,
+    metavar="DOMAIN WORDS",
+    help="For --verdict: what the pictures of a domain are, in the plural.",
+)
+@click.option(
+    "--score",
+    "scores",
+    type=(str, _PATH),
+    multiple=True,
+    metavar="DIRECTION FILE",
+    help="For --verdict: what `cyclegan data score --json` printed of drawn pictures; it decides.",
+)
+@click.option("--longer", metavar="COMMAND", help="For --verdict: what it advises for more {steps} of {run}.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines to read.")
 def command(
     model: Path | None,
@@ -76,6 +92,10 @@ def command(
     device: str,
     precision: str,
     output: Path | None,
+    verdict: bool,
+    names: tuple[tuple[str, str], ...],
+    scores: tuple[tuple[str, Path], ...],
+    longer: str | None,
     as_json: bool,
 ) -> None:
     """Measure MODEL, a run or one of its checkpoints, on held-out pictures; or the pictures in --fake beside --real.
@@ -84,16 +104,23 @@ def command(
     training pictures, says how many are taken for the target. --truth adds figures for pictures whose right answer is
     known. Figures and how they came about are printed together, and stored in RUN/evaluation.json or where --output
     says. Of a run the last generators are measured and beside them the best that it has kept, and RUN/gallery is
-    written.
+    written. --verdict says in words what that comes to.
     """
     if (model is None) == (fake is None):
         raise UsageError("name one thing to measure: MODEL, or --fake DIR with --real DIR or --truth DIR")
     if model is not None and (real is not None or source is not None):
         raise UsageError("--real and --source go with --fake; a MODEL is measured on the pictures of its run")
+    if not verdict and (names or scores or longer):
+        raise UsageError("--name, --score and --longer are about the verdict; give --verdict too")
+    if verdict and (as_json or model is None):
+        raise UsageError("--verdict says in words what a MODEL has learned; leave out --json and --fake, or --verdict")
+    from cyclegan.directions import Direction
     from cyclegan.evaluation.evaluate import Options, measure_folders, measure_model
     from cyclegan.evaluation.features import Wanted
     from cyclegan.evaluation.protocol import answer, store
+    from cyclegan.report.verdict import LONGER, read_scores, verdict_lines
 
+    marks = read_scores(scores)
     options = Options(
         features=Wanted(features, weights, download, random_features, trust_features, seed),
         size=size,
@@ -111,7 +138,7 @@ def command(
         result = measure_model(model, (direction,) if direction else None, options)
     else:
         assert fake is not None
-        result = measure_folders(fake, real, source, direction or _DIRECTIONS[0], options)
+        result = measure_folders(fake, real, source, Direction.parse(direction or "ab"), options)
     # A checkpoint is stored only where it is said: evaluation.json of a run is about its newest
     if output is None and result.run is not None and result.run == model:
         output = result.run / "evaluation.json"
@@ -125,3 +152,7 @@ def command(
         click.echo(line)
     if output is not None:
         click.echo(f"stored in {output}")
+    if verdict:
+        click.echo()
+        for line in verdict_lines(said, result.run, dict(result.names) | dict(names), marks, longer or LONGER):
+            click.echo(line)

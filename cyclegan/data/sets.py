@@ -40,6 +40,16 @@ class PictureSets:
     fingerprint: str  # SHA-256 over all names and sizes in bytes: equal when a resumed run finds the same files
     warnings: tuple[str, ...] = ()
 
+    @property
+    def train(self) -> dict[str, FileList]:
+        """Pictures to learn from, by domain."""
+        return {"a": self.train_a, "b": self.train_b}
+
+    @property
+    def test(self) -> dict[str, FileList]:
+        """Held-out pictures, by domain."""
+        return {"a": self.test_a, "b": self.test_b}
+
 
 @dataclass(frozen=True)
 class _Folder:

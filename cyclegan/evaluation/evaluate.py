@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,21 @@ import torch
 
 from cyclegan.config import resolve
 from cyclegan.data.sets import FileList, find_sets
+from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.evaluation import protocol
-from cyclegan.evaluation.evaluate_folders import answer, common_size, in_order_of, names_in, pairs
-from cyclegan.evaluation.evaluated_model import EvaluatedModel, load_evaluated_model
-from cyclegan.evaluation.evaluator import DirectionMetrics, Evaluator
+from cyclegan.evaluation.evaluate_folders import common_size, in_order_of, names_in, translated, with_truths
+from cyclegan.evaluation.evaluated_model import EvaluatedModel, domain_names, load_evaluated_model
+from cyclegan.evaluation.evaluator import Evaluator, measure_batches, tasks_of
 from cyclegan.evaluation.features import Extractor, Wanted, load_extractor
-from cyclegan.evaluation.features.classifier import FEWEST, MOST, SURE, DomainClassifier, find_classifier
+from cyclegan.evaluation.features.classifier import DOMAINS, FEWEST, MOST, DomainClassifier, find_classifier
 from cyclegan.evaluation.gallery import write_gallery
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.label_maps import read_colours
 from cyclegan.evaluation.metrics.lpips import LPIPS
-from cyclegan.evaluation.metrics.paired import PairedMetrics
+from cyclegan.evaluation.metrics.metric import THRESHOLD, Reference, Setup, Task, Tools
 from cyclegan.evaluation.printing import classifier_note, protocol_lines, side_by_side, way
+from cyclegan.figures import in_words, key_of
 from cyclegan.models import is_run
 from cyclegan.system.devices import is_exact, pick_device, prepare
 from cyclegan.translation import Translator
@@ -46,17 +47,21 @@ class Options:
     truth: Path | None = None
     labels: Path | None = None
     lpips: tuple[Path, Path] | None = None
-    threshold: float = 16.0
+    threshold: float = THRESHOLD
     device: str = "auto"
     precision: str = "auto"
     places: Mapping[str, str | None] = field(default_factory=dict)  # --data, --a, --b, --test-a, --test-b
 
-    def answers(self) -> Callable[[], PairedMetrics]:
-        """What makes the empty count of paired figures; files that it needs are read now. `UsageError` for bad ones."""
+    def tools(self) -> Tools:
+        """The settings of metrics, and the files that they need, which are read now. `UsageError` for bad ones."""
         if self.truth is None and (self.labels or self.lpips):
             raise UsageError(f"--{'labels' if self.labels else 'lpips'} compares with the truth; give --truth DIR too")
-        colours = None if self.labels is None else read_colours(self.labels)
-        return partial(PairedMetrics, self.threshold, None if self.lpips is None else LPIPS(*self.lpips), colours)
+        return Tools(
+            colours=None if self.labels is None else read_colours(self.labels),
+            lpips=None if self.lpips is None else LPIPS(*self.lpips),
+            seed=self.seed,
+            threshold=self.threshold,
+        )
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Result:
     protocol: dict[str, Any]
     lines: tuple[str, ...]
     run: Path | None = None
+    names: Mapping[str, str] = field(default_factory=dict)  # of the domains
     best: dict[str, tuple[dict[str, float], dict[str, Any]]] = field(default_factory=dict)  # figures and protocol
 
 
@@ -78,7 +84,7 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
     words of the command.
     """
     device = _prepared(options)
-    answers = options.answers()
+    tools = options.tools()
     subject = load_evaluated_model(path, options.places)
     engines = subject.translators(options.device, options.precision)
     lacking = [direction for direction in directions or () if direction not in engines]
@@ -91,22 +97,25 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
     extractor, judge = _judges(options, training, device)
     truth = {}
     if options.truth is not None:
-        there = in_order_of(held_out[directions[0][0]], options.truth, "--truth")
+        source = Direction.parse(directions[0]).source
+        if source not in held_out:
+            raise UsageError(f"--truth: {directions[0]} translates no pictures, so that nothing is right; leave it out")
+        there = in_order_of(held_out[source], options.truth, "--truth")
         truth[directions[0]] = ImageSet(there.root, there.names, size, nearest=options.labels is not None, whole=True)
-    bench = Evaluator(held_out, training, extractor, judge, seed=options.seed, truth=truth, answers=answers)
-    figures = bench.measure(engines, directions)
+    tools = replace(tools, extractor=extractor, classifier=judge)
+    evaluator = Evaluator(tasks_of(directions, held_out, training, truth), tools)
+    figures = evaluator.measure(engines, directions)
     domains = subject.domains
-    existing = {"a": len(domains.test_a), "b": len(domains.test_b)}
-    learned = {"a": len(domains.train_a), "b": len(domains.train_b)}
     method = {
         "directions": list(directions),
         "pictures": {
-            **{f"held out {d.upper()}": protocol.of_pictures(held_out[d], existing[d]) for d in "ab"},
-            **{f"learned from {d.upper()}": protocol.of_pictures(training[d], learned[d]) for d in "ab"},
+            f"{role} {domain.upper()}": protocol.of_pictures(squares, len(there[domain]))
+            for role, some, there in (("held out", held_out, domains.test), ("learned from", training, domains.train))
+            for domain, squares in some.items()
         },
         "truth": None if options.truth is None else str(options.truth),
         "computed": {"device": str(device), "precision": options.precision},
-        **_method(options, extractor, judge, size),
+        **protocol.of_method(tools, size),
     }
     measured, best = [(subject, figures)], {}
     if is_run(path):
@@ -115,15 +124,17 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
             # Measured once only, where the last, or those that are the best by two figures, are the same
             known = [found for one, found in measured if one.is_the_same_as(other)]
             others = other.translators(options.device, options.precision)
-            found = known[0] if known else bench.measure(others, directions)
+            found = known[0] if known else evaluator.measure(others, directions)
             measured.append((other, found))
             best[metric] = (found, {"checkpoint": other.checkpoint(), **method})
     said = {"checkpoint": subject.checkpoint(), **method}
     lines = _model_lines(measured, said, directions, subject.names)
-    return Result(figures, said, tuple(lines), subject.run, best)
+    return Result(figures, said, tuple(lines), subject.run, subject.names, best)
 
 
-def measure_folders(fake: Path, real: Path | None, source: Path | None, direction: str, options: Options) -> Result:
+def measure_folders(
+    fake: Path, real: Path | None, source: Path | None, direction: Direction, options: Options
+) -> Result:
     """The figures of the pictures in `fake` beside those in `real`, and beside their truth where there is one.
 
     `source` holds the untranslated inputs, by the same names. `direction` says which domain they were translated to.
@@ -131,36 +142,36 @@ def measure_folders(fake: Path, real: Path | None, source: Path | None, directio
     if real is None and options.truth is None:
         raise UsageError("--fake alone compares with nothing; give --real DIR, --truth DIR, or both")
     device = _prepared(options)
-    answers = options.answers()()
+    tools = options.tools()
     figures: dict[str, float] = {}
     said: dict[str, Any] = {"pictures": {}, "truth": None if options.truth is None else str(options.truth)}
-    extractor = judge = size = None
-    domain_names = {"a": "A", "b": "B"}
+    names: dict[str, str] = {}
+    size = options.size
     if real is not None:
         named = {"--fake": fake, "--real": real} | ({"--source": source} if source else {})
-        size = options.size or common_size(named)
+        size = size or common_size(named)
         fakes, reals = (_some(folder, option, size, options) for option, folder in list(named.items())[:2])
         sources = None if source is None else in_order_of(fakes, source, "--source").read()
-        training, domain_names = _domains(options, size)
+        training, names = _domains(options, size)
         for option, judged in (("--real", reals), ("--source", sources)):
             if judged is not None:
                 _refuse_learned(option, judged, training)
         extractor, judge = _judges(options, training, device)
-        one = DirectionMetrics(
-            direction[1], reals, sources, training.get(direction[1]), extractor, judge, seed=options.seed
-        )
-        figures |= one.figures(pairs(fakes, sources))
+        tools = replace(tools, extractor=extractor, classifier=judge)
+        task = Task(direction, reals, sources, training.get(direction.target))
+        figures = measure_batches(Setup(Reference(task, tools)), translated(fakes, sources, extractor))
         for role, squares in (("translated", fakes), ("real", reals), ("untranslated", sources)):
             if squares is not None:
                 said["pictures"][role] = protocol.of_pictures(squares, len(names_in(squares.root, f"--{role}")))
     if options.truth is not None:
-        count = answer(fake, options.truth, answers, options.size, lambda done, total: None)
-        figures |= answers.figures()
+        setup = Setup(Reference(Task(direction), tools))
+        pairs = with_truths(fake, options.truth, options.size, nearest=options.labels is not None)
+        figures = measure_batches(setup, pairs, setup.given | {"truth"}) | figures
+        count = len(names_in(fake, "--fake"))
         said["pictures"]["with a truth"] = {"folder": str(fake), "count": count, "of": count, "unreadable": 0}
-    said |= _method(options, extractor, judge, size or options.size)
-    source_name, target_name = (domain_names[domain] for domain in direction)
-    lines = [*way(figures, (source_name, target_name), "", "", ""), *_epilogue(said)]
-    return Result(figures, said, tuple(lines))
+    said |= protocol.of_method(tools, size)
+    lines = way({key_of(name, direction): value for name, value in figures.items()}, direction, names)
+    return Result(figures, said, (*lines, *_epilogue(said)))
 
 
 def _prepared(options: Options) -> torch.device:
@@ -177,12 +188,10 @@ def _domains(options: Options, size: int) -> tuple[dict[str, ImageSet], dict[str
     """The pictures that a judge may learn from, and what the domains are called, where --data or --a and --b say so."""
     given = {name: value for name, value in options.places.items() if value is not None}
     if not given:
-        return {}, {"a": "A", "b": "B"}
+        return {}, {}
     config = resolve([given])
-    found = find_sets(config)
-    training = {"a": ImageSet.of(found.train_a, size, MOST), "b": ImageSet.of(found.train_b, size, MOST)}
-    folders = {"a": config.a, "b": config.b}
-    return training, {domain: Path(folder).name if folder else domain.upper() for domain, folder in folders.items()}
+    training = {domain: ImageSet.of(found, size, MOST) for domain, found in find_sets(config).train.items()}
+    return training, domain_names(config)
 
 
 def _refuse_learned(option: str, judged: ImageSet, training: Mapping[str, ImageSet]) -> None:
@@ -206,25 +215,15 @@ def _judges(
         few = [squares for squares in training.values() if len(squares) < FEWEST]
         if few:
             log.warning("no judge: %s has only %d pictures to learn from", few[0].root, len(few[0]))
-        judge = (
-            None
-            if few or not training
-            else find_classifier(training["a"], training["b"], seed=options.seed, device=device)
-        )
-        return extractor, judge
+        able = len(training) == DOMAINS and not few
+        return extractor, find_classifier(training, seed=options.seed, device=device) if able else None
     if not training:
         raise UsageError(
             "--features judge: it learns from real pictures of both domains, others than it judges; give --data DIR, "
             "or --a and --b, or use --features inception"
         )
-    judge = find_classifier(training["a"], training["b"], seed=options.seed, device=device)
+    judge = find_classifier(training, seed=options.seed, device=device)
     return judge.extractor(), judge
-
-
-def _method(
-    options: Options, extractor: Extractor | None, judge: DomainClassifier | None, size: int | None
-) -> dict[str, Any]:
-    return protocol.of_method(extractor, judge, size=size, seed=options.seed, threshold=options.threshold)
 
 
 def _write_gallery(
@@ -250,11 +249,9 @@ def _model_lines(
 ) -> Iterator[str]:
     """All of the first; beside it what tells it from the others, if there are any."""
     figures = measured[0][1]
-    for direction in directions:
-        source, target = tuple(direction)
-        yield f"{names[source]} to {names[target]}"
-        suffixes = (f"_{direction}", f"_{source}", f"_{target}")
-        yield from (f"  {line}" for line in way(figures, (names[source], names[target]), *suffixes))
+    for direction in map(Direction.parse, directions):
+        yield in_words(direction, names)
+        yield from (f"  {line}" for line in way(figures, direction, names))
         yield ""
     if len(measured) > 1:
         yield from side_by_side([(one.checkpoint(), found) for one, found in measured], names, directions)
@@ -263,7 +260,7 @@ def _model_lines(
 
 
 def _epilogue(said: Mapping[str, Any]) -> Iterator[str]:
-    about = classifier_note(said, SURE)
+    about = classifier_note(said)
     if about is not None:
         yield about
     yield from protocol_lines(said)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
+import torch
 
 from cyclegan.errors import UsageError
+from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.image_set import ImageSet, centre_square
-from cyclegan.evaluation.metrics.paired import PairedMetrics, by_stem, matched
+from cyclegan.evaluation.metrics.metric import Measured
+from cyclegan.evaluation.metrics.paired import by_stem, matched
 from cyclegan.images import list_images, read_image, stored_size
 
 
@@ -48,36 +51,29 @@ def in_order_of(squares: ImageSet, folder: Path, option: str) -> ImageSet:
     return ImageSet(folder, names, squares.size, whole=True)
 
 
-def pairs(fakes: ImageSet, sources: ImageSet | None) -> Iterator[tuple[Tensor | None, Tensor]]:
-    """Batches of translations, each with its inputs where there are any."""
-    if sources is None:
-        for batch in fakes.batches():
-            yield None, batch
-        return
-    yield from zip(sources.batches(), fakes.batches(), strict=True)
+def translated(fakes: ImageSet, sources: ImageSet | None, extractor: Extractor) -> Iterator[Measured]:
+    """Batches of translations, with their inputs where there are any."""
+    inputs = repeat(None) if sources is None else sources.batches()
+    for fake, source in zip(fakes.batches(), inputs, strict=sources is not None):
+        yield Measured(fake, source, extractor=extractor)
 
 
-def answer(
-    fake: Path, truth: Path, answers: PairedMetrics, size: int | None, on_progress: Callable[[int, int], None]
-) -> int:
-    """Add all pictures of `fake` with those of the same names in `truth`, as stored, or as squares of `size`.
+def with_truths(fake: Path, truth: Path, size: int | None, *, nearest: bool) -> Iterator[Measured]:
+    """Each picture of `fake` with that of the same name in `truth`, as stored, or as squares of `size`.
 
-    How many there were. Raises `UsageError` for names that do not match and for pictures of different sizes.
+    `nearest` is for label maps, which may get no new colours. Raises `UsageError` for names that do not match and for
+    pictures of different sizes.
     """
-    names = tuple(names_in(fake, "--fake"))
-    truths = matched(names, by_stem(names_in(truth, "--truth"), truth, "--truth"), truth)
-    for number, (name, true_name) in enumerate(zip(names, truths, strict=True)):
+    names = names_in(fake, "--fake")
+    truths = matched(tuple(names), by_stem(names_in(truth, "--truth"), truth, "--truth"), truth)
+    for name, true_name in zip(names, truths, strict=True):
         picture, right = read_image(fake / name), read_image(truth / true_name)
         if size is not None:
-            nearest = answers.colours is not None
-            picture, right = (
-                np.ascontiguousarray(centre_square(image, size, nearest=nearest)) for image in (picture, right)
-            )
+            picture, right = (centre_square(image, size, nearest=nearest) for image in (picture, right))
         if picture.shape != right.shape:
             raise UsageError(
                 f"--truth: {truth / true_name} is {right.shape[1]}×{right.shape[0]} and {fake / name} is "
                 f"{picture.shape[1]}×{picture.shape[0]}; give a truth of the same size, or --size N to scale both"
             )
-        answers.add(picture, right)
-        on_progress(number + 1, len(names))
-    return len(names)
+        made, wanted = (torch.from_numpy(np.array(image, order="C"))[None] for image in (picture, right))
+        yield Measured(made.permute(0, 3, 1, 2), truth=wanted.permute(0, 3, 1, 2))

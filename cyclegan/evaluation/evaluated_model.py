@@ -97,16 +97,16 @@ class EvaluatedModel:
 
     def held_out(self, size: int, most: int | None) -> dict[str, ImageSet]:
         """The held-out pictures by domain, as squares; `UsageError` where a run has held none out."""
-        return self._squares({"a": self.domains.test_a, "b": self.domains.test_b}, size, most, "held out")
+        return self._squares(self.domains.test, size, most, "held out")
 
     def training(self, size: int, most: int) -> dict[str, ImageSet]:
         """`most` of the pictures learned from by domain, those that drew the lowest lots."""
-        return self._squares({"a": self.domains.train_a, "b": self.domains.train_b}, size, most, "learned from")
+        return self._squares(self.domains.train, size, most, "learned from")
 
     def _chosen_on_these(self) -> bool:
         """Whether the best were chosen on some of the pictures that are held out here, or, if not surely, False."""
         assert self.chosen is not None
-        held_out = {"a": self.domains.test_a, "b": self.domains.test_b}
+        held_out = self.domains.test
         here = {d: ImageSet.of(held_out[d], self.size(), about["count"]) for d, about in self.chosen.items()}
         return chosen_on(here) == self.chosen
 

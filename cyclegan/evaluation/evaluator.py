@@ -1,7 +1,7 @@
-"""The bench: held-out pictures of both domains, on which generators are measured, once or every few thousand steps.
+"""Generators measured on held-out pictures, once or every few thousand steps.
 
-    bench = Bench(held_out, training, extractor, judge)
-    figures = bench.measure({"ab": translator, "ba": translator})
+    evaluator = Evaluator(tasks_of(generators, held_out, training), Tools(extractor, classifier))
+    figures = evaluator.measure(generators)  # by direction
 
 What is known of the real pictures is computed at the first measuring and kept. `training` and the command measure with
 this and nothing else.
@@ -9,108 +9,102 @@ this and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping
 
-import torch
 from torch import Tensor
 
+from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
-from cyclegan.evaluation.features import Extractor
-from cyclegan.evaluation.features.classifier import DomainClassifier
 from cyclegan.evaluation.image_set import ImageSet, to_bytes, to_unit
-from cyclegan.evaluation.metrics.cycle import NOISE, CycleMetrics, identity_error
-from cyclegan.evaluation.metrics.fid_kid import FeatureMoments, frechet, kernel_distance, refuse_too_few
-from cyclegan.evaluation.metrics.output_statistics import checkerboard, diversity, luminance_correlation, nearest
-from cyclegan.evaluation.metrics.paired import PairedMetrics
+from cyclegan.evaluation.metrics.metric import (
+    Measured,
+    Reference,
+    SamplerLike,
+    Setup,
+    Task,
+    Tools,
+    TranslatorLike,
+)
+from cyclegan.evaluation.metrics.registry import METRICS
+from cyclegan.figures import key_of
 
 
-class TranslatorLike(Protocol):
-    """What translates: `cyclegan.translation.Translator` does."""
+def tasks_of(
+    directions: Iterable[str],
+    held_out: Mapping[str, ImageSet],
+    training: Mapping[str, ImageSet],
+    truth: Mapping[str, ImageSet] | None = None,
+) -> list[Task]:
+    """The tasks of some directions: `held_out` and `training` are by domain, `truth` by direction."""
+    found = []
+    for direction in map(Direction.parse, directions):
+        source, target = direction.source, direction.target
+        right = (truth or {}).get(direction.key)
+        found.append(Task(direction, held_out[target], held_out.get(source), training.get(target), right))
+    return found
 
-    device: torch.device
 
-    def unit(self, batch: Tensor) -> Tensor:
-        """NCHW in [-1, 1] on the device -> the same, translated."""
-        ...
+def measure_batches(setup: Setup, batches: Iterable[Measured], given: frozenset[str] | None = None) -> dict[str, float]:
+    """The figures of translations that come in batches, by all metrics whose needs are met by what is `given`.
+
+    Raises `UsageError` for fewer than two pictures where features are compared.
+    """
+    given = setup.given if given is None else given
+    metrics = [kind(setup) for kind in METRICS.values() if kind.needs <= given]
+    for batch in batches:
+        for metric in metrics:
+            metric.add(batch)
+    return {name: value for metric in metrics for name, value in metric.figures().items()}
 
 
 class Evaluator:
-    """Pictures to measure generators with: `held_out` and `training` by domain, "a" and "b".
+    """Measures generators by `tasks`, one for each direction."""
 
-    `answers`, for the direction that there is a truth for, is given with `truth`, the right pictures in the order of
-    the held-out ones. `noise` is that of the honesty of the cycle, in levels of 255. `batch` is how many pictures go
-    through a generator together, as many as suit their size without it.
-    """
+    def __init__(self, tasks: Iterable[Task], tools: Tools) -> None:
+        self.tools = tools
+        self._references = {task.direction: Reference(task, tools) for task in tasks}
 
-    def __init__(
-        self,
-        held_out: Mapping[str, ImageSet],
-        training: Mapping[str, ImageSet],
-        extractor: Extractor,
-        judge: DomainClassifier | None = None,
-        *,
-        seed: int = 0,
-        noise: float = NOISE,
-        truth: Mapping[str, ImageSet] | None = None,
-        answers: Callable[[], PairedMetrics] = PairedMetrics,
-        batch: int | None = None,
-    ) -> None:
-        self.held_out = held_out
-        self.seed = seed
-        self.noise = noise
-        self.truth = dict(truth or {})
-        self.answers = answers
-        self.batch = batch
-        self.ways = {
-            source + target: DirectionMetrics(
-                target, held_out[target], held_out[source], training.get(target), extractor, judge, seed=seed
-            )
-            for source, target in ("ab", "ba")
-        }
-
-    def measure(self, translators: Mapping[str, TranslatorLike], directions: Sequence[str] = ("ab", "ba")) -> Figures:
-        """The figures of generators, named after the direction (`fid_ab`) or the domain (`cycle_l1_a`).
+    def measure(
+        self, generators: Mapping[str, TranslatorLike | SamplerLike], directions: Iterable[str] | None = None
+    ) -> dict[str, float]:
+        """The figures of `generators`, by direction, in `directions` or all: `fid_ab`, `cycle_l1_a`, …
 
         The cycle of a domain is measured where there are generators for both directions. Generators are left as they
         are, and so is the global random state.
         """
-        figures: Figures = {}
-        for direction in directions:
-            figures |= self._measure(translators, direction)
+        figures: dict[str, float] = {}
+        for direction in map(Direction.parse, directions or generators):
+            found = self._measure(direction, generators)
+            figures |= {key_of(name, direction): value for name, value in found.items()}
         return figures
 
-    def _measure(self, translators: Mapping[str, TranslatorLike], direction: str) -> Figures:
-        source, target = tuple(direction)
-        there, back = translators[direction], translators.get(target + source)
-        cycle = CycleMetrics(noise=self.noise, seed=self.seed)
-        answers = self.answers()
-        truths = self.truth[direction].batches(self.batch) if direction in self.truth else None
+    def _measure(
+        self, direction: Direction, generators: Mapping[str, TranslatorLike | SamplerLike]
+    ) -> dict[str, float]:
+        reference, forward = self._references[direction], generators[direction.key]
+        if isinstance(forward, SamplerLike):
+            return measure_batches(Setup(reference), self._sampled(reference.task, forward))
+        back = None if direction.reverse is None else generators.get(direction.reverse.key)
+        assert not isinstance(back, SamplerLike), direction
+        return measure_batches(Setup(reference, forward, back), self._translated(reference.task, forward))
 
-        def pairs() -> Iterator[tuple[Tensor | None, Tensor]]:
-            for batch in self.held_out[source].batches(self.batch):
-                real = to_unit(batch).to(there.device)
-                fake = _same_size(there.unit(real), real)
-                if back is not None:
-                    cycle.add(real, fake, back.unit)
-                made = to_bytes(fake).cpu()
-                if truths is not None:
-                    answers.add_batch(made, next(truths))
-                yield batch, made
+    def _translated(self, task: Task, forward: TranslatorLike) -> Iterator[Measured]:
+        assert task.source is not None, task.direction
+        truths = None if task.truth is None else task.truth.batches(self.tools.batch)
+        for batch in task.source.batches(self.tools.batch):
+            real = to_unit(batch).to(forward.device)
+            fake = _same_size(forward.unit(real), real)
+            truth = None if truths is None else next(truths)
+            yield Measured(to_bytes(fake).cpu(), batch, truth, real, fake, self.tools.extractor)
 
-        figures = {f"{name}_{direction}": value for name, value in self.ways[direction].figures(pairs()).items()}
-        if back is not None:
-            figures |= {f"{name}_{source}": value for name, value in cycle.figures().items()}
-        figures[f"identity_l1_{target}"] = self._identity(there, target)
-        return figures | {f"{name}_{direction}": value for name, value in answers.figures().items()}
-
-    def _identity(self, translator: TranslatorLike, domain: str) -> float:
-        errors = []
-        for batch in self.held_out[domain].batches(self.batch):
-            real = to_unit(batch).to(translator.device)
-            errors.append(identity_error(real, translator.unit(real)))
-        return float(torch.cat(errors).mean())
+    def _sampled(self, task: Task, forward: SamplerLike) -> Iterator[Measured]:
+        """As many samples as there are real pictures."""
+        assert task.real is not None, task.direction
+        first = 0
+        for batch in task.real.batches(self.tools.batch):
+            fake = to_bytes(forward.sample(first, len(batch))).cpu()
+            yield Measured(fake, extractor=self.tools.extractor)
+            first += len(batch)
 
 
 def _same_size(fake: Tensor, real: Tensor) -> Tensor:
@@ -120,108 +114,3 @@ def _same_size(fake: Tensor, real: Tensor) -> Tensor:
             "as it takes can be measured"
         )
     return fake
-
-
-Figures = dict[str, float]
-
-
-class DirectionMetrics:
-    """What translations into a domain are compared with.
-
-    `real` are held-out pictures of the target, `source` the untranslated inputs, `training` pictures of the target that
-    were learned from; the last two may be missing. What is known of the real ones is computed once, on first use, and
-    serves for any number of `figures`. `target` is "a" or "b".
-    """
-
-    def __init__(
-        self,
-        target: str,
-        real: ImageSet,
-        source: ImageSet | None,
-        training: ImageSet | None,
-        extractor: Extractor,
-        judge: DomainClassifier | None,
-        *,
-        seed: int = 0,
-    ) -> None:
-        self.target = target
-        self.real = real
-        self.source = source
-        self.training = training
-        self.extractor = extractor
-        self.judge = judge
-        self.seed = seed
-
-    @cached_property
-    def known(self) -> Figures:
-        """The figures that no translation is needed for: of the real pictures, and of doing nothing.
-
-        `fid_real` and `kid_real` compare held-out pictures with those learned from: what real pictures of the target
-        reach. `fid_source` and `kid_source` are of the untranslated inputs.
-        """
-        figures: Figures = {"diversity_real": diversity(self._real)}
-        share = checkerboard(next(self.real.batches()))
-        if share is not None:
-            figures["checkerboard_real"] = _mean(checkerboard(batch) for batch in self.real.batches())
-        if self.judge is not None:
-            figures["judge_real"] = self.judge.share(self.real.batches(), self.target)
-        if self._training is not None:
-            figures |= self._distances(self._training, "_real")
-            figures["nearest_real"] = float(nearest(self._real, self._training).median())
-        if self.source is not None:
-            features = self.extractor.of_all(self.source.batches())
-            figures |= self._distances(features, "_source")
-            figures["diversity_source"] = diversity(features)
-            if self.judge is not None:
-                figures["judge_source"] = self.judge.share(self.source.batches(), self.target)
-        return figures
-
-    def figures(self, pairs: Iterable[tuple[Tensor | None, Tensor]]) -> Figures:
-        """The figures of translations that come in batches, each with its inputs where they are known.
-
-        Both are uint8 N × 3 × S × S. Raises `UsageError` for fewer than two pictures.
-        """
-        features, verdicts, likeness, shares = [], [], [], []
-        for source, fake in pairs:
-            features.append(self.extractor(fake))
-            if self.judge is not None:
-                verdicts.append(self.judge.is_domain(fake))
-            if source is not None:
-                likeness.append(luminance_correlation(source, fake))
-            shares.append(checkerboard(fake))
-        made = torch.cat(features)
-        refuse_too_few(len(made))
-        figures: Figures = self._distances(made, "") | {"diversity": diversity(made)}
-        if verdicts:
-            of_b = float(torch.cat(verdicts).double().mean())
-            figures["judge"] = {"a": 1 - of_b, "b": of_b}[self.target]
-        if self._training is not None:
-            figures["nearest"] = float(nearest(made, self._training).median())
-        if likeness:
-            figures["luminance_correlation"] = float(torch.cat(likeness).mean())
-        if shares and shares[0] is not None:
-            figures["checkerboard"] = _mean(shares)
-        return figures | self.known
-
-    def _distances(self, features: Tensor, suffix: str) -> Figures:
-        kid = kernel_distance(features, self._real, seed=self.seed)
-        fid = frechet(FeatureMoments.of(features), self._moments)
-        return {f"fid{suffix}": fid, f"kid{suffix}": kid.mean, f"kid_std{suffix}": kid.std}
-
-    @cached_property
-    def _real(self) -> Tensor:
-        features = self.extractor.of_all(self.real.batches())
-        refuse_too_few(len(features))
-        return features
-
-    @cached_property
-    def _moments(self) -> FeatureMoments:
-        return FeatureMoments.of(self._real)
-
-    @cached_property
-    def _training(self) -> Tensor | None:
-        return None if self.training is None else self.extractor.of_all(self.training.batches())
-
-
-def _mean(parts: Iterable[Tensor | None]) -> float:
-    return float(torch.cat([part for part in parts if part is not None]).mean())

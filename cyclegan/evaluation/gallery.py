@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from cyclegan.evaluation.evaluator import TranslatorLike
+from cyclegan.directions import Direction
 from cyclegan.evaluation.features.classifier import DomainClassifier
-from cyclegan.evaluation.features.classifier_training import resize
 from cyclegan.evaluation.image_set import ImageSet, to_bytes, to_unit
 from cyclegan.evaluation.metrics.cycle import identity_error
+from cyclegan.evaluation.metrics.metric import TranslatorLike
 from cyclegan.evaluation.metrics.output_statistics import luminance_correlation
 from cyclegan.images import write_image
 from cyclegan.system.files import atomic_write
@@ -45,7 +44,7 @@ def write_gallery(
     step: int,
     which: str,
 ) -> Path:
-    """Translate every picture of `held_out` ("a", "b") and keep, for each direction, the best 8, the worst 8 and 8
+    """Translate every picture of `held_out`, by domain, and keep, for each direction, the best 8, the worst 8 and 8
     chosen evenly between them by the judge; all where there are fewer. Returns the path of gallery.json.
 
     A picture's place is the probability that the judge takes its translation for the target domain. Without a judge
@@ -59,36 +58,28 @@ def write_gallery(
     (folder / FILE).unlink(missing_ok=True)
     for stale in folder.glob("*.png"):
         stale.unlink()
-    about: dict[str, Any] = {"step": step, "which": which, "size": held_out["a"].size, "count": {}}
-    for direction in ("ab", "ba"):
-        if direction not in engines:
-            about["count"][direction], about[direction] = 0, []
-            continue
-        source, target = tuple(direction)
-        squares, there, back = held_out[source], engines[direction], engines.get(target + source)
+    size = next(iter(held_out.values())).size
+    about: dict[str, Any] = {"step": step, "which": which, "size": size, "count": {}}
+    for key, there in engines.items():
+        direction = Direction.parse(key)
+        if direction.source not in held_out:
+            continue  # it takes no pictures
+        squares = held_out[direction.source]
+        back = None if direction.reverse is None else engines.get(direction.reverse.key)
         # Both read all, after which the names are those of the readable pictures
-        chances = None if judge is None else _chances(squares, there, judge, target)
+        chances = None if judge is None else _chances(squares, there, judge, direction.target)
         chosen = _choose(squares.names if chances else squares.read().names, chances)
-        about["count"][direction] = len(squares)
-        about[direction] = list(_write(folder, direction, squares, chosen, there, back))
+        about["count"][key] = len(squares)
+        about[key] = list(_write(folder, key, squares, chosen, there, back))
     text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     atomic_write(folder / FILE, text.encode(errors="backslashreplace"))  # names may hold bytes that are no text
     return folder / FILE
 
 
-@torch.inference_mode()
 def _chances(squares: ImageSet, there: TranslatorLike, judge: DomainClassifier, target: str) -> list[float]:
-    """For each picture the probability that the judge takes its translation for `target`, by it and its mirror image.
-
-    Above one half where, and only where, `DomainClassifier.is_domain` says so for B.
-    """
-    found: list[float] = []
-    for batch in squares.batches():
-        fake = to_bytes(there.unit(to_unit(batch).to(there.device))).cpu()
-        seen = resize(fake).to(judge.device)
-        of_b = torch.sigmoid((judge.network(seen) + judge.network(seen.flip(3))).double().cpu() / 2)
-        found += ({"a": 1 - of_b, "b": of_b}[target]).tolist()
-    return found
+    """For each picture the probability that its translation is of `target`, as the judge sees it."""
+    units = (to_unit(batch).to(there.device) for batch in squares.batches())
+    return [chance for unit in units for chance in judge.probability(to_bytes(there.unit(unit)).cpu(), target).tolist()]
 
 
 def _choose(names: tuple[str, ...], chances: list[float] | None) -> list[_Chosen]:

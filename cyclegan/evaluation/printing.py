@@ -6,52 +6,54 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cyclegan.evaluation.selection import HIGHER, LOWER, SELECTABLE
+from cyclegan.directions import Direction
+from cyclegan.figures import FIGURES, LOWER, SURE, domain_name, key_of, subject_of
 
 Figures = Mapping[str, float]
 
+JUDGE = FIGURES["judge"]
+_BESIDE = ("", "_real", "_source")  # translations, and the same of real and of untranslated pictures
 
-def verdict(figures: Figures, names: tuple[str, str], suffix: str = "") -> str | None:
+
+def verdict(figures: Figures, direction: Direction, names: Mapping[str, str]) -> str | None:
     """`83 % of the translated pictures are taken for zebras (real zebras: 97 %, untranslated horses: 4 %)`.
 
-    `names` are those of the source and of the target. None where no judge has spoken.
+    None where no judge has spoken.
     """
-    if f"judge{suffix}" not in figures:
+    share, real, source = (figures.get(key_of(f"judge{part}", direction)) for part in _BESIDE)
+    if share is None:
         return None
-    source, target = names
-    beside = [(f"judge_real{suffix}", f"real {target}"), (f"judge_source{suffix}", f"untranslated {source}")]
-    said = ", ".join(f"{words}: {figures[key]:.0%}" for key, words in beside if key in figures).replace("%", " %")
-    share = f"{figures[f'judge{suffix}']:.0%}".replace("%", " %")
-    return f"{share} of the translated pictures are taken for {target} ({said})"
+    target = domain_name(direction.target, names)
+    beside = [(real, f"real {target}"), (source, f"untranslated {domain_name(direction.source, names)}")]
+    said = ", ".join(f"{words}: {JUDGE.written(value)}" for value, words in beside if value is not None)
+    return f"{JUDGE.written(share)} of the translated pictures are taken for {target} ({said})"
 
 
 def summary_line(figures: Figures, names: Mapping[str, str], directions: Sequence[str]) -> str:
-    """`83 % taken for zebras (real: 97 %, untranslated: 4 %), 79 % for horses (real: …)`, for a line among others.
-
-    `names` are those of the domains. The figures are those of a bench with a judge.
-    """
+    """`83 % taken for zebras (real: 97 %, untranslated: 4 %), 79 % for horses (real: …)`, for a line among others."""
     said: list[str] = []
-    for way in directions:
-        share, real, source = (_percent(figures[f"judge{part}_{way}"]) for part in ("", "_real", "_source"))
-        said.append(f"{share} {'for' if said else 'taken for'} {names[way[1]]} (real: {real}, untranslated: {source})")
+    for direction in map(Direction.parse, directions):
+        keys = [key_of(f"judge{part}", direction) for part in _BESIDE]
+        if all(key in figures for key in keys):
+            share, real, source = (JUDGE.written(figures[key]) for key in keys)
+            words = f"{'for' if said else 'taken for'} {domain_name(direction.target, names)}"
+            said.append(f"{share} {words} (real: {real}, untranslated: {source})")
     return ", ".join(said)
 
 
-def way(figures: Figures, names: tuple[str, str], suffix: str, source_suffix: str, target_suffix: str) -> Iterator[str]:
-    """The lines of one direction. Suffixes are those of the direction ("_ab") and of the domains ("_a", "_b")."""
-    said = verdict(figures, names, suffix)
+def way(figures: Figures, direction: Direction, names: Mapping[str, str]) -> Iterator[str]:
+    """The lines of one direction: the verdict, figures beside those of other pictures, and the others."""
+    said = verdict(figures, direction, names)
     if said is not None:
         yield said
-    if f"fid{suffix}" in figures:
+    rows = list(_compared(figures, direction))
+    if rows:
         yield f"{'':24}{'translated':>12}{'real':>10}{'untranslated':>14}"
-        for name, label, form in _TABLE:
-            cells = (f"{name}{part}{suffix}" for part in ("", "_real", "_source"))
-            shown = [form.format(figures[key]) if key in figures else "" for key in cells]
-            if shown[0] and "nan" not in shown[0]:
-                yield f"{label:24}{shown[0]:>12}{shown[1]:>10}{shown[2]:>14}"
-    for key, label, form in _alone(suffix, source_suffix, target_suffix):
-        if key in figures and math.isfinite(figures[key]):
-            yield f"{label:24}{form.format(figures[key]):>12}"
+        yield from rows
+    for name, figure in FIGURES.items():
+        value = figures.get(key_of(name, direction), math.nan)
+        if figure.shown and not figure.compared and figure is not JUDGE and math.isfinite(value):
+            yield f"{figure.label_with_unit:24}{figure.form.format(value):>12}"
 
 
 def side_by_side(
@@ -63,31 +65,31 @@ def side_by_side(
     """
     yield _row("", [f"{checkpoint['which']}  " for checkpoint, _ in measured])
     yield _row("", [f"step {checkpoint['step']}  " for checkpoint, _ in measured])
-    for label, figure, form, better in _comparable(names, directions):
-        values = [figures.get(figure, math.nan) for _, figures in measured]
-        if all(map(math.isfinite, values)):
-            shown = [form.format(value).replace("%", " %") for value in values]
-            best = shown[values.index({LOWER: min, HIGHER: max}[better](values))]
-            differ = len(set(shown)) > 1
-            yield _row(label, [text + (" *" if differ and text == best else "  ") for text in shown])
+    for name, figure in FIGURES.items():
+        for direction in map(Direction.parse, directions if figure.shown and figure.better else ()):
+            values = [figures.get(key_of(name, direction), math.nan) for _, figures in measured]
+            if all(map(math.isfinite, values)):
+                shown = [figure.written(value) for value in values]
+                best = shown[values.index((min if figure.better == LOWER else max)(values))]
+                marks = [" *" if text == best and len(set(shown)) > 1 else "  " for text in shown]
+                label = f"{figure.label}, {subject_of(name, direction, names)}"
+                yield _row(label, [text + mark for text, mark in zip(shown, marks, strict=True)])
     yield "* the better one"
     for checkpoint, _ in measured:
         if "chosen_on" in checkpoint:
             yield f"{checkpoint['which']}: {_chosen(checkpoint['chosen_on'])}"
 
 
-def classifier_note(protocol: Mapping[str, Any], threshold: float) -> str | None:
+def classifier_note(protocol: Mapping[str, Any]) -> str | None:
     """What to know of the judge: how often it is right, and whether that is enough."""
     about = protocol.get("judge")
     if about is None:
         return None
-    a, b = about["marked_with"]
-    said = f"the judge tells {about['accuracy']:.1%} of {a} + {b} other real pictures rightly".replace("%", " %")
-    if about["accuracy"] < threshold:
-        said += f"; below {threshold:.0%} it cannot tell the two domains apart, and its verdict means little".replace(
-            "%", " %"
-        )
-    return said
+    pictures = " + ".join(map(str, about["marked_with"]))
+    said = f"the judge tells {about['accuracy']:.1%} of {pictures} other real pictures rightly"
+    if about["accuracy"] < SURE:
+        said += f"; below {SURE:.0%} it cannot tell the two domains apart, and its verdict means little"
+    return said.replace("%", " %")
 
 
 def protocol_lines(protocol: Mapping[str, Any]) -> Iterator[str]:
@@ -108,62 +110,24 @@ def protocol_lines(protocol: Mapping[str, Any]) -> Iterator[str]:
     yield f"seed {protocol['seed']}, cyclegan {protocol['versions']['cyclegan']}, torch {protocol['versions']['torch']}"
 
 
-# What has a figure for real and untranslated pictures too
-_TABLE = (
-    ("fid", "FID", "{:.2f}"),
-    ("kid", "KID", "{:.4f}"),
-    ("kid_std", "  ±", "{:.4f}"),
-    ("diversity", "diversity", "{:.3f}"),
-    ("nearest", "nearest training picture", "{:.3f}"),
-    ("checkerboard", "checkerboard energy", "{:.3%}"),
-)
-
-
-def _alone(way: str, source: str, target: str) -> Iterator[tuple[str, str, str]]:
-    yield f"luminance_correlation{way}", "luminance correlation", "{:.3f}"
-    yield f"cycle_l1{source}", "cycle L1 (levels)", "{:.2f}"
-    yield f"cycle_ssim{source}", "cycle SSIM", "{:.3f}"
-    yield f"cycle_noise_ratio{source}", "cycle L1 with noise", "{:.2f} ×"
-    yield f"identity_l1{target}", "identity L1 (levels)", "{:.2f}"
-    yield f"psnr{way}", "PSNR", "{:.2f} dB"
-    yield f"ssim{way}", "SSIM", "{:.4f}"
-    yield f"l1{way}", "L1 (levels)", "{:.2f}"
-    yield f"rmse{way}", "RMSE (levels)", "{:.2f}"
-    yield f"within{way}", "pixels within threshold", "{:.1%}"
-    yield f"lpips{way}", "LPIPS", "{:.4f}"
-    yield f"pixel_accuracy{way}", "per-pixel accuracy", "{:.1%}"
-    yield f"class_accuracy{way}", "per-class accuracy", "{:.1%}"
-    yield f"class_iou{way}", "class IoU", "{:.1%}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def _compared(figures: Figures, direction: Direction) -> Iterator[str]:
+    """Rows of figures that real and untranslated pictures have too."""
+    for name, figure in FIGURES.items():
+        for part, label in ((name, figure.label), (figure.spread, "  ±")):
+            if not figure.compared or not part:
+                continue
+            found = [figures.get(key_of(f"{part}{of}", direction)) for of in _BESIDE]
+            if found[0] is not None and math.isfinite(found[0]):
+                shown, real, source = ("" if value is None else figure.form.format(value) for value in found)
+                yield f"{label:24}{shown:>12}{real:>10}{source:>14}"
 
 
 def _row(label: str, cells: Sequence[str]) -> str:
     return (f"{label:32}" + "".join(f"{cell:>20}" for cell in cells)).rstrip()
 
 
-def _comparable(names: Mapping[str, str], directions: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
-    """Label, name of the figure, format, and which end is better."""
-    for stem, (label, form) in _COMPARED.items():
-        for ending in SELECTABLE[stem].endings(directions):
-            of = " to ".join(names[domain] for domain in ending)
-            yield f"{label}, {of}", f"{stem}_{ending}", form, SELECTABLE[stem].better
-
-
 def _chosen(on: Mapping[str, Any]) -> str:
     if on["these"]:
-        return f"chosen by {on['a']} + {on['b']} of these very pictures, so that its figures flatter it a little"
+        counts = " + ".join(str(count) for domain, count in on.items() if domain != "these")
+        return f"chosen by {counts} of these very pictures, so that its figures flatter it a little"
     return "chosen by held-out pictures of its run, which may be among these"
-
-
-# What of the last and of the best is shown side by side
-_COMPARED = {
-    "judge": ("taken for the target", "{:.0%}"),
-    "kid": ("KID", "{:.4f}"),
-    "fid": ("FID", "{:.2f}"),
-    "cycle_l1": ("cycle L1", "{:.2f}"),
-    "cycle_ssim": ("cycle SSIM", "{:.3f}"),
-    "identity_l1": ("identity L1", "{:.2f}"),
-}

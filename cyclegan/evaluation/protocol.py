@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.errors import CycleganError
-from cyclegan.evaluation.features import Extractor
-from cyclegan.evaluation.features.classifier import DomainClassifier
 from cyclegan.evaluation.image_set import SCALING, ImageSet
-from cyclegan.evaluation.metrics.cycle import NOISE
 from cyclegan.evaluation.metrics.fid_kid import SUBSET_SIZE, SUBSETS
-from cyclegan.evaluation.metrics.paired import SIGMA, THRESHOLD, WINDOW
+from cyclegan.evaluation.metrics.metric import Tools
+from cyclegan.evaluation.metrics.paired import SIGMA, WINDOW
 from cyclegan.system.files import write_json
 
 _PACKAGES = ("cyclegan", "torch", "torchvision", "numpy", "pillow")
@@ -43,33 +41,27 @@ def chosen_on(held_out: Mapping[str, ImageSet]) -> dict[str, Any]:
     }
 
 
-def of_method(
-    extractor: Extractor | None,
-    judge: DomainClassifier | None,
-    *,
-    size: int | None,
-    seed: int,
-    noise: float = NOISE,
-    threshold: float = THRESHOLD,
-) -> dict[str, Any]:
+def of_method(tools: Tools, size: int | None) -> dict[str, Any]:
     """How pictures were scaled and compared, and with which versions."""
+    within = f"{tools.threshold:g}"
     said: dict[str, Any] = {
         "size": size,
         "scaling": SCALING.format(size=size) if size else "as stored",
-        "seed": seed,
+        "seed": tools.seed,
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
-        "paired": f"SSIM: windows of {WINDOW}×{WINDOW}, σ {SIGMA}, mean of R, G, B; within {threshold:g} levels of 255",
+        "paired": f"SSIM: windows of {WINDOW}×{WINDOW}, σ {SIGMA}, mean of R, G, B; within {within} levels of 255",
     }
-    if extractor is not None:
-        said["features"] = {"name": extractor.name, "sha256": extractor.sha256, "how": extractor.how}
+    if tools.extractor is not None:
+        features = tools.extractor
+        said["features"] = {"name": features.name, "sha256": features.sha256, "how": features.how}
         said["kid"] = (
             f"unbiased MMD², kernel (xᵀy/D + 1)³; of more than {SUBSET_SIZE} pictures mean and deviation of {SUBSETS} "
             f"subsets of {SUBSET_SIZE}, else of all, with the deviation over {SUBSETS} random halves"
         )
-        said["cycle"] = f"pictures not rounded to 8 bits on the way; noise gaussian, σ {noise:g} of 255 levels"
-    if judge is not None:
-        said["judge"] = {**judge.about, "sha256": judge.sha256}
+        said["cycle"] = f"pictures not rounded to 8 bits on the way; noise gaussian, σ {tools.noise:g} of 255 levels"
+    if tools.classifier is not None:
+        said["judge"] = {**tools.classifier.about, "sha256": tools.classifier.sha256}
     return said
 
 

@@ -9,51 +9,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cyclegan.directions import NOISE, Direction
 from cyclegan.errors import CycleganError, UsageError
+from cyclegan.evaluation.metrics.registry import METRICS
+from cyclegan.figures import FIGURES, HIGHER, LOWER, key_of
 from cyclegan.system.files import write_json
 
 FILE = "best.json"
-LOWER, HIGHER = "lower", "higher"
+
+# What training gives the metrics, beside the inputs and the way back of a direction
+_GIVEN = frozenset({"real", "training", "extractor", "classifier", "forward"})
 
 Record = dict[str, dict[str, Any]]
-
-
-def _ways(directions: Sequence[str]) -> tuple[str, ...]:
-    return tuple(directions)
-
-
-def _there_and_back(directions: Sequence[str]) -> tuple[str, ...]:
-    return tuple(way[0] for way in directions if way[::-1] in directions)
-
-
-def _targets(directions: Sequence[str]) -> tuple[str, ...]:
-    return tuple(way[1] for way in directions)
-
-
-@dataclass(frozen=True)
-class Stem:
-    """A figure that can choose: which end is better, and which endings it has for generators in some directions."""
-
-    better: str
-    endings: Callable[[Sequence[str]], tuple[str, ...]]
-
-
-# What has an end that is better. The other figures have a right value somewhere between, which depends on the data
-# (diversity, luminance correlation, checkerboard), or say nothing alone (a bad cycle has a noise ratio of 1).
-SELECTABLE: dict[str, Stem] = {
-    "kid": Stem(LOWER, _ways),
-    "fid": Stem(LOWER, _ways),
-    "judge": Stem(HIGHER, _ways),
-    "cycle_l1": Stem(LOWER, _there_and_back),
-    "cycle_noise_l1": Stem(LOWER, _there_and_back),
-    "cycle_ssim": Stem(HIGHER, _there_and_back),
-    "identity_l1": Stem(LOWER, _targets),
-}
 
 
 @dataclass(frozen=True)
@@ -76,16 +48,33 @@ class Criterion:
         return on is None or {LOWER: value < on, HIGHER: value > on}[self.better]
 
 
+def selectable(directions: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The figures that the best generators can be chosen by, those with a better end: name -> keys in a record.
+
+    They are of metrics that training can measure in `directions`, those that there are generators for.
+    """
+    found: dict[str, list[str]] = {}
+    for metric in METRICS.values():
+        for direction in map(Direction.parse, directions):
+            given = _GIVEN | ({"source"} if direction.source != NOISE else set())
+            given |= {"back"} if direction.reverse is not None and direction.reverse.key in directions else set()
+            for name in metric.gives if metric.needs <= given else ():
+                if name in FIGURES and FIGURES[name].better:
+                    found.setdefault(name, []).append(key_of(name, direction))
+    return {name: tuple(keys) for name, keys in found.items()}
+
+
 def parse_criteria(text: str, directions: Sequence[str]) -> tuple[Criterion, ...]:
-    """What `--metric` names, in its order: figures (`kid_ab`), or stems (`kid`) for the mean over their endings.
+    """What `--metric` names, in its order: keys (`kid_ab`), or figures (`kid`) for the mean over directions or domains.
 
     `directions` are those that there are generators for. Raises `UsageError` for what cannot choose.
     """
-    known = {
-        name: Criterion(name, figures, stem.better)
-        for key, stem in SELECTABLE.items()
-        for name, figures in _named(key, stem.endings(directions)).items()
-    }
+    known: dict[str, Criterion] = {}
+    for figure, keys in selectable(directions).items():
+        better = FIGURES[figure].better
+        assert better is not None, figure
+        for name, of in ((figure, keys), *((key, (key,)) for key in keys)):
+            known[name] = Criterion(name, of, better)
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
         raise UsageError(f"--metric names nothing; use one or more of {', '.join(sorted(known))}")
@@ -120,8 +109,3 @@ def read_best(run: Path) -> Record:
 def write_best(run: Path, record: Record) -> None:
     """Write RUN/best.json; `OSError` where that cannot be, with the old one intact."""
     write_json(run / FILE, record)
-
-
-def _named(stem: str, endings: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    figures = tuple(f"{stem}_{ending}" for ending in endings)
-    return {stem: figures, **{name: (name,) for name in figures}} if figures else {}

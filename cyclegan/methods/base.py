@@ -90,7 +90,7 @@ class Method(nn.Module):
         return verdict
 
     def columns(self, direction: Direction, batch: Images, run: Run) -> Images:
-        """The columns of a sample grid of `direction` by their headings: real, fake, rec and identity.
+        """The columns of a sample grid of `direction` by their headings: real, fake, reconstructed and identity.
 
         `run("ab", pictures)` translates. Left out are those that there is no generator for, or none that takes such
         pictures.
@@ -102,7 +102,7 @@ class Method(nn.Module):
         columns = {"real": real, "fake": fake}
         if direction.reverse is not None and direction.reverse.key in self.generators:
             back = direction.reverse.key
-            columns["rec"] = run(back, fake)
+            columns["reconstructed"] = run(back, fake)
             spec: Any = self.generators[back].spec
             if spec["in_channels"] == real.shape[1]:
                 columns["identity"] = run(back, real)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from cyclegan.figures import FIGURES, in_words, key_of, name_of
 from cyclegan.report.charts import Line, chart, words
 from cyclegan.report.run_record import RunRecord, mapping, number_of
-from cyclegan.report.tables import CURVES, KINDS, WAYS, kind_of, name_of
+from cyclegan.report.tables import CURVES
 
-# The mean verdict at which real and fake cannot be told apart, as cyclegan.losses has it, which needs torch
+# The mean verdict at which real and fake cannot be told apart, of runs from before meta.json said it
 EQUILIBRIUM = {"lsgan": 0.5, "bce": 0.5, "hinge": 0.0}
 _OTHERS = 12  # charts of what no group knows
 _HIDDEN = ("alarm_figure/", "evaluation/")  # told elsewhere
@@ -108,19 +109,19 @@ def comparison_groups(records: Sequence[RunRecord], labels: Sequence[str]) -> li
 
     good = [
         draw.chart(
-            f"{KINDS[kind].label}, {way[0].upper()} to {way[1].upper()}",
-            lines(f"evaluation/{name_of(kind, way)}"),
-            form=_axis(kind),
-            hint=_better(kind),
+            f"{FIGURES[name].title}, {in_words(direction)}",
+            lines(f"evaluation/{key_of(name, direction)}"),
+            form=_axis(name),
+            hint=_better(name),
         )
-        for kind in CURVES
-        for way in WAYS
+        for name in CURVES
+        for direction in dict.fromkeys(direction for record in records for direction in record.directions)
     ]
     seen = {name for record in records for name in record.series}
     game = [draw.chart(_plain(name), lines(name)) for name in sorted(seen) if name.startswith("loss/")]
     scores = [
         draw.chart(f"Verdicts on {kind} pictures of {domain.upper()}", lines(f"scores/{domain}/{kind}"))
-        for domain in "ab"
+        for domain in sorted({domain for record in records for domain in record.domains})
         for kind in ("real", "fake")
     ]
     machine = [draw.chart(title, lines(name), form=form, floor=0) for name, title, form in _MACHINE[:3]]
@@ -136,22 +137,22 @@ _MakeLine = Callable[..., Line]
 
 
 def _evaluation(draw: Drawing, record: RunRecord, names: Mapping[str, str], line: _MakeLine) -> Iterator[Chart]:
-    for kind in CURVES:
+    for name in CURVES:
         lines = []
-        for colour, (way, (source, target)) in enumerate(WAYS.items()):
-            name = name_of(kind, way)
-            label = f"{names[source]} → {names[target]}"
-            lines.append(line(f"evaluation/{name}", label, colour, mark=_mark(record, name)))
-        made = draw.chart(KINDS[kind].label, lines, form=_axis(kind), hint=_better(kind))
+        for colour, direction in enumerate(record.directions):
+            key = key_of(name, direction)
+            label = in_words(direction, names, "→")
+            lines.append(line(f"evaluation/{key}", label, colour, mark=_mark(record, key)))
+        made = draw.chart(FIGURES[name].title, lines, form=_axis(name), hint=_better(name))
         if made is not None:
             yield made
 
 
 def _game(draw: Drawing, record: RunRecord, names: Mapping[str, str], line: _MakeLine) -> Iterator[Chart]:
-    level = EQUILIBRIUM.get(str(record.config.get("adversarial")))
+    level = _equilibrium(record)
     said = "" if level is None else f"Dashed: the equilibrium, {level:g}, where real and fake cannot be told apart."
     scores = []
-    for domain in "ab":
+    for domain in names:
         lines = [
             line(f"scores/{domain}/real", "real", 2),
             line(f"scores/{domain}/fake", "fake", 3),
@@ -159,8 +160,8 @@ def _game(draw: Drawing, record: RunRecord, names: Mapping[str, str], line: _Mak
         scores.append(draw.chart(f"Verdicts on {names[domain]}", lines, level=level, level_words=said))
     yield from _there(scores)
     losses = [name for name in record.series if name.startswith("loss/")]
-    for kind in sorted({name.removesuffix("_a").removesuffix("_b") for name in losses}):
-        lines = [line(f"{kind}_{domain}", names[domain], colour) for colour, domain in enumerate("ab")]
+    for kind in sorted({_without_domain(name, names) for name in losses}):
+        lines = [line(f"{kind}_{domain}", names[domain], colour) for colour, domain in enumerate(names)]
         lines += [line(kind, kind)] if kind in losses else []
         yield from _there([draw.chart(_plain(kind), lines)])
     for title, name in (("Gradient norms", "gradient_norm"), ("Learning rates", "learning_rate")):
@@ -179,7 +180,7 @@ def _machine(draw: Drawing, line: _MakeLine) -> Iterator[Chart]:
 
 def _mark(record: RunRecord, name: str) -> tuple[int, float] | None:
     """Where a curve was best: by itself, or by the mean of both directions that it is a part of (`kid`)."""
-    entry = mapping(record.best.get(name) or record.best.get(kind_of(name)))
+    entry = mapping(record.best.get(name) or record.best.get(name_of(name)))
     step, value = number_of(entry.get("step")), number_of(mapping(entry.get("figures")).get(name, entry.get("value")))
     return None if step is None or value is None else (int(step), value)
 
@@ -189,12 +190,24 @@ def _best_words(record: RunRecord) -> str:
     return f"Ringed: the best by {', '.join(kept)}, whose generators were kept." if kept else ""
 
 
-def _axis(kind: str) -> str:
-    return "{:.0%}" if "%" in KINDS[kind].form else "{:.3g}"
+def _equilibrium(record: RunRecord) -> float | None:
+    if "equilibrium" in record.meta:
+        return number_of(record.meta["equilibrium"])
+    return EQUILIBRIUM.get(str(record.config.get("adversarial")))
 
 
-def _better(kind: str) -> str:
-    return {-1: "lower is better", 0: "", 1: "higher is better"}[KINDS[kind].better]
+def _without_domain(name: str, domains: Iterable[str]) -> str:
+    """`loss/cycle_a` -> `loss/cycle`."""
+    return next((name.removesuffix(f"_{domain}") for domain in domains if name.endswith(f"_{domain}")), name)
+
+
+def _axis(name: str) -> str:
+    return "{:.0%}" if "%" in FIGURES[name].form else "{:.3g}"
+
+
+def _better(name: str) -> str:
+    better = FIGURES[name].better
+    return f"{better} is better" if better else ""
 
 
 def _plain(name: str) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 from cyclegan.config import TrainConfig, default_of
 from cyclegan.errors import UsageError
+from cyclegan.figures import FIGURES, in_words, key_of, name_of
 from cyclegan.report import text
 from cyclegan.report.page import need, render, write_page
 from cyclegan.report.run_record import RunRecord, mapping, number_of, read_record
-from cyclegan.report.tables import KINDS, WAYS, Column, columns, kind_of, name_of, written
+from cyclegan.report.tables import Column, columns, written
 
 MOST = 8  # runs in a comparison: curves of more could not be told apart by their colours
 _ALIKE = 12  # held-out pictures of a direction that a page shows of all runs
@@ -23,14 +24,13 @@ _UNIMPORTANT |= {"log_every", "sample_every", "samples", "state_every", "generat
 _UNIMPORTANT |= {"evaluate_every", "evaluate_pictures", "metric"}
 _DEFAULTS = {item.name: default_of(item) for item in fields(TrainConfig) if item.name != "options"}
 
+_NONE = "none of the figures"
 # What of a protocol figures hang on, what to call it, and which of them do not compare where it differs
 _TERMS = (
     (("judge", "sha256"), "judges", "the shares taken for the target do not"),
     (("features", "sha256"), "features", "FID, KID and diversity do not"),
-    (("size",), "sizes of the squares", "none of the figures"),
+    (("size",), "sizes of the squares", _NONE),
     (("seed",), "seeds of the measuring", "KID and cycles with noise only roughly"),
-    (("pictures", "held out A", "names_sha256"), "held-out pictures of A", "none of the figures"),
-    (("pictures", "held out B", "names_sha256"), "held-out pictures of B", "none of the figures"),
 )
 
 
@@ -83,7 +83,7 @@ def compare(runs: Sequence[Path]) -> Comparison:
             (name.replace("_", "-"), [text.plain(_value(record, name)) for record in records])
             for name in _differing(records)
         ],
-        list(_figures(found)),
+        list(_figures(records, found)),
         list(_warnings(records, found)),
     )
 
@@ -149,14 +149,14 @@ def _value(record: RunRecord, name: str) -> Any:
     return record.config.get(name, _DEFAULTS.get(name))
 
 
-def _figures(found: Sequence[Sequence[Column]]) -> Iterator[tuple[str, list[str]]]:
+def _figures(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -> Iterator[tuple[str, list[str]]]:
     """A row for each figure of the last generators, and of those kept as best by each metric the figure itself."""
-    for way in WAYS:
-        for kind in _SHOWN:
-            name = name_of(kind, way)
-            cells = [written(kind, of_run[0].figures.get(name)) if of_run else "" for of_run in found]
+    for direction in dict.fromkeys(direction for record in records for direction in record.directions):
+        for name in _SHOWN:
+            key = key_of(name, direction)
+            cells = [written(name, of_run[0].figures.get(key)) if of_run else "" for of_run in found]
             if any(cells):
-                yield f"{KINDS[kind].label}, {way[0].upper()} to {way[1].upper()}", cells
+                yield f"{FIGURES[name].title}, {in_words(direction)}", cells
     metrics = dict.fromkeys(column.metric for of_run in found for column in of_run if column.metric)
     for metric in metrics:
         yield f"Best {metric}", [_best(of_run, metric) for of_run in found]
@@ -165,14 +165,18 @@ def _figures(found: Sequence[Sequence[Column]]) -> Iterator[tuple[str, list[str]
 def _best(of_run: Sequence[Column], metric: str) -> str:
     for column in of_run:
         if column.metric == metric:
-            return f"{written(kind_of(metric), column.value)} at step {column.step}"
+            return f"{written(name_of(metric), column.value)} at step {column.step}"
     return ""
 
 
 def _warnings(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -> Iterator[str]:
     """What keeps figures from being compared, a sentence each."""
     protocols = [of_run[0].protocol if of_run else {} for of_run in found]
-    for keys, what, which in _TERMS:
+    held_out = (
+        (("pictures", f"held out {domain.upper()}", "names_sha256"), f"held-out pictures of {domain.upper()}", _NONE)
+        for domain in sorted({domain for record in records for domain in record.domains})
+    )
+    for keys, what, which in (*_TERMS, *held_out):
         values = [_inside(protocol, keys) for protocol in protocols]
         if any(one is not None and other is not None and one != other for one, other in combinations(values, 2)):
             yield f"The {what} differ from run to run, so {which} compare."

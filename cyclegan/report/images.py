@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
+from cyclegan.figures import domain_name, in_words
 from cyclegan.report.run_record import GALLERY, RunRecord, mapping, number_of
 from cyclegan.report.series import evenly
 
@@ -87,7 +88,9 @@ def newest_grid(record: RunRecord, name: str) -> tuple[int, Embedded] | None:
 
 
 def headings(record: RunRecord, name: str) -> tuple[str, ...]:
-    """What the columns of a direction's grids show; nothing where they cannot be told by the size of the grids."""
+    """What the columns of a direction's grids show, in an older run by the size of the grids; nothing if unknown."""
+    if name in record.columns:
+        return record.columns[name]
     grids = record.grids.get(name)
     path = record.inside(grids[max(grids)]) if grids else None
     side = record.config.get("crop_size")
@@ -127,7 +130,7 @@ def samples(record: RunRecord) -> dict[str, Any]:
     directions = []
     for name in sorted({key for frame in frames for key in frame if key != "step"}):
         newest = next(frame for frame in reversed(frames) if name in frame)
-        source, target = (record.domains.get(domain, domain) for domain in (name[0], name[-1]))
+        source, target = (domain_name(domain, record.domains) for domain in (name[0], name[-1]))
         columns = headings(record, name)
         alt = f"Samples, {source} to {target}: a row for each picture"
         directions.append(
@@ -165,8 +168,8 @@ def _as_script(frames: list[dict[str, Any]]) -> Markup:
 def gallery(record: RunRecord) -> dict[str, Any]:
     """What the template needs of the gallery."""
     ways: list[dict[str, Any]] = []
-    for way in ("ab", "ba"):
-        entries = gallery_entries(record, way)
+    for direction in record.directions:
+        entries = gallery_entries(record, direction.key)
         groups: list[dict[str, Any]] = []
         for group, title, folded in _GROUPS:
             shown = [_entry(entry) for entry in entries if entry.get("group") == group]
@@ -176,7 +179,7 @@ def gallery(record: RunRecord) -> dict[str, Any]:
                     {"title": "Some of them" if only else title, "folded": folded and not only, "entries": shown}
                 )
         if groups:
-            source, target = (record.domains[domain] for domain in way)
+            source, target = (domain_name(end, record.domains) for end in (direction.source, direction.target))
             ways.append({"source": source, "target": target, "groups": groups})
     judged = any(entry["chance"] for way in ways for group in way["groups"] for entry in group["entries"])
     return {
@@ -223,7 +226,7 @@ def newest_grids(records: Sequence[RunRecord], labels: Sequence[str]) -> list[di
             if found is not None:
                 runs.append({"label": label, "step": found[0], "picture": found[1], "headings": headings(record, name)})
         if runs:
-            shown.append({"title": f"{name[0].upper()} → {name[-1].upper()}", "runs": runs})
+            shown.append({"title": f"{domain_name(name[0])} → {domain_name(name[-1])}", "runs": runs})
     return shown
 
 
@@ -234,8 +237,8 @@ def alike(records: Sequence[RunRecord], labels: Sequence[str], most: int) -> lis
     there the runs differ most.
     """
     shown = []
-    for way in ("ab", "ba"):
-        entries = [{str(it.get("name")): it for it in gallery_entries(record, way)} for record in records]
+    for direction in dict.fromkeys(direction for record in records for direction in record.directions):
+        entries = [{str(it.get("name")): it for it in gallery_entries(record, direction.key)} for record in records]
         names = set.intersection(*(set(of_run) for of_run in entries))
         order = sorted(names, key=lambda name: (sum(number_of(it[name].get("judge")) or 0 for it in entries), name))
         rows = [
@@ -249,5 +252,5 @@ def alike(records: Sequence[RunRecord], labels: Sequence[str], most: int) -> lis
             }
             for name in order[:most]
         ]
-        shown.append({"title": f"{way[0].upper()} → {way[1].upper()}", "rows": rows})
+        shown.append({"title": in_words(direction, joint="→"), "rows": rows})
     return [it for it in shown if it["rows"]]

@@ -6,11 +6,14 @@ import base64
 import hashlib
 import importlib.metadata
 import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError
+from cyclegan.figures import domain_name, in_words
 from cyclegan.report import text as telling
 from cyclegan.report.run_record import RunRecord, read_record
 from cyclegan.report.tables import columns, table
@@ -94,15 +97,15 @@ def _context(record: RunRecord) -> dict[str, Any]:
     from cyclegan.report.chart_groups import run_groups
     from cyclegan.report.images import gallery, samples
 
-    found = columns(record)
+    found, names = columns(record), record.domains
     tables = [
-        {"source": record.domains[way[0]], "target": record.domains[way[1]], "rows": rows}
-        for way in ("ab", "ba")
-        if (rows := table(record, way, found))
+        {"title": in_words(direction, names), "caption": in_words(direction, names, "→"), "rows": rows}
+        for direction in record.directions
+        if (rows := table(direction, found))
     ]
     context = {
         "name": record.name,
-        "domains": record.domains,
+        "routes": list(_routes(record)),
         "status": telling.status(record),
         "facts": telling.facts(record),
         "verdicts": telling.judge_verdicts(record),
@@ -134,3 +137,14 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "reproduce": context["reproduce"],
     }
     return context | {"sections": [(name, name.capitalize()) for name, filled in there.items() if filled]}
+
+
+def _routes(record: RunRecord) -> Iterator[tuple[str, str, str]]:
+    """Source, arrow and target of each direction, both ways in one where there are both."""
+    seen: set[Direction] = set()
+    for direction in record.directions:
+        if direction not in seen:
+            both = direction.reverse is not None and direction.reverse in record.directions
+            seen |= {direction.reverse} if direction.reverse is not None else set()
+            source, target = (domain_name(end, record.domains) for end in (direction.source, direction.target))
+            yield source, "⇄" if both else "→", target

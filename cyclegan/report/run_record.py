@@ -12,10 +12,12 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cyclegan.config.safe_yaml import parse_yaml
+from cyclegan.directions import NOISE, Direction
 from cyclegan.errors import UsageError
 from cyclegan.report.series import Series
 from cyclegan.tracking.journal import FILE as JOURNAL
@@ -23,6 +25,7 @@ from cyclegan.tracking.journal import Reader
 
 ALARMS = 200  # of a run are listed; a run that has more has one cause for most of them
 GALLERY = "gallery"
+_OLDER = (Direction("a", "b"), Direction("b", "a"))  # of runs from before meta.json named their directions
 _FILES = ("meta.json", "status.json", "pictures.json", "evaluation.json", "best.json", f"{GALLERY}/gallery.json")
 
 
@@ -52,6 +55,7 @@ class RunRecord:
     series: dict[str, Series] = field(default_factory=lambda: defaultdict(Series))
     newest: dict[str, tuple[int, float]] = field(default_factory=dict)  # name -> step and value of its last row
     grids: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))  # "a2b" -> step -> path in run
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)  # headings of the newest grid of "a2b"
     alarms: list[RaisedAlarm] = field(default_factory=list)
     alarm_count: int = 0
     seconds: float = 0.0  # spent in training, without the time between two starts
@@ -62,10 +66,20 @@ class RunRecord:
         """What to call the run: its folder."""
         return self.path.resolve().name
 
+    @cached_property
+    def directions(self) -> tuple[Direction, ...]:
+        """The directions that the run has generators for."""
+        named = self.meta.get("directions")
+        try:
+            return tuple(Direction.parse(str(key)) for key in named) if isinstance(named, list) and named else _OLDER
+        except UsageError:
+            return _OLDER
+
     @property
     def domains(self) -> dict[str, str]:
         """What to call the domains: the folders of --a and --b, or A and B."""
-        return {d: Path(str(self.config[d])).name if self.config.get(d) else d.upper() for d in "ab"}
+        found = sorted({domain for way in self.directions for domain in (way.source, way.target)} - {NOISE})
+        return {d: Path(str(self.config[d])).name if self.config.get(d) else d.upper() for d in found}
 
     @property
     def step(self) -> int:
@@ -143,6 +157,8 @@ def _note_text(record: RunRecord, row: Mapping[str, Any], step: int, name: str, 
     kind, _, rest = name.partition("/")
     if kind == "samples":
         record.grids[rest][step] = value
+    elif kind == "columns":
+        record.columns[rest.removeprefix("samples/")] = tuple(value.split(", "))
     elif kind == "alarm":
         record.alarm_count += 1
         if len(record.alarms) < ALARMS:

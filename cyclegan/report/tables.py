@@ -1,4 +1,4 @@
-"""What figures are called, how they are written, which way is better, and the verdict in words."""
+"""Figures of a run in columns and rows, and the verdict in words."""
 
 from __future__ import annotations
 
@@ -6,46 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cyclegan.directions import Direction
+from cyclegan.figures import FIGURES, HIGHER, LOWER, Figure, domain_name, key_of
 from cyclegan.report.run_record import RunRecord, mapping, number_of
 
-WAYS = {"ab": ("a", "b"), "ba": ("b", "a")}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A figure of evaluation: its label, how it is written, and what is better: -1 less, 1 more, 0 neither."""
-
-    label: str
-    form: str
-    better: int
-    of: str = "way"  # "way": its name ends in the direction; "source", "target": in that domain
-    hint: str = ""
-
-
-KINDS = {
-    "judge": Kind("Taken for the target", "{:.0%}", 1, hint="share of the pictures, by the judge"),
-    "kid": Kind("KID", "{:.4f}", -1, hint="distance from real pictures, unbiased"),
-    "fid": Kind("FID", "{:.2f}", -1, hint="distance from real pictures; too high of few pictures"),
-    "diversity": Kind("Diversity", "{:.3f}", 0, hint="far below real: all outputs are alike"),
-    "nearest": Kind("Nearest training picture", "{:.3f}", 0, hint="far below real: copied"),
-    "checkerboard": Kind("Checkerboard energy", "{:.3%}", 0, hint="several times real: a pattern of the network"),
-    "luminance_correlation": Kind("Luminance correlation", "{:.3f}", 0, hint="1 keeps light and dark, -1 inverts them"),
-    "cycle_l1": Kind("Cycle L1", "{:.2f}", -1, "source", "in levels of 255, there and back"),
-    "cycle_ssim": Kind("Cycle SSIM", "{:.3f}", 1, "source", "1: comes back equal"),
-    "cycle_noise_ratio": Kind(
-        "Cycle with faint noise", "{:.2f} ×", 0, "source", "about 1 is honest; more hides detail"
-    ),
-    "identity_l1": Kind("Identity L1", "{:.2f}", -1, "target", "change of what is in the target already"),
-    "psnr": Kind("PSNR", "{:.2f} dB", 1, hint="beside the truth"),
-    "ssim": Kind("SSIM", "{:.4f}", 1, hint="beside the truth"),
-    "l1": Kind("L1", "{:.2f}", -1, hint="beside the truth, in levels of 255"),
-    "rmse": Kind("RMSE", "{:.2f}", -1, hint="beside the truth, in levels of 255"),
-    "within": Kind("Pixels within threshold", "{:.1%}", 1, hint="beside the truth"),
-    "lpips": Kind("LPIPS", "{:.4f}", -1, hint="beside the truth"),
-    "pixel_accuracy": Kind("Per-pixel accuracy", "{:.1%}", 1, hint="of labels"),
-    "class_accuracy": Kind("Per-class accuracy", "{:.1%}", 1, hint="of labels"),
-    "class_iou": Kind("Class IoU", "{:.1%}", 1, hint="of labels"),
-}
 CURVES = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio", "luminance_correlation", "diversity", "identity_l1")
 
 
@@ -62,27 +26,12 @@ class Column:
     value: float | None = None  # of that metric
 
 
-def name_of(kind: str, way: str) -> str:
-    """The full name of a figure in one direction: `kid`, `ab` -> `kid_ab`; `cycle_l1`, `ab` -> `cycle_l1_a`."""
-    source, target = WAYS[way]
-    of = KINDS[kind].of if kind in KINDS else "way"
-    return f"{kind}_{ {'way': way, 'source': source, 'target': target}[of] }"
-
-
-def kind_of(name: str) -> str:
-    """What a figure is of, without its direction or domain: `kid_ab` -> `kid`."""
-    kind, _, end = name.rpartition("_")
-    return kind if end in (*WAYS, "a", "b") else name
-
-
-def written(kind: str, value: Any) -> str:
+def written(name: str, value: Any) -> str:
     """A figure as it is shown; an empty text for one that is not there."""
     number = number_of(value)
     if number is None:
         return ""
-    kind = kind.removesuffix("_std")
-    form = KINDS[kind].form if kind in KINDS else "{:.4g}"
-    return form.format(number).replace("%", " %").replace("-", "−")
+    return (FIGURES[name].written(number) if name in FIGURES else f"{number:.4g}").replace("-", "−")
 
 
 def columns(record: RunRecord) -> list[Column]:
@@ -115,51 +64,61 @@ def columns(record: RunRecord) -> list[Column]:
     return found
 
 
-def verdicts(figures: Mapping[str, Any], domains: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def verdicts(figures: Mapping[str, Any], record: RunRecord) -> Iterator[dict[str, Any]]:
     """For each direction that the judge has spoken of: the shares, between 0 and 1, and who is who."""
-    for way, (source, target) in WAYS.items():
-        share = number_of(figures.get(f"judge_{way}"))
+    for direction in record.directions:
+        keys = (key_of(f"judge{part}", direction) for part in ("", "_real", "_source"))
+        share, real, untranslated = (number_of(figures.get(key)) for key in keys)
         if share is not None:
             yield {
-                "way": way,
-                "source": domains[source],
-                "target": domains[target],
+                "direction": direction,
+                "source": domain_name(direction.source, record.domains),
+                "target": domain_name(direction.target, record.domains),
                 "share": share,
-                "real": number_of(figures.get(f"judge_real_{way}")),
-                "untranslated": number_of(figures.get(f"judge_source_{way}")),
+                "real": real,
+                "untranslated": untranslated,
             }
 
 
-def table(record: RunRecord, way: str, found: list[Column]) -> list[dict[str, Any]]:
+def table(direction: Direction, found: list[Column]) -> list[dict[str, Any]]:
     """The rows of one direction: label, hint, a cell for each column, and the same of real and untranslated pictures.
 
-    The best of several cells is marked where one way is better and all were measured in the same way.
+    The best of several cells is marked where one end is better and all were measured in the same way.
     """
     alike = len({column.source for column in found}) == 1
     beside = found[0].figures if found else {}
-    known = list(dict.fromkeys([*KINDS, *(kind_of(name) for column in found for name in column.figures)]))
     rows = []
-    for kind in known:
-        if kind.endswith(("_real", "_source", "_std", "_noise_l1")):
-            continue
-        values = [number_of(column.figures.get(name_of(kind, way))) for column in found]
+    for name in _names(direction, found):
+        values = [number_of(column.figures.get(key_of(name, direction))) for column in found]
         if all(value is None for value in values):
             continue
-        about = KINDS.get(kind, Kind(kind.replace("_", " "), "", 0))
-        ranked = [value * about.better for value in values if value is not None and about.better and alike]
-        wins = [len(set(ranked)) > 1 and value is not None and value * about.better == max(ranked) for value in values]
+        figure = FIGURES.get(name, Figure(name.replace("_", " "), "{:.4g}"))
+        there = [value for value in values if value is not None]
+        ranks = alike and len(set(there)) > 1
+        best = {LOWER: min, HIGHER: max}[figure.better](there) if figure.better and ranks else None
         rows.append(
             {
-                "label": about.label,
-                "hint": about.hint,
+                "label": figure.title if name in FIGURES else figure.label,
+                "hint": figure.hint,
                 "cells": [
-                    (_with_spread(kind, column.figures, way), win) for column, win in zip(found, wins, strict=True)
+                    (_with_spread(name, column.figures, direction), value is not None and value == best)
+                    for column, value in zip(found, values, strict=True)
                 ],
-                "real": written(kind, beside.get(f"{kind}_real_{way}")),
-                "untranslated": written(kind, beside.get(f"{kind}_source_{way}")),
+                "real": written(name, beside.get(key_of(f"{name}_real", direction))),
+                "untranslated": written(name, beside.get(key_of(f"{name}_source", direction))),
             }
         )
     return rows
+
+
+def _names(direction: Direction, found: list[Column]) -> Iterator[str]:
+    """The figures that are shown, then those of the direction that nothing is known of."""
+    spreads = {figure.spread for figure in FIGURES.values()}
+    yield from (name for name, figure in FIGURES.items() if figure.shown)
+    for key in dict.fromkeys(key for column in found for key in column.figures):
+        name = key.removesuffix(f"_{direction.key}")
+        if name != key and name not in {*FIGURES, *spreads} and not name.endswith(("_real", "_source")):
+            yield name
 
 
 def _conditions(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,10 +127,11 @@ def _conditions(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {"judge": {"sha256": entry.get("judge")}, "pictures": pictures}
 
 
-def _with_spread(kind: str, figures: Mapping[str, Any], way: str) -> str:
+def _with_spread(name: str, figures: Mapping[str, Any], direction: Direction) -> str:
     """A figure with its standard deviation where it has one."""
-    text, spread = (written(kind, figures.get(name_of(name, way))) for name in (kind, f"{kind}_std"))
-    return f"{text} ± {spread}" if text and spread else text
+    text = written(name, figures.get(key_of(name, direction)))
+    spread = number_of(figures.get(key_of(FIGURES[name].spread, direction))) if name in FIGURES else None
+    return f"{text} ± {written(name, spread)}" if text and spread is not None else text
 
 
 def _step(value: Any) -> int | None:

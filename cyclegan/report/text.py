@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.config import TrainConfig, default_of
+from cyclegan.figures import SURE
 from cyclegan.report.run_record import RunRecord, mapping, number_of
 from cyclegan.report.tables import Column, columns, verdicts
 
 _STATUS = {"done": "done", "running": "running", "preempted": "stopped", "failed": "failed"}
-_SURE = 0.75  # of the judge, as cyclegan.evaluation.features.classifier has it
 _PLACES = ("a", "b", "data", "test_a", "test_b")
 
 
@@ -46,21 +46,21 @@ def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
     if not found:
         return []
     shown = []
-    for it in verdicts(found[0].figures, record.domains):
+    for it in verdicts(found[0].figures, record):
         marks = [
             (it["untranslated"], f"untranslated {it['source']} {percent(it['untranslated'])}"),
             (it["real"], f"real {it['target']} {percent(it['real'])}"),
         ]
         said = [words for at, words in marks if at is not None]
-        count = _count(found[0].protocol, it["way"][0])
+        count = _count(found[0].protocol, it["direction"].source)
         if count:
             low, high = interval(it["share"], count)
             said.append(f"with {count} pictures it may as well be {percent(low)} to {percent(high)}")
         also = [
             f"{column.title}, step {column.step}: {percent(other['share'])}"
             for column in found[1:]
-            for other in verdicts(column.figures, record.domains)
-            if other["way"] == it["way"]
+            for other in verdicts(column.figures, record)
+            if other["direction"] == it["direction"]
         ]
         shown.append(
             {
@@ -80,10 +80,10 @@ def judge_words(record: RunRecord) -> str:
     """What to know of a judge that is not sure; an empty text for one that is."""
     judge = mapping(mapping(record.evaluation.get("protocol")).get("judge"))
     accuracy = number_of(judge.get("accuracy"))
-    if accuracy is None or accuracy >= _SURE:
+    if accuracy is None or accuracy >= SURE:
         return ""
     return (
-        f"The judge tells only {percent(accuracy)} of other real pictures rightly. Below {percent(_SURE)} it cannot "
+        f"The judge tells only {percent(accuracy)} of other real pictures rightly. Below {percent(SURE)} it cannot "
         "tell the two domains apart, and its verdict means little."
     )
 
@@ -133,7 +133,7 @@ def data(record: RunRecord) -> list[dict[str, str]]:
     channels, ranges = (mapping(record.pictures.get(key)) for key in ("channels", "ranges"))
     unknown = "not recorded"
     rows = []
-    for domain in "ab":
+    for domain in record.domains:
         train, test = (counts.get(f"{role}_{domain}") for role in ("train", "test"))
         between = str(ranges[domain]).replace(",", " to ") if ranges.get(domain) else ""
         rows.append(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cyclegan.tracking.journal import ALARM, ALARM_FIGURE, BEST, MODEL, TABLE, Journal
+from cyclegan.tracking.journal import ALARM, ALARM_FIGURE, BEST, GRID_COLUMNS, MODEL, TABLE, Journal
 from cyclegan.tracking.wandb_launcher import (
     WandbProcess,
     describe_session,
@@ -31,7 +31,7 @@ class Recorder(Protocol):
     """Interface of a metrics recorder; see `Tracker`."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
-    def images(self, step: int, name: str, path: Path) -> None: ...
+    def images(self, step: int, name: str, path: Path, columns: Sequence[str] = ()) -> None: ...
     def model(self, step: int, path: Path, best: bool = False) -> None: ...
     def table(self, step: int, path: Path) -> None: ...
     def alarm(self, step: int, name: str, text: str, figure: float) -> None: ...
@@ -64,9 +64,13 @@ class Tracker:
         """Record metrics of `step`. Those on record from before a resume are ignored."""
         self._append(step, values)
 
-    def images(self, step: int, name: str, path: Path) -> None:
-        """Record an image file of the run directory under the name of its panel, e.g. `samples/a2b`."""
-        self._append(step, {name: self._inside(path)})
+    def images(self, step: int, name: str, path: Path, columns: Sequence[str] = ()) -> None:
+        """Record an image file of the run directory under the name of its panel, e.g. `samples/a2b`.
+
+        `columns` are the headings of a sample grid.
+        """
+        headings = {f"{GRID_COLUMNS}{name}": ", ".join(columns)} if columns else {}
+        self._append(step, {name: self._inside(path), **headings})
 
     def model(self, step: int, path: Path, best: bool = False) -> None:
         """Record a generators file of the run directory; it becomes an artifact version of the run.

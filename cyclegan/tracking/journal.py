@@ -2,9 +2,10 @@
 
 A row is `{"step": 40, "time": 1795243863.5, "loss/generator": 1.25, …}`. Non-finite numbers are `null`, since JSON
 cannot represent them. A row about a file holds its path relative to the run directory instead of a number:
-`{"step": 500, "time": …, "samples/a2b": "samples/a2b-00000500.png"}`. The name `model` stands for a generators file,
-`best` for the file of the best ones so far, which later ones overwrite, and `held-out` for the `gallery.json` of
-translations. A row about an alarm holds its text, `alarm/<name>`, and `alarm_figure/<name>`.
+`{"step": 500, "time": …, "samples/a2b": "samples/a2b-00000500.png"}`, and the column names of a sample grid beside it:
+`"columns/samples/a2b": "real, fake, …"`. The name `model` stands for a generators file, `best` for the file of the best
+ones so far, which later ones overwrite, and `held-out` for the `gallery.json` of translations. A row about an alarm
+holds its text, `alarm/<name>`, and `alarm_figure/<name>`.
 
 Every name has at most one value per step. A resumed run starts from a state older than its last row and computes the
 steps between again, with the same result, so that values on record are not written again.
@@ -25,6 +26,7 @@ FILE = "metrics.jsonl"
 MODEL = "model"  # name in rows about a generators file
 BEST = "best"  # name in rows about the best generators
 TABLE = "held-out"  # name in rows about a gallery
+GRID_COLUMNS = "columns/"  # prefix of the column names of a sample grid
 ALARM = "alarm/"  # prefixes of an alarm's text and of its figure
 ALARM_FIGURE = "alarm_figure/"
 RESERVED = frozenset({"step", "time"})

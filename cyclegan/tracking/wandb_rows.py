@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclegan.tracking.journal import ALARM, BEST, FILE, MODEL, RESERVED, TABLE, Reader, Row
+from cyclegan.tracking.journal import ALARM, BEST, FILE, GRID_COLUMNS, MODEL, RESERVED, TABLE, Reader, Row
 
 if TYPE_CHECKING:
     import wandb
@@ -93,6 +93,8 @@ class WandbRows:
 
         if value is None:
             return {name: math.nan}
+        if name.startswith(GRID_COLUMNS):
+            return {}
         if not isinstance(value, str) or name.startswith(ALARM):
             return {name: value}
         path = self._run / value

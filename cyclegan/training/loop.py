@@ -143,8 +143,8 @@ def training_loop(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
                     if config.sample_every and (over or (step % config.sample_every == 0 and not asked)):
                         of_this = path / "samples", step, device, config, ranks
                         grids = _sample(method, generators, shown, *of_this)
-                        for name, grid in grids.items():
-                            tracker.images(step, f"samples/{name}", grid)
+                        for name, (grid, columns) in grids.items():
+                            tracker.images(step, f"samples/{name}", grid, columns)
 
                     # A look that was made up for after the last step belongs into a state, though there is one
                     if (step != saved and (step % config.state_every == 0 or last)) or (found and last):
@@ -194,7 +194,7 @@ def training_loop(config: TrainConfig, path: Path, ranks: Ranks) -> Path:
     return path
 
 
-def _sample(method: Method, *arguments: Any) -> dict[str, Path]:
+def _sample(method: Method, *arguments: Any) -> dict[str, tuple[Path, tuple[str, ...]]]:
     """Write the grids; a disk that is full for a picture is no reason to stop learning."""
     try:
         return write_grids(method, *arguments)

@@ -54,6 +54,16 @@ class ResolvedRun:
         return {"config": self.saved_config, "generator_specs": specs, "ranges": ranges_of(self.views)}
 
     @property
+    def game(self) -> dict[str, Any]:
+        """What the record of a run says of its method: directions, domains and the equilibrium of its scores."""
+        adversarial = self.method.adversarial
+        return {
+            "method": self.config.method,
+            "directions": list(self.method.generators),
+            "equilibrium": None if adversarial is None else adversarial.equilibrium,
+        }
+
+    @property
     def saved_config(self) -> dict[str, Any]:
         """The configuration as it is written down: flat, with the options of the method."""
         return flatten(self.config, options_for(self.config))

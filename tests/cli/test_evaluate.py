@@ -91,6 +91,37 @@ def test_a_run_is_measured_both_ways_and_figures_and_protocol_are_kept(program: 
         assert words in again.out
 
 
+def test_it_ends_with_a_verdict_where_that_is_asked_for(
+    program: Program, run: Path, tmp_path: Path, features: tuple[object, ...]
+) -> None:
+    score = tmp_path / "score.json"
+    score.write_text(json.dumps({"texture": 0.9, "texture_nothing": 0.0, "background": 0.5}))
+    ask = ("evaluate", run, *features, "--device", "cpu")
+    words = ("--verdict", "--name", "a", "plain animals", "--score", "ab", score)
+    ended = program(*ask, *words)
+    assert ended.code == 0, ended.err
+    figures, _, verdict = ended.out.partition("\nVerdict: ")
+    assert figures.endswith(f"stored in {run / 'evaluation.json'}\n")
+    assert verdict.startswith("it works.\n  plain animals to B: 90 % of the animals' pixels have the right texture")
+    assert "translated plain animals are taken for B" in verdict
+    assert "For longer" not in verdict
+    score.write_text(json.dumps({"texture": 0.1, "texture_nothing": 0.0, "background": 0.5}))
+    ended = program(*ask, *words, "--longer", "again {run} {steps}")
+    assert f"  It has learned for 7 steps. For longer: again {run} 21\n" in ended.out
+    assert "Verdict" not in (run / "evaluation.json").read_text()
+
+
+def test_a_verdict_that_cannot_be_is_a_sentence_before_anything_is_measured(
+    program: Program, run: Path, fake: Path, real: Path, tmp_path: Path
+) -> None:
+    for words in (("--name", "a", "horses"), ("--longer", "x"), ("--score", "ab", tmp_path / "score.json")):
+        is_refusal(program("evaluate", run, *words), "give --verdict too")
+    is_refusal(program("evaluate", run, "--verdict", "--json"), "leave out --json")
+    is_refusal(program("evaluate", "--fake", fake, "--real", real, "--verdict"), "what a MODEL has learned")
+    is_refusal(program("evaluate", run, "--verdict", "--score", "ab", tmp_path / "none"), "--score", "holds no score")
+    is_refusal(program("evaluate", "--fake", fake, "--real", real, "--direction", "b"), "'b' is no direction")
+
+
 def test_truth_is_compared_by_name(program: Program, run: Path, tmp_path: Path, features: tuple[object, ...]) -> None:
     truth = folder(tmp_path / "truth", "b", 5, start=1000, side=40, suffix=".bmp")
     words = ("evaluate", run, *features, "--truth", truth, "--json", "--device", "cpu", "--max-pictures", 3)

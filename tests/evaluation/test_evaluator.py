@@ -1,4 +1,4 @@
-"""Generators of which everything is known, on the bench."""
+"""Generators of which everything is known, measured."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from cyclegan.errors import UsageError
-from cyclegan.evaluation.evaluator import Evaluator
+from cyclegan.evaluation.evaluator import Evaluator, tasks_of
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.fid_kid import FeatureMoments, frechet
-from cyclegan.evaluation.metrics.paired import PairedMetrics
+from cyclegan.evaluation.metrics.metric import Tools
 from cyclegan.images import list_images
 from cyclegan.translation import Translator
 from tests.evaluation.examples import Engine, colours, data_set
@@ -27,13 +27,15 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ImageSet]:
     }
 
 
-def bench(sets: dict[str, ImageSet], **options: object) -> Evaluator:
+def evaluator(
+    sets: dict[str, ImageSet], *, truth: dict[str, ImageSet] | None = None, batch: int | None = None
+) -> Evaluator:
     held_out, training = {"a": sets["testA"], "b": sets["testB"]}, {"a": sets["trainA"], "b": sets["trainB"]}
-    return Evaluator(held_out, training, colours(), **options)  # type: ignore[arg-type]
+    return Evaluator(tasks_of(WAYS, held_out, training, truth), Tools(colours(), batch=batch))
 
 
 def test_generators_that_invert_come_back_whole_and_invert_the_light(sets: dict[str, ImageSet]) -> None:
-    found = bench(sets).measure(WAYS)
+    found = evaluator(sets).measure(WAYS)
     for way, domain in (("ab", "a"), ("ba", "b")):
         assert found[f"luminance_correlation_{way}"] == pytest.approx(-1)
         assert found[f"cycle_l1_{domain}"] == pytest.approx(0, abs=1e-4)
@@ -44,7 +46,7 @@ def test_generators_that_invert_come_back_whole_and_invert_the_light(sets: dict[
 
 
 def test_a_picture_comes_back_by_way_of_both_generators(sets: dict[str, ImageSet]) -> None:
-    found = bench(sets).measure({"ab": Engine(torch.neg), "ba": Engine(lambda x: x)})
+    found = evaluator(sets).measure({"ab": Engine(torch.neg), "ba": Engine(lambda x: x)})
     for domain in "ab":
         unit = torch.cat(list(sets[f"test{domain.upper()}"].batches())).float() / 127.5 - 1
         wanted = float((2 * unit).abs().mean()) * 127.5  # what comes back is the negative
@@ -55,7 +57,7 @@ def test_a_picture_comes_back_by_way_of_both_generators(sets: dict[str, ImageSet
 
 
 def test_one_that_does_nothing_scores_what_doing_nothing_scores(sets: dict[str, ImageSet]) -> None:
-    found = bench(sets).measure({"ab": Engine(lambda x: x)}, ["ab"])
+    found = evaluator(sets).measure({"ab": Engine(lambda x: x)}, ["ab"])
     for name in ("fid", "kid", "kid_std", "diversity"):
         assert found[f"{name}_ab"] == pytest.approx(found[f"{name}_source_ab"], rel=1e-6)
     assert found["luminance_correlation_ab"] == pytest.approx(1)
@@ -72,7 +74,7 @@ def test_one_that_copies_its_training_pictures_is_found_out(sets: dict[str, Imag
     def copied(x: Tensor) -> Tensor:
         return torch.stack([training[next(taken) % 2] for _ in x])
 
-    found = bench(sets).measure({"ab": Engine(copied)}, ["ab"])
+    found = evaluator(sets).measure({"ab": Engine(copied)}, ["ab"])
     assert found["nearest_ab"] == pytest.approx(0, abs=1e-6)
     assert found["nearest_real_ab"] > 0.001
     assert found["diversity_ab"] < found["diversity_real_ab"]
@@ -85,20 +87,20 @@ def test_a_generator_that_makes_the_real_pictures_has_no_distance_and_perfect_an
     there = iter(range(1000))
     way = {"ab": Engine(lambda x: torch.stack([real[next(there) % len(real)] for _ in x]))}
     truth = ImageSet(sets["testB"].root, sets["testB"].names, 32, whole=True)
-    found = bench(sets, truth={"ab": truth}, answers=PairedMetrics).measure(way, ["ab"])
+    found = evaluator(sets, truth={"ab": truth}).measure(way, ["ab"])
     assert found["fid_ab"] == pytest.approx(0, abs=1e-9)
     assert found["kid_ab"] < 0  # unbiased: below what other real pictures have
     assert (found["ssim_ab"], found["l1_ab"], found["within_ab"]) == (pytest.approx(1), 0, 1)
 
 
-def test_the_same_bench_measures_again_and_again_with_the_same_result(sets: dict[str, ImageSet]) -> None:
+def test_the_same_evaluator_measures_again_and_again_with_the_same_result(sets: dict[str, ImageSet]) -> None:
     networks = generators()
     engines = {way: Translator(network.train(), device="cpu", precision="fp32") for way, network in networks.items()}
-    on = bench(sets)
+    on = evaluator(sets)
     before = torch.random.get_rng_state()
     first, second = on.measure(engines), on.measure(engines)
     assert first == second
-    assert first == bench(sets).measure(engines)
+    assert first == evaluator(sets).measure(engines)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(network.training for network in networks.values())  # lent by a trainer, and given back as it was
 
@@ -111,7 +113,7 @@ def test_few_pictures_at_a_time_have_the_same_figures(sets: dict[str, ImageSet])
         return -x
 
     ways = {"ab": Engine(counted), "ba": Engine(counted)}
-    together, alone = bench(sets).measure(ways), bench(sets, batch=1).measure(ways)
+    together, alone = evaluator(sets).measure(ways), evaluator(sets, batch=1).measure(ways)
     assert (max(counts), min(counts)) == (6, 1)
     assert together.keys() == alone.keys()
     for name, value in together.items():
@@ -121,4 +123,4 @@ def test_few_pictures_at_a_time_have_the_same_figures(sets: dict[str, ImageSet])
 
 def test_other_channels_are_a_sentence(sets: dict[str, ImageSet]) -> None:
     with pytest.raises(UsageError, match="channels"):
-        bench(sets).measure({"ab": Engine(lambda x: x[:, :1])}, ["ab"])
+        evaluator(sets).measure({"ab": Engine(lambda x: x[:, :1])}, ["ab"])

@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
+from cyclegan.directions import Direction
 from cyclegan.evaluation.printing import classifier_note, side_by_side, summary_line, verdict, way
+
+AB = Direction("a", "b")
+NAMES = {"a": "horses", "b": "zebras"}
 
 
 def test_the_verdict_is_a_sentence_with_its_two_comparisons() -> None:
     figures = {"judge_ab": 0.83, "judge_real_ab": 0.97, "judge_source_ab": 0.042}
-    assert verdict(figures, ("horses", "zebras"), "_ab") == (
+    assert verdict(figures, AB, NAMES) == (
         "83 % of the translated pictures are taken for zebras (real zebras: 97 %, untranslated horses: 4 %)"
     )
-    assert verdict({"judge": 1.0, "judge_real": 0.5}, ("A", "B")) == (
+    assert verdict({"judge_ab": 1.0, "judge_real_ab": 0.5}, AB, {}) == (
         "100 % of the translated pictures are taken for B (real B: 50 %)"
     )
-    assert verdict({"fid": 1.0}, ("A", "B")) is None
+    assert verdict({"fid_ab": 1.0}, AB, {}) is None
 
 
 def test_a_judge_that_is_hardly_better_than_a_coin_is_said_to_be() -> None:
     good = {"judge": {"accuracy": 0.951, "marked_with": [85, 106]}}
-    assert classifier_note(good, 0.75) == "the judge tells 95.1 % of 85 + 106 other real pictures rightly"
+    assert classifier_note(good) == "the judge tells 95.1 % of 85 + 106 other real pictures rightly"
     poor = {"judge": {"accuracy": 0.749, "marked_with": [2, 2]}}
-    said = classifier_note(poor, 0.75)
+    said = classifier_note(poor)
     assert said is not None
     assert said.endswith("; below 75 % it cannot tell the two domains apart, and its verdict means little")
-    assert classifier_note({}, 0.75) is None
+    assert classifier_note({}) is None
 
 
 def test_a_table_shows_only_what_there_is() -> None:
     figures = {"fid_ab": 12.25, "fid_real_ab": 1.0, "kid_ab": 0.1, "kid_std_ab": float("nan"), "cycle_l1_a": 3.0}
-    lines = list(way(figures | {"cycle_ssim_a": float("nan")}, ("A", "B"), "_ab", "_a", "_b"))
+    lines = list(way(figures | {"cycle_ssim_a": float("nan")}, AB, {}))
     assert lines[0].split() == ["translated", "real", "untranslated"]
-    assert lines[1].split() == ["FID", "12.25", "1.00"]
-    assert lines[-1].split() == ["cycle", "L1", "(levels)", "3.00"]
-    assert not [line for line in lines if "nan" in line]
+    assert [line.split() for line in lines[1:]] == [
+        ["KID", "0.1000"],
+        ["FID", "12.25", "1.00"],
+        ["cycle", "L1", "(levels)", "3.00"],
+    ]
 
 
-NAMES = {"a": "horses", "b": "zebras"}
+def test_figures_of_generators_that_take_noise_have_lines() -> None:
+    lines = list(way({"kid_zb": 0.25, "kid_std_zb": 0.125, "nearest_zb": 2.0}, Direction("z", "b"), NAMES))
+    assert [line.split() for line in lines[1:]] == [
+        ["KID", "0.2500"],
+        ["±", "0.1250"],
+        ["nearest", "training", "picture", "2.000"],
+    ]
 
 
 def test_a_line_says_what_the_judge_says_of_each_direction() -> None:
@@ -45,6 +57,7 @@ def test_a_line_says_what_the_judge_says_of_each_direction() -> None:
         "83 % taken for zebras (real: 97 %, untranslated: 0 %), 50 % for horses (real: 50 %, untranslated: 50 %)"
     )
     assert summary_line(figures, NAMES, ("ba",)).startswith("50 % taken for horses (")
+    assert summary_line({"kid_zb": 0.25}, NAMES, ("zb",)) == ""
 
 
 def test_last_and_best_stand_side_by_side_with_the_better_marked() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.evaluation.evaluator import Evaluator
+from cyclegan.evaluation.evaluator import Evaluator, tasks_of
 from cyclegan.evaluation.image_set import ImageSet
-from cyclegan.evaluation.selection import FILE, SELECTABLE, parse_criteria, read_best, write_best
+from cyclegan.evaluation.metrics.metric import Tools
+from cyclegan.evaluation.selection import FILE, parse_criteria, read_best, selectable, write_best
 from cyclegan.images import list_images
 from tests.evaluation.examples import Engine, colours, data_set
 
@@ -34,7 +35,7 @@ def test_of_generators_in_one_direction_it_is_that_one() -> None:
             parse_criteria(name, ("ab",))
 
 
-@pytest.mark.parametrize("stem", SELECTABLE)
+@pytest.mark.parametrize("stem", selectable(BOTH))
 def test_better_is_lower_for_distances_and_errors_and_higher_for_shares_and_likeness(stem: str) -> None:
     (criterion,) = parse_criteria(stem, BOTH)
     high = stem in ("judge", "cycle_ssim")
@@ -53,19 +54,22 @@ def test_what_is_no_number_is_never_better() -> None:
     assert criterion.improves(3.0, on=None)
 
 
-def test_every_criterion_is_a_figure_of_the_bench(tmp_path: Path) -> None:
+def test_every_criterion_is_a_figure_of_the_evaluator(tmp_path: Path) -> None:
     root = data_set(tmp_path, train=2, test=3, side=32)
     sets = {
         name: ImageSet(root / name, list_images(root / name), 32) for name in ("trainA", "trainB", "testA", "testB")
     }
-    bench = Evaluator({"a": sets["testA"], "b": sets["testB"]}, {"a": sets["trainA"], "b": sets["trainB"]}, colours())
+    held_out, training = {"a": sets["testA"], "b": sets["testB"]}, {"a": sets["trainA"], "b": sets["trainB"]}
+    evaluator = Evaluator(tasks_of(BOTH, held_out, training), Tools(colours()))
     same = Engine(lambda x: x)
     for engines in ({"ab": same, "ba": same}, {"ab": same}, {"ba": same}):
-        found = bench.measure(engines, tuple(engines)) | {f"judge_{way}": 0.5 for way in engines}
-        for stem, about in SELECTABLE.items():
-            assert {name for name in found if name.rpartition("_")[0] == stem} == {
-                f"{stem}_{ending}" for ending in about.endings(tuple(engines))
-            }
+        found = evaluator.measure(engines) | {f"judge_{way}": 0.5 for way in engines}
+        for figure, keys in selectable(tuple(engines)).items():
+            assert {name for name in found if name.rpartition("_")[0] == figure} == set(keys)
+
+
+def test_generators_that_take_noise_are_chosen_by_what_needs_no_input() -> None:
+    assert selectable(("zb",)) == {"kid": ("kid_zb",), "fid": ("fid_zb",), "judge": ("judge_zb",)}
 
 
 @pytest.mark.parametrize("name", ["diversity", "luminance_correlation_ab", "kid_std", "kid_real_ab", "Kid", "loss"])

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError
-from cyclegan.evaluation.features.classifier import SURE
 from cyclegan.losses import ADVERSARIAL_LOSSES
 from cyclegan.report import page, write_report
 from cyclegan.report import text as telling
@@ -79,6 +79,20 @@ def test_the_grids_are_in_it_in_the_order_of_the_steps(tmp_path: Path) -> None:
     found = frames(text_of(finished(tmp_path / "run")))
     assert [frame["step"] for frame in found] == [0, 50, 100]
     assert len({frame["a2b"] for frame in found}) == 3
+
+
+def test_the_columns_of_a_grid_are_those_that_its_row_names_and_of_an_older_run_those_of_its_width(
+    tmp_path: Path,
+) -> None:
+    run = begun(tmp_path / "run")
+    grid(run / "samples" / "one.png", 90, columns=3)
+    named = {"columns/samples/a2b": "real, fake, truth & more"}
+    for more, headings in (({}, ["real", "fake", "reconstructed"]), (named, ["real", "fake", "truth &amp; more"])):
+        journal(run / "metrics.jsonl", [row(10, **{"samples/a2b": "samples/one.png"}, **more)])
+        text = text_of(run)
+        assert (
+            re.findall("<span>(.*?)</span>", text.partition('class="headings"')[2].partition("</div>")[0]) == headings
+        )
 
 
 def test_of_many_grids_it_takes_some_with_the_first_and_the_last(tmp_path: Path) -> None:
@@ -182,11 +196,13 @@ def test_a_judge_that_is_not_sure_is_no_judge(tmp_path: Path) -> None:
 def test_the_better_of_last_and_best_is_marked_where_they_compare(tmp_path: Path) -> None:
     run = finished(tmp_path / "run")
     record = read_record(run)
-    assert not any(win for row in table(record, "ab", columns(record)) for _, win in row["cells"])  # measured otherwise
+    assert not any(
+        win for row in table(Direction("a", "b"), columns(record)) for _, win in row["cells"]
+    )  # measured otherwise
     best = {"kid_ab": {"metrics": figures(0.8, 0.02), "protocol": protocol()}}
     (run / "evaluation.json").write_text(json.dumps({"metrics": figures(), "protocol": protocol(), "best": best}))
     record = read_record(run)
-    rows: Mapping[str, Any] = {row["label"]: row for row in table(record, "ab", columns(record))}
+    rows: Mapping[str, Any] = {row["label"]: row for row in table(Direction("a", "b"), columns(record))}
     assert rows["KID"]["cells"] == [("0.0500 ± 0.0100", False), ("0.0200 ± 0.0100", True)]
     assert rows["Taken for the target"]["cells"] == [("75 %", False), ("80 %", True)]
     assert rows["Cycle L1"]["cells"] == [("12.50", False), ("12.50", False)]
@@ -194,10 +210,30 @@ def test_the_better_of_last_and_best_is_marked_where_they_compare(tmp_path: Path
     assert "Luminance correlation" not in rows  # not measured
 
 
-def test_what_is_known_elsewhere_is_the_same_here() -> None:
+def test_the_equilibrium_is_that_of_the_record_and_of_an_older_run_that_of_its_loss(tmp_path: Path) -> None:
     equilibria = {name: kind.equilibrium for name, kind in ADVERSARIAL_LOSSES.items() if kind.equilibrium is not None}
     assert equilibria == EQUILIBRIUM
-    assert telling._SURE == SURE
+    run = finished(tmp_path / "run")
+    for said, shown in (({}, "0.5"), ({"equilibrium": 0.25}, "0.25"), ({"equilibrium": None}, None)):
+        (run / "meta.json").write_text(json.dumps(json.loads((run / "meta.json").read_text()) | said))
+        assert ("the equilibrium" in text_of(run)) == (shown is not None)
+        assert shown is None or f"the equilibrium, {shown}, where" in text_of(run)
+
+
+@pytest.mark.parametrize(
+    ("keys", "route"), [(["ab"], "horses → zebras"), (["zb"], "noise → zebras"), (["ab", "ba"], "horses ⇄ zebras")]
+)
+def test_a_page_is_about_the_directions_that_the_run_has(tmp_path: Path, keys: list[str], route: str) -> None:
+    run = finished(tmp_path / "run")
+    (run / "meta.json").write_text(json.dumps(json.loads((run / "meta.json").read_text()) | {"directions": keys}))
+    measured = {f"{name}_{key}": 0.5 for name in ("judge", "kid", "kid_real") for key in keys}
+    (run / "evaluation.json").write_text(json.dumps({"metrics": measured, "protocol": protocol()}))
+    text = text_of(run)
+    assert f"<title>run · {route}</title>" in text
+    captions = re.findall("<caption>(.*?)</caption>", text)
+    assert captions == [route] if len(keys) == 1 else captions == ["horses → zebras", "zebras → horses"]
+    assert text.count('class="verdict"') == len(keys)
+    assert ("horses" in seen(text).partition("Configuration")[0].replace("my horses", "")) == (keys != ["zb"])
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:

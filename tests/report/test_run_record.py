@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.report.run_record import ALARMS, RaisedAlarm, read_record
 from cyclegan.report.tables import columns
@@ -70,6 +71,22 @@ def test_an_older_run_lacks_what_was_not_written_then(tmp_path: Path) -> None:
     record = read_record(run)
     assert record.notes == []
     assert [record.pictures, record.best, record.evaluation, record.gallery] == [{}, {}, {}, {}]
+
+
+def test_directions_are_those_of_the_record_or_both_ways(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run")
+    both = (Direction("a", "b"), Direction("b", "a"))
+    for named, directions in (
+        (["zb"], (Direction("z", "b"),)),
+        (["ab", "ba"], both),
+        ([], both),
+        (["?"], both),
+        (3, both),
+    ):
+        (run / "meta.json").write_text(json.dumps({"directions": named}))
+        assert read_record(run).directions == directions
+    (run / "meta.json").write_text(json.dumps({"directions": ["zb"]}))
+    assert read_record(run).domains == {"b": "zebras"}
 
 
 def test_a_folder_without_anything_of_a_run_is_a_sentence(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from tests.test_docs import check_command
 PACKAGE = SCRIPTS.parent
 
 # Stands for the program: writes down what is asked of it, and makes the run directory that a training would make.
-RECORDER = """#!/bin/sh
-echo "$(basename "$0") $*" >> "$LOG"
+RECORDER = """#!/usr/bin/env bash
+printf '%q ' "$(basename "$0")" "$@" >> "$LOG"
+echo >> "$LOG"
 while [ $# -gt 0 ]; do case "$1" in -o) mkdir -p "$2" ;; esac; shift; done
 """
 # The program itself, but for a judge that learns in no time.
@@ -69,14 +71,14 @@ def ask(project: Path, script: str, *words: object) -> str:
 
 @pytest.fixture
 def asked(project: Path) -> Callable[..., list[str]]:
-    """`asked(script, …)` is what a script asks the program, and what it asks Python last."""
-    for name in ("cyclegan", "python"):
-        install(project, name, RECORDER)
+    """`asked(script, …)` is what a script asks the program, as a shell would take it."""
+    install(project, "cyclegan", RECORDER)
+    install(project, "python", PYTHON)
 
     def record(script: str, *words: object) -> list[str]:
         (project / "log").unlink(missing_ok=True)
         ask(project, script, *words)
-        return (project / "log").read_text().splitlines()
+        return [shlex.join(shlex.split(line)) for line in (project / "log").read_text().splitlines()]
 
     return record
 
@@ -86,25 +88,25 @@ def test_the_reference_run_trains_translates_both_ways_measures_reports_and_judg
     project: Path, asked: Callable[..., list[str]], words: tuple[str, ...]
 ) -> None:
     (project.parent / "my data").mkdir()
-    *commands, last = asked("horse2zebra.sh", "my data", "-o", "run", *words)
+    commands = asked("horse2zebra.sh", "my data", "-o", "run", *words)
     assert [line.split()[1] for line in commands] == ["train", "translate", "translate", "evaluate", "report"]
     for line in commands:
-        check_command(line.replace("my data", "data"))
+        check_command(line)
     run = project.parent / "run"  # as it was typed: relative to where it was typed
-    assert f"--data {project.parent / 'my data'} --preset" in commands[0]
+    assert f"--data '{project.parent / 'my data'}' --preset" in commands[0]
     assert commands[0].endswith(" ".join([f"-o {run}", *words[1:]]))  # what is asked for comes last, and wins
     assert "testA" in commands[1]
     assert commands[1].endswith("--direction ab --overwrite")
     assert "testB" in commands[2]
     assert commands[2].endswith("--direction ba --overwrite")
-    assert last.startswith(f"python scripts/verdict.py {run} --names horses zebras")
+    assert commands[3].startswith(f"cyclegan evaluate {run} --verdict --name a horses --name b zebras --longer ")
 
 
 @pytest.mark.parametrize("words", [(), ("--smoke",), ("--steps", "100")])
 def test_the_quickstart_draws_trains_translates_marks_measures_reports_and_judges(
     asked: Callable[..., list[str]], words: tuple[str, ...]
 ) -> None:
-    *commands, last = asked("quickstart", *words)
+    commands = asked("quickstart", *words)
     steps = [" ".join(line.split()[1:3]) if " data " in line else line.split()[1] for line in commands]
     each_way = ["translate", "data score", "data score"]
     assert steps == ["data demo", "train", *each_way, *each_way, "evaluate", "report"]
@@ -112,7 +114,7 @@ def test_the_quickstart_draws_trains_translates_marks_measures_reports_and_judge
     assert [(words[3][-5:], words[6]) for words in translations] == [("testA", "ab"), ("testB", "ba")]
     for line in commands:
         check_command(line)
-    assert last.startswith("python scripts/verdict.py runs/")
+    assert "--verdict --name a 'plain animals' --name b 'striped animals' --score ab runs/" in commands[-2]
 
 
 @pytest.mark.slow

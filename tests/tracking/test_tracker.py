@@ -45,12 +45,13 @@ print("wandb" in sys.modules)
 
 def test_pictures_and_models_stand_in_the_journal_by_their_place_in_the_run(tmp_path: Path) -> None:
     tracker = open_tracker(tmp_path, mode="disabled", project="p", config={}, resumed=False, run_id="id", name="n")
-    tracker.images(500, "samples/a2b", tmp_path / "samples" / "a2b-00000500.png")
+    tracker.images(500, "samples/a2b", tmp_path / "samples" / "a2b-00000500.png", ("real", "fake"))
     tracker.model(500, tmp_path / "checkpoints" / "generators-00000500.safetensors")
     tracker.finish()
     tracker.finish("failed")  # a second word is not heard
     first, second = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert first["samples/a2b"] == "samples/a2b-00000500.png"
+    assert first["columns/samples/a2b"] == "real, fake"
     assert second["model"] == "checkpoints/generators-00000500.safetensors"
     assert tracker.run_id == "id"
     assert tracker.url is None

@@ -52,8 +52,8 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> DomainClassifier:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = ClassifierNetwork().eval().requires_grad_(False)
-    planted = DomainClassifier(network, 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"))
-    monkeypatch.setattr(periodic, "find_classifier", lambda a, b, **options: planted)
+    planted = DomainClassifier(network, 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"), ("a", "b"))
+    monkeypatch.setattr(periodic, "find_classifier", lambda training, **options: planted)
     return planted
 
 

@@ -31,8 +31,8 @@ from cyclegan.training.loop_io.device_loader import DeviceLoader
 def main(plan: Path) -> None:
     """Play the whole plan."""
     torch.set_num_threads(1)
-    judge = DomainClassifier(_network(), 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"))
-    periodic.find_judge = lambda a, b, **options: judge  # type: ignore[attr-defined]
+    judge = DomainClassifier(_network(), 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"), ("a", "b"))
+    periodic.find_judge = lambda training, **options: judge  # type: ignore[attr-defined]
     scaled = DeviceLoader._scaled
     DeviceLoader._scaled = lambda self, pictures: scaled(self, pictures).to(torch.get_default_dtype())  # type: ignore[method-assign]
     built: list[Any] = []

@@ -1,7 +1,7 @@
 """The judge: a small classifier of our own, for laboratories with no network and figures that say something plain.
 
-It learns once per data set to tell real pictures of A from real ones of B. Its verdict is the share of pictures taken
-for B; what comes before its last layer are features for FID, KID and distances.
+It learns once per data set to tell real pictures of one domain from real ones of another. Its figure is the share of
+pictures taken for the target; what comes before its last layer are features for FID, KID and distances.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,20 +26,21 @@ from cyclegan.errors import UsageError
 from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.features.classifier_training import SIDE, ClassifierNetwork, resize, train_classifier
 from cyclegan.evaluation.image_set import ImageSet
+from cyclegan.figures import SURE
 from cyclegan.models import weights_sha256
 from cyclegan.system.files import atomic_write, cache_folder
 
 VERSION = 2  # of all that a cached judge depends on beside the pictures, the size and the seed
+DOMAINS = 2  # that it tells apart
 FEWEST = 10  # pictures of a domain: two to stop by, two to be marked with, the rest to learn from
 MOST = 1000  # pictures of a domain it learns from: more make it slower to read them and hardly better
-SURE = 0.75  # held-out accuracy below which its verdict means little
 
 log = logging.getLogger("cyclegan")
 
 
 @dataclass(frozen=True)
 class DomainClassifier:
-    """Tells pictures of A from pictures of B.
+    """Tells pictures of two domains apart.
 
     `accuracy` is the share told rightly, the mean over both domains, of real pictures that it neither learned from nor
     was stopped by; `about` says how it came to be.
@@ -50,6 +51,7 @@ class DomainClassifier:
     sha256: str
     about: dict[str, Any]
     device: torch.device
+    domains: tuple[str, str]
 
     @property
     def is_sure(self) -> bool:
@@ -57,15 +59,27 @@ class DomainClassifier:
         return self.accuracy >= SURE
 
     @torch.inference_mode()
-    def is_domain(self, pictures: Tensor) -> Tensor:
-        """For each of uint8 N × 3 × S × S pictures whether it is taken for one of B: N booleans, on the CPU."""
+    def verdict(self, pictures: Tensor) -> Tensor:
+        """Whether each of uint8 N × 3 × S × S pictures is taken for the second domain: N booleans, on the CPU."""
         return self.network.verdict(resize(pictures).to(self.device)).cpu()
 
-    def share(self, batches: Iterable[Tensor], domain: str) -> float:
-        """The share of pictures, in batches, that are taken for those of `domain`, "a" or "b"."""
-        verdicts = torch.cat([self.is_domain(batch) for batch in batches])
-        of_b = float(verdicts.double().mean())
-        return {"a": 1 - of_b, "b": of_b}[domain]
+    def share(self, verdicts: Iterable[Tensor], domain: str) -> float:
+        """The share of `verdicts` that are for `domain`."""
+        return float(self._of(domain, torch.cat(list(verdicts)).double().mean()))
+
+    @torch.inference_mode()
+    def probability(self, pictures: Tensor, domain: str) -> Tensor:
+        """For each picture the probability that it is of `domain`, by it and its mirror image: N, float64.
+
+        Of the second domain it is above one half where, and only where, `verdict` says so.
+        """
+        seen = resize(pictures).to(self.device)
+        both = self.network(seen) + self.network(seen.flip(3))
+        return self._of(domain, torch.sigmoid(both.double().cpu() / 2))
+
+    def _of(self, domain: str, second: Tensor) -> Tensor:
+        first, last = self.domains
+        return {first: 1 - second, last: second}[domain]
 
     def extractor(self) -> Extractor:
         """Its features, 256 of them, for FID, KID and distances."""
@@ -73,24 +87,32 @@ class DomainClassifier:
         return Extractor("judge", self.sha256, how, self.network.features, resize, self.device)
 
 
-def find_classifier(a: ImageSet, b: ImageSet, *, seed: int = 0, device: torch.device | None = None) -> DomainClassifier:
-    """The judge of the training pictures `a` and `b`: the one that learned from them before, or else a new one.
+def find_classifier(
+    training: Mapping[str, ImageSet], *, seed: int = 0, device: torch.device | None = None
+) -> DomainClassifier:
+    """The judge of `training`, pictures of two domains: the one that learned from them before, or else a new one.
 
     It must never have seen what it is going to judge, so give training pictures and never held-out ones. They go the
-    way of what it judges, through the same squares. Cached judges lie below
-    `cyclegan.system.files.cache_folder()`, by the names, sizes and times of the files, the size of the squares and the
-    seed; where that cannot be written to, it learns again next time. Raises `UsageError` for fewer than 10 pictures of
-    a domain.
+    way of what it judges, through the same squares. Cached judges lie below `cyclegan.system.files.cache_folder()`, by
+    the names, sizes and times of the files, the size of the squares and the seed; where that cannot be written to, it
+    learns again next time. Raises `UsageError` for fewer than 10 pictures of a domain, and for one domain alone.
     """
     device = device or torch.device("cpu")
-    for squares in (a, b):
+    if len(training) != DOMAINS:
+        raise UsageError(
+            f"the judge tells {DOMAINS} domains apart, and there are pictures of {len(training)}; use other "
+            "--features, such as inception"
+        )
+    for squares in training.values():
         if len(squares) < FEWEST:
             raise UsageError(
                 f"the judge needs at least {FEWEST} pictures of each domain to learn from, and {squares.root} has "
                 f"{len(squares)}; use other --features, such as inception"
             )
+    first, last = training
+    a, b = training.values()
     file = cache_folder() / "judges" / f"{_key(a, b, seed)}.safetensors"
-    known = _read(file, device)
+    known = _read(file, device, (first, last))
     if known is not None:
         return known
     log.info(
@@ -118,10 +140,10 @@ def find_classifier(a: ImageSet, b: ImageSet, *, seed: int = 0, device: torch.de
     except OSError as error:
         log.warning("the judge could not be kept in %s (%s); it will learn anew", file.parent, error.strerror or error)
     log.info("the judge tells %.1f %% of other pictures rightly", 100 * learned.accuracy)
-    return DomainClassifier(learned.network, learned.accuracy, _sha256(tensors), about, device)
+    return DomainClassifier(learned.network, learned.accuracy, _sha256(tensors), about, device, (first, last))
 
 
-def _read(file: Path, device: torch.device) -> DomainClassifier | None:
+def _read(file: Path, device: torch.device, domains: tuple[str, str]) -> DomainClassifier | None:
     """A judge from the cache; None where there is none, or none that is whole."""
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
@@ -133,7 +155,7 @@ def _read(file: Path, device: torch.device) -> DomainClassifier | None:
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):  # not there, cut short, of another version
         return None
     network.eval().requires_grad_(False).to(device)
-    return DomainClassifier(network, float(about["accuracy"]), _sha256(tensors), about, device)
+    return DomainClassifier(network, float(about["accuracy"]), _sha256(tensors), about, device, domains)
 
 
 def _sha256(tensors: dict[str, Tensor]) -> str:

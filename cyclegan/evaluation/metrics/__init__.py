@@ -1,1 +1,1 @@
-"""Metrics on batches of pictures."""
+"""Metrics of translations: each file knows one kind of figure."""

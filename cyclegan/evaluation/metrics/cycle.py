@@ -13,11 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from cyclegan.evaluation.image_set import to_unit
+from cyclegan.evaluation.metrics.metric import NOISE, Measured, Metric, Setup
 from cyclegan.evaluation.metrics.paired import WINDOW, ssim
 
 Translate = Callable[[Tensor], Tensor]  # NCHW in [-1, 1] -> the same
-
-NOISE = 2.0  # standard deviation in levels of 255
 
 
 class CycleMetrics:
@@ -74,3 +74,40 @@ def _to_levels(x: Tensor) -> Tensor:
 def _exact(x: Tensor) -> Tensor:
     """In float64, which a Mac's GPU does not have."""
     return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+class RoundTrip(Metric):
+    """The figures of `CycleMetrics`, where generators translate there and back."""
+
+    needs = frozenset({"source", "forward", "back"})
+    gives = ("cycle_l1", "cycle_ssim", "cycle_noise_l1", "cycle_noise_ratio")
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._marks = CycleMetrics(noise=setup.tools.noise, seed=setup.tools.seed)
+
+    def add(self, batch: Measured) -> None:
+        assert batch.inputs is not None
+        assert batch.outputs is not None
+        assert self.setup.back is not None
+        self._marks.add(batch.inputs, batch.outputs, self.setup.back.unit)
+
+    def figures(self) -> dict[str, float]:
+        return self._marks.figures()
+
+
+class IdentityChange(Metric):
+    """The mean of `identity_error` of real pictures of the target."""
+
+    needs = frozenset({"source", "real", "forward"})
+    gives = ("identity_l1",)
+
+    def add(self, batch: Measured) -> None:
+        pass  # it translates other pictures
+
+    def figures(self) -> dict[str, float]:
+        real, forward = self.setup.task.real, self.setup.forward
+        assert real is not None
+        assert forward is not None
+        units = (to_unit(batch).to(forward.device) for batch in real.batches(self.setup.tools.batch))
+        return {"identity_l1": float(torch.cat([identity_error(unit, forward.unit(unit)) for unit in units]).mean())}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cyclegan.errors import UsageError
+from cyclegan.evaluation.metrics.metric import Measured, Metric
 
 SUBSETS = 100
 SUBSET_SIZE = 1000  # both as in the paper of KID
@@ -142,3 +143,39 @@ def _drawn(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
 def _spread(values: list[float]) -> float:
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+
+
+class FeatureDistances(Metric):
+    """FID and KID of translations to held-out real pictures of the target.
+
+    `_real` is the distance of pictures of the target that were learned from: what real pictures reach. `_source` is
+    that of the untranslated inputs.
+    """
+
+    needs = frozenset({"real", "extractor"})
+    gives = ("fid", "kid", "kid_std")
+
+    def add(self, batch: Measured) -> None:
+        self.parts.append(batch.features)
+
+    def figures(self) -> dict[str, float]:
+        made = torch.cat(self.parts)
+        refuse_too_few(len(made))
+        return self._distances(made, "") | self.setup.reference.once("feature distances", self._known)
+
+    def _known(self) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        for suffix, role in (("_real", "training"), ("_source", "source")):
+            features = self.setup.reference.features(role)
+            if features is not None:
+                figures |= self._distances(features, suffix)
+        return figures
+
+    def _distances(self, features: Tensor, suffix: str) -> dict[str, float]:
+        real = self.setup.reference.features("real")
+        assert real is not None
+        refuse_too_few(len(real))
+        kid = kernel_distance(features, real, seed=self.setup.reference.tools.seed)
+        moments = self.setup.reference.once("moments of real", lambda: FeatureMoments.of(real))
+        fid = frechet(FeatureMoments.of(features), moments)
+        return {f"fid{suffix}": fid, f"kid{suffix}": kid.mean, f"kid_std{suffix}": kid.std}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.errors import UsageError
+from cyclegan.evaluation.metrics.metric import Measured, Metric, Setup, pairs_of
 
 IGNORED = "ignore"  # the class whose pixels, in the truth, do not count
 _ROWS = 2**16  # pixels compared with the colours at a time
@@ -94,3 +95,22 @@ class Confusion:
             "class_accuracy": float((right[shown] / true[shown]).mean()),
             "class_iou": float((right[either] / (true + found - right)[either]).mean()),
         }
+
+
+class LabelMaps(Metric):
+    """The figures of `Confusion` over all translations and their truths."""
+
+    needs = frozenset({"truth", "colours"})
+    gives = ("pixel_accuracy", "class_accuracy", "class_iou")
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        assert setup.tools.colours is not None
+        self._confusion = Confusion(setup.tools.colours)
+
+    def add(self, batch: Measured) -> None:
+        for picture, truth in pairs_of(batch):
+            self._confusion.add(picture, truth)
+
+    def figures(self) -> dict[str, float]:
+        return self._confusion.marks()

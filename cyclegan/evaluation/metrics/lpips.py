@@ -4,6 +4,7 @@ https://arxiv.org/abs/1801.03924). It takes two files of weights, which are not 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.features.weights_files import fill, read_weights
+from cyclegan.evaluation.metrics.metric import Measured, Metric
 from cyclegan.system.files import file_sha256
 
 # In torchvision's AlexNet: after which layers of `features` (their ReLUs) features are taken, and how many there are
@@ -66,3 +68,21 @@ class LPIPS(nn.Module):
             if index in TAPS:
                 taken.append(x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10))
         return taken
+
+
+class PerceptualDistance(Metric):
+    """The mean LPIPS of translations and their truths."""
+
+    needs = frozenset({"truth", "lpips"})
+    gives = ("lpips",)
+
+    @torch.inference_mode()
+    def add(self, batch: Measured) -> None:
+        network = self.setup.tools.lpips
+        assert network is not None
+        assert batch.truth is not None
+        for picture, truth in zip(batch.fake, batch.truth, strict=True):
+            self.parts.append(network(*(image[None].contiguous() for image in (picture, truth))))
+
+    def figures(self) -> dict[str, float]:
+        return {"lpips": math.fsum(map(float, self.parts)) / len(self.parts)}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
+from cyclegan.evaluation.metrics.metric import Measured, Metric
 from cyclegan.images.channels import LUMA
 
 # Two layers of stride 2 that enlarge leave patterns that repeat every 2 and every 4 pixels
@@ -82,3 +85,82 @@ def _near(length: int, place: int) -> Tensor:
     marked = torch.zeros(length, dtype=torch.bool)
     marked[[(place + step) % length for step in (-1, 0, 1)]] = True
     return marked
+
+
+class Diversity(Metric):
+    """`diversity` of the translations, of real pictures of the target and of the inputs."""
+
+    needs = frozenset({"real", "extractor"})
+    gives = ("diversity",)
+
+    def add(self, batch: Measured) -> None:
+        self.parts.append(batch.features)
+
+    def figures(self) -> dict[str, float]:
+        return {"diversity": diversity(torch.cat(self.parts))} | self.setup.reference.once("diversity", self._known)
+
+    def _known(self) -> dict[str, float]:
+        roles = ((role, self.setup.reference.features(role)) for role in ("real", "source"))
+        return {f"diversity_{role}": diversity(features) for role, features in roles if features is not None}
+
+
+class NearestTraining(Metric):
+    """The median distance to the nearest training picture, of translations and of held-out real pictures."""
+
+    needs = frozenset({"real", "training", "extractor"})
+    gives = ("nearest",)
+
+    def add(self, batch: Measured) -> None:
+        self.parts.append(batch.features)
+
+    def figures(self) -> dict[str, float]:
+        known = self.setup.reference.once(
+            "nearest", lambda: {"nearest_real": self._median(self.setup.reference.features("real"))}
+        )
+        return {"nearest": self._median(torch.cat(self.parts))} | known
+
+    def _median(self, features: Tensor | None) -> float:
+        training = self.setup.reference.features("training")
+        assert features is not None
+        assert training is not None
+        return float(nearest(features, training).median())
+
+
+class LuminanceCorrelation(Metric):
+    """The mean of `luminance_correlation` of inputs and translations."""
+
+    needs = frozenset({"source"})
+    gives = ("luminance_correlation",)
+
+    def add(self, batch: Measured) -> None:
+        assert batch.source is not None
+        self.parts.append(luminance_correlation(batch.source, batch.fake))
+
+    def figures(self) -> dict[str, float]:
+        return {"luminance_correlation": float(torch.cat(self.parts).mean())}
+
+
+class CheckerboardEnergy(Metric):
+    """The mean of `checkerboard` of translations and of real pictures; nothing of pictures that are too small."""
+
+    needs = frozenset({"real"})
+    gives = ("checkerboard",)
+
+    def add(self, batch: Measured) -> None:
+        self.parts += _there([checkerboard(batch.fake)])
+
+    def figures(self) -> dict[str, float]:
+        return _mean("checkerboard", self.parts) | self.setup.reference.once("checkerboard", self._known)
+
+    def _known(self) -> dict[str, float]:
+        real = self.setup.task.real
+        assert real is not None
+        return _mean("checkerboard_real", _there(map(checkerboard, real.batches())))
+
+
+def _there(parts: Iterable[Tensor | None]) -> list[Tensor]:
+    return [part for part in parts if part is not None]
+
+
+def _mean(name: str, parts: list[Tensor]) -> dict[str, float]:
+    return {name: float(torch.cat(parts).mean())} if parts else {}

@@ -8,26 +8,20 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.metrics.demo_truth import psnr
-from cyclegan.evaluation.metrics.label_maps import Colours, Confusion
-from cyclegan.evaluation.metrics.lpips import LPIPS
-
-Pixels = NDArray[np.uint8]
+from cyclegan.evaluation.metrics.metric import THRESHOLD, Measured, Metric, Pixels, Setup, pairs_of
 
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 PEAK = 255.0
-THRESHOLD = 16.0
 
 
 def ssim(pictures: Tensor, others: Tensor) -> Tensor:
@@ -107,38 +101,20 @@ def _stem(name: str) -> str:
     return f"{head}/{leaf.rpartition('.')[0]}"
 
 
-@dataclass
-class PairedMetrics:
-    """Means over pictures of the figures of `paired.marks`, of LPIPS where there is one, and of label maps."""
+class PairedMetrics(Metric):
+    """Means over pictures of the figures of `paired_scores`."""
 
-    threshold: float = THRESHOLD
-    lpips: LPIPS | None = None
-    colours: Colours | None = None
-    _marks: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list), repr=False)
-    _confusion: Confusion | None = field(default=None, repr=False)
+    needs = frozenset({"truth"})
+    gives = ("psnr", "ssim", "l1", "rmse", "within")
 
-    def add(self, picture: np.ndarray, truth: np.ndarray) -> None:
-        """A translation and its truth: uint8 HWC of one size."""
-        for name, value in paired_scores(picture, truth, self.threshold).items():
-            self._marks[name].append(value)
-        if self.lpips is not None:
-            with torch.inference_mode():
-                self._marks["lpips"].append(float(self.lpips(_batch(picture), _batch(truth))))
-        if self.colours is not None:
-            if self._confusion is None:
-                self._confusion = Confusion(self.colours)
-            self._confusion.add(picture, truth)
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._marks: dict[str, list[float]] = defaultdict(list)
 
-    def add_batch(self, pictures: Tensor, truths: Tensor) -> None:
-        """The same for uint8 N × 3 × H × W."""
-        for picture, truth in zip(pictures, truths, strict=True):
-            self.add(*(image.permute(1, 2, 0).numpy() for image in (picture, truth)))
+    def add(self, batch: Measured) -> None:
+        for picture, truth in pairs_of(batch):
+            for name, value in paired_scores(picture, truth, self.setup.tools.threshold).items():
+                self._marks[name].append(value)
 
     def figures(self) -> dict[str, float]:
-        """`psnr`, `ssim`, `l1`, `rmse`, `within`; `lpips`; `pixel_accuracy`, `class_accuracy`, `class_iou`."""
-        means = {name: math.fsum(values) / len(values) for name, values in self._marks.items()}
-        return means | (self._confusion.marks() if self._confusion is not None else {})
-
-
-def _batch(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
+        return {name: math.fsum(values) / len(values) for name, values in self._marks.items()}

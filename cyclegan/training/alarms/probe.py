@@ -43,9 +43,8 @@ def probe(
     `variety_real_ab`, the mean difference between two outputs, two inputs and two real pictures of the target, in
     levels; `checkerboard_ab` and `checkerboard_real_ab`; where there is a way back, the figures of the cycle of `a`,
     see `cyclegan.evaluation.metrics.cycle`. For each judged domain: `verdict_real_a` and `verdict_fake_a`, the mean
-    verdicts,
-    `verdict_spread_a`, the standard deviation over all patches of all of them, and, where the game has an equilibrium,
-    `accuracy_a`, the share of patches that are on the right side of it.
+    verdicts, `verdict_spread_a`, the standard deviation over all patches of all of them, and, where the game has an
+    equilibrium, `accuracy_a`, the share of patches that are on the right side of it.
 
     Everything runs in evaluation mode and is put back, and no random number is drawn from torch's global generator.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +32,7 @@ class NullTracker:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """The first does."""
 
-    def images(self, step: int, name: str, path: Path) -> None:
+    def images(self, step: int, name: str, path: Path, columns: Sequence[str] = ()) -> None:
         """The first does."""
 
     def model(self, step: int, path: Path, best: bool = False) -> None:
@@ -81,7 +81,7 @@ def hold_run(ranks: Ranks, plan: ResolvedRun, pictures: dict[str, Any]) -> Itera
         runs: list[RunDirectory] = []
 
         def hold() -> bool:
-            runs.append(held.enter_context(open_run(plan.path, plan.config, plan.domains, pictures)))
+            runs.append(held.enter_context(open_run(plan.path, plan.config, plan.domains, pictures, plan.game)))
             return runs[0].began
 
         began = ranks.on_rank_zero(hold)

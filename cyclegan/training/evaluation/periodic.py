@@ -19,16 +19,17 @@ import torch
 from torch import nn
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import FileList, InputKind, PictureSets
+from cyclegan.data import InputKind, PictureSets
 from cyclegan.data.kinds import InputKinds
 from cyclegan.data.loading.regions import is_large
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.evaluated_model import domain_names
-from cyclegan.evaluation.evaluator import Evaluator
-from cyclegan.evaluation.features.classifier import FEWEST, MOST, DomainClassifier, find_classifier
+from cyclegan.evaluation.evaluator import Evaluator, tasks_of
+from cyclegan.evaluation.features.classifier import DOMAINS, FEWEST, MOST, DomainClassifier, find_classifier
 from cyclegan.evaluation.gallery import FILE as GALLERY
 from cyclegan.evaluation.gallery import write_gallery
 from cyclegan.evaluation.image_set import ImageSet, batch_size
+from cyclegan.evaluation.metrics.metric import Tools
 from cyclegan.evaluation.printing import summary_line
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.selection import parse_criteria, read_best
@@ -84,7 +85,7 @@ class PeriodicEvaluation:
         self.step = 0  # of the last look
         self._chosen_on = chosen_on(held_out)  # before any of them turns out to be unreadable
         self._judge: DomainClassifier | None = None
-        self._bench: Evaluator | None = None
+        self._evaluator: Evaluator | None = None
 
     @property
     def exhausted(self) -> bool:
@@ -169,28 +170,24 @@ class PeriodicEvaluation:
         self.step = step
 
     def _measure(self, generators: nn.ModuleDict, stop: Stopping) -> dict[str, float]:
-        if self.ranks.all_reduce_max(bool(stop)) or not self.ranks.on_rank_zero(lambda: self._ready(stop)):
+        if self.ranks.all_reduce_max(bool(stop)) or not self.ranks.on_rank_zero(lambda: self._ready(generators, stop)):
             raise StopRequested
-        judge = self._find_judge()  # by the other processes
+        self._find_judge()  # by the other processes
         require_same(self.held_out.values(), self.ranks)
-        if self._bench is None:
-            self._bench = Evaluator(self.held_out, self.training, judge.extractor(), judge, batch=self.batch)
         engines = {
             way: ShardedTranslator(engine, stop, self.ranks) for way, engine in self._engines(generators).items()
         }
         with uncompiled(generators):
-            figures = self._bench.measure(engines, tuple(engines))
+            figures = self._find_evaluator(generators).measure(engines)
         for squares in self.training.values():
-            squares.forget()  # of these the bench has kept the features
+            squares.forget()  # of these the evaluator has kept the features
         return self.ranks.on_rank_zero(lambda: figures)
 
-    def _ready(self, stop: Stopping) -> bool:
+    def _ready(self, generators: nn.ModuleDict, stop: Stopping) -> bool:
         """Do what takes minutes the first time; whether that came to its end before a request to stop."""
         try:
             with interruptible(stop):
-                judge = self._find_judge()
-                if self._bench is None:
-                    self._bench = Evaluator(self.held_out, self.training, judge.extractor(), judge, batch=self.batch)
+                self._find_evaluator(generators)
         except Interrupted:
             return False
         except (OSError, torch.OutOfMemoryError) as error:  # of the first process, which the others are to hear of
@@ -201,7 +198,7 @@ class PeriodicEvaluation:
         """The judge, taught or from the cache, at the first look: a run that ends before it needs none."""
         if self._judge is None:
             # Of seed 0, as the command has it, so that runs of different seeds have the same judge
-            self._judge = find_classifier(self.training["a"], self.training["b"], device=self.device)
+            self._judge = find_classifier(self.training, device=self.device)
             if not self._judge.is_sure:
                 log.warning(
                     "the judge tells only %.0f %% of real pictures rightly, so that its figures mean little",
@@ -209,6 +206,12 @@ class PeriodicEvaluation:
                 )
             self.keeper.begin({"judge": self._judge.sha256, "chosen_on": self._chosen_on})
         return self._judge
+
+    def _find_evaluator(self, generators: nn.ModuleDict) -> Evaluator:
+        if self._evaluator is None:
+            tools = Tools(self._find_judge().extractor(), self._judge, batch=self.batch)
+            self._evaluator = Evaluator(tasks_of(generators, self.held_out, self.training), tools)
+        return self._evaluator
 
     def _engines(self, generators: nn.ModuleDict) -> dict[str, Translator]:
         return {
@@ -267,8 +270,8 @@ def open_evaluation(
     if not config.evaluate_every or config.steps < config.evaluate_every:
         return NoEvaluation()
     size = config.crop_size
-    held_out = _squares({"a": domains.test_a, "b": domains.test_b}, size, config.evaluate_pictures)
-    training = _squares({"a": domains.train_a, "b": domains.train_b}, size, MOST)
+    held_out = {domain: ImageSet.of(some, size, config.evaluate_pictures) for domain, some in domains.test.items()}
+    training = {domain: ImageSet.of(some, size, MOST) for domain, some in domains.train.items()}
     obstacle = next(obstacles(config, views, held_out, training), None)
     if obstacle is not None and config.patience:
         raise UsageError(
@@ -292,10 +295,6 @@ def open_evaluation(
     )
 
 
-def _squares(pictures: Mapping[str, FileList], size: int, most: int) -> dict[str, ImageSet]:
-    return {domain: ImageSet.of(some, size, most) for domain, some in pictures.items()}
-
-
 def _step_of(gallery: Path) -> int | None:
     """The step that a gallery is of; None where there is none that is whole."""
     try:
@@ -311,7 +310,9 @@ def obstacles(
     config: TrainConfig, views: InputKinds, held_out: Mapping[str, ImageSet], training: Mapping[str, ImageSet]
 ) -> Iterator[str]:
     """Why the pictures cannot be evaluated on, if so: each reason a clause. Headers are read, and nothing else."""
-    for domain in "ab":
+    if len(training) != DOMAINS:
+        yield f"a judge tells {DOMAINS} domains apart, and there are pictures of {len(training)}"
+    for domain in held_out:
         name, known, asked = domain.upper(), training[domain], held_out[domain]
         if views[domain].depends_on != InputKind().depends_on:
             yield f"the judge sees 8-bit RGB of --range full, and the pictures of {name} are shown otherwise"

@@ -32,8 +32,10 @@ def write_grids(
     device: torch.device,
     config: TrainConfig,
     ranks: Ranks,
-) -> dict[str, Path]:
-    """One PNG for each direction, `{"a2b": path, "b2a": path}`: rows are pictures, columns those of `method.columns`.
+) -> dict[str, tuple[Path, tuple[str, ...]]]:
+    """One PNG for each direction with the names of its columns, `{"a2b": (path, names), …}`.
+
+    Rows are pictures, columns those of `method.columns`.
 
     `generators` are those of `method` or their averages; `real` holds NCHW pictures by domain, uint8 or float32 in
     [0, 1]. Noise is the same each time. Each process of `ranks` translates a part; rank 0 writes, the others return
@@ -62,7 +64,7 @@ def write_grids(
     for name, columns in grids.items():
         # Into a folder that is there: a run that somebody removed may not come back as a folder of grids
         atomic_write(paths[name], encode_image(grid([visible(column) for column in columns.values()]), ".png"))
-    return paths
+    return {name: (paths[name], tuple(columns)) for name, columns in grids.items()}
 
 
 def visible(pictures: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 config.yaml    the resolved configuration, which `--config` reads again
 pictures.json  channels and ranges of the two domains, as they were found when the run began
-meta.json      versions, command, data fingerprint, numbers of pictures, tracking id; no secrets
+meta.json      versions, command, fingerprint and numbers of pictures, directions, tracking id; no secrets
 status.json    running, done, preempted or failed, the step, and the reason
 metrics.jsonl  one row of figures every --log-every steps
 samples/       grids on the same held-out pictures
@@ -115,7 +115,9 @@ class DiskTimeout(CycleganError):
 class RunDirectory:
     """A run directory held by this process."""
 
-    def __init__(self, path: Path, config: TrainConfig, domains: PictureSets, pictures: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path, config: TrainConfig, domains: PictureSets, pictures: dict[str, Any], game: dict[str, Any]
+    ) -> None:
         self.path = path
         self.config = config
         values = flatten(config, options_for(config))
@@ -126,7 +128,7 @@ class RunDirectory:
             (path / name).mkdir(exist_ok=True)
         for folder in (path, path / "samples", path / "checkpoints", path / "gallery", *path.glob("attempts/*")):
             remove_temporary(folder)
-        self.meta = self._meta(domains)
+        self.meta = self._meta(domains) | game
         write_json(path / "meta.json", self.meta)
         write_json(path / "pictures.json", pictures)
         atomic_write(path / "config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
@@ -164,18 +166,21 @@ class RunDirectory:
 
 
 @contextlib.contextmanager
-def open_run(path: Path, config: TrainConfig, domains: PictureSets, pictures: dict[str, Any]) -> Iterator[RunDirectory]:
+def open_run(
+    path: Path, config: TrainConfig, domains: PictureSets, pictures: dict[str, Any], game: dict[str, Any]
+) -> Iterator[RunDirectory]:
     """Make or reopen the run directory `path`, hold it alone, and record how the run ends.
 
-    `pictures` is the record of its pictures (`cyclegan.data.record_of`). Raises `UsageError` when the folder belongs to
-    something else or was begun with another architecture, and `CycleganError` when another process trains in it.
+    `pictures` is the record of its pictures (`cyclegan.data.record_of`), `game` what meta.json says of the method.
+    Raises `UsageError` when the folder belongs to something else or was begun with another architecture, and
+    `CycleganError` when another process trains in it.
     """
     if path.is_dir() and any(path.iterdir()) and not (path / "config.yaml").exists() and not (path / ".lock").exists():
         raise UsageError(f"-o {path}: this folder holds something else; name a new one or an empty one")
     make_folder(path, "-o")
     with locked(path):
         with _naming_the_run(path):
-            run = RunDirectory(path, config, domains, pictures)
+            run = RunDirectory(path, config, domains, pictures, game)
         try:
             run.status("running", run.last_step() if (path / "status.json").exists() else 0)
             yield run

@@ -39,26 +39,27 @@ def test_it_tells_stripes_from_none_whatever_the_files_are(tmp_path: Path, monke
     # All of A are PNG and all of B are JPEG: who judges by compression calls every PNG an A
     a = squares(folder(tmp_path / "a", "a", 60))
     b = squares(folder(tmp_path / "b", "b", 60, suffix=".jpg"))
-    judge = find_classifier(a, b)
+    judge = find_classifier({"a": a, "b": b})
     assert judge.accuracy > 0.9
     assert judge.is_sure
     other_a = squares(folder(tmp_path / "other_a", "a", 20, start=500, suffix=".jpg"))
     other_b = squares(folder(tmp_path / "other_b", "b", 20, start=500))
-    assert judge.share(other_a.batches(), "b") < 0.1
-    assert judge.share(other_b.batches(), "b") > 0.9
-    assert judge.share(other_b.batches(), "a") == pytest.approx(1 - judge.share(other_b.batches(), "b"))
+    of_a, of_b = ([judge.verdict(batch) for batch in others.batches()] for others in (other_a, other_b))
+    assert judge.share(of_a, "b") < 0.1
+    assert judge.share(of_b, "b") > 0.9
+    assert judge.share(of_b, "a") == 1 - judge.share(of_b, "b")
     features = judge.extractor().of_all(other_b.batches())
     assert features.shape == (20, 256)
     mirrored = judge.extractor().of_all(batch.flip(3) for batch in other_b.batches())
     verdict = (judge.network.head(features) + judge.network.head(mirrored))[:, 0] > 0
-    assert torch.equal(verdict, torch.cat([judge.is_domain(batch) for batch in other_b.batches()]))
+    assert torch.equal(verdict, torch.cat(of_b))
 
 
 @pytest.mark.slow
 def test_one_that_cannot_tell_the_domains_apart_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short(monkeypatch, 4)
     a, b = (squares(folder(tmp_path / name, "a", 80, start=start)) for name, start in (("a", 0), ("b", 300)))
-    judge = find_classifier(a, b)
+    judge = find_classifier({"a": a, "b": b})
     assert judge.accuracy < 0.75
     assert not judge.is_sure
 
@@ -67,16 +68,16 @@ def test_it_learns_once_for_the_same_pictures(tmp_path: Path, monkeypatch: pytes
     short(monkeypatch, 2)
     a, b = squares(folder(tmp_path / "a", "a", 10)), squares(folder(tmp_path / "b", "b", 10))
     before = torch.random.get_rng_state()
-    first = find_classifier(a, b)
+    first = find_classifier({"a": a, "b": b})
     with monkeypatch.context() as patch:
         patch.setattr(judging, "train_classifier", None)  # nobody learns now
-        again = find_classifier(a, b)
+        again = find_classifier({"a": a, "b": b})
     assert (again.accuracy, again.sha256, again.about) == (first.accuracy, first.sha256, first.about)
     x = next(b.batches())
     torch.testing.assert_close(again.extractor()(x), first.extractor()(x))
     (file,) = (tmp_path / "cache" / "judges").iterdir()
     file.write_bytes(file.read_bytes()[:500])  # one that is cut short is made anew
-    assert find_classifier(a, b).sha256 == first.sha256
+    assert find_classifier({"a": a, "b": b}).sha256 == first.sha256
     assert file.stat().st_size > 500
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -84,12 +85,16 @@ def test_it_learns_once_for_the_same_pictures(tmp_path: Path, monkeypatch: pytes
 def test_it_learns_anew_for_other_pictures_sizes_and_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short(monkeypatch, 2)
     a, b = squares(folder(tmp_path / "a", "a", 10)), squares(folder(tmp_path / "b", "b", 10))
-    found = [find_classifier(a, b), find_classifier(a, b, seed=1), find_classifier(squares(tmp_path / "a", 48), b)]
+    found = [
+        find_classifier({"a": a, "b": b}),
+        find_classifier({"a": a, "b": b}, seed=1),
+        find_classifier({"a": squares(tmp_path / "a", 48), "b": b}),
+    ]
     folder(tmp_path / "b", "b", 1, start=77)
-    found.append(find_classifier(a, squares(tmp_path / "b")))
+    found.append(find_classifier({"a": a, "b": squares(tmp_path / "b")}))
     # Another picture under the same name, in as many bytes, as raw pixels have them
     os.utime(tmp_path / "a" / "000.png", ns=(0, 0))
-    found.append(find_classifier(a, b))
+    found.append(find_classifier({"a": a, "b": b}))
     assert len(list((tmp_path / "cache" / "judges").iterdir())) == 5
     assert len({judge.sha256 for judge in found}) == 4  # the pixels were the same, and so is what came of them
 
@@ -108,7 +113,13 @@ def test_the_same_seed_makes_the_same_judge(tmp_path: Path, monkeypatch: pytest.
 def test_too_few_pictures_are_a_sentence(tmp_path: Path) -> None:
     a, b = squares(folder(tmp_path / "a", "a", 9)), squares(folder(tmp_path / "b", "b", 12))
     with pytest.raises(UsageError, match=r"at least 10 pictures of each domain.*has 9.*inception"):
-        find_classifier(a, b)
+        find_classifier({"a": a, "b": b})
+
+
+def test_one_domain_alone_has_no_judge(tmp_path: Path) -> None:
+    alone = squares(folder(tmp_path / "b", "b", 12))
+    with pytest.raises(UsageError, match=r"tells 2 domains apart, and there are pictures of 1; .*inception"):
+        find_classifier({"b": alone})
 
 
 def test_a_cache_that_cannot_be_written_to_costs_only_time(
@@ -118,7 +129,7 @@ def test_a_cache_that_cannot_be_written_to_costs_only_time(
     (tmp_path / "file").touch()
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "file"))
     a, b = squares(folder(tmp_path / "a", "a", 10)), squares(folder(tmp_path / "b", "b", 10))
-    assert isinstance(find_classifier(a, b), DomainClassifier)
+    assert isinstance(find_classifier({"a": a, "b": b}), DomainClassifier)
     assert "could not be kept" in caplog.text
 
 

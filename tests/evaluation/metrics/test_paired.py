@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.metrics.lpips import LPIPS
+from cyclegan.evaluation.metrics.metric import Measured, Reference, Setup, Task, Tools
 from cyclegan.evaluation.metrics.paired import PairedMetrics, by_stem, matched, paired_scores, ssim
 
 
@@ -55,18 +57,19 @@ def test_the_marks_of_a_picture_off_by_a_constant_are_that_constant() -> None:
     assert paired_scores(truth, truth)["ssim"] == pytest.approx(1)
 
 
-def test_answers_are_means_over_pictures_and_batches_count_like_single_ones() -> None:
+def test_figures_are_means_over_pictures_and_batches_count_like_single_ones() -> None:
     x, y = pictures(3, 16, 0), pictures(3, 16, 1)
-    together, alone = PairedMetrics(), PairedMetrics()
-    together.add_batch(x, y)
-    for a, b in zip(x, y, strict=True):
-        alone.add(a.permute(1, 2, 0).numpy(), b.permute(1, 2, 0).numpy())
+    setup = Setup(Reference(Task(Direction("a", "b")), Tools()))
+    together, alone = PairedMetrics(setup), PairedMetrics(setup)
+    together.add(Measured(x, truth=y))
+    for a, b in zip(x.split(1), y.split(1), strict=True):
+        alone.add(Measured(a, truth=b))
     assert together.figures() == alone.figures()
     each = [
         paired_scores(a.permute(1, 2, 0).numpy(), b.permute(1, 2, 0).numpy())["l1"] for a, b in zip(x, y, strict=True)
     ]
     assert together.figures()["l1"] == pytest.approx(sum(each) / 3)
-    assert PairedMetrics().figures() == {}
+    assert PairedMetrics(setup).figures() == {}
 
 
 def test_names_match_without_their_suffix_and_within_their_folder() -> None:

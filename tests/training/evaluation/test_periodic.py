@@ -14,17 +14,23 @@ import pytest
 import torch
 
 from cyclegan.config import TrainConfig
+from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.features.classifier import DomainClassifier
 from cyclegan.evaluation.image_set import ImageSet
+from cyclegan.evaluation.metrics.registry import METRICS
 from cyclegan.evaluation.protocol import chosen_on
+from cyclegan.figures import FIGURES, LOWER, Figure
 from cyclegan.images import list_images
 from cyclegan.methods import METHODS
 from cyclegan.models import load_model
+from cyclegan.report import read_record
+from cyclegan.report.tables import columns, table
 from cyclegan.training import loop, train
 from cyclegan.training.evaluation import best_model, periodic
 from cyclegan.training.evaluation.periodic import PeriodicEvaluation
 from tests.evaluation.examples import data_set
+from tests.evaluation.test_metrics import brightness
 from tests.models.examples import same
 from tests.training.evaluated import Make, best, journal, looked, status
 from tests.training.test_loop import Mirror
@@ -63,6 +69,21 @@ def test_a_run_is_looked_at_now_and_then_and_the_best_are_kept_beside_the_last(
     assert line.startswith(f"step 2: {shares['ab']} taken for B (real: ")
     assert f"), {shares['ba']} for A (real: " in line
     assert f"; kid {looked(run)[2]:.4g} (the best so far), cycle_l1_a " in line
+
+
+def test_a_metric_that_is_added_to_the_table_is_put_on_record_chooses_and_stands_in_the_report(
+    tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METRICS, "brightness", brightness())
+    monkeypatch.setitem(FIGURES, "brightness", Figure("brightness", "{:.1f}", LOWER))
+    run = train(small(steps=4, metric="brightness"), tmp_path / "run")
+    values = looked(run, "brightness_ab")
+    assert list(values) == [2, 4]
+    assert best(run)["brightness"]["figures"]["brightness_ab"] in values.values()
+    record = read_record(run)
+    rows = table(record.directions[0], columns(record))
+    (row,) = (row for row in rows if row["label"] == "Brightness")
+    assert row["cells"][0][0] == f"{values[4]:.1f}"
 
 
 @pytest.mark.parametrize("average", [0.9, 0.0])
@@ -168,7 +189,7 @@ def test_memory_that_does_not_suffice_is_a_warning(
     def exhausted(*arguments: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(periodic.Bench, "measure", exhausted)
+    monkeypatch.setattr(periodic.Evaluator, "measure", exhausted)
     run = train(small(steps=2), tmp_path / "run")
     assert "step 2 could not be evaluated (CUDA out of memory); training goes on" in caplog.text
     assert status(run)["status"] == "done"
@@ -203,13 +224,13 @@ def test_at_most_so_many_pictures_are_looked_at_and_always_the_same(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Sequence[str]] = []
-    measure = periodic.Bench.measure
+    measure = periodic.Evaluator.measure
 
     def noted(self: Any, *arguments: Any) -> Any:
-        seen.append(self.held_out["a"].names)
+        seen.append(self._references[Direction("a", "b")].task.source.names)
         return measure(self, *arguments)
 
-    monkeypatch.setattr(periodic.Bench, "measure", noted)
+    monkeypatch.setattr(periodic.Evaluator, "measure", noted)
     run = train(small(steps=4, evaluate_pictures=2), tmp_path / "run")
     assert len(seen) == 2
     assert seen[0] == seen[1]
@@ -225,7 +246,7 @@ def test_a_judge_that_is_not_sure_is_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     unsure = replace(judge, accuracy=0.6)
-    monkeypatch.setattr(periodic, "find_classifier", lambda a, b, **options: unsure)
+    monkeypatch.setattr(periodic, "find_classifier", lambda training, **options: unsure)
     train(small(steps=4), tmp_path / "run")
     assert caplog.text.count("the judge tells only 60 % of real pictures rightly") == 1
 

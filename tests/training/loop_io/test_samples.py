@@ -40,9 +40,11 @@ def test_all_translations_of_a_grid_are_shared_out_and_the_first_writes(
     real = {domain: torch.rand(3, 3, 16, 16) for domain in "ab"}
     where = tmp_path, 7, torch.device("cpu"), config
     first, second = Sharing(0), Sharing(1)
-    expected = {f"{way[0]}2{way[1]}": tmp_path / f"{way[0]}2{way[1]}-00000007.png" for way in ways}
+    columns = ("real", "fake", "reconstructed", "identity")[: len(shared) // len(ways) + 1]
+    names = [f"{way[0]}2{way[1]}" for way in ways]
+    expected = {name: (tmp_path / f"{name}-00000007.png", columns) for name in names}
     assert write_grids(method, method.generators, real, *where, second) == {}
     assert not list(tmp_path.iterdir())
     assert write_grids(method, method.generators, real, *where, first) == expected
-    assert sorted(tmp_path.iterdir()) == sorted(expected.values())
+    assert sorted(tmp_path.iterdir()) == sorted(path for path, _ in expected.values())
     assert first.shared == second.shared == shared

@@ -17,6 +17,7 @@ from cyclegan.training import train
 from cyclegan.training.storage.run_directory import default_run, open_run, read_config
 
 PICTURES = {"channels": {"a": 3, "b": 3}, "ranges": None}
+GAME = {"directions": ["ab", "ba"], "equilibrium": 0.5}
 
 
 def status(run):
@@ -64,6 +65,7 @@ def test_meta_tells_versions_command_and_data_and_keeps_the_tracking_id(tmp_path
     assert first["packages"]["torch"]
     assert first["command"]
     assert len(first["data_fingerprint"]) == 64
+    assert (first["directions"], first["equilibrium"]) == (["ab", "ba"], 0.5)
     assert first["pictures"] == {"train_a": 5, "train_b": 4, "test_a": 0, "test_b": 0}
     train(config, run)
     assert json.loads((run / "meta.json").read_text())["tracking_id"] == first["tracking_id"]
@@ -108,7 +110,7 @@ def test_a_file_in_the_place_of_the_run_is_refused(tmp_path, tiny):
 
 def test_two_trainers_in_one_directory_the_second_is_refused(tmp_path, tiny):
     config = tiny(steps=1)
-    with open_run(tmp_path / "run", config, find_sets(config), PICTURES):
+    with open_run(tmp_path / "run", config, find_sets(config), PICTURES, GAME):
         before = status(tmp_path / "run")
         with pytest.raises(CycleganError, match=rf"in use by process {os.getpid()} on "):
             train(config, tmp_path / "run")
@@ -144,13 +146,13 @@ def test_what_a_kill_left_unfinished_is_gone_as_soon_as_the_run_is_held_again(tm
     strays = [folder / ".tmp-1-2" for folder in (run, run / "samples", run / "checkpoints")]
     for stray in strays:
         stray.touch()
-    with open_run(run, config, find_sets(config), PICTURES):  # whatever becomes of this start
+    with open_run(run, config, find_sets(config), PICTURES, GAME):  # whatever becomes of this start
         assert not [stray for stray in strays if stray.exists()]
 
 
 def test_how_a_run_failed_is_on_record(tmp_path, tiny):
     config = tiny(steps=1)
-    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, find_sets(config), PICTURES):
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, find_sets(config), PICTURES, GAME):
         _ = 1 / 0
     assert status(tmp_path / "run")["status"] == "failed"
     assert status(tmp_path / "run")["reason"] == "division by zero"

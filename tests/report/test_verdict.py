@@ -1,19 +1,17 @@
-"""The verdict of `scripts/quickstart` and `scripts/horse2zebra.sh` follows from the figures, whatever they are."""
+"""The verdict of `cyclegan evaluate --verdict` follows from the figures, whatever they are."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import verdict as script
 
-from cyclegan.evaluation.features import classifier
+from cyclegan.directions import Direction
+from cyclegan.errors import UsageError
+from cyclegan.report.verdict import LONGER, read_scores, verdict_lines
 from cyclegan.tracking.journal import ALARM, Journal
-from tests.scripts.conftest import SCRIPTS
 
 NAMES = {"a": "horses", "b": "zebras"}
 GOOD = {"judge_ab": 0.83, "judge_real_ab": 0.97, "judge_source_ab": 0.04, "kid_ab": 0.0123, "cycle_l1_a": 7.5}
@@ -24,6 +22,7 @@ BACK = {name.replace("_ab", "_ba"): value for name, value in GOOD.items() if nam
 
 def evaluated(metrics: dict[str, Any], *, accuracy: float = 0.9, step: int = 400) -> dict[str, Any]:
     protocol = {
+        "directions": sorted({name[-2:] for name in metrics if name.endswith(("_ab", "_ba"))}),
         "checkpoint": {"step": step},
         "pictures": {"held out A": {"count": 120}, "held out B": {"count": 140}},
         "judge": {"accuracy": accuracy},
@@ -35,10 +34,9 @@ def score(texture: float, nothing: float = 0.0) -> dict[str, Any]:
     return {"texture": texture, "texture_nothing": nothing, "background": 0.564}
 
 
-def said(folder: Path, evaluation: dict[str, Any], longer: str = script.LONGER, **marks: dict[str, Any]) -> list[str]:
-    (folder / "evaluation.json").write_text(json.dumps(evaluation))
-    (folder / "metrics.jsonl").touch()
-    return list(script.lines(folder, NAMES, marks, longer))
+def said(run: Path, evaluation: dict[str, Any], longer: str = LONGER, **marks: dict[str, Any]) -> list[str]:
+    scores = {Direction.parse(key): score for key, score in marks.items()}
+    return list(verdict_lines(evaluation, run, NAMES, scores, longer))
 
 
 def test_the_verdict_is_said_in_words_with_the_figures_it_stands_on(tmp_path: Path) -> None:
@@ -138,12 +136,24 @@ def test_alarms_are_named_once_each(tmp_path: Path) -> None:
     assert "outputs-alike, checkerboard (" in line
 
 
-def test_the_threshold_of_the_judge_is_that_of_the_package() -> None:
-    assert script.SURE == classifier.SURE
+def test_a_model_without_a_run_has_a_verdict_and_no_advice() -> None:
+    lines = list(verdict_lines(evaluated(BAD), None, {}, {}))
+    assert lines[:2] == [
+        "Verdict: it has not learned it yet.",
+        "  10 % of 120 translated A are taken for B (real B: 97 %, untranslated A: 4 %).",
+    ]
+    assert not any("For longer" in line for line in lines)
 
 
-def test_a_run_that_was_not_evaluated_is_a_sentence_and_no_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPTS / "verdict.py"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert done.stderr == f"error: {tmp_path} has not been evaluated; run cyclegan evaluate {tmp_path}\n"
+def test_scores_are_those_that_data_score_has_written(tmp_path: Path) -> None:
+    file = tmp_path / "score.json"
+    file.write_text(json.dumps(score(0.5)))
+    assert read_scores([("ab", file)]) == {Direction("a", "b"): score(0.5)}
+    for content in (b"", b"[1]", b"{}", b'{"texture": 1, "texture_nothing": "x", "background": 1}', b"\xff\xfe"):
+        file.write_bytes(content)
+        with pytest.raises(UsageError, match=r"--score: .* holds no score; write it with `cyclegan data score"):
+            read_scores([("ab", file)])
+    with pytest.raises(UsageError, match=r"--score: .* holds no score"):
+        read_scores([("ab", tmp_path / "none.json")])
+    with pytest.raises(UsageError, match="'b' is no direction"):
+        read_scores([("b", file)])

@@ -1,0 +1,31 @@
+"""Every metric by its name; `cyclegan.figures` has the labels of their figures."""
+
+from __future__ import annotations
+
+from cyclegan.evaluation.metrics.cycle import IdentityChange, RoundTrip
+from cyclegan.evaluation.metrics.fid_kid import FeatureDistances
+from cyclegan.evaluation.metrics.label_maps import LabelMaps
+from cyclegan.evaluation.metrics.lpips import PerceptualDistance
+from cyclegan.evaluation.metrics.metric import Metric
+from cyclegan.evaluation.metrics.output_statistics import (
+    CheckerboardEnergy,
+    Diversity,
+    LuminanceCorrelation,
+    NearestTraining,
+)
+from cyclegan.evaluation.metrics.paired import PairedMetrics
+from cyclegan.evaluation.metrics.target_share import TargetShare
+
+METRICS: dict[str, type[Metric]] = {
+    "fid-kid": FeatureDistances,
+    "diversity": Diversity,
+    "target-share": TargetShare,
+    "nearest": NearestTraining,
+    "luminance-correlation": LuminanceCorrelation,
+    "checkerboard": CheckerboardEnergy,
+    "cycle": RoundTrip,
+    "identity": IdentityChange,
+    "paired": PairedMetrics,
+    "lpips": PerceptualDistance,
+    "label-maps": LabelMaps,
+}
