@@ -109,7 +109,7 @@ def _first_sound(path: Path, read: Callable[[Path], T], patterns: tuple[str, ...
                 if not file.exists():
                     vanished = error
                     break
-                log.warning("skipped: %s", error)
+                log.warning("passed over: %s", error)
                 damaged.append(str(error))
         if vanished is None:
             break

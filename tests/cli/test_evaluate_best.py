@@ -105,7 +105,7 @@ def test_best_generators_that_cannot_be_read_are_passed_over(
     folder(tmp_path / "data" / "testA", "a", 1, start=5, side=40)  # and the pictures are others now
     ended = program("evaluate", with_best, *features, "--json", "--device", "cpu")
     assert ended.code == 0, ended.err
-    assert "skipped: MODEL: " in ended.err
+    assert "passed over: MODEL: " in ended.err
     assert "best-kid.safetensors is empty" in ended.err
     answer = json.loads(ended.out)["best"]
     assert set(answer) == {"judge_ab", "fid"}
