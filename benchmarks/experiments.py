@@ -147,7 +147,7 @@ def measure(folder: Path, bench: str, data: Path) -> dict[str, Any]:
     figures: dict[str, Any] = json.loads(cyclegan("evaluate", str(run), "--json"))["metrics"]
     if BENCHES[bench]["data"] is not None:
         cyclegan("translate", str(run), str(data / "testA"), str(out), "--direction", "ab", "--overwrite")
-        figures |= json.loads(cyclegan("data", "score", str(out), "--demo", str(data), "--json"))
+        figures |= json.loads(cyclegan("data", "demo-score", str(out), "--demo", str(data), "--json"))
     return figures
 
 

@@ -47,7 +47,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": GROUND | {"networks", "methods", "data", "images", "models", "translation", "evaluation", "tracking"},
     # The surface. Its imports are those of `cyclegan train --help`, which lists the tables of the rooms.
     "cli": GROUND
-    | {"networks", "losses", "images", "data", "methods", "models", "translation", "evaluation", "report", "training"}
+    | {
+        "networks",
+        "losses",
+        "images",
+        "data",
+        "methods",
+        "models",
+        "translation",
+        "evaluation",
+        "report",
+        "tracking",
+        "training",
+    }
     | {"cyclegan"},  # the version
     "cyclegan": {"config", "training", "translation"},  # the three names of the Python interface, on first use
     "__main__": {"cli"},

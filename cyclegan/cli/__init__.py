@@ -76,6 +76,7 @@ cli = Commands(
         "train": ("cyclegan.cli.train", "Learn to translate between two folders of pictures."),
         "translate": ("cyclegan.cli.translate", "Translate a picture or a folder with a trained model."),
         "evaluate": ("cyclegan.cli.evaluate", "Measure how good translations are."),
+        "sync": ("cyclegan.cli.sync", "Send a run to Weights & Biases, after it was trained."),
         "report": ("cyclegan.cli.report", "Write one page of a run: pictures, curves, figures, alarms."),
         "compare": ("cyclegan.cli.compare", "Put runs beside each other, in the terminal and as a page."),
         "info": ("cyclegan.cli.info", "Say what a run, a checkpoint or a generators file holds."),

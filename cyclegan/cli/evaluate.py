@@ -62,7 +62,7 @@ _PATH = click.Path(path_type=Path)
     type=(str, _PATH),
     multiple=True,
     metavar="DIRECTION FILE",
-    help="For --verdict: what `cyclegan data score --json` printed of drawn pictures; it decides.",
+    help="For --verdict: what `cyclegan data demo-score --json` printed of drawn pictures; it decides.",
 )
 @click.option("--longer", metavar="COMMAND", help="For --verdict: what it advises for more {steps} of {run}.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines to read.")

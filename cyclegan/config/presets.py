@@ -53,13 +53,22 @@ ALTERNATIVES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
 )
 
 
+# Options by the names that they had: files written with those are still read.
+RENAMED = {"average_in": "gradient_dtype", "reader_timeout": "worker_timeout"}
+
+
+def with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The flat `values` of a file of any time, by the names that options have today."""
+    return {RENAMED.get(key, key): value for key, value in values.items()}
+
+
 def overlay(layers: Sequence[Mapping[str, Any]], known: set[str]) -> dict[str, Any]:
     """Flat `layers` laid over each other, the last one winning.
 
     Keys that are not `known`, and contradictions within one layer, raise `UsageError`.
     """
     merged: dict[str, Any] = {}
-    for layer in layers:
+    for layer in map(with_present_names, layers):
         for key in layer:
             if key not in known:
                 raise UsageError(f"unknown option {key!r}{did_you_mean(key, known)}")

@@ -44,7 +44,7 @@ class TrainConfig:
         "full", "Numbers that are black and white: full, minmax, percentile:1,99 or LO,HI.", fixed=True, metavar="RANGE"
     )
     workers: int = option(2, "Processes that read pictures; 0 reads in the training process.", minimum=0)
-    reader_timeout: int = option(
+    worker_timeout: int = option(
         300, "Seconds a picture may keep a reader that is waited for; 0 sets no limit.", minimum=0
     )
     cache: Literal["auto", "ram", "disk", "off"] = option(
@@ -100,7 +100,7 @@ class TrainConfig:
     )
     compile: Literal["auto", "on", "off"] = option("auto", "torch.compile; auto where the run is long enough to pay.")
     timeout: int = option(600, "Seconds that processes (torchrun) wait for one another before they end.", minimum=1)
-    average_in: Literal["fp32", "bf16"] = option(
+    gradient_dtype: Literal["fp32", "bf16"] = option(
         "fp32", "Numbers that gradients travel in between processes; bf16 halves the bytes."
     )
     checkpoint_activations: bool = option(False, "Save memory: compute the generators' inner layers twice.")

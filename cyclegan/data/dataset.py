@@ -264,7 +264,7 @@ def build_loader(
         RequestSampler(sampler, together, config.workers),
         together,
         workers=config.workers,
-        timeout=config.reader_timeout,
+        timeout=config.worker_timeout,
         pin=pin,
     )
 

@@ -52,7 +52,7 @@ class Evidence:
 
 
 def read_scores(files: Iterable[tuple[str, Path]]) -> dict[Direction, Figures]:
-    """Scores of drawn pictures by direction, as `cyclegan data score --json` printed them; `UsageError` for others."""
+    """Scores of drawn pictures by direction, from `cyclegan data demo-score --json`; `UsageError` for others."""
     return {Direction.parse(key): _read_score(path) for key, path in files}
 
 
@@ -168,7 +168,9 @@ def _read_score(path: Path) -> Figures:
         score = None
     shares = ("texture", "texture_nothing", "background")
     if not isinstance(score, dict) or any(number_of(score.get(share)) is None for share in shares):
-        raise UsageError(f"--score: {path} holds no score; write it with `cyclegan data score OUT --demo DIR --json`")
+        raise UsageError(
+            f"--score: {path} holds no score; write it with `cyclegan data demo-score OUT --demo DIR --json`"
+        )
     return score
 
 

@@ -124,7 +124,7 @@ def describe_session(run: Path, *, run_id: str | None, project: str, name: str, 
 
 def upload_command(run: Path) -> str:
     """Command that sends the rows that have not arrived."""
-    return f"python -m cyclegan.tracking {shlex.quote(str(run))}"
+    return f"cyclegan sync {shlex.quote(str(run))}"
 
 
 def sync_command(run: Path) -> str:

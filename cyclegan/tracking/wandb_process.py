@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, UsageError
 from cyclegan.system.files import locked
 from cyclegan.tracking.journal import FILE, Reader
 from cyclegan.tracking.wandb_rows import WandbRows, is_point
@@ -211,3 +211,34 @@ def give_up(seconds: float) -> None:
     timer = threading.Timer(seconds, os._exit, [1])
     timer.daemon = True
     timer.start()
+
+
+def sync(run: Path, deadline: float, tell: Callable[[str], None]) -> None:
+    """Send the rows of `run` that the service does not have; `tell` receives the run's web address.
+
+    Raises `CycleganError` if that fails, `UsageError` for a run that is not tracked.
+    """
+    if not (run / FOLDER / SESSION).is_file() or not (run / FILE).is_file():
+        raise UsageError(
+            f"{run} is not a run tracked by Weights & Biases (it has no {FILE} or no {FOLDER}/{SESSION}); name one"
+        )
+    os.environ.update(client_variables(run))
+    try:
+        upload_rows(
+            run,
+            "online",
+            StopFlag("done"),
+            lambda kind, text: tell(text),
+            deadline=deadline,
+            patience=0,
+            pid=os.getpid(),
+        )
+    except CycleganError:
+        raise
+    except Exception as error:
+        raise CycleganError(f"the upload failed: {one_line(error)}; try again later") from error
+
+
+def one_line(error: Exception) -> str:
+    """Message of an error on one line."""
+    return " ".join((str(error) or type(error).__name__).split())

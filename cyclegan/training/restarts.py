@@ -34,7 +34,7 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
     and `CycleganError` when the run had to stop; the newest good state stays in each case.
     """
     path = Path(run) if run is not None else default_run(config)
-    with open_ranks(config.timeout, _TRAVEL[config.average_in]) as ranks:
+    with open_ranks(config.timeout, _TRAVEL[config.gradient_dtype]) as ranks:
         while True:
             attempts = ranks.on_rank_zero(lambda: _given_up(path))
             # A seed that was given up stands for the one that its attempts have come to: the same command goes on

@@ -98,7 +98,7 @@ def check_ranks_agree(plan: ResolvedRun, ranks: Ranks) -> None:
 
     Where the pictures lie, and on what device, may differ.
     """
-    own = {"a", "b", "data", "test_a", "test_b", "augment", "device", "workers", "reader_timeout", "cache"}
+    own = {"a", "b", "data", "test_a", "test_b", "augment", "device", "workers", "worker_timeout", "cache"}
     facts = {
         "versions of cyclegan": importlib.metadata.version("cyclegan"),
         "versions of torch": torch.__version__,

@@ -151,7 +151,7 @@ def test_scores_are_those_that_data_score_has_written(tmp_path: Path) -> None:
     assert read_scores([("ab", file)]) == {Direction("a", "b"): score(0.5)}
     for content in (b"", b"[1]", b"{}", b'{"texture": 1, "texture_nothing": "x", "background": 1}', b"\xff\xfe"):
         file.write_bytes(content)
-        with pytest.raises(UsageError, match=r"--score: .* holds no score; write it with `cyclegan data score"):
+        with pytest.raises(UsageError, match=r"--score: .* holds no score; write it with `cyclegan data demo-score"):
             read_scores([("ab", file)])
     with pytest.raises(UsageError, match=r"--score: .* holds no score"):
         read_scores([("ab", tmp_path / "none.json")])

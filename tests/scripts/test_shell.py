@@ -108,7 +108,7 @@ def test_the_quickstart_draws_trains_translates_marks_measures_reports_and_judge
 ) -> None:
     commands = asked("quickstart", *words)
     steps = [" ".join(line.split()[1:3]) if " data " in line else line.split()[1] for line in commands]
-    each_way = ["translate", "data score", "data score"]
+    each_way = ["translate", "data demo-score", "data demo-score"]
     assert steps == ["data demo", "train", *each_way, *each_way, "evaluate", "report"]
     translations = [line.split() for line in commands if " translate " in line]
     assert [(words[3][-5:], words[6]) for words in translations] == [("testA", "ab"), ("testB", "ba")]

@@ -31,7 +31,7 @@ def shell(command: str) -> str:
     """Run a command we printed, with this Python for the one on the path."""
     python = shlex.quote(sys.executable)
     command = command.replace("wandb sync", f"{python} -m wandb sync").replace(
-        "python -m cyclegan", f"{python} -m cyclegan"
+        "cyclegan sync", f"{python} -m cyclegan sync"
     )
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

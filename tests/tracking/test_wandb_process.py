@@ -209,7 +209,7 @@ def test_a_session_killed_before_its_first_row_has_handed_over_nothing(tmp_path:
 
 
 def test_an_upload_of_what_is_no_run_is_a_usage_error(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cyclegan.tracking", str(tmp_path)]
+    command = [sys.executable, "-m", "cyclegan", "sync", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "is not a run tracked by Weights & Biases" in done.stderr

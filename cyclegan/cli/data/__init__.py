@@ -10,6 +10,6 @@ command = Commands(
     modules={
         "demo": ("cyclegan.cli.data.demo", "Draw the demo: plain and striped animals, with the truth."),
         "check": ("cyclegan.cli.data.check", "Decode every picture of some folders and report what is wrong."),
-        "score": ("cyclegan.cli.data.score", "Score translated demo pictures against the truth."),
+        "demo-score": ("cyclegan.cli.data.demo_score", "Score translated demo pictures against the truth."),
     },
 )

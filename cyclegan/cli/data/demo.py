@@ -22,7 +22,7 @@ def command(dest: Path, count: int, test_count: int, size: int, seed: int) -> No
     """Draw plain animals (A) and striped ones (B) into DEST, unpaired, with the truth for the test pictures.
 
     DEST gets trainA, trainB, testA, testB to train on with `cyclegan train --data DEST`, and truth/ to score
-    translations with `cyclegan data score`. Run again, it draws only what is missing.
+    translations with `cyclegan data demo-score`. Run again, it draws only what is missing.
     """
     from cyclegan.data.demo.write import write_demo
 

@@ -174,7 +174,7 @@ class WorkerPool:
             now = time.monotonic()
             if now >= end:
                 process.kill()
-                self._replace(number, f"did not get on for {self._timeout:g} s (--reader-timeout)")
+                self._replace(number, f"did not get on for {self._timeout:g} s (--worker-timeout)")
                 given = time.monotonic()
                 continue
             if now >= speak:
@@ -201,7 +201,7 @@ class WorkerPool:
         if found is None:
             return ""
         path = escaped(str(self._source.path(found[0])))
-        until = f"; after {self._timeout:g} s (--reader-timeout) it is replaced" if self._timeout else ""
+        until = f"; after {self._timeout:g} s (--worker-timeout) it is replaced" if self._timeout else ""
         return f"; the reader has been at {path} for {now - found[1]:.0f} s{until}"
 
     def _replace(self, number: int, how: str) -> None:

@@ -31,14 +31,16 @@ _opened = itertools.count()
 
 
 class TorchProcesses:
-    """One of `world` processes. `place` counts those on its machine; `average_in` is the type gradients travel in."""
+    """One of `world` processes; `place` counts those on its machine, gradients travel as `gradient_dtype`."""
 
-    def __init__(self, rank: int, world: int, place: int, timeout: timedelta, average_in: torch.dtype | None) -> None:
+    def __init__(
+        self, rank: int, world: int, place: int, timeout: timedelta, gradient_dtype: torch.dtype | None
+    ) -> None:
         self.rank = rank
         self.world = world
         self.place = place
         self.timeout = timeout
-        self.average_in = average_in
+        self.gradient_dtype = gradient_dtype
         self.data: dist.ProcessGroup | None = None  # that tensors of the device travel by; None: as everything does
         self._asked: tuple[Tensor, dist.Work] | None = None
 
@@ -150,7 +152,7 @@ class TorchProcesses:
     def average(self, parameters: list[nn.Parameter], loss: Tensor) -> Callable[[], Tensor]:
         """All gradients and the loss in one message: a round for each would cost more than its bytes."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        kind = self.average_in or gradients[0].dtype
+        kind = self.gradient_dtype or gradients[0].dtype
         flat = torch.cat([tensor.reshape(-1).to(kind) for tensor in (*gradients, loss)])
         with _translate_errors():
             work = dist.all_reduce(flat, group=self.data, async_op=True)
@@ -184,7 +186,7 @@ def under_torchrun() -> bool:
 
 
 @contextlib.contextmanager
-def open_ranks(timeout: int, average_in: torch.dtype | None) -> Iterator[Ranks]:
+def open_ranks(timeout: int, gradient_dtype: torch.dtype | None) -> Iterator[Ranks]:
     """The processes that torchrun has started with this one; one alone where it has not.
 
     They wait `timeout` seconds for one another at most. Raises `LostError` when they do not all come.
@@ -212,7 +214,7 @@ def open_ranks(timeout: int, average_in: torch.dtype | None) -> Iterator[Ranks]:
             world_size=world,
             timeout=limit,
         )
-    ranks = TorchProcesses(rank, world, place, limit, average_in)
+    ranks = TorchProcesses(rank, world, place, limit, gradient_dtype)
     try:
         yield ranks
     except CycleganError as error:

@@ -34,6 +34,7 @@ from typing import Any
 import yaml
 
 from cyclegan.config import TrainConfig, default_of, flatten
+from cyclegan.config.presets import with_present_names
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.data import PictureSets
 from cyclegan.errors import CycleganError, UsageError
@@ -90,7 +91,7 @@ def read_config(run: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is damaged; restore it from a copy, or start again with another -o") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} is not a configuration; restore it from a copy, or start again with another -o")
-    return values
+    return with_present_names(values)
 
 
 def read_data_record(run: Path) -> dict[str, Any] | None:

@@ -54,7 +54,7 @@ def test_numbers_out_of_range_are_exit_code_2(tmp_path: Path) -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from cyclegan.cli.data import demo, score;"
+        "import sys; from cyclegan.cli.data import demo, demo_score;"
         "print(sorted({'numpy', 'torch', 'albumentations', 'wandb', 'PIL'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

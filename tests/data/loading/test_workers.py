@@ -34,7 +34,7 @@ STEPS = 12
 def config(folder: Folder) -> TrainConfig:
     a, b = folder("horses", 13, size=24), folder("zebras", 10, size=20)
     return TrainConfig(
-        a=str(a), b=str(b), load_size=20, crop_size=16, workers=2, seed=3, holdout=0, cache="off", reader_timeout=60
+        a=str(a), b=str(b), load_size=20, crop_size=16, workers=2, seed=3, holdout=0, cache="off", worker_timeout=60
     )
 
 
@@ -183,7 +183,7 @@ def test_what_a_reader_hangs_at_is_said_and_then_it_is_replaced(
     assert len(waiting) >= 2  # after 0.1, 0.3, 0.7 and 1.5 s
     form = r"waiting for pictures for \d s; the reader has been at /.*/004.png for \d s; after 2 s (.*) it is replaced"
     assert all(re.fullmatch(form, said) for said in waiting)
-    assert "did not get on for 2 s (--reader-timeout) at /" in last
+    assert "did not get on for 2 s (--worker-timeout) at /" in last
 
 
 def test_a_reader_that_hangs_before_its_first_picture_is_replaced(

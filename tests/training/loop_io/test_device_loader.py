@@ -59,13 +59,13 @@ def test_a_run_whose_readers_are_killed_and_hang_learns_the_same(
             faults[path.name]()
 
     plant(monkeypatch, fault)
-    run = train(tiny(steps=STEPS, workers=2, reader_timeout=1), tmp_path / "run")
+    run = train(tiny(steps=STEPS, workers=2, worker_timeout=1), tmp_path / "run")
     assert losses(run) == losses(undisturbed) != []
     assert weights(run) == weights(undisturbed)
     said = [message for message in caplog.messages if message.startswith("a reader of pictures")]
     assert len(said) == 2
     assert any("was killed by SIGKILL at" in message and "a/001.png" in message for message in said)
-    assert any("did not get on for 1 s (--reader-timeout) at" in m and "a/003.png" in m for m in said)
+    assert any("did not get on for 1 s (--worker-timeout) at" in m and "a/003.png" in m for m in said)
 
 
 def test_who_is_asked_to_stop_while_a_reader_hangs_saves_at_once(

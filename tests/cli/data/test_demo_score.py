@@ -1,4 +1,4 @@
-"""`cyclegan data score`."""
+"""`cyclegan data demo-score`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def demo(tmp_path: Path) -> Path:
 
 
 def test_the_table_sets_the_translation_beside_doing_nothing(demo: Path) -> None:
-    result = CliRunner().invoke(cli, ["data", "score", str(demo / "truth/testA"), "--demo", str(demo)])
+    result = CliRunner().invoke(cli, ["data", "demo-score", str(demo / "truth/testA"), "--demo", str(demo)])
     assert result.exit_code == 0, result.output
     assert "2 pictures, A to B" in result.stdout
     assert [line.split()[2:4] for line in result.stdout.splitlines() if "texture" in line] == [["0.0%", "100.0%"]]
 
 
 def test_the_direction_chooses_the_truth(demo: Path) -> None:
-    arguments = ["data", "score", str(demo / "truth/testB"), "--demo", str(demo), "--json"]
+    arguments = ["data", "demo-score", str(demo / "truth/testB"), "--demo", str(demo), "--json"]
     marks = {
         direction: json.loads(CliRunner().invoke(cli, [*arguments, "--direction", direction]).stdout)
         for direction in ("ab", "ba")
@@ -41,9 +41,9 @@ def test_the_direction_chooses_the_truth(demo: Path) -> None:
 
 def test_what_is_not_a_translation_is_one_sentence_and_exit_code_2(demo: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    result = CliRunner().invoke(cli, ["data", "score", str(tmp_path / "empty"), "--demo", str(demo)])
+    result = CliRunner().invoke(cli, ["data", "demo-score", str(tmp_path / "empty"), "--demo", str(demo)])
     assert result.exit_code == 2
     assert "lacks 2 of 2 pictures" in result.stderr
-    result = CliRunner().invoke(cli, ["data", "score", str(demo), "--demo", str(tmp_path / "elsewhere")])
+    result = CliRunner().invoke(cli, ["data", "demo-score", str(demo), "--demo", str(tmp_path / "elsewhere")])
     assert result.exit_code == 2
     assert "is not a folder" in result.stderr

@@ -1,4 +1,4 @@
-"""`cyclegan data score`: translated demo pictures against the truth."""
+"""`cyclegan data demo-score`: translated demo pictures against the truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FOLDERS = {
 }
 
 
-@click.command("score")
+@click.command("demo-score")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--demo", type=click.Path(path_type=Path), required=True, help="Folder that `cyclegan data demo` wrote.")
 @click.option("--direction", type=click.Choice(list(_FOLDERS)), default="ab", show_default=True)
