@@ -80,9 +80,7 @@ def read_state_discriminators(file: Path) -> tuple[dict[str, nn.Module], int]:
 
 
 def _inferred_specs(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Infer the specs of the discriminators in a state without any: the channels of a domain are those of the input of
-    generators from it and of the output of generators to it.
-    """
+    """Infer discriminator specs that a state lacks, with the channels of the generators from and to each domain."""
     config, channels = state["config"], dict.fromkeys(OLDEST_DOMAINS, 3)
     for key, spec in state["generator_specs"].items():
         direction = Direction.parse(key)
