@@ -36,8 +36,8 @@ class Run:
     """One process that translates a folder, as `cyclegan translate` does."""
 
     def __init__(self, model: Path, device: str) -> None:
-        self.work = TranslationSettings(PictureIO(), model=str(model), device=device, precision=PRECISION, tile=None)
-        self.translator = self.work.translator()
+        self.settings = TranslationSettings(PictureIO(), str(model), device=device, precision=PRECISION, tile=None)
+        self.translator = self.settings.translator()
         prepare(self.translator.device, exact=is_exact(PRECISION))
 
     def folder(self, source: Path, dest: Path, engine: str) -> dict[str, float]:
@@ -52,7 +52,7 @@ class Run:
                     marks[name] = time.perf_counter() - before
 
         summary = translate_folder(
-            self.translator, source, dest, work=self.work, engine=engine, on_progress=on_progress
+            self.translator, source, dest, settings=self.settings, engine=engine, on_progress=on_progress
         )
         assert not summary.failed, summary.failed[:3]
         assert summary.translated, "nothing was there to translate"

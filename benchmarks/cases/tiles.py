@@ -61,39 +61,39 @@ def in_tiles(translator: Translator, pixels: np.ndarray, tile: int) -> np.ndarra
 
 def naively(translator: Translator, pixels: np.ndarray, tile: int) -> np.ndarray:
     """Tiles of which each has its own statistics, in the same places and blended in the same way."""
-    painter = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
-    painter.shared.network = translator.generator
-    return _painted(painter, pixels)
+    tiled = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
+    tiled.shared.network = translator.generator
+    return _painted(tiled, pixels)
 
 
 def by_thumbnail(translator: Translator, pixels: np.ndarray, tile: int) -> np.ndarray:
     """With the statistics of the picture scaled down."""
-    painter = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
+    tiled = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
     share = THUMBNAIL / max(pixels.shape)
     size = max(1, round(pixels.shape[1] * share)), max(1, round(pixels.shape[0] * share))
     small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
     batch = as_batch(_unit(small))
     height, width = batch.shape[2:]
-    with painter.shared.pooling((height, width), [NormWindow(0, 0, height, width)]):
-        painter.attempt(batch)
-    return _painted(painter, pixels)
+    with tiled.shared.pooling((height, width), [NormWindow(0, 0, height, width)]):
+        tiled.attempt(batch)
+    return _painted(tiled, pixels)
 
 
 def corrected(times: int, translator: Translator, pixels: np.ndarray, tile: int) -> np.ndarray:
     """With those of the sample, corrected so many times."""
-    painter = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
+    tiled = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
     show, size = _show(pixels), pixels.shape[:2]
-    drawn = statistics.sample_of(painter, show, *size)
-    statistics.pool(painter, *drawn)
+    drawn = statistics.sample_of(tiled, show, *size)
+    statistics.pool(tiled, *drawn)
     for _ in range(times):
-        statistics.collect(painter, show, *size)
-        painter.shared.correct()
-        statistics.pool(painter, *drawn)
-    return _painted(painter, pixels)
+        statistics.collect(tiled, show, *size)
+        tiled.shared.correct()
+        statistics.pool(tiled, *drawn)
+    return _painted(tiled, pixels)
 
 
-def _painted(painter: TiledGenerator, pixels: np.ndarray) -> np.ndarray:
-    made = painter.run(_show(pixels), *pixels.shape[:2])
+def _painted(tiled: TiledGenerator, pixels: np.ndarray) -> np.ndarray:
+    made = tiled.run(_show(pixels), *pixels.shape[:2])
     return np.rint((np.clip(made, -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
@@ -107,9 +107,9 @@ def _unit(pixels: np.ndarray) -> np.ndarray:
 
 def seam(translator: Translator, made: np.ndarray, whole: np.ndarray, tile: int) -> float:
     """How much steeper `made` is where one tile passes into the next than `whole` is there: 1 is no seam at all."""
-    painter = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
+    tiled = TiledGenerator(translator, tile=tile, overlap=OVERLAP)
     steps: dict[str, list[float]] = {"made": [], "whole": []}
-    for axis, places in enumerate(painter.axes(*made.shape[:2])):
+    for axis, places in enumerate(tiled.axes(*made.shape[:2])):
         for number in range(1, len(places.starts)):
             at = places.span(number)[0], places.span(number - 1)[1]  # from where both count to where one does
             for name, picture in (("made", made), ("whole", whole)):

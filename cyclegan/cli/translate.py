@@ -96,22 +96,22 @@ def command(model: Path, source: str, dest: Path, overwrite: bool, **options: An
     if options["address"] is not None and options["engine"] != "ray":
         raise UsageError("--address: is of a cluster; give --engine ray too")
     naming = Naming(options["suffix_"], options["suffix"], options["flat"])
-    ends = PictureIO(**{name: options[name] for name in ("size", "max_pixels", "quality", "png_level")})
-    work = TranslationSettings(
-        ends,
+    io = PictureIO(**{name: options[name] for name in ("size", "max_pixels", "quality", "png_level")})
+    settings = TranslationSettings(
+        io,
         *(str(model), options["direction"], options["device"], options["precision"], options["range_"]),
         batch_size=None if options["batch_size"] == "auto" else options["batch_size"],
         tile=None if options["tile"] == "off" else options["tile"],
         **{name: options[name] for name in ("overlap", "max_memory")},
     )
-    translator = work.translator()
-    prepare(translator.device, exact=is_exact(work.precision))
+    translator = settings.translator()
+    prepare(translator.device, exact=is_exact(settings.precision))
     with _progress() as on_progress:
         summary = translate_folder(
             translator,
             source,
             dest,
-            work=work,
+            settings=settings,
             naming=naming,
             shard=None if options["shard"] is None else Shard(*options["shard"]),
             overwrite=overwrite,

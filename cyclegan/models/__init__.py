@@ -1,9 +1,9 @@
-"""The model, what a user downloads and translates with: generators, and what is known of them.
+"""Loading and saving of trained models: generators with their metadata.
 
-MODEL, wherever a command takes one, is a generators file (`cyclegan.models.generators_file`), a training state
-(`state-*.pt`), or a run directory, which stands for its newest valid generators. Whichever it is, the architecture
-comes out of the file: no flag repeats it. What is loaded has been checked (the digest, names and shapes, that every
-weight is finite), and nothing that could run code is ever unpickled.
+MODEL, in any command, is a generators file (`cyclegan.models.generators_file`), a training state (`state-*.pt`), or a
+run directory, which stands for its newest valid generators. The architecture is always read from the file: no flag
+repeats it. Everything loaded is checked (digest, names, shapes, finite weights), and nothing that could run code is
+unpickled.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ __all__ = [
 ]
 
 STATES = ("state-*.pt",)
-EITHER = ("generators-*.safetensors", *STATES)  # in a run; the first is preferred
+EITHER = ("generators-*.safetensors", *STATES)  # in order of preference
 
-LOOKS = 10  # at a run that is being trained, before its files are taken for damaged
+ATTEMPTS = 10  # at listing a run that is being trained, before its files are taken for damaged
 
 T = TypeVar("T")
 log = logging.getLogger("cyclegan")
@@ -48,37 +48,37 @@ log = logging.getLogger("cyclegan")
 
 @dataclass(frozen=True)
 class Model:
-    """Generators in fp32 on the CPU, in evaluation mode, and what is known of them."""
+    """Generators in fp32 on the CPU, in evaluation mode, with their metadata."""
 
     generators: dict[str, Generator]  # "ab", "ba"
     info: dict[str, Any]  # see `model_info`
-    path: Path  # the file they came from
-    damaged: tuple[str, ...] = ()  # what is wrong with files of the same run that would have come first
+    path: Path  # source file
+    damaged: tuple[str, ...] = ()  # errors of files of the same run that were preferred
 
 
 def load_model(path: str | os.PathLike[str], directions: Iterable[str] | None = None) -> Model:
-    """The generators of a run, a checkpoint or a generators file; only those of `directions` when given.
+    """Load the generators of a run, checkpoint or generators file, of all or some `directions`.
 
-    Of a run they are those of the newest valid generators file, else of the newest valid state; damaged files are
-    passed over with a warning. A state gives its averaged weights where it has them. Raises `UsageError` for what is no
-    model or lacks a direction, `DamagedModel` for one that cannot be used.
+    For a run they come from the newest valid generators file, else from the newest valid state; damaged files are
+    skipped with a warning. A state gives its averaged weights if it has them. Raises `UsageError` if `path` is not a
+    model or lacks a direction, `DamagedModel` if it cannot be used.
     """
     model, damaged = _first_sound(Path(path), _read_model, EITHER)
     wanted = list(model.generators) if directions is None else list(directions)
     for direction in wanted:
         Direction.choose(model.generators, direction, path)
-    return replace(model, generators={way: model.generators[way] for way in wanted}, damaged=damaged)
+    return replace(model, generators={key: model.generators[key] for key in wanted}, damaged=damaged)
 
 
 def find_model(path: str | os.PathLike[str]) -> Path:
-    """The file that `load_model(path)` takes. It is found by loading it: only that shows that it is valid."""
+    """File that `load_model(path)` uses, found by loading it, since only that proves it valid."""
     return load_model(path).path
 
 
 def load_discriminators(path: str | os.PathLike[str]) -> tuple[dict[str, nn.Module], int]:
-    """The discriminators ("a", "b") of a state or of a run's newest valid state, and the step they are from.
+    """Load the discriminators ("a", "b") of a state or of a run's newest valid state, with its step.
 
-    A generators file, or a run that keeps no state, has none: `({}, 0)`. Raises as `load_model` does.
+    A generators file, or a run without states, has none: `({}, 0)`. Raises as `load_model` does.
     """
     path = Path(path)
     files = _candidates(path, STATES)
@@ -88,16 +88,16 @@ def load_discriminators(path: str | os.PathLike[str]) -> tuple[dict[str, nn.Modu
 
 
 def is_run(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is the directory of a training run."""
+    """Return whether `path` is a run directory."""
     return (Path(path) / "checkpoints").is_dir()
 
 
 def _first_sound(path: Path, read: Callable[[Path], T], patterns: tuple[str, ...]) -> tuple[T, tuple[str, ...]]:
-    """What `read` makes of the first candidate that is sound, and what is wrong with those before it.
+    """Read the first valid candidate; return the result and the errors of those before it.
 
-    A trainer deletes old files when it has written new ones: for what vanished while it was read, one looks again.
+    A trainer deletes old files after writing new ones, so the listing is repeated if a file vanished while it was read.
     """
-    for _ in range(LOOKS):
+    for _ in range(ATTEMPTS):
         damaged: list[str] = []
         vanished = None
         for file in _candidates(path, patterns):
@@ -118,22 +118,22 @@ def _first_sound(path: Path, read: Callable[[Path], T], patterns: tuple[str, ...
 
 
 def _candidates(path: Path, patterns: tuple[str, ...]) -> list[Path]:
-    """The files that MODEL may mean, the one to prefer first. `UsageError` when it can mean none."""
-    ways = "give a run directory, a checkpoint (state-*.pt) or a generators file (*.safetensors)"
+    """Candidate files for MODEL in order of preference; `UsageError` if there are none."""
+    hint = "give a run directory, a checkpoint (state-*.pt) or a generators file (*.safetensors)"
     if is_run(path):
         folder = path / "checkpoints"
         if not any(file for pattern in EITHER for file in folder.glob(pattern)):
-            raise UsageError(f"MODEL: the run {path} has saved nothing yet; let it train on, or {ways}")
+            raise UsageError(f"MODEL: the run {path} has saved nothing yet; let it train on, or {hint}")
         return [file for pattern in patterns for file in _newest_first(folder.glob(pattern))]
     if path.is_dir():
-        raise UsageError(f"MODEL: {path} is a folder, but not that of a run (no checkpoints in it); {ways}")
+        raise UsageError(f"MODEL: {path} is a folder, but not that of a run (no checkpoints in it); {hint}")
     if not path.exists():
-        raise UsageError(f"MODEL: there is no {path}; {ways}")
+        raise UsageError(f"MODEL: there is no {path}; {hint}")
     return [path]
 
 
 def _newest_first(files: Iterable[Path]) -> list[Path]:
-    # Steps are padded to eight digits; longer names are later steps.
+    # Steps are padded to eight digits; longer names are later steps
     return sorted(files, key=lambda file: (len(file.name), file.name), reverse=True)
 
 
@@ -142,11 +142,11 @@ def _read_model(file: Path) -> Model:
     if read is None:
         raise foreign(file)
     specs, info, weights = read(file)
-    return Model({way: rebuild(specs[way], weights[way], file, way) for way in specs}, info, file)
+    return Model({key: rebuild(specs[key], weights[key], file, key) for key in specs}, info, file)
 
 
 def _kind(file: Path) -> Callable[[Path], tuple[dict[str, Any], dict[str, Any], Weights]] | None:
-    """What reads `file`, by its first bytes and not by its name; None for what is no model."""
+    """Choose the reader of `file` by its first bytes, not its name; None if it is not a model."""
     try:
         with open(file, "rb") as stream:
             head = stream.read(9)

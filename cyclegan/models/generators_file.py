@@ -1,12 +1,12 @@
-"""The generators file: trained generators and all that is needed to use them, to be passed on.
+"""Generators file: trained generators with the metadata needed to use them, for distribution.
 
-It is safetensors (https://github.com/huggingface/safetensors): tensors and text, no code. Its tensors are named
-`ab.<parameter>` and `ba.<parameter>`; its metadata hold
+The format is safetensors (https://github.com/huggingface/safetensors): tensors and text, no code. Tensors are named
+`ab.<parameter>` and `ba.<parameter>`; the metadata hold
 
     format    "cyclegan-generators"
     version   "1"
     specs     JSON, the arguments of `build_generator` for each direction
-    info      JSON, where the weights come from: step, method, sizes, names and ranges of the two domains
+    info      JSON, origin of the weights: step, method, sizes, names and ranges of the two domains
     sha256    over specs, info and every tensor, in the order of their names
 """
 
@@ -34,21 +34,21 @@ VERSION = "1"
 
 
 def save_model(path: str | os.PathLike[str], generators: Mapping[str, nn.Module], *, info: Mapping[str, Any]) -> None:
-    """Write `generators` ({"ab": …, "ba": …}) as one generators file, atomically. See `model_bytes`.
+    """Write `generators` ({"ab": …, "ba": …}) to a generators file atomically. See `model_bytes`.
 
-    Raises `OSError` when it cannot be written; an old file is then intact.
+    Raises `OSError` if it cannot be written; an old file is then intact.
     """
     atomic_write(path, model_bytes(generators, info=info))
 
 
 def model_bytes(generators: Mapping[str, nn.Module], *, info: Mapping[str, Any]) -> bytes:
-    """What a generators file of `generators` ({"ab": …, "ba": …}) holds.
+    """Serialise `generators` ({"ab": …, "ba": …}) as a generators file.
 
-    Every generator carries `.spec`, the arguments it can be rebuilt with; `info` is anything that JSON can hold. Equal
-    content makes an equal file, byte for byte.
+    Every generator has `.spec`, the arguments to rebuild it; `info` is any JSON-serialisable mapping. Equal content
+    gives an equal file, byte for byte.
     """
     weights = {
-        f"{direction}.{name}": value.detach().cpu().contiguous()  # channels_last is no layout of the format
+        f"{direction}.{name}": value.detach().cpu().contiguous()  # the format does not support channels_last
         for direction, generator in generators.items()
         for name, value in generator.state_dict().items()
     }
@@ -60,9 +60,9 @@ def model_bytes(generators: Mapping[str, nn.Module], *, info: Mapping[str, Any])
 
 
 def read_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], Weights]:
-    """Specs, info and weights of a generators file whose digest is right.
+    """Read specs, info and weights of a generators file after checking its digest.
 
-    Raises `DamagedModel` for one that is not whole, `UsageError` for a safetensors file of another kind.
+    Raises `DamagedModel` if it is damaged, `UsageError` for a safetensors file of another kind.
     """
     try:
         with named_by_text(file) as named, safe_open(named, framework="pt", device="cpu") as opened:
@@ -98,14 +98,14 @@ def _parsed(text: str, file: Path) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DamagedModel(f"MODEL: {file} says of itself what is no JSON; fetch or save it again") from error
+        raise DamagedModel(f"MODEL: {file} has metadata that are not JSON; fetch or save it again") from error
 
 
 def weights_sha256(weights: Mapping[str, Tensor], before: str = "", *, kinds: bool = True) -> str:
-    """SHA-256 over `before` and all of `weights` in the order of their names, so that no bit can turn unnoticed.
+    """SHA-256 over `before` and all of `weights` in the order of their names.
 
-    Each counts with its name and its bytes, and with its type and shape unless `kinds` is off; where it lies, in what
-    layout and in what file does not matter.
+    Each tensor counts with its name and bytes, and with its type and shape unless `kinds` is off; device, memory layout
+    and file do not matter.
     """
     hasher = hashlib.sha256(before.encode())
     for name, value in sorted(weights.items()):
@@ -115,7 +115,7 @@ def weights_sha256(weights: Mapping[str, Tensor], before: str = "", *, kinds: bo
 
 
 def _sorted_header(data: bytes) -> bytes:
-    """The same safetensors content with its header in sorted order; the library's differs every time."""
+    """Sort the header of safetensors data; the order of the library's varies."""
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # tensors start at a multiple of eight

@@ -1,4 +1,4 @@
-"""Networks from the weights in a file: checked before they cost anything."""
+"""Reconstruction of networks from the weights in a file, validated before allocation."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch.overrides import TorchFunctionMode
 from cyclegan.errors import CycleganError
 from cyclegan.networks import Generator, build_generator
 
-LARGEST = 2**16  # channels; a spec that asks for more was not written by us, and would only exhaust the memory
+LARGEST = 2**16  # channels; a spec with more was not written by us, and would only exhaust memory
 
-# Types of numbers that weights are kept in: those of a network, and how batches were counted
+# Types of weights: floating-point parameters, and the batch counters of BatchNorm
 FRACTIONS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 NUMBERS = FRACTIONS | {torch.int64}
 
@@ -25,13 +25,13 @@ Weights = dict[str, dict[str, Tensor]]  # by network, then by parameter
 
 
 class DamagedModel(CycleganError):
-    """A file that should hold a model and does not, or not any more; the sentence says what is wrong with it."""
+    """A model file that is damaged or invalid; the message states the reason."""
 
 
 def rebuild(spec: Any, weights: Mapping[str, Tensor], file: Path, direction: str) -> Generator:
-    """The generator that `spec`, the arguments of `build_generator`, describes, with `weights` in it.
+    """Build the generator of `spec`, the arguments of `build_generator`, and load `weights`.
 
-    Raises `DamagedModel` for a spec that describes nothing and for weights that are not those of what it describes.
+    Raises `DamagedModel` for an invalid spec and for weights that do not match it.
     """
     if not (isinstance(spec, dict) and is_plausible(spec)):
         raise DamagedModel(f"MODEL: {file} describes no possible generator {direction} ({str(spec)[:200]})")
@@ -43,17 +43,17 @@ def rebuild(spec: Any, weights: Mapping[str, Tensor], file: Path, direction: str
 
 @contextlib.contextmanager
 def building(file: Path, what: str) -> Iterator[None]:
-    """A `blank` network is built inside by what `file` says; `DamagedModel` where that describes none."""
+    """Context to build a `blank` network described by `file`; `DamagedModel` if that fails."""
     try:
         with blank():
             yield
-    except Exception as error:  # arguments from a file: unknown names, wrong types, numbers that no layer takes
+    except Exception as error:  # arguments from a file: unknown names, wrong types, numbers that no layer accepts
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise DamagedModel(f"MODEL: {file} has a {what} that this cyclegan cannot build ({reason})") from error
 
 
 def is_plausible(spec: Mapping[Any, Any]) -> bool:
-    """Whether all arguments for a network are of a kind that could be meant."""
+    """Return whether all arguments for a network have plausible types and values."""
     return all(
         isinstance(name, str) and (isinstance(value, str | bool) or (isinstance(value, int) and 1 <= value <= LARGEST))
         for name, value in spec.items()
@@ -62,9 +62,9 @@ def is_plausible(spec: Mapping[Any, Any]) -> bool:
 
 @contextlib.contextmanager
 def blank() -> Iterator[None]:
-    """Networks built inside have names and shapes but no memory, and take no random numbers.
+    """Context in which networks are built on the meta device and draw no random numbers.
 
-    So a file which claims to be enormous is found out before anything is allocated for it, and loading a model in the
+    So a file which claims to be enormous is detected before anything is allocated for it, and loading a model in the
     middle of a training run does not change the run.
     """
     with torch.device("meta"), _Undrawn():
@@ -72,7 +72,7 @@ def blank() -> Iterator[None]:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves out drawing initial weights: on the meta device nothing comes of it but 1.3 s of imports by torch."""
+    """Skip weight initialisation, which on the meta device only costs 1.3 s of imports by torch."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -84,9 +84,9 @@ class _Undrawn(TorchFunctionMode):
 
 
 def filled(network: Network, weights: Mapping[str, Tensor], file: Path, what: str) -> Network:
-    """A `blank` network with `weights` in it: fp32, on the CPU, in evaluation mode.
+    """Load `weights` into a `blank` network: fp32, on the CPU, in evaluation mode.
 
-    Raises `DamagedModel` for other names or shapes than the network's, and for weights that are not finite.
+    Raises `DamagedModel` if names or shapes do not match the network's, and for non-finite weights.
     """
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in weights.items()}
@@ -99,19 +99,19 @@ def filled(network: Network, weights: Mapping[str, Tensor], file: Path, what: st
     kinds = {name: value.is_floating_point() for name, value in network.state_dict().items()}
     for name, value in weights.items():
         if value.dtype not in (FRACTIONS if kinds[name] else (torch.int64,)):
-            raise DamagedModel(f"MODEL: {file} holds {value.dtype} in {name} of {what}, which no weights are kept in")
+            raise DamagedModel(f"MODEL: {file} holds {value.dtype} in {name} of {what}, which is not a type of weights")
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise DamagedModel(
                 f"MODEL: {file} holds weights that are not finite ({name} of {what}); take an earlier one"
             )
     network.load_state_dict({name: _owned(value) for name, value in weights.items()}, assign=True)
     left = [n for n, value in (*network.named_parameters(), *network.named_buffers()) if value.is_meta]
-    assert not left, f"{what}: {left} are in no state_dict, so that a file cannot restore them"
+    assert not left, f"{what}: {left} are not in a state_dict, so that a file cannot restore them"
     return network.eval()
 
 
 def grouped(tensors: Mapping[str, Tensor], prefix: str = "") -> Weights:
-    """`{"<prefix>ab.stem.weight": …}` as `{"ab": {"stem.weight": …}}`; names without the prefix are left out."""
+    """Group `{"<prefix>ab.stem.weight": …}` to `{"ab": {"stem.weight": …}}`, dropping other names."""
     groups: Weights = {}
     for name, value in tensors.items():
         if name.startswith(prefix):
@@ -121,5 +121,5 @@ def grouped(tensors: Mapping[str, Tensor], prefix: str = "") -> Weights:
 
 
 def _owned(value: Tensor) -> Tensor:
-    """A copy in memory of our own (a mapped file may be gone tomorrow), in fp32 if it is a number with digits."""
+    """Copy to memory (a mapped file may disappear), in fp32 if it is floating-point."""
     return value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)

@@ -1,9 +1,8 @@
-"""Files by torch.save from anybody: nothing in them is run, and they take no more memory than their size allows.
+"""Safe loading of untrusted torch.save files: no code is run, and memory is bounded by file size.
 
-`weights_only=True` keeps Python code from running. It does not keep a small file from becoming large: parts may be
-compressed a thousandfold, a tensor may repeat one number to any shape, and a handful of lists within lists may stand
-for billions of values. So the archive is looked at before torch reads it, and the values before anything walks through
-them.
+`weights_only=True` keeps Python code from running. It does not keep a small file from expanding: parts may be
+compressed a thousandfold, a tensor may repeat one number to any shape, and a few nested lists may stand for billions of
+values. So the archive is checked before torch reads it, and the values before anything iterates over them.
 """
 
 from __future__ import annotations
@@ -19,38 +18,38 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-# What weights and plain values are pickled with. The reader of torch knows more, with which memory can be taken.
+# Globals that pickled weights and plain values need. torch allows more, some of which can allocate memory.
 _NEEDED = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|parameter)|torch \w+Storage"
     r"|torch\.nn\.parameter Parameter|torch Size|torch (float|bfloat|int|uint)\d+|torch bool"
 )
-_LARGEST_PICKLE = 2**23  # bytes of what names the tensors; a state of ours has 150,000
-_VALUES = 10**6  # in all, each counted as often as it is reached
+_LARGEST_PICKLE = 2**23  # bytes of the pickle that names the tensors; a state of ours has 150,000
+_VALUES = 10**6  # in all, each counted as often as it is referenced
 _DEEPEST = 20
-_BITS = 2**12  # of a whole number
-_REPEATED = 4  # times that the numbers of all tensors may be what the file is large: tensors may share them
+_BITS = 2**12  # of an integer
+_REPEATED = 4  # bound on bytes of all tensors relative to the file: tensors may share storage
 _PLAIN = (str, bool, float, type(None))
 
 
 def read_torch(file: Path | BinaryIO, *, mmap: bool = False, archive: bool = True) -> Any:
-    """The tensors (on the CPU) and plain values in a file by torch.save; with `mmap` tensors stay on disk until used.
+    """Load tensors (on the CPU) and plain values; with `mmap` tensors stay on disk until used.
 
-    Raises `pickle.UnpicklingError` for one that holds more than these, and `ValueError`, in words, for one that is
-    damaged or would grow. Unless `archive`, files of before torch 1.6 are read as well, which are no zip archives.
+    Raises `pickle.UnpicklingError` for any other content, and `ValueError` with a readable reason if the file is
+    damaged or would expand. Unless `archive`, files from before torch 1.6, which are not zip archives, are read too.
     """
     try:
         size, is_zip = _size_of(file), _is_zip(file)
         if is_zip:
             _check_archive(file, size)
         elif archive:
-            raise ValueError("it is no archive of torch's")
-        with warnings.catch_warnings(action="ignore"):  # about pickle protocols, which says nothing to a user
+            raise ValueError("it is not an archive of torch")
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols, irrelevant to users
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap and is_zip)
         if _measured(content, 0, {})[0] > _REPEATED * size:
             raise ValueError("its tensors are larger than the file")
     except (pickle.UnpicklingError, OSError):
         raise
-    except Exception as error:  # on damaged bytes both readers raise whatever they stumble over
+    except Exception as error:  # on damaged bytes both readers raise arbitrary errors
         raise ValueError((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
     return content
 
@@ -73,7 +72,7 @@ def _is_zip(file: Path | BinaryIO) -> bool:
 
 
 def _check_archive(file: Path | BinaryIO, size: int) -> None:
-    """Raises where a zip archive would become larger in reading, or its pickle asks for more than weights need."""
+    """Raise if a zip archive would expand when read, or its pickle needs more globals than weights do."""
     with zipfile.ZipFile(file) as opened:
         parts = opened.infolist()
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
@@ -96,14 +95,14 @@ def _check_pickle(data: bytes) -> None:
 
 
 def _measured(value: Any, depth: int, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """Bytes of the tensors in `value` and the number of values, each as often as it is reached.
+    """Measure bytes of tensors and number of values, each as often as it is referenced.
 
-    Raises `ValueError` where it holds anything but tensors and plain values, or more than can be walked through.
+    Raises `ValueError` for anything but tensors and plain values, or for too many of them.
     """
     if isinstance(value, Tensor):
         strided = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
         if not strided or type(value) not in (Tensor, torch.nn.Parameter):
-            raise ValueError("it holds tensors of a kind that weights are not")
+            raise ValueError("it holds tensors of a kind that weights never have")
         return value.numel() * value.element_size(), 1
     if isinstance(value, int):
         if value.bit_length() > _BITS:

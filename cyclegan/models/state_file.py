@@ -1,9 +1,9 @@
-"""What a training state (`state-*.pt`) holds of a model, read without any of the code that trains.
+"""Reader of models in a training state (`state-*.pt`), independent of training code.
 
 A state is a dict saved by torch: `step`, `config` (flat), `method` (its state_dict, with `generators.ab.…` and
 `discriminators.a.…`), `generator_specs`, `ranges` (see `model_info`), `ema` (`ab.…`, empty without averaging), and
-what only the loop wants. Beside it lies `state-*.pt.sha256`, as `sha256sum` writes it: a torch file notices that it is
-cut short, but not a flipped bit.
+parts for the training loop only. Beside it lies `state-*.pt.sha256`, in the format of `sha256sum`: loading by torch
+detects truncation, but not a flipped bit.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _PARTS = {"step": int, "config": dict, "method": dict, "generator_specs": dict, 
 def model_info(
     config: Mapping[str, Any], step: int, ranges: Mapping[str, Any] | None, domains: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """What a model says of itself, from the flat config of its run: method, sizes, names of the domains; no paths.
+    """Build a model's metadata from its run's flat config: method, sizes, domain names; no paths.
 
-    `ranges` are the numbers that are black and white in each domain, `{"a": "100,4000", "b": …, "dtype": "uint16"}`;
-    None, which is left out, stands for all that the type of a picture can hold. `domains` are the names of the folders;
-    a state that does not hold them is of two, whose folders the config names.
+    `ranges` are the values of black and white in each domain, `{"a": "100,4000", "b": …, "dtype": "uint16"}`; None,
+    which is omitted, stands for the full range of a picture's type. `domains` are the names of the folders; a state
+    without them has two, whose folders the config names.
     """
     kept: dict[str, Any] = {key: config[key] for key in ("method", "load_size", "crop_size") if key in config}
     if domains is None:
@@ -47,9 +47,9 @@ def model_info(
 
 
 def read_state_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], Weights]:
-    """Specs, info and weights of the generators in a state: the averaged ones where it has them.
+    """Read specs, info and weights of the generators in a state, averaged if available.
 
-    Raises `DamagedModel` for one that is not whole, `UsageError` for a file of another kind.
+    Raises `DamagedModel` if it is damaged, `UsageError` for a file of another kind.
     """
     state = _read(file)
     weights = grouped(state["ema"]) or grouped(state["method"], "generators.")
@@ -64,7 +64,7 @@ def read_state_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], W
 
 
 def read_state_discriminators(file: Path) -> tuple[dict[str, nn.Module], int]:
-    """The discriminators ("a", "b") in a state, and its step."""
+    """Read the discriminators ("a", "b") and the step of a state."""
     state = _read(file)
     specs = state.get("discriminator_specs") or _inferred_specs(state)
     networks: dict[str, nn.Module] = {}
@@ -80,9 +80,7 @@ def read_state_discriminators(file: Path) -> tuple[dict[str, nn.Module], int]:
 
 
 def _inferred_specs(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Specs of the discriminators in a state that holds none: the pictures of a domain have the channels that the
-    generators from it take and those into it make.
-    """
+    """Infer discriminator specs that a state lacks, with the channels of the generators from and to each domain."""
     config, channels = state["config"], dict.fromkeys(OLDEST_DOMAINS, 3)
     for key, spec in state["generator_specs"].items():
         direction = Direction.parse(key)
@@ -96,7 +94,7 @@ def _inferred_specs(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def foreign(file: Path) -> UsageError:
-    """The error for a file that is no model of ours."""
+    """Build the error for a file that is not a model."""
     return UsageError(
         f"MODEL: {file} is neither a generators file nor a checkpoint of cyclegan, and other formats may hold code, so "
         "it is not opened; weights of the reference implementation come in by `cyclegan import-junyanz`"
@@ -104,7 +102,7 @@ def foreign(file: Path) -> UsageError:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """A state that is whole. Its tensors stay on disk (mmap) until used, so that the optimizers in it cost nothing."""
+    """Read and validate a state; tensors stay on disk (mmap), so that its optimizers cost nothing."""
     note = file.with_name(file.name + ".sha256")
     try:
         if note.exists() and note.read_text().split()[:1] != [file_sha256(file)]:

@@ -1,4 +1,4 @@
-"""What a model file says of itself, held against what it may say: it may come from anybody."""
+"""Validation of the metadata in untrusted model files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cyclegan.errors import UsageError
 from cyclegan.models.rebuild import DamagedModel
 
 OLDEST_DOMAINS = {"a": "", "b": ""}  # of files that do not name theirs
-_STEPS = 2**53  # beyond which a float, such as a chart's, no longer tells two of them apart
-_LONGEST = 4096  # characters of a name; no file system has longer ones
+_STEPS = 2**53  # above this, floats, such as those of charts, cannot represent every step
+_LONGEST = 4096  # characters of a name; the limit of file systems
 _TYPES = frozenset({"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"})
 
 
 def checked_info(info: Any, file: Path) -> dict[str, Any]:
-    """`info` of a model (see `model_info`); `DamagedModel` where it is not what one of ours says of itself."""
+    """Validate `info` of a model (see `model_info`); `DamagedModel` if it is invalid."""
     sound = isinstance(info, dict) and all(isinstance(key, str) for key in info) and _is_step(info.get("step", 0))
     if sound:
         domains = info.get("domains", OLDEST_DOMAINS)
@@ -34,7 +34,7 @@ def checked_info(info: Any, file: Path) -> dict[str, Any]:
 
 
 def checked_specs(specs: Any, file: Path) -> dict[str, Any]:
-    """The specs of generators by direction; `DamagedModel` for anything else."""
+    """Validate the generators' specs by direction; `DamagedModel` if they are invalid."""
     try:
         keys = [Direction.parse(key) for key in specs]
     except (TypeError, UsageError) as error:
@@ -45,7 +45,7 @@ def checked_specs(specs: Any, file: Path) -> dict[str, Any]:
 
 
 def checked_config(config: Mapping[Any, Any], file: Path) -> Mapping[str, Any]:
-    """The flat configuration in a state; `DamagedModel` for one that is not flat."""
+    """Validate the configuration in a state; `DamagedModel` if it is not flat."""
     if not all(isinstance(name, str) and _is_plain(value) for name, value in config.items()):
         raise DamagedModel(f"MODEL: {file} holds a configuration that is none; take an earlier one")
     return config

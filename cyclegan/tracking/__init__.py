@@ -1,7 +1,7 @@
-"""What a run leaves on record while it trains: `metrics.jsonl` always, curves in Weights & Biases beside it.
+"""Metrics of a training run: the journal `metrics.jsonl`, and optionally Weights & Biases.
 
-The journal is the truth and Weights & Biases a copy of it, made by a process of its own that reads the journal. Hence a
-training never waits for a network, and what did not reach the service can be sent at any later time.
+The journal is authoritative; Weights & Biases gets a copy from a separate process that reads the journal. Hence
+training never waits for the network, and rows that did not reach the service can be sent at any later time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger("cyclegan")
 
 
 class Recorder(Protocol):
-    """What a training loop tells its figures to; see `Tracker`."""
+    """Interface of a metrics recorder; see `Tracker`."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
     def images(self, step: int, name: str, path: Path, columns: Sequence[str] = ()) -> None: ...
@@ -39,67 +39,66 @@ class Recorder(Protocol):
 
 
 class Tracker:
-    """What the training loop tells its figures to. No call waits for anything but the local disk.
+    """Metrics recorder of the training loop. No call waits for anything but the local disk.
 
-    No call raises for reasons of the disk or of the service either: what goes wrong is said once, on the logger
-    `cyclegan`.
+    No call raises for errors of the disk or of the service either: they are logged once, on the logger `cyclegan`.
     """
 
     def __init__(
-        self, run: Path, journal: Journal, follower: WandbProcess | None, *, run_id: str | None, note: str
+        self, run: Path, journal: Journal, process: WandbProcess | None, *, run_id: str | None, note: str
     ) -> None:
-        self.run_id = run_id  # of the Weights & Biases run, to be kept with the run and given again on resume
+        self.run_id = run_id  # of the Weights & Biases run; stored with the run and passed again on resume
         self.note = note  # one line: where the curves are
         self._run = run
         self._journal = journal
-        self._follower = follower
+        self._process = process
         self._disk_failed = False
         self._finished = False
 
     @property
     def url(self) -> str | None:
-        """The address of the curves, once the service has told it."""
-        return self._follower.url if self._follower else None
+        """Web address of the run, once the service has reported it."""
+        return self._process.url if self._process else None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Figures of `step`. Those on record already, from before a resume, are passed over."""
+        """Record metrics of `step`. Those on record from before a resume are ignored."""
         self._append(step, values)
 
     def images(self, step: int, name: str, path: Path, columns: Sequence[str] = ()) -> None:
-        """A picture that is on the disk, inside the run directory, under the name of its panel, e.g. `samples/a2b`.
+        """Record an image file of the run directory under the name of its panel, e.g. `samples/a2b`.
 
-        `columns` are the headings of what is side by side in it.
+        `columns` are the headings of a sample grid.
         """
         headings = {f"{GRID_COLUMNS}{name}": ", ".join(columns)} if columns else {}
         self._append(step, {name: self._inside(path), **headings})
 
     def model(self, step: int, path: Path, best: bool = False) -> None:
-        """A file of generators inside the run directory; it becomes a version of an artifact of the run.
+        """Record a generators file of the run directory; it becomes an artifact version of the run.
 
-        The `best` so far take the alias `best` from those before, in whose file they may be.
+        The `best` generators so far take the alias `best` from earlier ones, whose file they may have replaced.
         """
         self._append(step, {BEST if best else MODEL: self._inside(path)})
 
     def table(self, step: int, path: Path) -> None:
-        """The `gallery.json` of held-out pictures and their translations, in the run directory; each way is a table."""
+        """Record a `gallery.json` of held-out pictures in the run directory; one table per direction."""
         self._append(step, {TABLE: self._inside(path)})
 
     def alarm(self, step: int, name: str, text: str, figure: float) -> None:
-        """Something is wrong with the run; it becomes an alert, once.
+        """Record an alarm; it becomes an alert, once.
 
-        `name` is lower-case words with hyphens, `text` a sentence or two, `figure` what was measured.
+        `name` is lower-case words with hyphens, `text` a sentence or two, `figure` the measured value.
         """
         self._append(step, {f"{ALARM}{name}": text, f"{ALARM_FIGURE}{name}": figure})
 
     def finish(self, status: str = "done") -> None:
-        """The training has ended: `done`, `preempted` or `failed`. Waits for the upload, at most until the deadline."""
-        assert status in EXIT_CODES, f"status {status!r} is none of {', '.join(EXIT_CODES)}"
+        """End with status `done`, `preempted` or `failed`; waits for the upload, at most until the deadline."""
+        assert status in EXIT_CODES, f"status {status!r} is not one of {', '.join(EXIT_CODES)}"
         if self._finished:
             return
         self._finished = True
         self._journal.close()
-        if self._follower:
-            self._follower.finish(status)
+        if self._process:
+            self._process.finish(status)
 
     def _inside(self, path: Path) -> str:
         return Path(os.path.relpath(path, self._run)).as_posix()
@@ -128,11 +127,11 @@ def open_tracker(
     name: str,
     deadline: float = 60.0,
 ) -> Tracker:
-    """The tracker of a run directory, which must exist and be held by this process alone.
+    """Open the tracker of an existing run directory that is locked by this process.
 
-    `mode` is auto, online, offline or disabled. `run_id` is the Weights & Biases run to continue; without one the
-    run's own from an earlier session, or a new one, is taken. `deadline` bounds `finish`, in seconds. Raises
-    `UsageError` where the mode cannot be had, and `OSError` where the run directory cannot be written.
+    `mode` is auto, online, offline or disabled. `run_id` is the Weights & Biases run to continue; the default is the
+    one of an earlier session, else a new one. `deadline` bounds `finish`, in seconds. Raises `UsageError` if the mode
+    is not available, and `OSError` if the run directory cannot be written.
     """
     mode, reason = pick_mode(mode)
     journal = Journal(run)
@@ -144,8 +143,8 @@ def open_tracker(
     if mode == "offline":
         note = f"Weights & Biases: offline{f' ({reason})' if reason else ''}; upload later with: {sync_command(run)}"
     try:
-        follower = WandbProcess(run, mode, deadline)
+        process = WandbProcess(run, mode, deadline)
     except OSError as error:
         logger.warning("Weights & Biases cannot be started (%s); the figures are in metrics.jsonl", error.strerror)
         return Tracker(run, journal, None, run_id=run_id, note="Weights & Biases: off")
-    return Tracker(run, journal, follower, run_id=run_id, note=note)
+    return Tracker(run, journal, process, run_id=run_id, note=note)

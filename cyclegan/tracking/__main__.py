@@ -1,7 +1,7 @@
-"""The process that a trainer starts for Weights & Biases and talks to: `python -m cyclegan.tracking RUN --follow MODE`.
+"""Subprocess of a trainer for Weights & Biases: `python -m cyclegan.tracking RUN --follow MODE`.
 
-A line on its input, or the end of that input, says that the training has ended; lines of JSON on its output are what
-the trainer should know. `cyclegan sync` does the same by hand, afterwards.
+A line on its input, or the end of that input, means that training has ended; its output are messages to the trainer, as
+lines of JSON. `cyclegan sync` does the same by hand, afterwards.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cyclegan.tracking.wandb_process import EXIT_CODES, StopFlag, give_up, one_l
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Follow a run for its trainer; the exit code."""
+    """Follow a run for its trainer and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m cyclegan.tracking", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run directory, as cyclegan train made it")
     parser.add_argument("--deadline", type=float, default=600.0, help="seconds for the upload (default 600)")
@@ -27,11 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def follow(run: Path, mode: str, deadline: float) -> int:
-    """Hand over rows for the trainer at the other end of the pipe until it ends. Errors become words to it."""
-    ending = StopFlag()
-    threading.Thread(target=_listen, args=(ending, deadline), daemon=True).start()
+    """Send rows until the trainer at the other end of the pipe ends; errors become messages to it."""
+    stop = StopFlag()
+    threading.Thread(target=_listen, args=(stop, deadline), daemon=True).start()
     try:
-        upload_rows(run, mode, ending, _tell_trainer, deadline=deadline, patience=2 * deadline, pid=os.getppid())
+        upload_rows(run, mode, stop, _tell_trainer, deadline=deadline, patience=2 * deadline, pid=os.getppid())
     except Exception as error:
         _tell_trainer("failed", one_line(error))
         return 1
@@ -39,18 +39,18 @@ def follow(run: Path, mode: str, deadline: float) -> int:
     return 0
 
 
-def _listen(ending: StopFlag, deadline: float) -> None:
+def _listen(stop: StopFlag, deadline: float) -> None:
     line = sys.stdin.readline().strip()
-    status = line if line in EXIT_CODES else "failed"  # the input of a trainer that was killed just ends
+    status = line if line in EXIT_CODES else "failed"  # the input of a killed trainer just ends
     give_up(deadline + 5)
-    ending.set(status)
+    stop.set(status)
 
 
 def _tell_trainer(kind: str, text: str) -> None:
     try:
         sys.stdout.write(json.dumps({"kind": kind, "text": text}) + "\n")
         sys.stdout.flush()
-    except OSError:  # the trainer is gone; what is left to do needs no listener
+    except OSError:  # the trainer is gone; finish without it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for the rest of the process)
 
 

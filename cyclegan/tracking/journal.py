@@ -1,14 +1,14 @@
-"""`metrics.jsonl`: one JSON object a line, the record of a run that everything else is made from.
+"""Journal `metrics.jsonl`: one JSON object per line, the record that all reports are made from.
 
-A row is `{"step": 40, "time": 1795243863.5, "loss/generator": 1.25, …}`. A number that is not finite is `null`, since
-JSON has no word for it. A row about a file holds its path relative to the run directory instead of a number:
-`{"step": 500, "time": …, "samples/a2b": "samples/a2b-00000500.png"}`, and the names of a grid's columns beside it:
-`"columns/samples/a2b": "real, fake, …"`. Under the name `model` that is a file of generators, under `best` the file of
-the best ones so far, which the next best will take too, and under `held-out` the `gallery.json` of translations. A row
-about an alarm holds its text, `alarm/<name>`, and `alarm_figure/<name>`.
+A row is `{"step": 40, "time": 1795243863.5, "loss/generator": 1.25, …}`. Non-finite numbers are `null`, since JSON
+cannot represent them. A row about a file holds its path relative to the run directory instead of a number:
+`{"step": 500, "time": …, "samples/a2b": "samples/a2b-00000500.png"}`, and the column names of a sample grid beside it:
+`"columns/samples/a2b": "real, fake, …"`. The name `model` stands for a generators file, `best` for the file of the best
+ones so far, which later ones overwrite, and `held-out` for the `gallery.json` of translations. A row about an alarm
+holds its text, `alarm/<name>`, and `alarm_figure/<name>`.
 
-Every name has at each step at most one value. A run that is resumed starts from a state older than its last row and
-computes the steps between once more, with the same result, so that what is on record already is not written again.
+Every name has at most one value per step. A resumed run starts from a state older than its last row and computes the
+steps between again, with the same result, so that values on record are not written again.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 FILE = "metrics.jsonl"
-MODEL = "model"  # the name of rows about a file of generators
-BEST = "best"  # the name of rows about the best generators
-TABLE = "held-out"  # the name of rows about a gallery
-GRID_COLUMNS = "columns/"  # what the names of the headings of a picture begin with
-ALARM = "alarm/"  # what the names of alarms begin with, and those of their figures
+MODEL = "model"  # name in rows about a generators file
+BEST = "best"  # name in rows about the best generators
+TABLE = "held-out"  # name in rows about a gallery
+GRID_COLUMNS = "columns/"  # prefix of the column names of a sample grid
+ALARM = "alarm/"  # prefixes of an alarm's text and of its figure
 ALARM_FIGURE = "alarm_figure/"
 RESERVED = frozenset({"step", "time"})
 
@@ -35,15 +35,15 @@ Row = dict[str, Any]
 
 
 class Journal:
-    """Append rows to `run/metrics.jsonl`. Not for two processes at once: the lock of the run directory sees to that."""
+    """Writer of `run/metrics.jsonl`, for one process at a time, by the lock of the run directory."""
 
     def __init__(self, run: Path) -> None:
-        """Open or create the journal; a last line torn by a crash is cut off. Raises `OSError`."""
+        """Open or create the journal, removing a last line torn by a crash. Raises `OSError`."""
         self.path = run / FILE
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             _cut_torn_line(self._file)
-            self._last: dict[str, int] = {}  # name -> the last step it has a value for
+            self._last: dict[str, int] = {}  # name -> last step with a value
             for row in Reader(self.path).new():
                 self._remember(row, row["step"])
         except BaseException:
@@ -51,26 +51,26 @@ class Journal:
             raise
 
     def append(self, step: int, values: Mapping[str, float | str]) -> None:
-        """Write a row with those of `values` that are not on record yet, in one write: it is there whole or not at all.
+        """Append those of `values` that are not on record yet as one row, atomically.
 
-        Raises `OSError` where the row cannot be written; the rows before it are untouched.
+        Raises `OSError` if the row cannot be written; earlier rows are untouched.
         """
         assert self._file >= 0, "the journal is closed"
-        assert not RESERVED & values.keys(), f"{sorted(RESERVED & values.keys())} are names of the journal itself"
+        assert not RESERVED & values.keys(), f"{sorted(RESERVED & values.keys())} are reserved names"
         new = {name: value for name, value in values.items() if step > self._last.get(name, -1)}
         if not new:
             return
         row = {"step": step, "time": round(time.time(), 3)} | {name: _as_json(value) for name, value in new.items()}
         line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")
         size = os.fstat(self._file).st_size
-        written = os.write(self._file, line)  # no buffer in between: after SIGKILL the row is there
+        written = os.write(self._file, line)  # unbuffered: the row survives SIGKILL
         if written < len(line):
             os.ftruncate(self._file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._remember(new, step)
 
     def close(self) -> None:
-        """Give the file back. Nothing can be appended after that."""
+        """Close the file; nothing can be appended after that."""
         os.close(self._file)
         self._file = -1
 
@@ -80,14 +80,14 @@ class Journal:
 
 
 class Reader:
-    """The rows of a journal, and later those that were added since, while another process may be writing it."""
+    """Incremental reader of a journal that another process may be writing."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
 
     def new(self) -> Iterator[Row]:
-        """The whole rows not returned yet. Lines that are no row, such as a failing disk leaves, are passed over."""
+        """Yield complete rows not returned yet. Malformed lines, such as a failing disk leaves, are skipped."""
         with open(self._path, "rb") as stream:
             stream.seek(self._offset)
             for line in stream:
@@ -115,7 +115,7 @@ def _as_json(value: float | str) -> float | str | None:
 
 
 def _cut_torn_line(file: int) -> None:
-    """Shorten the file to its last line end. The pieces are small, as a row is some hundred bytes."""
+    """Truncate the file after its last newline. Chunks are small, as a row has some hundred bytes."""
     end = os.fstat(file).st_size
     while end > 0:
         start = max(0, end - 4096)

@@ -1,6 +1,6 @@
-"""The trainer's side of Weights & Biases: in which mode, with which key, and the process that does the talking.
+"""Trainer side of Weights & Biases: mode, key lookup, and the subprocess that runs the client.
 
-Nothing here imports wandb. The client runs in the process of `session.py`.
+Nothing here imports wandb. The client runs in the process of `wandb_process.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger("cyclegan")
 PUBLIC_SERVICE = "https://api.wandb.ai"
 KEY_VARIABLES = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 MODES = ("auto", "online", "offline", "disabled")
-# what WANDB_MODE may say, with the client's older words -> our mode
+# values of WANDB_MODE, with the client's older names -> our mode
 ENVIRONMENT_MODES = {
     "online": "online",
     "run": "online",
@@ -42,10 +42,10 @@ ENVIRONMENT_MODES = {
 
 
 def pick_mode(asked: str) -> tuple[str, str]:
-    """The mode that `--wandb asked` comes to, and why when that needs a word.
+    """Resolve `--wandb asked` to a mode, and a reason if one is worth logging.
 
-    `auto` does as `WANDB_MODE` says, else it is online where a key for the service is known, else offline; disabled
-    where wandb is not installed. Raises `UsageError` where what was asked for in so many words cannot be had.
+    `auto` follows `WANDB_MODE`, else it is online if a key for the service is known, else offline; disabled if wandb is
+    not installed. Raises `UsageError` if an explicit mode is not available.
     """
     lookup(dict.fromkeys(MODES), asked, "--wandb")
     mode = asked
@@ -66,7 +66,7 @@ def pick_mode(asked: str) -> tuple[str, str]:
 
 
 def is_installed() -> bool:
-    """Whether wandb can be imported. A folder `wandb` of runs, which Python takes for a package, does not count."""
+    """Return whether wandb can be imported; a folder `wandb` of runs, a namespace package, does not count."""
     try:
         spec = importlib.util.find_spec("wandb")
     except ImportError:
@@ -75,7 +75,7 @@ def is_installed() -> bool:
 
 
 def service() -> str:
-    """The address of the service: `WANDB_BASE_URL`, else what `wandb login` noted, else the public one."""
+    """Address of the service: `WANDB_BASE_URL`, else that of `wandb login`, else the public one."""
     if address := os.environ.get("WANDB_BASE_URL"):
         return address.rstrip("/")
     folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
@@ -83,19 +83,19 @@ def service() -> str:
     try:
         settings.read(folder / "settings")
     except configparser.Error:
-        return PUBLIC_SERVICE  # the client will have its own opinion of that file
+        return PUBLIC_SERVICE  # left to the client to report
     return settings.get("default", "base_url", fallback=PUBLIC_SERVICE).rstrip("/")
 
 
 def knows_key() -> bool:
-    """Whether the client will find a key for the service, in its variables or in the netrc file of `wandb login`."""
+    """Return whether the client's variables or the netrc file of `wandb login` hold a key."""
     if any(os.environ.get(name) for name in KEY_VARIABLES):
         return True
     named = os.environ.get("NETRC")
     places = [Path(named).expanduser()] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]
     for place in places:
         try:
-            # As the client asks: with the port, if the address has one, and content with an entry for all others
+            # As the client does: with the port, if the address has one, and accepting a default entry
             entry = netrc.netrc(str(place)).authenticators(urlsplit(service()).netloc)
         except (OSError, netrc.NetrcParseError):
             continue
@@ -105,12 +105,12 @@ def knows_key() -> bool:
 
 
 def new_id() -> str:
-    """A name for a run that no other has: 8 letters and digits, as the client makes them itself."""
+    """Random run ID of 8 letters and digits, as the client makes them."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
 
 
 def describe_session(run: Path, *, run_id: str | None, project: str, name: str, config: Mapping[str, Any]) -> str:
-    """Note in the run what the session process and a later upload need; the id, an earlier one if none is given."""
+    """Write the session file for the subprocess and later uploads; return its run ID, old or new."""
     secret = os.environ.get("WANDB_API_KEY")
     assert not secret or secret not in json.dumps(config, default=str), "the config holds the API key"
     path = run / FOLDER / SESSION
@@ -123,27 +123,27 @@ def describe_session(run: Path, *, run_id: str | None, project: str, name: str, 
 
 
 def upload_command(run: Path) -> str:
-    """What to type to send the rows that have not arrived."""
+    """Command that sends the rows that have not arrived."""
     return f"cyclegan sync {shlex.quote(str(run))}"
 
 
 def sync_command(run: Path) -> str:
-    """What to type to send what offline sessions have kept, all of them, in the order of their start."""
+    """Command that sends all offline sessions, in the order of their start."""
     return f"wandb sync {shlex.quote(str(run / FOLDER))}/offline-run-*"
 
 
-# share of the deadline that is spent on the upload: what sends SIGTERM soon sends SIGKILL
+# share of the deadline for the upload: SIGTERM is soon followed by SIGKILL
 PATIENCE = {"done": 1.0, "preempted": 0.25, "failed": 0.25}
 
 
 class WandbProcess:
-    """The process that follows the journal of `run`, and the thread that hears what it says."""
+    """Subprocess that follows the journal of `run`, and the thread that reads its messages."""
 
     def __init__(self, run: Path, mode: str, deadline: float) -> None:
-        """Start it. Raises `OSError` where no process can be started."""
+        """Start it. Raises `OSError` if no process can be started."""
         self.url: str | None = None
         self._run = run
-        self._last_word: str | None = None
+        self._error: str | None = None
         self._deadline = deadline
         command = [sys.executable, "-m", "cyclegan.tracking", str(run.absolute())]
         command += ["--follow", mode, "--deadline", str(deadline)]
@@ -157,30 +157,30 @@ class WandbProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for the trainer, which then says so in its own words
+                start_new_session=True,  # Ctrl-C is for the trainer, which then reports its end itself
             )
-        self._ear = threading.Thread(target=self._hear, name="weights-and-biases", daemon=True)
-        self._ear.start()
+        self._listener = threading.Thread(target=self._listen, name="weights-and-biases", daemon=True)
+        self._listener.start()
 
     def finish(self, status: str) -> None:
-        """Tell it that the training has ended, and wait for the last rows to be sent, but not beyond the deadline."""
+        """Report the end of training, and wait for the last rows, at most until the deadline."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             with self._process.stdin as pipe:
                 pipe.write(f"{status}\n".encode())
         except OSError:
-            pass  # it has ended before us, and its last word has been said
+            pass  # it has ended already and reported that
         try:
             self._process.wait(PATIENCE[status] * self._deadline)
         except subprocess.TimeoutExpired:
-            self._last_word = f"no answer within {PATIENCE[status] * self._deadline:g} s"
+            self._error = f"no answer within {PATIENCE[status] * self._deadline:g} s"
             self._process.kill()
             self._process.wait()
-        self._ear.join()
+        self._listener.join()
         self._process.stdout.close()
 
-    def _hear(self) -> None:
+    def _listen(self) -> None:
         assert self._process.stdout is not None
         done = False
         for line in self._process.stdout:
@@ -189,10 +189,10 @@ class WandbProcess:
                 self.url = message["text"]
                 logger.info("Weights & Biases: curves at %s", self.url)
             elif message["kind"] == "failed":
-                self._last_word = message["text"]
+                self._error = message["text"]
             done = done or message["kind"] == "done"
         if not done:
-            reason = self._last_word or "its process was ended"
+            reason = self._error or "its process was ended"
             logger.warning(
                 "Weights & Biases stopped (%s); the figures are in metrics.jsonl, send what is missing with: %s",
                 reason,

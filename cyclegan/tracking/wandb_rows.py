@@ -1,7 +1,7 @@
-"""What a row of the journal becomes in Weights & Biases: points, pictures, alerts, tables, versions of a model.
+"""Conversion of journal rows to Weights & Biases: points, images, alerts, tables, artifact versions.
 
-A row of figures, of pictures, of an alarm or of a table is exactly one row of history there, whatever of it could be
-shown: the session counts by that what has arrived. A row about a model is none.
+A row of metrics, images, an alarm or a table becomes exactly one history row there, even if parts of it cannot be
+shown: the session uses that to count what has arrived. A row about a model becomes none.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from cyclegan.tracking.journal import ALARM, BEST, FILE, GRID_COLUMNS, MODEL, RE
 if TYPE_CHECKING:
     import wandb
 
-STEP = "trainer/step"  # the x axis: the client's own step counts calls, and drops what comes late
-EVALUATION = "evaluation/"  # figures with a least, a greatest and a last value in the summary of the run
-# one for each run: an alias is with one version of an artifact in the whole project, and every run has a best
+STEP = "trainer/step"  # the x axis: the client's own step counts calls, and drops rows that come late
+EVALUATION = "evaluation/"  # metrics whose minimum, maximum and last value go into the summary of the run
+# one per run: an alias marks one version of an artifact in the whole project, and every run has a best
 ARTIFACT = "generators-{run_id}"
-FILE_IN_ARTIFACT = "generators.safetensors"  # one name for all, so that equal content is one version
-COLUMNS = {"source": "input", "fake": "output", "rec": "reconstruction"}  # key in gallery.json -> column of a table
+FILE_IN_ARTIFACT = "generators.safetensors"  # the same name in all versions, so that equal content is one version
+COLUMNS = {"source": "input", "fake": "output", "rec": "reconstruction"}  # key in gallery.json -> table column
 
 
 def is_point(row: Row) -> bool:
-    """Whether `row` becomes a row of history."""
+    """Return whether `row` becomes a history row."""
     return MODEL not in row and BEST not in row
 
 
 class WandbRows:
-    """One client, and what is to be known of the whole journal to tell it a row.
+    """Sender of journal rows to one client, with the context that it needs from the whole journal.
 
-    `learn` takes every row, `show` those that are not in the hands of the service yet.
+    `learn` takes every row, `show` those that the service does not have yet.
     """
 
     def __init__(self, run: Path, client: wandb.Run) -> None:
         self._run = run
         self._client = client
-        self._figures: dict[int, dict[str, float]] = {}  # step -> what was evaluated there; a few dozen numbers each
-        # of the best that are on record, only the newest are still in their file
+        self._figures: dict[int, dict[str, float]] = {}  # step -> evaluation metrics; a few dozen numbers each
+        # of all best generators on record, only the newest are still in their file
         self._best = max((row["step"] for row in Reader(run / FILE).new() if BEST in row), default=-1)
         client.define_metric(STEP)
         client.define_metric("*", step_metric=STEP)
 
     def learn(self, row: Row) -> None:
-        """Take in a row of the journal."""
+        """Remember the evaluation metrics of a row."""
         found = {name: value for name, value in row.items() if name.startswith(EVALUATION) and value is not None}
         if found:
             self._figures.setdefault(row["step"], {}).update(found)
 
     def show(self, row: Row) -> None:
-        """Tell it the client."""
+        """Send a row to the client."""
         if MODEL in row:
             self._version(row, MODEL, "latest")
             return
@@ -60,24 +60,24 @@ class WandbRows:
             if row["step"] >= self._best:
                 self._version(row, BEST, "best")
             return
-        # the time of the row, not of the sending: a row may be handed over days later
+        # the time of the row, not of sending: a row may be uploaded days later
         values: dict[str, Any] = {STEP: row["step"], "_timestamp": row["time"]}
         for name in row.keys() - RESERVED:
             values |= self._value(name, row[name], row["step"])
         self._client.log(values)
         for name in row:
             if name.startswith(ALARM):
-                # the row is what says later that the alert is out; the service drops one of the same title in a minute
+                # the row records that the alert was sent; the service drops another of that title within a minute
                 title = name.removeprefix(ALARM).replace("-", " ")[:63]
                 self._client.alert(title, f"step {row['step']}: {row[name]}", level="WARN")
         if any(name.startswith(EVALUATION) for name in row):
             self.summarise()
 
     def summarise(self) -> None:
-        """The least, greatest and last value of each figure that was evaluated, over all sessions of the run.
+        """Write minimum, maximum and last value of each evaluation metric, over all sessions of the run.
 
-        The client's own `summary="min,max,last"` begins afresh in each session, and of two patterns that fit a name,
-        `*` and `evaluation/*`, it takes either (0.31). Without that it notes the last value, which this replaces.
+        The client's own `summary="min,max,last"` starts afresh in each session, and of two matching patterns, `*` and
+        `evaluation/*`, it takes either (0.31). Without that it records the last value, which this replaces.
         """
         values: dict[str, list[float]] = {}
         for _, figures in sorted(self._figures.items()):
@@ -103,11 +103,11 @@ class WandbRows:
         return {name: wandb.Image(str(path))} if path.exists() else {}
 
     def _version(self, row: Row, kind: str, alias: str) -> None:
-        """A file of generators as a version of the artifact. Whatever is sent, the client calls `latest` as well."""
+        """Log a generators file as an artifact version. The client adds the alias `latest` to every one."""
         import wandb
 
         path = self._run / row[kind]
-        if not path.exists():  # a later one may have taken its place; that one has a row of its own
+        if not path.exists():  # a later one may have replaced it, with a row of its own
             return
         metadata = {"step": row["step"], **self._figures.get(row["step"], {})}
         artifact = wandb.Artifact(ARTIFACT.format(run_id=self._client.id), type="model", metadata=metadata)
@@ -116,7 +116,7 @@ class WandbRows:
 
 
 def _tables(path: Path, step: int) -> Iterator[tuple[str, wandb.Table]]:
-    """The pictures of `gallery.json` by direction; none where another gallery, or none, has taken its place."""
+    """Yield the tables of `gallery.json` by direction; none if it is missing or of another step."""
     import wandb
 
     gallery = _read(path)
@@ -140,7 +140,7 @@ def _picture(folder: Path, name: str | None) -> wandb.Image | None:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    """What a gallery says; a damaged one costs its table and not the curves."""
+    """Read a gallery; a damaged one loses its table but not the curves."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

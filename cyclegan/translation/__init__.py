@@ -1,4 +1,4 @@
-"""Pictures through a trained generator: one by one (`Translator`), or a folder at a time (`translate_folder`)."""
+"""Translation with a trained generator: pictures (`Translator`) and folders (`translate_folder`)."""
 
 from cyclegan.translation.folder import translate_folder
 from cyclegan.translation.job.progress import Summary

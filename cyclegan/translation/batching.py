@@ -1,6 +1,6 @@
-"""Which pictures go through the network together: chosen by device, kind and size, fewer where they do not fit.
+"""Batching of pictures by device, kind and size, with smaller batches when memory runs out.
 
-Nothing here knows where pictures come from or where they go: the files of a folder, or the requests of a server.
+Nothing here knows where pictures come from or go: files of a folder, or requests of a server.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from cyclegan.translation.translator import Translator
 T = TypeVar("T")
 
 Size = tuple[int, int]  # height, width
-Kind = tuple[tuple[int, ...], Hashable]  # height, width and what else there is of a shape; type: see `Picture.kind`
+Kind = tuple[tuple[int, ...], Hashable]  # shape (height, width, …) and type: see `Picture.kind`
 
-BYTES = 2**28  # of pictures that wait in one place: 40 of two megapixels, or three of a large camera
+BYTES = 2**28  # bound on waiting pictures: 40 of two megapixels, or three of a large camera
 MOST = 32
 # Measured with resnet_9blocks × 64 on two cores, fp32: eight pictures of 32² together are 3.5 × as fast as one by one,
-# of 64² twice, of 128² 1.2 ×; of 256² and 512² nothing is gained. So: company up to the pixels of one of 256².
+# of 64² 2 ×, of 128² 1.2 ×; of 256² and 512² nothing is gained. So: batches of up to 256² pixels in total.
 PROCESSOR_PIXELS, PROCESSOR_MOST = 256**2, 8
-# A GPU is busy with far fewer pixels than this; beyond, the pictures of a batch would only wait for each other.
+# Far fewer pixels already saturate a GPU; with more, the pictures of a batch would only wait for each other.
 GPU_PIXELS = MOST * 256**2
-SHARE = 4  # of the free memory a batch may take one part: two are in work at once, and the estimate is only one
-PROBE = 256  # the side of the picture that is measured; the smallest that no network here pads
-ROUNDS = 4  # a folder is cut into no fewer batches than this, or nothing would be left to overlap
+SHARE = 4  # a batch may take 1 / SHARE of the free memory: two are in work at once, and the need is an estimate
+PROBE = 256  # side of the measured picture; the smallest that no network here pads
+ROUNDS = 4  # least number of batches of a folder, so that reading, computing and writing overlap
 
 log = logging.getLogger("cyclegan")
 
@@ -44,36 +44,35 @@ log = logging.getLogger("cyclegan")
 class ItemBatch(Generic[T]):
     """Items of one kind, to be computed together."""
 
-    size: Size | None  # None: this is one that goes by itself
-    began: float  # when the first of them came
+    size: Size | None  # None: a single item that runs alone
+    began: float  # arrival time of the first item
     items: list[T] = field(default_factory=list)
     nbytes: int = 0
 
 
 class Batcher(Generic[T]):
-    """Items that come one by one, given out in batches of one kind, as many at a time as `sizes` says.
+    """Collect items into batches of one kind, of the size given by `sizes`. Thread-safe.
 
-    Those that wait for others of their kind are at most twice the largest batch, and at most `BYTES`; what was begun
-    first has to go before there are more, full or not, and so has what was begun `patience` seconds ago. Batches leave
-    in the order in which that was decided. `clock` counts these seconds. Any thread may call.
+    At most twice the largest batch and at most `BYTES` wait for others of their kind; beyond that the oldest batch is
+    released, full or not, and so is one begun `patience` seconds ago by `clock`. Batches leave in the order of release.
     """
 
     def __init__(
         self, sizes: BatchSizes, *, patience: float = math.inf, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._sizes, self._patience, self._clock = sizes, patience, clock
-        self._waiting: dict[Kind, ItemBatch[T]] = {}  # in the order in which they were begun
-        self._count = self._bytes = 0  # of what waits
+        self._waiting: dict[Kind, ItemBatch[T]] = {}  # oldest first
+        self._count = self._bytes = 0  # of waiting items
         self._ready: deque[ItemBatch[T]] = deque()
         self._came = threading.Condition()
 
     @property
     def ready(self) -> bool:
-        """Whether a batch has been decided on that was not taken yet."""
+        """True if a released batch was not taken yet."""
         return bool(self._ready)
 
     def add(self, item: T, kind: Kind, nbytes: int) -> None:
-        """Take in an item of `kind`, which holds so many bytes."""
+        """Add an item of `kind` that holds `nbytes` bytes."""
         size = kind[0][0], kind[0][1]
         with self._came:
             batch = self._waiting.setdefault(kind, ItemBatch(size, self._clock()))
@@ -88,7 +87,7 @@ class Batcher(Generic[T]):
             self._came.notify()
 
     def add_alone(self, item: T, *, first: bool = False) -> None:
-        """Take in an item that is to be computed by itself, with nothing beside it; `first`: before all others."""
+        """Add an item that must run alone; with `first`, before all others."""
         with self._came:
             batch = ItemBatch(None, self._clock(), [item])
             if first:
@@ -98,10 +97,10 @@ class Batcher(Generic[T]):
             self._came.notify()
 
     def take(self, *, idle: bool = True, partial: bool = True) -> ItemBatch[T] | None:
-        """The batch to compute next; None if there is none for now.
+        """Pop the next batch to compute; None if there is none for now.
 
-        What goes alone is given out only to what is `idle`. With `partial`, and where nothing else is ready, it is
-        the batch that was begun first: nothing is gained by waiting for company.
+        An item that runs alone is given out only if the device is `idle`. With `partial`, if nothing else is ready, the
+        oldest incomplete batch is given out: waiting for more gains nothing.
         """
         with self._came:
             while self._waiting and self._clock() - self._oldest().began >= self._patience:
@@ -113,13 +112,13 @@ class Batcher(Generic[T]):
             batch = self._ready.popleft()
             if batch.size is None:
                 return batch
-            most = self._sizes[batch.size]  # which may be less than when it was decided on
+            most = self._sizes[batch.size]  # may have shrunk since the release
             if rest := batch.items[most:]:
                 self._ready.appendleft(replace(batch, items=rest))
             return replace(batch, items=batch.items[:most])
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there is something to take, for so many seconds at most; whether there is."""
+        """Wait up to `timeout` seconds for something to take; return whether there is."""
         with self._came:
             return self._came.wait_for(lambda: bool(self._ready or self._waiting), timeout)
 
@@ -137,12 +136,12 @@ class Batcher(Generic[T]):
 
 
 class BatchSizes:
-    """How many pictures of each size are computed at a time, in a job of `pictures` pictures; None: no end of them.
+    """Batch size by picture size, for a job of `pictures` pictures (None: unbounded).
 
-    `wanted` as given; None chooses. On a processor as many as have the pixels of one picture of 256², at most 8. On a
-    CUDA device at most 32, no more than have the pixels of 32 of 256², and no more than fit in a quarter of the
-    memory that is free, as judged by translating one grey picture of 256² and taking what it allocated at its peak,
-    workspaces of convolutions included, as proportional to the pixels. Elsewhere 1.
+    `wanted` overrides it; None chooses. On a CPU: 256² pixels in total, at most 8 pictures. On a CUDA device: 32 × 256²
+    pixels in total, at most 32 pictures, and no more than fit in a quarter of the free memory; the need is estimated
+    from one grey picture of 256², whose peak allocation, convolution workspaces included, is scaled by pixels.
+    Elsewhere 1.
     """
 
     def __init__(self, translator: Translator, wanted: int | None, pictures: int | None) -> None:
@@ -153,10 +152,10 @@ class BatchSizes:
         self._sizes: dict[Size, int] = {}
         self._bytes_per_pixel: float | None = None
         self._said = False
-        self.most = wanted or _MOST.get(translator.device.type, 1)  # whatever the size
+        self.most = wanted or _MOST.get(translator.device.type, 1)  # over all sizes
 
     def __getitem__(self, size: Size) -> int:
-        """How many pictures of this height and width to compute at a time."""
+        """Batch size for pictures of this height and width."""
         if size not in self._sizes:
             choose = _BY_DEVICE.get(self._translator.device.type, lambda sizes, size: 1)
             self._sizes[size] = self._wanted or min(choose(self, size), self._rounds)
@@ -165,10 +164,10 @@ class BatchSizes:
     def fit(
         self, attempt: Callable[[Sequence[Picture]], Sequence[T] | None], pictures: Sequence[Picture]
     ) -> list[T | None]:
-        """What `attempt` makes of pictures of one size that have just run out of memory together.
+        """Retry pictures of one size, which ran out of memory together, in smaller batches.
 
-        It returns None for want of memory. The batch is halved until it fits, and the size that does is kept for
-        pictures like these; a picture that does not fit alone gets None. Said once in a job.
+        `attempt` returns None when memory runs out. The batch is halved until it fits, and that size is kept for
+        pictures like these; a picture that does not fit alone gets None. Logged once per job.
         """
         height, width = pictures[0].height, pictures[0].width
         size = max(1, min(self[height, width], len(pictures) // 2))
@@ -198,14 +197,14 @@ class BatchSizes:
         if self._bytes_per_pixel is None:
             self._bytes_per_pixel = _measured(self._translator)
         device, pixels = self._translator.device, size[0] * size[1]
-        # What torch keeps cached from earlier work is as good as free
+        # Memory cached by torch counts as free
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         room = (torch.cuda.mem_get_info(device)[0] + cached) / SHARE
         return int(max(1, min(MOST, GPU_PIXELS / pixels, room / (self._bytes_per_pixel * pixels))))
 
 
 _MOST = {"cpu": PROCESSOR_MOST, "cuda": MOST}
-# What knows how many suit a device; on others pictures go one by one.
+# By device type; on others pictures go one by one.
 _BY_DEVICE: dict[str, Callable[[BatchSizes, Size], int]] = {
     "cpu": BatchSizes._for_processor,
     "cuda": BatchSizes._for_gpu,
@@ -213,7 +212,7 @@ _BY_DEVICE: dict[str, Callable[[BatchSizes, Size], int]] = {
 
 
 def _measured(translator: Translator) -> float:
-    """Bytes per pixel that translating takes on a CUDA device at its peak; without end if one picture does not fit."""
+    """Peak bytes per pixel of a translation on a CUDA device; infinite if one picture does not fit."""
     device = translator.device
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -225,9 +224,9 @@ def _measured(translator: Translator) -> float:
 
 
 def try_batch(translator: Translator, pictures: Sequence[np.ndarray]) -> list[np.ndarray] | None:
-    """The translations, or None if they do not fit in the memory together.
+    """Translate a batch; None if it does not fit in memory.
 
-    The error goes no further than this, since its traceback holds what the failed attempt had allocated.
+    The error is not passed on, since its traceback keeps the tensors of the failed attempt alive.
     """
     try:
         return translator.batch(pictures)
@@ -238,23 +237,23 @@ def try_batch(translator: Translator, pictures: Sequence[np.ndarray]) -> list[np
 
 
 def too_large(height: int, width: int) -> str:
-    """The reason given for a picture that does not fit in the memory by itself."""
+    """Reason reported for a picture that does not fit in memory by itself."""
     return f"{width}×{height} pixels are more than fit in the memory; scale it down, or use another --device"
 
 
 def release_memory(device: torch.device) -> None:
-    """Give back what a failed attempt left: cyclic garbage, and on a CUDA device the blocks torch keeps for later."""
+    """Free what a failed attempt left: cyclic garbage and torch's cached CUDA blocks."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
-# Parts of what allocators and libraries say. Not "memory" alone: an illegal memory access is no want of memory.
+# Parts of allocators' and libraries' messages. Not "memory" alone: an illegal memory access is another error.
 _SIGNS = ("out of memory", "not enough memory", "allocate", "alloc_failed")
 
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether an error means that memory has run out, whatever library says so."""
+    """Return whether an error of any library means that memory has run out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(sign in str(error).lower() for sign in _SIGNS)

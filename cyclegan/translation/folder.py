@@ -1,5 +1,6 @@
-"""A picture, a folder, a list or an archive through a translator: every picture translated, skipped, or listed with a
-reason, once, however often the job is started.
+"""Restartable translation of a picture, folder, list or archive.
+
+Each picture is translated, skipped, or listed with a reason once, however often the job is started.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def translate_folder(
     *,
     batch_size: int | None = None,
     png_level: int = 1,
-    work: TranslationSettings | None = None,
+    settings: TranslationSettings | None = None,
     naming: Naming = Naming(),
     shard: Shard | None = None,
     overwrite: bool = False,
@@ -41,27 +42,26 @@ def translate_folder(
     address: str | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Summary:
-    """Translate the picture `source`, or all pictures of a folder, a list or an archive, into `dest`.
+    """Translate a picture, or all pictures of a folder, list or archive, into `dest`.
 
-    Below `dest` they have the relative names that `naming` gives them. What is there already is skipped unless
-    `overwrite`, so that a job that was interrupted goes on where it stopped, also one with `overwrite`; what was made
-    by another model or with other options is refused. Pictures that could not be translated are listed in
-    `dest/.cyclegan/failed.jsonl`, and tried again if their files have changed, or all of them with `retry_failed`;
-    `strict` stops at the first. `shard` takes a part of the job only.
+    Relative names below `dest` come from `naming`. Existing translations are skipped unless `overwrite`, so that an
+    interrupted job resumes where it stopped, also one with `overwrite`; those made by another model or with other
+    options are refused. Pictures that could not be translated are listed in `dest/.cyclegan/failed.jsonl` and tried
+    again if their files have changed, or all of them with `retry_failed`; `strict` stops at the first failure.
+    `shard` selects a part of the job.
 
-    For a single picture `dest` may also be a file name, whose suffix then decides the format; for an archive (`.tar`)
-    another. Files appear whole or not at all, in no fixed order. `batch_size` pictures of equal kind are computed at a
-    time, None chooses (see `BatchSizes`). PNG is compressed at `png_level`, 0 (not at all) to 9 (slowest). Both, and
-    everything else that other machines need to know, can be given as `work` instead; its folders are set here.
-    `engine` is a name in `ENGINES`. `on_progress` is told how many of how many are done.
+    For a single picture `dest` may also be a file name, whose suffix then sets the format; for an archive (`.tar`) it
+    may be another archive. Files are written atomically, in no fixed order. `batch_size` pictures of one kind share a
+    pass; None chooses (see `BatchSizes`). PNG is compressed at `png_level`, 0 (none) to 9 (slowest). `settings`
+    replaces both and has all others; its folders are set here. `engine` is a key of `ENGINES`.
 
-    Raises `UsageError`, before any work, where source or destination cannot be meant.
+    Raises `UsageError`, before any work, for an unusable source or destination.
     """
     assert batch_size is None or batch_size >= 1, batch_size
     run = lookup(ENGINES, engine, "--engine")
     source, dest = os.fspath(source), Path(dest)
-    work = work or TranslationSettings(PictureIO(png_level=png_level), batch_size=batch_size)
-    work.tiling(translator.generator)  # refused before any work
+    settings = settings or TranslationSettings(PictureIO(png_level=png_level), batch_size=batch_size)
+    settings.tiling(translator.generator)  # refused before any work
     place = find_destination(source, dest, naming)
     listing = list_source(source, place.root)
     every = Jobs(listing, place, naming, array("q", range(len(listing.names))))
@@ -69,35 +69,35 @@ def translate_folder(
         refuse_clashes(every.named, None, "")
     refuse_damage(every, place.root)
     if shard is not None and (place.archive is not None or place.record is None):
-        raise UsageError("--shard: cuts up what goes into a folder; give each archive a job of its own")
+        raise UsageError("--shard: splits only jobs that write to a folder; give each archive a job of its own")
     place.make()
-    work = replace(work, ends=replace(work.ends, root=os.path.abspath(place.root)))
+    settings = replace(settings, io=replace(settings.io, root=os.path.abspath(place.root)))
     if place.record is None:
-        return _translate_one(run, work, every, EngineOptions(translator, address), overwrite, on_progress)
+        return _translate_one(run, settings, every, EngineOptions(translator, address), overwrite, on_progress)
     record = JobRecord(place.record, shard)
     job = FolderJob(
         *(place, every, listing.bad, record), naming=naming, shard=shard, strict=strict, on_progress=on_progress
     )
     with record.held():
-        ends = replace(work.ends, temporary=os.path.abspath(record.temporary))
-        work = replace(work, ends=ends)
+        settings = replace(settings, io=replace(settings.io, temporary=os.path.abspath(record.temporary)))
         fold = folding_of(record.temporary)
-        todo = job.begin(fingerprint_of(translator, work, naming), fold, overwrite=overwrite, retry_failed=retry_failed)
+        fingerprint = fingerprint_of(translator, settings, naming)
+        todo = job.begin(fingerprint, fold, overwrite=overwrite, retry_failed=retry_failed)
         options = EngineOptions(translator, address, job.summary.note)
-        job.run(lambda settle: run(work, todo, settle, options), source)
+        job.run(lambda on_result: run(settings, todo, on_result, options), source)
     job.summary.failed.sort()
     return job.summary
 
 
 def _translate_one(
-    run: Engine, work: TranslationSettings, jobs: Jobs, options: EngineOptions, overwrite: bool, on_progress: Progress
+    run: Engine, settings: TranslationSettings, jobs: Jobs, options: EngineOptions, overwrite: bool, progress: Progress
 ) -> Summary:
-    """A single picture, of which no record is kept: it is there or not."""
+    """Translate a single picture, for which no record is kept."""
     summary = Summary()
-    if not overwrite and os.path.lexists(os.path.join(work.ends.root, jobs[0].target)):
+    if not overwrite and os.path.lexists(os.path.join(settings.io.root, jobs[0].target)):
         summary.skipped = 1
     else:
-        on_progress(0, 1)
-        run(work, jobs, lambda job, failure: summary.settle(job.name, failure), replace(options, note=summary.note))
-    on_progress(1, 1)
+        progress(0, 1)
+        run(settings, jobs, lambda job, failure: summary.settle(job.name, failure), replace(options, note=summary.note))
+    progress(1, 1)
     return summary

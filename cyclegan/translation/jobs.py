@@ -1,6 +1,6 @@
-"""One picture to translate: where its bytes are, how they become a `Picture`, and how its translation is written.
+"""Jobs of one picture each: location, reading and writing.
 
-What goes wrong with one picture is a `Failure`, a row of the report; it stops no other.
+An error in one picture becomes a `Failure`, a row of the report, and does not stop the others.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from cyclegan.translation.resizing import resized
 class Job:
     """One picture to translate."""
 
-    name: str  # as reports give it: relative to the source
-    source: str  # the file that holds its bytes
-    target: str  # relative to the folder that the translations go to
-    span: tuple[int, int] | None = None  # where in that file they are, as offset and length; None: all of it
+    name: str  # as in reports: relative to the source
+    source: str  # the file that contains it
+    target: str  # relative to the output folder
+    span: tuple[int, int] | None = None  # offset and length within that file; None: the whole file
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a picture was not translated."""
+    """Reason why a picture was not translated."""
 
-    error: str  # the name of the class of what was raised
-    reason: str  # in words
+    error: str  # class name of the exception
+    reason: str  # readable
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """What `error` says of one picture."""
+        """Build a failure from an exception."""
         if isinstance(error, UnreadableImage):
             return cls(type(error).__name__, error.reason)
         return cls(type(error).__name__, str(error) or type(error).__name__)
@@ -51,28 +51,28 @@ class Failure:
 
 @dataclass(frozen=True)
 class TiledPicture:
-    """A picture that is translated in tiles of `tile` pixels, when its turn has come, and in no company."""
+    """A picture to translate in tiles of `tile` pixels, never in a batch with others."""
 
     tile: int
-    picture: Picture | None  # None: it stays in its file, of which one tile after the other is read
+    picture: Picture | None  # None: tiles are read from its file one by one
 
 
-TileFor = Callable[[Header], int | None]  # the tiles that a picture is to be cut into; None: it is not
+TileFor = Callable[[Header], int | None]  # tile size of a picture; None: translate it whole
 
 
 @dataclass(frozen=True)
 class PictureIO:
-    """How pictures are read and their translations are written: what the two ends of a pipeline need to know."""
+    """Settings for reading pictures and writing their translations."""
 
-    root: str = ""  # the folder that the translations go to
-    temporary: str | None = None  # where their files are begun, on the same file system; None: beside them
-    size: int | None = None  # of the shorter side, to which pictures are scaled before they are translated
+    root: str = ""  # output folder
+    temporary: str | None = None  # folder for temporary files, on the same file system; None: beside the target
+    size: int | None = None  # pictures are scaled to this shorter side before translation
     max_pixels: int | None = None
     quality: int = 95
     png_level: int = 1
 
     def read(self, job: Job, tile_for: TileFor | None = None) -> Picture | TiledPicture | Failure:
-        """The picture of a job, scaled; or that `tile_for` wants it in tiles; or why there is none."""
+        """Read and scale the picture of a job; a `TiledPicture` if `tile_for` returns a tile size."""
         try:
             if job.span is None and self.size is None and tile_for is not None:
                 header = read_header(job.source, max_pixels=self.max_pixels)
@@ -96,7 +96,7 @@ class PictureIO:
         return picture if self.size is None else resized(picture, self.size)
 
     def write(self, job: Job, picture: Picture) -> Failure | None:
-        """Put a translation in its place, whole or not at all; why it could not be."""
+        """Write a translation atomically; return the failure, if any."""
         target = self.target(job)
         try:
             data = encode_picture(picture, target.suffix, quality=self.quality, png_level=self.png_level)
@@ -107,29 +107,29 @@ class PictureIO:
         return None
 
     def target(self, job: Job) -> Path:
-        """The file that the translation of a job becomes."""
+        """Output file of a job."""
         return Path(self.root, job.target)
 
 
 def header_of(picture: Picture) -> Header:
-    """What the header of a file would say of a picture in memory."""
+    """Build the header of a picture in memory."""
     details = picture.details
     size = picture.height, picture.width, picture.channels
     return Header(*size, picture.pixels.dtype, details.format, details.mode, 1 + len(picture.pages))
 
 
 def write_failure(error: Exception) -> Failure:
-    """Why a translation was not written."""
+    """Build the failure of writing a translation."""
     if isinstance(error, OSError):
         return Failure(type(error).__name__, f"cannot write it ({(error.strerror or str(error)).lower()})")
     if isinstance(error, MemoryError):
-        return Failure(type(error).__name__, "the memory did not suffice to write it")
+        return Failure(type(error).__name__, "not enough memory to write it")
     return Failure(type(error).__name__, f"cannot write it ({error})")
 
 
 def _read_failure(error: CycleganError | MemoryError) -> Failure:
     if isinstance(error, MemoryError):
-        return Failure("MemoryError", "the memory does not suffice to decode it")
+        return Failure("MemoryError", "not enough memory to decode it")
     return Failure.of(error)
 
 
@@ -146,7 +146,7 @@ def _part(path: str, offset: int, length: int) -> bytes:
 
 
 def identity_of(path: str) -> list[int] | None:
-    """What changes when a file does: its size and the times of its content and its permissions; None without one."""
+    """Size, mtime and ctime of a file, which change when it does; None if it does not exist."""
     try:
         status = os.stat(path)
     except OSError:

@@ -1,7 +1,7 @@
-"""Pictures on their way through a translator: read, gathered by kind, computed, written, all at the same time.
+"""Concurrent pipeline of a translator: read, batch by kind, compute, write.
 
-Reading and writing have threads of their own, so that neither queues behind the other (Pillow leaves Python's lock
-while it decodes and encodes, torch while it computes). What is held in memory is bounded, whatever the folder holds.
+Reading and writing have threads of their own, so that neither queues behind the other (Pillow releases the GIL while
+it decodes and encodes, torch while it computes). Memory use is bounded, whatever the folder holds.
 """
 
 from __future__ import annotations
@@ -23,49 +23,49 @@ from cyclegan.translation.translator import Translator
 Item = tuple[Job, Picture | TiledPicture]
 R = TypeVar("R")
 
-MOST_THREADS = 16  # at either end; a GPU's batch keeps no more busy, and each holds a picture
+MOST_THREADS = 16  # for reading and for writing each; a GPU's batch needs no more, and each holds a picture
 
 
 class Backlog(Generic[R]):
-    """Tasks of jobs in `threads` threads, oldest first, of which no more should be under way than is sensible.
+    """Bounded queue of tasks that run in `threads` threads, oldest first.
 
-    `full` says when to add no more: at `most` tasks, or when the pictures they hold come to `BYTES`; but never with
-    less than two, so that a picture too large for the bound is worked on all the same. A task holds the bytes it was
-    added with until it is done, and then those of its result, by `size_of`.
+    It is `full` at `most` tasks, or when their pictures hold `BYTES`; but never with fewer than two tasks, so that a
+    picture larger than the bound is still processed. A task counts with the bytes it was added with until it is done,
+    then with those of its result, by `size_of`.
     """
 
     def __init__(self, threads: int, most: int, size_of: Callable[[R], int] = lambda result: 0) -> None:
-        self.tasks: dict[Future[R], Job] = {}  # in the order in which they were added
+        self.tasks: dict[Future[R], Job] = {}  # in insertion order
         self._pool = ThreadPoolExecutor(threads)
         self._weights: dict[Future[R], int] = {}
         self._most = most
         self._size_of = size_of
-        # The bytes of the last result, which the next are taken to have. Before there is one, each thread gets a task.
+        # Bytes of the last result, the estimate for the next ones. Before there is one, each thread gets a task.
         self._latest = -(-BYTES // threads)
 
     @property
     def full(self) -> bool:
-        """Whether nothing should be added for now."""
+        """True while nothing should be added."""
         count = len(self.tasks)
         return count >= self._most or (count >= 2 and sum(map(self._weight, self.tasks)) >= BYTES)
 
     def add(self, job: Job, task: Callable[..., R], *arguments: object, weight: int = 0) -> None:
-        """Have `task(*arguments)` done, which holds `weight` bytes until then."""
+        """Submit `task(*arguments)`, which holds `weight` bytes until it is done."""
         future = self._pool.submit(task, *arguments)
         self.tasks[future] = job
         self._weights[future] = weight
 
     def pop_first(self) -> tuple[Job, R] | None:
-        """The job that was added first, and its result; None while it is not done. Raises what the task raised."""
+        """Pop the oldest job and its result; None while it is not done. Reraises the task's exception."""
         first = next(iter(self.tasks), None)
         return None if first is None or not first.done() else self._pop(first)
 
     def finished(self) -> list[tuple[Job, R]]:
-        """All that are done, and their results. Raises what a task raised."""
+        """Pop all finished jobs and their results. Reraises a task's exception."""
         return [self._pop(future) for future in list(self.tasks) if future.done()]
 
     def close(self, *, finish: bool = False) -> None:
-        """Let the threads go, after what they are at, or after all that was added."""
+        """Stop the threads after their current tasks, or with `finish` after all tasks."""
         self._pool.shutdown(cancel_futures=not finish)
 
     def _pop(self, future: Future[R]) -> tuple[Job, R]:
@@ -82,28 +82,28 @@ class Backlog(Generic[R]):
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told what becomes of the pictures, in the thread that runs the pipeline."""
+    """Callbacks of a pipeline, called in the thread that runs it."""
 
-    settle: Callable[[Job, Failure | None], None]  # once for each picture; None: its translation is in its place
-    note: Callable[[str], None] = lambda text: None  # what was left out of one, in words: "the first of 12 frames"
+    on_result: Callable[[Job, Failure | None], None]  # once for each picture; None: written
+    note: Callable[[str], None] = lambda text: None  # what was dropped from a picture, e.g. "the first of 12 frames"
 
 
 class TranslationPipeline:
-    """The way of the pictures of one folder, from their files to `settle(job, failure)`; None if all went well.
+    """Pipeline of one folder, from files to `listener.on_result(job, failure)`.
 
-    The thread that calls `run` moves pictures from each stop to the next as soon as that has room, and does nothing
-    else. They leave reading in the order of the jobs, so that the same folder makes the same batches every time.
+    The thread that calls `run` only moves pictures from each stage to the next as soon as that has room. Pictures
+    leave reading in the order of the jobs, so that the same folder always makes the same batches.
 
-    Two batches are given to the device at a time. A processor computes them one after the other. A GPU has two threads
-    with a queue of work each, so that it copies and is told what to do next while it computes. The very first batch
-    goes alone: what a network prepares on its first call is then there for both. Pictures in tiles or of several pages
-    go alone always.
+    Two batches are given to the device at a time. A CPU computes them one after the other. A GPU has two threads with
+    a CUDA stream each, so that it copies and receives further work while it computes. The very first batch runs alone:
+    what a network prepares on its first call is then ready for both. Pictures in tiles or with several pages always
+    run alone.
     """
 
     def __init__(
-        self, translator: Translator, sizes: BatchSizes, ends: PictureIO, single: Single, listener: Listener
+        self, translator: Translator, sizes: BatchSizes, io: PictureIO, single: Single, listener: Listener
     ) -> None:
-        self._translator, self._sizes, self._ends = translator, sizes, ends
+        self._translator, self._sizes, self._io = translator, sizes, io
         self._single, self._listener = single, listener
         threads = min(MOST_THREADS, max(2, processors()))
         most = 2 * max(threads, sizes.most)
@@ -116,7 +116,7 @@ class TranslationPipeline:
         self._depth, self._deepest = 1, 2
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """All jobs, each settled once. If it fails for another reason than a picture, what is being written is."""
+        """Process all jobs, with one result each. After any other error, files being written are finished."""
         left = iter(jobs)
         try:
             while awaited := self._move_on(left):
@@ -126,14 +126,14 @@ class TranslationPipeline:
                 for done in [future for future in self._alone if future.done()]:
                     self._finish(self._alone.pop(done), done.result())
                 for job, failure in self._writing.finished():
-                    self._listener.settle(job, failure)
+                    self._listener.on_result(job, failure)
         finally:
             self._reading.close()
             self._computer.shutdown(cancel_futures=True)
             self._writing.close(finish=True)
 
     def _move_on(self, left: Iterator[Job]) -> list[Future]:
-        """Start whatever there is room for, and say for what to wait before there can be more; nothing at the end."""
+        """Start what there is room for; return the futures to wait for next, none at the end."""
         self._read_on(left)
         partial = not (self._batcher.ready or self._reading.tasks)
         while not self._writing.full and self._has_room():
@@ -146,26 +146,26 @@ class TranslationPipeline:
         return [*next_read, *self._computing, *self._alone, *self._writing.tasks]
 
     def _read_on(self, left: Iterator[Job]) -> None:
-        """Have pictures read ahead, and take in what was read, until some are ready or have to be waited for."""
+        """Read ahead and collect pictures until a batch is ready or reads are pending."""
         while True:
             while not self._reading.full and (job := next(left, None)) is not None:
-                self._reading.add(job, self._ends.read, job, self._single.tile_for)
+                self._reading.add(job, self._io.read, job, self._single.tile_for)
             if not self._reading.tasks:
                 return  # nothing is left
             while not self._batcher.ready and (first := self._reading.pop_first()):
                 self._gather(*first)
-            # All that were under way may have been failures
+            # All reads may have failed
             if self._batcher.ready or self._reading.tasks:
                 return
 
     def _has_room(self) -> bool:
-        """Whether the device can be given one batch more."""
+        """True if the device can be given one more batch."""
         return len(self._computing) < self._depth and not self._alone
 
     def _gather(self, job: Job, read: Picture | TiledPicture | Failure) -> None:
-        """Take in what was read: to be computed with others of its kind, or alone, or not at all."""
+        """Sort what was read: into a batch of its kind, to run alone, or as a failure."""
         if isinstance(read, Failure):
-            self._listener.settle(job, read)
+            self._listener.on_result(job, read)
             return
         picture = read.picture if isinstance(read, TiledPicture) else read
         self._note(() if picture is None else picture.details.notes)
@@ -175,32 +175,32 @@ class TranslationPipeline:
             self._batcher.add((job, read), read.kind, nbytes(read))
 
     def _compute(self, batch: ItemBatch[Item]) -> None:
-        """Give a batch to the device."""
+        """Submit a batch to the device."""
         if batch.size is None:
             ((job, given),) = batch.items
             self._alone[self._computer.submit(self._single.translate, job, given)] = job
         else:
-            items = cast(list[tuple[Job, Picture]], batch.items)  # an `TiledPicture` has no kind
+            items = cast(list[tuple[Job, Picture]], batch.items)  # a `TiledPicture` has no kind
             pictures = [picture for _, picture in items]
             self._computing[self._computer.submit(attempt, self._translator, pictures)] = items
 
     def _deliver(self, batch: list[tuple[Job, Picture]], made: list[Picture | Failure] | None) -> None:
-        """Send what was computed to be written; where it did not fit in the memory, compute it in smaller batches."""
+        """Pass results on to writing; retry in smaller batches if memory ran out."""
         results: list[Picture | Failure | None] = list(made or [])
         if made is None:
-            wait(self._computing)  # what else is on the device has to leave first
+            wait(self._computing)  # other work on the device has to finish first
             results = self._in_parts([picture for _, picture in batch])
             if None not in results:
-                self._deepest = 1  # they fit, if alone; no second batch beside another from now on
+                self._deepest = 1  # they fit alone: from now on only one batch at a time
         self._depth = self._deepest
         for (job, picture), result in zip(batch, results, strict=True):
             if result is None:
-                self._batcher.add_alone((job, picture), first=True)  # in tiles, then
+                self._batcher.add_alone((job, picture), first=True)  # retried in tiles
             else:
                 self._finish(job, result)
 
     def _in_parts(self, pictures: list[Picture]) -> list[Picture | Failure | None]:
-        """The translations of pictures that did not fit together; None for one that does not fit alone."""
+        """Translate pictures that did not fit together; None for one that does not fit alone."""
 
         def some(part: Sequence[Picture]) -> list[Picture | Failure] | None:
             return self._computer.submit(attempt, self._translator, part).result()
@@ -208,14 +208,14 @@ class TranslationPipeline:
         return self._sizes.fit(some, pictures)
 
     def _finish(self, job: Job, result: Picture | Failure | Written) -> None:
-        """Have a translation written, unless it is already, or say why there is none."""
+        """Submit a translation for writing unless already written, or report its failure."""
         if isinstance(result, Failure):
-            self._listener.settle(job, result)
+            self._listener.on_result(job, result)
         elif isinstance(result, Written):
             self._note(result.notes)
-            self._listener.settle(job, None)
+            self._listener.on_result(job, None)
         else:
-            self._writing.add(job, self._ends.write, job, result, weight=nbytes(result))
+            self._writing.add(job, self._io.write, job, result, weight=nbytes(result))
 
     def _note(self, notes: Iterable[str]) -> None:
         for note in notes:
@@ -223,10 +223,10 @@ class TranslationPipeline:
 
 
 def _computer(translator: Translator) -> ThreadPoolExecutor:
-    """The thread that computes; on a GPU two, each with a stream of its own.
+    """Compute thread; on a GPU two, each with its own stream.
 
-    Streams do not wait for each other, hence each first waits for what was begun elsewhere: copying the weights. A
-    network in training mode is put into evaluation mode for each batch and back, which only one thread may do.
+    Streams do not wait for each other, hence each first waits for work begun elsewhere: copying the weights. A network
+    in training mode is switched to evaluation mode for each batch and back, which only one thread may do.
     """
     device = translator.device
     if device.type != "cuda":

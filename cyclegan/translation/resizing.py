@@ -1,4 +1,4 @@
-"""Pictures of any depth scaled so that their shorter side has a given length (`--size`)."""
+"""Resizing of pictures of any bit depth to a given shorter side (`--size`)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from PIL import Image
 
 from cyclegan.images import Picture
 
-_FAINT = 1e-3  # of full opacity; below, what is left of the colours is rounding
-_FILTER = Image.Resampling.LANCZOS  # averages over all that becomes one pixel, so that nothing flickers
+_FAINT = 1e-3  # of full opacity; below it, colours are only rounding errors
+_FILTER = Image.Resampling.LANCZOS  # averages over the whole footprint of a pixel, which prevents aliasing
 
 
 def resized(picture: Picture, size: int) -> Picture:
-    """`picture`, and each of its pages, with a shorter side of `size` pixels and the same proportions and type.
+    """Scale `picture` and its pages to a shorter side of `size` pixels, keeping aspect ratio and type.
 
-    Colours are weighed by their opacity, so that what is hidden under transparent pixels does not show at their edges.
+    Colours are weighted by opacity, so that colours hidden under transparent pixels do not bleed at their edges.
     """
     pages = tuple(resized(page, size) for page in picture.pages)
     height, width = _scaled(picture.height, picture.width, size)
@@ -43,13 +43,13 @@ def _scaled(height: int, width: int, size: int) -> tuple[int, int]:
 
 
 def _resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:  # Pillow's own, which is quicker by far
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:  # Pillow's own path is much faster
         return np.array(Image.fromarray(np.ascontiguousarray(pixels)).resize((width, height), _FILTER))
     return _fitted(_channels(pixels, height, width), pixels)
 
 
 def _channels(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """H×W×C of any type, channel by channel, as float32 of the new size."""
+    """Resize H×W×C of any type channel by channel; returns float32."""
     planes = [
         np.asarray(Image.fromarray(pixels[:, :, channel].astype(np.float32)).resize((width, height), _FILTER))
         for channel in range(pixels.shape[2])
@@ -58,7 +58,7 @@ def _channels(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _fitted(values: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """`values` in the type of `original` and between its least and its greatest number, which the filter oversteps."""
+    """Cast `values` to the type of `original`, clipped to its range, which the filter overshoots."""
     known = original[np.isfinite(original)]
     limited = np.clip(values, known.min(), known.max()) if known.size else values
     return (np.rint(limited) if original.dtype.kind in "iu" else limited).astype(original.dtype)

@@ -1,8 +1,7 @@
-"""What another machine needs in order to translate some of a job's pictures, and the engine that does so on this one.
+"""Picklable settings of a translation, and the engine that runs jobs on this machine.
 
-An engine gets the work, the jobs that are to be done and `settle`, which it calls once for each of them in the thread
-that called the engine. It neither finds out what is left to do nor keeps a record: `translate_folder`, which has the
-table of engines, does both.
+An engine calls `on_result` once for each of the jobs it gets, in the thread of its caller. It neither decides what is
+left to do nor keeps a record: `translate_folder`, which has the table of engines, does both.
 """
 
 from __future__ import annotations
@@ -30,36 +29,35 @@ OnResult = Callable[[Job, Failure | None], None]
 
 @dataclass(frozen=True)
 class TranslationSettings:
-    """All that `translate_jobs` needs beside the jobs; picklable. Paths are the same on every machine."""
+    """All inputs of `translate_jobs` but the jobs; picklable, with paths valid on every machine."""
 
-    ends: PictureIO  # how pictures are read, and where and how translations are written
-    model: str | None = None  # a file or a run; None: the translator exists in this process alone
+    io: PictureIO  # reading and writing
+    model: str | None = None  # file or run directory; None: the translator exists only in this process
     direction: str | None = None  # None: the model's only one, or its first
     device: str = "auto"
     precision: str = "auto"
-    range: str | None = None  # see `parse_range`; None: as the model says
-    batch_size: int | None = None  # None chooses
-    tile: int | Literal["auto"] | None = "auto"  # None: never in tiles
-    overlap: int | None = None  # of tiles, in pixels; None chooses
-    max_memory: int | None = None  # bytes that a picture may take as a whole; None measures
+    range: str | None = None  # see `parse_range`; None: that of the model
+    batch_size: int | None = None  # None: automatic
+    tile: int | Literal["auto"] | None = "auto"  # None: no tiles
+    overlap: int | None = None  # of tiles, in pixels; None: automatic
+    max_memory: int | None = None  # bytes that an untiled picture may take; None: measured
 
     def translator(self) -> Translator:
-        """The model, loaded. What owns the process also calls `cyclegan.system.devices.prepare` for its device.
+        """Load the model; `UsageError` and `CycleganError` as `Translator.load` raises.
 
-        Raises `UsageError` and `CycleganError` as `Translator.load` does.
+        The owner of the process also calls `cyclegan.system.devices.prepare` for its device.
         """
-        assert self.model is not None, "this work has no model that could be loaded"
-        rule = None if self.range is None else parse_range(self.range, "--range")  # refused before anything is read
+        assert self.model is not None, "these settings name no model to load"
+        rule = None if self.range is None else parse_range(self.range, "--range")  # checked before anything is read
         translator = Translator.load(self.model, self.direction, self.device, self.precision)
         if rule is not None:
             translator.scales = ValueScale(rule)
         return translator
 
     def tiling(self, generator: GeneratorLike) -> Tiling | None:
-        """Which pictures go in tiles through `generator`; None where none ever does.
+        """Build the tiling policy for `generator`; None if tiles are never used.
 
-        Raises `UsageError` for tiles that cannot be meant, or that are asked of a network that takes whole pictures
-        only.
+        Raises `UsageError` for invalid tile settings, or if the network takes whole pictures only.
         """
         if self.tile is None:
             return None
@@ -73,25 +71,27 @@ class TranslationSettings:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What engines differ in; each takes what it knows."""
+    """Engine-specific inputs; each engine uses those it knows."""
 
-    translator: Translator | None = None  # one that is loaded already, for an engine that computes in this process
-    address: str | None = None  # of a cluster
-    note: Callable[[str], None] = lambda text: None  # see `Listener.note`; an engine may leave notes untold
+    translator: Translator | None = None  # already loaded, for an engine that computes in this process
+    address: str | None = None  # of a Ray cluster
+    note: Callable[[str], None] = lambda text: None  # see `Listener.note`; optional for an engine
 
 
 Engine = Callable[[TranslationSettings, Sequence[Job], OnResult, EngineOptions], None]
 
 
-def translate_jobs(work: TranslationSettings, jobs: Sequence[Job], settle: OnResult, options: EngineOptions) -> None:
+def translate_jobs(
+    settings: TranslationSettings, jobs: Sequence[Job], on_result: OnResult, options: EngineOptions
+) -> None:
     """Translate `jobs` on one device of this machine, the engine `local`.
 
-    `settle(job, failure)` is called once for each, without a failure if its file is in its place. What it raises ends
-    the work; files that are being written are finished first.
+    `on_result(job, failure)` is called once for each job; failure is None if its file was written. An exception raised
+    in it ends the work, after files that are being written are finished.
     """
-    translator = options.translator or work.translator()
-    if work.ends.temporary is not None:
-        os.makedirs(work.ends.temporary, exist_ok=True)
-    sizes = BatchSizes(translator, work.batch_size, len(jobs))
-    single = Single(translator, work.ends, work.tiling(translator.generator))
-    TranslationPipeline(translator, sizes, work.ends, single, Listener(settle, options.note)).run(jobs)
+    translator = options.translator or settings.translator()
+    if settings.io.temporary is not None:
+        os.makedirs(settings.io.temporary, exist_ok=True)
+    sizes = BatchSizes(translator, settings.batch_size, len(jobs))
+    single = Single(translator, settings.io, settings.tiling(translator.generator))
+    TranslationPipeline(translator, sizes, settings.io, single, Listener(on_result, options.note)).run(jobs)

@@ -1,4 +1,4 @@
-"""The engine: a generator, a device and a precision, and pictures of every kind in and out."""
+"""Inference on one device in one precision, for every kind of picture."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from cyclegan.translation.value_scale import ValueScale, to_model_input
 
 P = TypeVar("P")
 
-# How far outside its range a floating-point picture may reach: resizing overshoots a little, and values beyond that
-# mean another scale (0 to 255, say), which would come out as a grey or a burnt picture without a word.
+# Tolerance outside the range of a floating-point picture: resizing overshoots a little; values beyond that mean
+# another scale (0 to 255, say), which would silently come out as a grey or a burnt picture.
 SLACK = 0.1
 
 
@@ -34,9 +34,9 @@ class Translator:
     >>> translator = Translator.load("runs/horses2zebras")     # doctest: +SKIP
     >>> zebra = translator(Image.open("horse.jpg"))                   # doctest: +SKIP
 
-    `generator` is one of ours or any `cyclegan.networks.GeneratorLike`; what lacks something of that is a `TypeError`.
-    A module is moved to `device` (`auto`, `cpu`, `cuda`, `cuda:N`, `mps`) and computes in `precision` (`auto`, `fp32`,
-    `bf16`, `fp16`); the pictures stay where and what they are. `info` is what the model says of itself.
+    `generator` is any `cyclegan.networks.GeneratorLike`; one that lacks a member raises `TypeError`. A module is moved
+    to `device` (`auto`, `cpu`, `cuda`, `cuda:N`, `mps`) and computes in `precision` (`auto`, `fp32`, `bf16`, `fp16`);
+    pictures keep their device and type. `info` is the metadata of the model.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Translator:
     def load(
         cls, path: str | os.PathLike[str], direction: str | None = None, device: str = "auto", precision: str = "auto"
     ) -> Translator:
-        """The translator of a run, a checkpoint or a generators file in `direction`; its only one or `ab` without it.
+        """Load a run, checkpoint or generators file in `direction`, by default its only one or `ab`.
 
-        Raises `UsageError` for what is no model, lacks the direction or starts from noise, `CycleganError` for a
-        damaged one.
+        Raises `UsageError` if `path` is not a model, lacks the direction or starts from noise, `CycleganError` if it is
+        damaged.
         """
-        pick_precision(precision, pick_device(device))  # what is cheap to refuse is refused before reading
+        pick_precision(precision, pick_device(device))  # cheap checks before reading
         model = load_model(path, None if direction is None else [direction])
         chosen = Direction.choose(model.generators, direction, path)
         if chosen.from_noise:
@@ -87,12 +87,12 @@ class Translator:
         )
 
     def __call__(self, picture: P) -> P:
-        """The translation of `picture`, of the same kind and of the same height and width, whatever they are.
+        """Translate `picture`; the result has the same kind, height and width.
 
-        A `Picture` gives one with all that it has, its pages too. A Pillow image gives an RGB one (grey if the model
-        is). An array is height × width × channels, uint8, or floats in [0, 1], which give float32. A tensor is CHW or
-        NCHW, uint8, or floats in [-1, 1], and the result has its type and device. Raises `TypeError` for other kinds,
-        `ValueError` for other shapes and ranges.
+        Any height and width is accepted. A `Picture` keeps its metadata, and its pages are translated too. A Pillow
+        image gives an RGB one (grey if the model is). An array is height × width × channels, uint8, or floats in
+        [0, 1], which give float32. A tensor is CHW or NCHW, uint8, or floats in [-1, 1], and the result has its type
+        and device. Raises `TypeError` for other kinds, `ValueError` for other shapes and ranges.
         """
         for kind, translate in self._kinds.items():
             if isinstance(picture, kind):
@@ -101,7 +101,7 @@ class Translator:
         raise TypeError(f"a picture is a Pillow image, a numpy array or a torch tensor, not {type(picture).__name__}")
 
     def batch(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The translations of some uint8 HWC arrays, in their order; those of equal size go through together."""
+        """Translate uint8 HWC arrays, in their order; arrays of equal size share a forward pass."""
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for position, picture in enumerate(pictures):
             self._check_array(picture)
@@ -116,9 +116,9 @@ class Translator:
         return [results[position] for position in range(len(pictures))]
 
     def pictures(self, pictures: Sequence[Picture]) -> list[Picture]:
-        """The translations of pictures of one `kind` (shape and type), with everything else that theirs have.
+        """Translate pictures of one `kind` (shape and type), keeping their metadata.
 
-        Their pages are not translated. Raises `ValueError`, in words, where a picture does not suit the model.
+        Their pages are not translated. Raises `ValueError` with a readable reason if a picture does not suit the model.
         """
         assert len({picture.kind for picture in pictures}) == 1, [picture.kind for picture in pictures]
         dtype = pictures[0].pixels.dtype
@@ -173,7 +173,7 @@ class Translator:
             raise TypeError(f"a tensor of a picture is uint8 or floating-point, not {picture.dtype}")
         return made.reshape(*picture.shape[:-3], *made.shape[1:]).to(picture.device, picture.dtype)
 
-    # The first kind that fits; a table, so that another kind of picture is another line.
+    # The first matching type is used; another kind of picture is another line.
     _kinds: dict[type, Callable[[Any, Any], Any]] = {
         Picture: _picture,
         Image.Image: _image,
@@ -188,14 +188,14 @@ class Translator:
 
     @property
     def is_lent(self) -> bool:
-        """Whether the network is in training mode: a trainer's, which each batch puts into evaluation mode and back."""
+        """True for a trainer's network in training mode, which each batch switches to eval mode and back."""
         return isinstance(self.generator, nn.Module) and self.generator.training
 
     @torch.inference_mode()
     def unit(self, batch: Tensor, network: GeneratorLike | None = None) -> Tensor:
-        """NCHW in [-1, 1] on the device, any height and width -> the same, float32.
+        """Run the network: NCHW in [-1, 1] on the device, any size -> the same, float32.
 
-        By `network` if one is given: a form of the generator with its weights.
+        `network`, if given, is a variant of the generator with the same weights.
         """
         network = network or self.generator
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
@@ -208,7 +208,7 @@ class Translator:
 
 @contextlib.contextmanager
 def _evaluating(network: GeneratorLike) -> Iterator[None]:
-    """Evaluation mode (no dropout, running statistics fixed) for a while: a network may be lent by a trainer."""
+    """Temporary evaluation mode (no dropout, fixed running statistics) for a network lent by a trainer."""
     if not (isinstance(network, nn.Module) and network.training):
         yield
         return
@@ -225,11 +225,11 @@ def _to_unit(pixels: Tensor) -> Tensor:
 
 
 def _to_bytes(unit: Tensor) -> Tensor:
-    """[-1, 1] -> uint8, to the nearest."""
+    """[-1, 1] -> uint8, rounded to nearest."""
     return ((unit + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def _check_range(low: float, high: float, bottom: int, top: int, what: str) -> None:
     slack = SLACK * (top - bottom)
-    if not (bottom - slack <= low and high <= top + slack):  # written so that NaN fails
+    if not (bottom - slack <= low and high <= top + slack):  # NaN fails too
         raise ValueError(f"{what} of a picture in floats lies in [{bottom}, {top}], not in [{low:g}, {high:g}]")

@@ -1,4 +1,4 @@
-"""From the numbers and channels of stored pictures to those of a network, and back."""
+"""Conversion between stored pixel values and network values in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FULL = Full()
 
 @dataclass(frozen=True)
 class ValueScale:
-    """The ranges of one direction.
+    """Value ranges of one direction.
 
-    `source` finds the range of a picture to translate; `target` that of its translation, None: the same. What was
-    measured in training holds for numbers of the type it was measured on, `dtype`; None: of any.
+    `source` finds the range of an input picture; `target` that of its translation (None: the same). A range measured
+    in training holds only for pixels of the type it was measured on, `dtype` (None: any).
     """
 
     source: RangeRule = FULL
@@ -28,7 +28,7 @@ class ValueScale:
 
     @classmethod
     def of_model(cls, info: Mapping[str, Any], direction: Direction) -> ValueScale:
-        """The ranges a model was trained with: `info["ranges"] = {"a": "100,4000", "b": …, "dtype": "uint16"}`."""
+        """Read the ranges of training: `info["ranges"] = {"a": "100,4000", "b": …, "dtype": "uint16"}`."""
         kept = info.get("ranges")
         if kept is None:
             return cls()
@@ -39,11 +39,11 @@ class ValueScale:
         return cls(source, target, None if dtype is None else np.dtype(dtype))
 
     def between(self, picture: Picture) -> tuple[Range, Range]:
-        """The range of `picture` and that of its translation; `ValueError`, in words, where it has none."""
+        """Ranges of `picture` and of its translation; `ValueError` with a readable reason if it has none."""
         return self.of_parts(picture.pixels.dtype, lambda rule: [picture.pixels])
 
     def of_parts(self, dtype: np.dtype, parts: Callable[[RangeRule], Iterable[np.ndarray]]) -> tuple[Range, Range]:
-        """The same for a picture of `dtype` of which `parts` gives the pixels, one part after the other, to a rule."""
+        """Like `between`, for a picture of `dtype` whose pixels `parts(rule)` yields part by part."""
         if self.dtype not in (None, dtype):
             raise ValueError(
                 f"its numbers are {dtype} and the model learned a range of {self.dtype}; "
@@ -54,5 +54,5 @@ class ValueScale:
 
 
 def to_model_input(pixels: np.ndarray, alpha: np.ndarray | None, source: Range, channels: int) -> np.ndarray:
-    """Stored pixels as a network of so many channels is shown them; `ValueError` as `with_channels` raises."""
+    """Adapt stored pixels to a network of `channels` channels; `ValueError` as `with_channels` raises."""
     return with_channels(hiding(pixels, alpha, source.high), channels)

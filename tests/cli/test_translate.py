@@ -86,8 +86,8 @@ def test_the_batch_size_is_a_number_or_chosen(
 ) -> None:
     seen: list[int | None] = []
 
-    def translate_folder(*arguments: object, work: TranslationSettings, **options: object) -> Summary:
-        seen.append(work.batch_size)
+    def translate_folder(*arguments: object, settings: TranslationSettings, **options: object) -> Summary:
+        seen.append(settings.batch_size)
         return Summary()
 
     monkeypatch.setattr("cyclegan.translation.translate_folder", translate_folder)
@@ -152,11 +152,11 @@ def test_every_option_reaches_what_it_is_about(
     words = "--size 32 --tile 128 --overlap 16 --max-memory 1GB --max-pixels 99 --format JPG --suffix _z --flat"
     words += " --quality 80 --retry-failed --strict --shard 2/3 --engine ray --address auto --range minmax"
     assert _translate(model, folder("in", 1), tmp_path / "out", *words.split()).exit_code == 0
-    work, scales = seen.pop("work"), seen.pop("scales")
-    assert isinstance(work, TranslationSettings)
+    settings, scales = seen.pop("settings"), seen.pop("scales")
+    assert isinstance(settings, TranslationSettings)
     assert isinstance(scales, ValueScale)
-    assert work.ends == PictureIO(size=32, max_pixels=99, quality=80)
-    assert (work.tile, work.overlap, work.max_memory, work.model) == (128, 16, 2**30, str(model))
+    assert settings.io == PictureIO(size=32, max_pixels=99, quality=80)
+    assert (settings.tile, settings.overlap, settings.max_memory, settings.model) == (128, 16, 2**30, str(model))
     assert (scales.source.text, scales.target, scales.dtype) == ("minmax", None, None)
     assert seen.pop("on_progress")
     assert seen == {
@@ -231,7 +231,7 @@ def test_in_tiles_it_comes_out_as_large_as_it_went_in(tmp_path: Path, model: Pat
         ("model.safetensors", "in", "out", ["--shard", "4/3"], "'4/3' is no part of a job; write 1/3"),
         ("model.safetensors", "in", "out", ["--shard", "half"], "'half' is no part of a job"),
         ("model.safetensors", "in", "out", ["--format", "exe"], "Error: --format exe: unknown; use one of"),
-        ("model.safetensors", "in", "out", ["--suffix", "a/b"], "Error: --suffix a/b: is no part of a file name"),
+        ("model.safetensors", "in", "out", ["--suffix", "a/b"], "Error: --suffix a/b: not valid in a file name"),
         ("model.safetensors", "in", "out", ["--quality", "0"], "Invalid value for '--quality'"),
         (
             "model.safetensors",

@@ -126,7 +126,7 @@ def test_the_service_dying_in_mid_run_costs_no_point(
     tracker = track(run, "offline", resumed=True)  # nobody knows now what has arrived, so no folder is made
     train(tracker, run, range(5, 7))
     tracker.finish()
-    assert "without a word on what has arrived" in caplog.text
+    assert "without confirming what has arrived" in caplog.text
     assert not list((run / "wandb").glob("offline-run-*"))
 
     with Service(service.runs) as back:
@@ -198,11 +198,11 @@ def test_the_end_of_a_trainer_does_not_wait_for_a_service_that_hangs(run: Path, 
 
 def test_a_session_killed_before_its_first_row_has_handed_over_nothing(tmp_path: Path) -> None:
     UploadCount(tmp_path / "handed.json").close()
-    handed = UploadCount(tmp_path / "handed.json")
-    assert (handed.rows, handed.certain) == (0, True)
-    handed.save(12345, certain=False)
-    handed.save(7, certain=True)  # shorter than what it replaces
-    handed.close()
+    uploaded = UploadCount(tmp_path / "handed.json")
+    assert (uploaded.rows, uploaded.certain) == (0, True)
+    uploaded.save(12345, certain=False)
+    uploaded.save(7, certain=True)  # shorter than what it replaces
+    uploaded.close()
     again = UploadCount(tmp_path / "handed.json")
     assert (again.rows, again.certain) == (7, True)
     again.close()
@@ -212,5 +212,5 @@ def test_an_upload_of_what_is_no_run_is_a_usage_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cyclegan", "sync", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "is no run tracked by Weights & Biases" in done.stderr
+    assert "is not a run tracked by Weights & Biases" in done.stderr
     assert len(done.stderr.splitlines()) == 1

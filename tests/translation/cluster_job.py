@@ -33,10 +33,10 @@ class Slow(PictureIO):
         return super().read(job, *arguments, **options)
 
 
-def work_for(model: str, dest: str, ends: type[PictureIO] = Slow) -> TranslationSettings:
+def settings_for(model: str, dest: str, io: type[PictureIO] = Slow) -> TranslationSettings:
     """What gives the same bytes in whatever company a picture is; files are begun beside `dest`, as by the command."""
     return TranslationSettings(
-        ends(dest, temporary=f"{dest}.tmp"), model=model, precision="fp32", batch_size=1, tile=None
+        io(dest, temporary=f"{dest}.tmp"), model=model, precision="fp32", batch_size=1, tile=None
     )
 
 
@@ -52,7 +52,7 @@ def tell(**words: Any) -> None:
     sys.stdout.flush()
 
 
-def settle(job: Job, failure: Failure | None) -> None:
+def on_result(job: Job, failure: Failure | None) -> None:
     """Say what became of a picture."""
     tell(name=job.name, **({} if failure is None else {"error": failure.error, "reason": failure.reason}))
 
@@ -61,7 +61,7 @@ def main(model: str, source: str, dest: str, address: str | None = None) -> None
     """Do the job, or say in one line why not."""
     engine.PATIENCE = 15.0
     try:
-        engine.run(work_for(model, dest), jobs_for(source, dest), settle, EngineOptions(address=address))
+        engine.run(settings_for(model, dest), jobs_for(source, dest), on_result, EngineOptions(address=address))
     except CycleganError as error:
         tell(raised=type(error).__name__, text=str(error))
 

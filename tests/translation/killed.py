@@ -44,10 +44,10 @@ def main(source: str, dest: str, log: str, moments: str) -> None:
         child = os.fork()
         if not child:
             translator = Translator(Logged(log), device="cpu", precision="fp32")
-            work = TranslationSettings(
+            settings = TranslationSettings(
                 PictureIO(), batch_size=BATCH, tile=None
             )  # no tiles: what they take would be tried out, and logged
-            summary = translate_folder(translator, source, dest, work=work)
+            summary = translate_folder(translator, source, dest, settings=settings)
             os._exit(0 if summary.finished == summary.translated + summary.skipped else 1)
         if moment is not None:
             time.sleep(moment)

@@ -201,6 +201,6 @@ def test_pictures_above_the_bound_are_not_decoded(tmp_path: Path, share: float) 
     from cyclegan.translation.runners import TranslationSettings
 
     picture(tmp_path / "in/a.png", (100, 100))
-    work = TranslationSettings(PictureIO(max_pixels=int(100 * 100 * share)))
-    summary = translate_folder(fp32(Negative()), tmp_path / "in", tmp_path / "out", work=work)
+    settings = TranslationSettings(PictureIO(max_pixels=int(100 * 100 * share)))
+    summary = translate_folder(fp32(Negative()), tmp_path / "in", tmp_path / "out", settings=settings)
     assert "--max-pixels" in summary.failed[0][1]

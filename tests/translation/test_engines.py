@@ -87,7 +87,7 @@ def test_where_it_says_so_parts_of_a_picture_go_through_apart(tmp_path: Path) ->
     network = Inverting()
     pixels = picture(tmp_path / "in/a.png", (150, 200))
     summary = translate_folder(
-        fp32(network), tmp_path / "in", tmp_path / "out", work=TranslationSettings(PictureIO(), tile=62)
+        fp32(network), tmp_path / "in", tmp_path / "out", settings=TranslationSettings(PictureIO(), tile=62)
     )
     assert (summary.translated, summary.failed) == (1, [])
     assert np.array_equal(read_image(tmp_path / "out/a.png"), 255 - pixels)
@@ -98,10 +98,10 @@ def test_where_it_says_so_parts_of_a_picture_go_through_apart(tmp_path: Path) ->
 def test_what_it_takes_in_memory_is_told_by_its_pictures_where_tiles_are_chosen(tmp_path: Path) -> None:
     network = Inverting()
     pixels = picture(tmp_path / "in/a.png", (600, 300))
-    work = TranslationSettings(
+    settings = TranslationSettings(
         PictureIO(), max_memory=600 * 300 * 3 * 16
     )  # half of what the numbers of this picture take on their way
-    translate_folder(fp32(network), tmp_path / "in", tmp_path / "out", work=work)
+    translate_folder(fp32(network), tmp_path / "in", tmp_path / "out", settings=settings)
     assert np.array_equal(read_image(tmp_path / "out/a.png"), 255 - pixels)
     assert len(network.sizes) > 1
 
@@ -110,9 +110,9 @@ def test_what_it_takes_in_memory_is_told_by_its_pictures_where_tiles_are_chosen(
 def test_tiles_of_what_takes_whole_pictures_only_are_refused_before_any_work(tmp_path: Path, asked: Tiling) -> None:
     picture(tmp_path / "in/a.png", (150, 200))
     translator = fp32(Inverting(tileable=False))
-    work = TranslationSettings(PictureIO(), tile=asked.tile, overlap=asked.overlap, max_memory=asked.max_memory)
+    settings = TranslationSettings(PictureIO(), tile=asked.tile, overlap=asked.overlap, max_memory=asked.max_memory)
     with pytest.raises(UsageError, match=r"--tile.*whole pictures only; leave them out"):
-        translate_folder(translator, tmp_path / "in", tmp_path / "out", work=work)
+        translate_folder(translator, tmp_path / "in", tmp_path / "out", settings=settings)
     assert not (tmp_path / "out").exists()
 
 

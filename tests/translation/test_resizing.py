@@ -67,6 +67,7 @@ def test_numbers_that_are_none_do_not_spread_over_the_whole() -> None:
 def test_a_folder_is_translated_at_the_size(tmp_path: Path) -> None:
     picture(tmp_path / "in/a.jpg", (400, 200))
     picture(tmp_path / "in/b.png", (10, 30))
-    translate_folder(fp32(Negative()), tmp_path / "in", tmp_path / "out", work=TranslationSettings(PictureIO(size=20)))
+    settings = TranslationSettings(PictureIO(size=20))
+    translate_folder(fp32(Negative()), tmp_path / "in", tmp_path / "out", settings=settings)
     assert read_image(tmp_path / "out/a.jpg").shape == (40, 20, 3)
     assert read_image(tmp_path / "out/b.png").shape == (20, 60, 3)

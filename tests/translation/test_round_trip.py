@@ -259,7 +259,7 @@ def test_what_is_hidden_under_transparent_pixels_does_not_reach_the_network(tmp_
     (tmp_path / "in").mkdir()
     Image.fromarray(pixels).save(tmp_path / "in/a.png")
     translate_folder(
-        fp32(Looking(3)), tmp_path / "in", tmp_path / "out", work=TranslationSettings(PictureIO(), tile=None)
+        fp32(Looking(3)), tmp_path / "in", tmp_path / "out", settings=TranslationSettings(PictureIO(), tile=None)
     )
     assert (seen[0][0, :, :2] == -1).all()
     assert (seen[0][0, :, 2:] == 1).all()

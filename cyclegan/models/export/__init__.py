@@ -1,1 +1,1 @@
-"""Models in the formats of other programs."""
+"""Conversion of models from and to the formats of other programs."""

@@ -1,11 +1,11 @@
-"""The weight files of the reference implementation, both ways
-(https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix).
+"""Import and export of weight files of the reference implementation.
 
-Such a file is a bare state dict: nothing in it says what network it belongs to, so the architecture is read off the
-names and shapes. `cyclegan.models.export.junyanz_layout` knows which of our modules is which of theirs.
+See https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix. A file is a bare state dict without a description of its
+network, so the architecture is inferred from names and shapes. `cyclegan.models.export.junyanz_layout` maps our modules
+to theirs.
 
-Names differ from ours in one trap: there G_A maps A *to B*, and D_A judges what G_A makes, that is B.
-Ours are `generators["ab"]` and `discriminators["b"]`.
+Beware of one difference in names: there G_A maps A *to B*, and D_A scores the output of G_A, that is B. Ours are
+`generators["ab"]` and `discriminators["b"]`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cyclegan.system.files import atomic_write
 
 Weights = dict[str, Tensor]
 
-# Their part of a file name -> our key; of two names for one key the first that is there.
+# Their part of a file name -> our key; of two names for one key the first that exists.
 GENERATOR_PARTS = {"G_A": "ab", "G_B": "ba", "G": "ab"}
 DISCRIMINATOR_PARTS = {"D_A": "b", "D_B": "a", "D": "b"}
 FILE_NAME = re.compile(r"(?P<epoch>.+)_net_(?P<part>[GD](_[AB])?)\.pth")
@@ -40,15 +40,15 @@ RUNNING = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
 
 
 def load_reference(source: str | Path) -> tuple[dict[str, Generator], dict[str, Discriminator]]:
-    """The generators ("ab", "ba") and discriminators ("a", "b") of a folder or of one `.pth` file.
+    """Load generators ("ab", "ba") and discriminators ("a", "b") from a folder or a `.pth` file.
 
-    Of a folder with several epochs "latest" is taken, else the highest number. A single generator whose name does
-    not say its direction is "ab". The networks are in evaluation mode, on the CPU, in fp32.
+    Of several epochs in a folder "latest" is taken, else the highest number. A single generator whose name lacks a
+    direction is "ab". The networks are in evaluation mode, on the CPU, in fp32.
 
     Shapes do not show whether a U-Net was trained with dropout; it is read as one without, which translates equally.
-    Running statistics without a scale beside them are those of an old InstanceNorm, which never used them: ignored.
+    Running statistics without a scale come from an old InstanceNorm, which never used them, and are ignored.
 
-    Raises `UsageError` when nothing fitting is found, `CycleganError` for a file that is not such a network or that
+    Raises `UsageError` if no matching file is found, `CycleganError` for a file that is not such a network or that
     holds code.
     """
     source = Path(source)
@@ -67,7 +67,7 @@ def load_reference(source: str | Path) -> tuple[dict[str, Generator], dict[str, 
 
 
 def read_generator(path: Path) -> Generator:
-    """The generator in a `.pth` file, its architecture inferred; `CycleganError` if there is none in it."""
+    """Load a generator from a `.pth` file, inferring its architecture; else `CycleganError`."""
     weights = _read(path)
     if "model.model.0.weight" in weights:
         first, inner = "model.model.0", "model.model.1.model.1"
@@ -80,7 +80,7 @@ def read_generator(path: Path) -> Generator:
         depth = len(numbers)
         names = {6: "resnet_6blocks", 9: "resnet_9blocks"}
         first, inner, norm_scale, head = "model.1", "model.4", "model.2.weight", f"model.{depth + 17}"
-        second = weights.get("model.10.conv_block.6.weight")  # a norm's scale stands here without dropout
+        second = weights.get("model.10.conv_block.6.weight")  # without dropout this is a norm's scale
         dropout = second is not None and second.ndim == 4
         out_axis, size = 0, f"{depth} residual blocks"
     if depth == 0 or not all(_is_convolution(weights, name) for name in (first, inner, head)):
@@ -100,7 +100,7 @@ def read_generator(path: Path) -> Generator:
 
 
 def read_discriminator(path: Path) -> Discriminator:
-    """The PatchGAN, of any number of layers, or the pixel discriminator in a `.pth` file; else `CycleganError`."""
+    """Load a PatchGAN of any depth or a pixel discriminator from a `.pth` file; else `CycleganError`."""
     weights = _read(path)
     network: Discriminator
     if _is_convolution(weights, "net.0"):
@@ -124,10 +124,10 @@ def write_reference(
     discriminators: Mapping[str, nn.Module] | None = None,
     epoch: str = "latest",
 ) -> list[Path]:
-    """Write `latest_net_G_A.pth` and so on, which the reference implementation loads strictly; return their paths.
+    """Write `latest_net_G_A.pth` etc., which load strictly in the reference; return the paths.
 
-    Spectral normalisation is written as the weights it results in. `UsageError`, before anything is written, for
-    what the reference implementation has no network for; `OSError` when the folder cannot be written to.
+    Spectral normalisation is folded into the weights. Raises `UsageError`, before anything is written, for networks
+    that the reference implementation lacks, and `OSError` if the folder is not writable.
     """
     files = {}
     for parts, networks in ((GENERATOR_PARTS, generators), (DISCRIMINATOR_PARTS, discriminators or {})):
@@ -143,14 +143,14 @@ def write_reference(
 
 
 def reference_flags(generator: Generator) -> str:
-    """The options with which the reference implementation's `test.py` builds the network of an exported file."""
+    """Options for the reference implementation's `test.py` to build the network of an exported file."""
     spec = generator.spec
     shape = f"--ngf {spec['channels']} --input_nc {spec['in_channels']} --output_nc {spec['out_channels']}"
     return f"--netG {spec['name']} --norm {spec['norm']} {shape}{'' if spec['dropout'] else ' --no_dropout'}"
 
 
 def _files_of(source: Path) -> dict[str, Path]:
-    """Their part of the name ("G_A", …) -> file, all of one epoch."""
+    """Map their part of the name ("G_A", …) to the file, all of one epoch."""
     if source.is_file():
         match = FILE_NAME.fullmatch(source.name)
         return {match["part"] if match else "G": source}
@@ -170,12 +170,12 @@ def _files_of(source: Path) -> dict[str, Path]:
 
 
 def _read(path: Path) -> Weights:
-    """The tensors of a state dict by name, in fp32, without `module.` prefixes and idle running statistics."""
+    """Read a state dict in fp32, without `module.` prefixes and unused running statistics."""
     try:
         loaded = read_torch(path, archive=False)
     except pickle.UnpicklingError:
         raise CycleganError(
-            f"{path} is no file of bare weights and was not opened: it is damaged, or holds objects whose loading "
+            f"{path} is not a file of bare weights and was not opened: it is damaged, or holds objects whose loading "
             "would run code; save network.state_dict() and give that file"
         ) from None
     except (OSError, ValueError) as error:
@@ -195,16 +195,16 @@ def _is_convolution(weights: Weights, name: str) -> bool:
 
 
 def _norm_of(weights: Weights, norm_scale: str, bias_before: str) -> str:
-    """Batch norm has a scale; instance norm has none, and convolutions before it keep their bias."""
+    """Infer the norm: only batch norm has a scale; convolutions before instance norm have a bias."""
     if norm_scale in weights:
         return "batch"
     return "instance" if bias_before in weights else "none"
 
 
 def _fill(network: nn.Module, weights: Weights, path: Path) -> None:
-    """Give `network` the weights of a file; `CycleganError` names the first that is missing, odd or left over."""
+    """Load the weights of a file; `CycleganError` names the first missing, mismatched or extra one."""
     left = dict(weights)
-    # Without normalisation theirs have no bias but in the first and the last convolution, which is like one of 0.
+    # Without normalisation theirs have a bias only in the first and the last convolution; elsewhere it counts as 0.
     unbiased = not any(isinstance(module, InstanceNorm | nn.BatchNorm2d) for module in network.modules())
     state = network.state_dict()
     for ours, theirs in translate_names(state, network).items():
@@ -224,7 +224,7 @@ def _fill(network: nn.Module, weights: Weights, path: Path) -> None:
 
 
 def _export(network: nn.Module) -> Weights:
-    """Their state dict of a network of ours; `UsageError` if they have no such network."""
+    """Convert a network to their state dict; `UsageError` if they have no such network."""
     kind = type(network).__name__
     if type(network) not in LAYOUTS:
         raise UsageError(f"--format junyanz: the reference implementation has no {kind}; export the generators alone")
@@ -239,7 +239,7 @@ def _export(network: nn.Module) -> Weights:
             "--format junyanz: without normalisation the reference implementation's convolutions have no bias, "
             "and those of this network, trained with --norm none, have; choose another format"
         )
-    plain = copy.deepcopy(network).cpu().eval()  # in evaluation mode, lest reading a weight moves its spectral norm
+    plain = copy.deepcopy(network).cpu().eval()  # in evaluation mode, or reading a weight updates its spectral norm
     state = {name: value for name, value in plain.state_dict().items() if ".parametrizations." not in name}
     for name, module in plain.named_modules():
         # remove_parametrizations() would do, but it also breaks the original, whose class the copy shares

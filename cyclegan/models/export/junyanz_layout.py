@@ -1,6 +1,6 @@
-"""Which module of ours is which in the reference implementation: one table per network, read both ways.
+"""Module names in the reference implementation: one table per network, used both ways.
 
-There a network is a `Sequential`, so its modules are numbers, and a layer without weights takes a number too.
+Its networks are `Sequential`, so modules are numbered, including layers without weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Layout = dict[str, str]  # our module name -> theirs
 
 
 def _resnet(network: Any) -> Layout:
-    """Padding, convolution, norm and ReLU are numbered in one row; dropout takes a number within its block."""
+    """Padding, convolution, norm and ReLU are numbered consecutively; so is dropout within its block."""
     blocks = len(network.blocks)
     second = 5 + any(isinstance(module, nn.Dropout) for module in network.modules())
     layout = _block("stem", "model", 1) | _block("down.0", "model", 4) | _block("down.1", "model", 7)
@@ -31,7 +31,7 @@ def _resnet(network: Any) -> Layout:
 
 
 def _unet(network: Any) -> Layout:
-    """Each stage holds the next inner one: (activation, down, norm, inner, activation, up, norm)."""
+    """Each stage contains the next inner one: (activation, down, norm, inner, activation, up, norm)."""
     depth = len(network.down)
     layout = {"down.0.conv": "model.model.0", "head": "model.model.3"}
     theirs = "model.model.1.model"
@@ -68,7 +68,7 @@ def _block(ours: str, theirs: str, number: int) -> Layout:
 
 
 def translate_names(names: Iterable[str], network: nn.Module) -> dict[str, str]:
-    """Our names of parameters and buffers -> theirs."""
+    """Map our names of parameters and buffers to theirs."""
     layout = LAYOUTS[type(network)](network)
     split = {name: name.rsplit(".", 1) for name in names}
     return {name: f"{layout[module]}.{leaf}" for name, (module, leaf) in split.items()}

@@ -1,6 +1,6 @@
-"""Archives (`.tar`, as WebDataset shards are): which pictures one holds, and another with their translations instead.
+"""Tar archives such as WebDataset shards: listing pictures, and writing a translated copy.
 
-Only plain ones are taken: a member is then a piece of the file, which any process can read without the others.
+Only uncompressed ones are accepted: a member is then a span of the file, which any process can read by itself.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from cyclegan.translation.jobs import Failure
 SUFFIX = ".tar"
 BLOCK = tarfile.BLOCKSIZE
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")
-_PIECE = 2**20  # bytes copied at a time
+_CHUNK = 2**20  # bytes copied at a time
 
 
 @dataclass(frozen=True)
 class Member:
-    """One member of an archive: bytes `start` to `end` of it with the header, `size` bytes from `data` on without."""
+    """Archive member: bytes `start` to `end` with its header, `size` bytes from `data` on without."""
 
     info: tarfile.TarInfo
     start: int
@@ -37,47 +37,47 @@ class Member:
 
     @property
     def raw(self) -> str:
-        """Its name as the archive gives it."""
+        """Name as stored in the archive."""
         return self.info.name
 
     @property
     def name(self) -> str:
-        """Its name below a folder; only where `failure` is None."""
+        """Normalised relative name; valid only if `failure()` is None."""
         return cleaned(self.raw, absolute=False)
 
     @property
     def is_picture(self) -> bool:
-        """Whether it is called like a picture and not hidden."""
+        """True if it is named like a picture and not hidden."""
         parts = [part for part in self.raw.split("/") if part not in ("", ".", "..")]
         return not self.info.isdir() and is_image(self.raw) and not any(part.startswith(".") for part in parts)
 
     def failure(self) -> Failure | None:
-        """Why it cannot be translated, whatever its content is."""
+        """Reason why it cannot be translated, whatever its content."""
         try:
             cleaned(self.raw, absolute=False)
         except ValueError as error:
             return Failure("ValueError", str(error))
         if not self.info.isreg() or self.info.issparse():
-            return Failure("ValueError", "it is no plain file in the archive, but a link, a device or a sparse file")
+            return Failure("ValueError", "it is not a plain file in the archive, but a link, a device or a sparse file")
         return None
 
 
 def refuse_compressed(source: str) -> None:
-    """`UsageError` for an archive in which nothing can be read without all that comes before it."""
+    """Raise `UsageError` for a compressed archive, which has no random access."""
     for suffix in _COMPRESSED:
         if source.lower().endswith(suffix):
             raise UsageError(f"SOURCE: {escaped(source)} is compressed; unpack it to a plain .tar first")
 
 
 def members(path: str | os.PathLike[str]) -> Iterator[Member]:
-    """The members of an archive in their order. `CycleganError` where it is none, or damaged."""
+    """Yield the members of an archive in order; `CycleganError` if it is damaged or not an archive."""
     shown = escaped(os.fspath(path))
     try:
         with tarfile.open(path, "r:") as tar:
             start = 0
             while (info := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # it would keep them all
-                yield Member(info, start, info.offset_data, info.size, tar.offset)  # which is now that of the next
+                tar.members = []  # type: ignore[attr-defined]  # else it keeps all of them
+                yield Member(info, start, info.offset_data, info.size, tar.offset)  # offset is now that of the next
                 start = tar.offset
             _expect_end(path, start)
     except (tarfile.TarError, EOFError, ValueError) as error:
@@ -88,7 +88,7 @@ def members(path: str | os.PathLike[str]) -> Iterator[Member]:
 
 
 def _expect_end(path: str | os.PathLike[str], offset: int) -> None:
-    """`tarfile` takes a damaged header for the end: what comes then has to be zeros, or nothing at all."""
+    """Check for zeros or the end of the file, since `tarfile` takes a damaged header for the end."""
     with open(path, "rb") as stream:
         stream.seek(offset)
         if stream.read(BLOCK).strip(b"\0"):
@@ -96,17 +96,17 @@ def _expect_end(path: str | os.PathLike[str], offset: int) -> None:
 
 
 def names_in(path: Path) -> set[str]:
-    """The names of the files in an archive, as they stand below a folder."""
+    """Normalised relative names of the files in an archive."""
     return {member.name for member in members(path) if member.info.isreg() and member.failure() is None}
 
 
 def assemble(
     source: str | os.PathLike[str], dest: Path, target: Callable[[str], str], spool: Path, *, renewed: bool
 ) -> None:
-    """Write the archive `dest`: as `source` is, in its order, with each picture's translation in its place.
+    """Write `dest` as a copy of `source`, in its order, with translations in place of pictures.
 
-    Translations come from the folder `spool`, or from the archive that is there already unless all are `renewed`;
-    pictures that have none in either are left out. What is no picture is copied as it is, byte for byte.
+    Translations come from the folder `spool`, or from the existing archive unless all are `renewed`; pictures without
+    one are left out. Other members are copied byte for byte.
     """
     before: dict[str, tuple[int, int]] = {}
     if dest.exists() and not renewed:
@@ -135,13 +135,13 @@ def assemble(
 
 
 def _renamed(member: Member, made: str) -> str:
-    """The name of a translation in the new archive, which begins as that of its picture does: with ./ or without."""
+    """Name of a translation in the new archive, with a leading ./ if its picture has one."""
     lead = member.raw.removesuffix(member.name) if member.raw.endswith(member.name) else ""
     return lead + made
 
 
 def _put(info: tarfile.TarInfo, name: str, content: BinaryIO, offset: int, size: int, out: BinaryIO) -> None:
-    """Write a member called `name` with the dates and rights of `info`."""
+    """Write a member `name` with the times and permissions of `info`."""
     header = copy.copy(info)
     header.name, header.size = name, size
     header.pax_headers = {key: value for key, value in info.pax_headers.items() if key not in ("path", "size")}
@@ -153,7 +153,7 @@ def _put(info: tarfile.TarInfo, name: str, content: BinaryIO, offset: int, size:
 def _copy(source: BinaryIO, offset: int, size: int, out: BinaryIO) -> None:
     source.seek(offset)
     while size > 0:
-        piece = source.read(min(size, _PIECE))
+        piece = source.read(min(size, _CHUNK))
         if not piece:
             raise CycleganError("SOURCE: the archive ends in the middle of a file; fetch it again")
         out.write(piece)

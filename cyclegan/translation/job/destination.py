@@ -1,4 +1,4 @@
-"""Where the translations of a job go, and that they take the place of nothing but their like."""
+"""Destination of a job, with protection of all files but its own translations."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from cyclegan.translation.jobs import Job
 class Destination:
     """The destination of a job."""
 
-    root: Path  # the folder that targets are relative to
-    record: Path | None  # where the job is recorded; None: a single picture, which needs no record
-    archive: Path | None = None  # what the translations below `root` are put into at the end
-    single: str | None = None  # the name that a single picture gets
+    root: Path  # folder that targets are relative to
+    record: Path | None  # folder of the record; None: a single picture, which needs no record
+    archive: Path | None = None  # archive that the translations below `root` are packed into at the end
+    single: str | None = None  # name of the translation of a single picture
 
     def make(self) -> None:
-        """The folders, made where they are not there; `UsageError` where they cannot be, or not be written to."""
+        """Create missing folders; `UsageError` if that fails or they are not writable."""
         if self.archive is not None:
             make_folder(self.archive.parent, "DEST")
         for folder in (self.root, self.record):
@@ -38,7 +38,7 @@ class Destination:
 
 
 def find_destination(source: str, dest: Path, naming: Naming) -> Destination:
-    """Where the translations of `source` go if `dest` is asked for. `UsageError` for what cannot be meant."""
+    """Resolve `dest` for the translations of `source`; `UsageError` if it is unusable."""
     shown = escaped(str(dest))
     if is_run(dest):
         raise UsageError(f"DEST: {shown} is the directory of a training run; name another folder")
@@ -60,7 +60,7 @@ def find_destination(source: str, dest: Path, naming: Naming) -> Destination:
 
 
 class Jobs(Sequence[Job]):
-    """The jobs of some pictures of a listing, by their `numbers`; each made when it is asked for."""
+    """Lazy sequence of the jobs of the pictures `numbers` of a listing."""
 
     def __init__(self, listing: Listing, place: Destination, naming: Naming, numbers: array[int]) -> None:
         self._listing, self._place, self._naming, self._numbers = listing, place, naming, numbers
@@ -85,25 +85,25 @@ class Jobs(Sequence[Job]):
         return (self[at] for at in range(len(self)))
 
     def part(self, positions: Iterable[int]) -> Jobs:
-        """Those at some positions of this sequence."""
+        """Subsequence of the jobs at these positions."""
         return Jobs(self._listing, self._place, self._naming, array("q", (self._numbers[at] for at in positions)))
 
     def target(self, number: int) -> str:
-        """The name of the translation of a picture of the listing, below the root of the place."""
+        """Output name of a picture of the listing, relative to the root of the destination."""
         return self._place.single or self._naming.target(self._listing.names[number])
 
     def named(self) -> Iterator[tuple[str, str]]:
-        """Name and target of each."""
+        """Yield the name and target of each job."""
         return ((self._listing.names[number], self.target(number)) for number in self._numbers)
 
     def sources(self) -> Iterator[str]:
-        """The files that hold the pictures."""
+        """Yield the file that contains each picture."""
         return (self._listing.place(number)[0] for number in self._numbers)
 
     def existing(self, fold: Fold | None) -> bytearray:
-        """For each whether its target is there. Each folder is listed once, and no file is asked for by itself.
+        """Flag the jobs whose target exists. Each folder is listed once; no single files are looked up.
 
-        `fold` makes names equal that the file system takes for equal; None: only those that are.
+        `fold` maps names that the file system treats as equal to one; None: exact comparison.
         """
         by_folder: dict[str, array[int]] = {}
         for at, number in enumerate(self._numbers):
@@ -120,9 +120,9 @@ class Jobs(Sequence[Job]):
 
 
 def refuse_damage(jobs: Jobs, root: Path) -> None:
-    """`UsageError` where a translation would replace a picture to translate, or get out of `root` by a link."""
+    """Raise `UsageError` if a translation would replace an input picture or leave `root` by a link."""
     real_root = os.path.realpath(root)
-    # By folders, of which there are fewer than files; what is in them is compared only where two are the same
+    # Folders are compared first, as there are fewer of them; their files only where two folders are the same
     sources = {folder: os.path.realpath(folder) for folder in {os.path.dirname(path) for path in jobs.sources()}}
     folders = {target.rpartition("/")[0] for _, target in jobs.named()}
     targets = {folder: os.path.realpath(root / folder) for folder in folders}
@@ -139,7 +139,7 @@ def refuse_damage(jobs: Jobs, root: Path) -> None:
     for real, target in written:
         if real in shared and (real, os.path.basename(target)) in taken:
             raise UsageError(
-                f"DEST: {escaped(str(root / target))} is itself one of the pictures to translate; name another place"
+                f"DEST: {escaped(str(root / target))} is itself one of the pictures to translate; name another DEST"
             )
 
 

@@ -1,4 +1,4 @@
-"""What a translation was made with: everything that changes its pixels or its name, in words that can be compared."""
+"""Fingerprint of a job: every setting that changes pixels or names of translations."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from cyclegan.translation.runners import TranslationSettings
 from cyclegan.translation.translator import Translator
 
 
-def fingerprint_of(translator: Translator, work: TranslationSettings, naming: Naming) -> dict[str, Any]:
-    """By the name of the option without its dashes: the weights of the model as SHA-256, direction, precision, …
+def fingerprint_of(translator: Translator, settings: TranslationSettings, naming: Naming) -> dict[str, Any]:
+    """Collect the settings by option name without dashes: SHA-256 of the weights, direction, precision, …
 
-    A translator that was made in memory knows no direction; it is known by its weights.
+    A translator made in memory has no direction; its weights identify it.
     """
     scales = translator.scales
     known = {
         "model": weights_sha256(translator.generator.state_dict()),
         "precision": str(translator.dtype).removeprefix("torch."),
         "range": scales.source.text if scales.target is None else f"{scales.source.text} to {scales.target.text}",
-        "size": work.ends.size,
-        "tile": "off" if work.tile is None else work.tile,
-        "overlap": work.overlap,
-        "quality": work.ends.quality,
+        "size": settings.io.size,
+        "tile": "off" if settings.tile is None else settings.tile,
+        "overlap": settings.overlap,
+        "quality": settings.io.quality,
         "format": None if naming.format is None else naming.format.removeprefix("."),
         "suffix": naming.suffix,
         "flat": naming.flat,
     }
-    loaded = work.model is not None and translator.direction is not None
+    loaded = settings.model is not None and translator.direction is not None
     return {"direction": translator.direction.key, **known} if loaded else known  # type: ignore[union-attr]

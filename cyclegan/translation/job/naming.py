@@ -1,4 +1,4 @@
-"""What a translation is called: below its destination, never above it, and no two alike."""
+"""Names of translations: inside the destination and unique."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from pathlib import Path
 from cyclegan.errors import UsageError
 from cyclegan.images import EXTENSIONS, escaped, is_image
 
-RECORD = ".cyclegan"  # the folder in a destination that is not for pictures
+RECORD = ".cyclegan"  # folder in a destination that is reserved for the record
 
 Fold = Callable[[str], str]
 
 
 @dataclass(frozen=True)
 class Naming:
-    """From the name of a picture, relative and with forward slashes, to that of its translation."""
+    """Map from a picture's relative name, with forward slashes, to that of its translation."""
 
-    format: str | None = None  # a suffix with its dot; None: that of the picture
-    suffix: str = ""  # before the dot
-    flat: bool = False  # without folders
+    format: str | None = None  # file suffix with its dot; None: that of the picture
+    suffix: str = ""  # text before the dot
+    flat: bool = False  # drop folders
 
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in EXTENSIONS:
             known = " ".join(extension.removeprefix(".") for extension in EXTENSIONS)
             raise UsageError(f"--format {self.format.removeprefix('.')}: unknown; use one of {known}")
         if "/" in self.suffix or "\0" in self.suffix:
-            raise UsageError(f"--suffix {escaped(self.suffix)}: is no part of a file name; leave the slash out")
+            raise UsageError(f"--suffix {escaped(self.suffix)}: not valid in a file name; leave the slash out")
 
     @property
     def changes(self) -> bool:
-        """Whether any name becomes another, so that two names could become one."""
+        """True if names change, so that two of them may become equal."""
         return bool(self.format or self.suffix or self.flat)
 
     def target(self, name: str) -> str:
-        """The name of the translation of `name`.
+        """Name of the translation of `name`.
 
-        A picture is known by its content, so its name may end in anything; what is written needs a known suffix.
+        Pictures are recognised by content and may have any suffix; an output file needs a known one.
         """
         folder, _, base = name.rpartition("/")
         stem, extension = os.path.splitext(base) if is_image(base) else (base, ".png")
@@ -49,9 +49,9 @@ class Naming:
 
 
 def cleaned(name: str, *, absolute: bool) -> str:
-    """`name` without what means nothing in a path; `ValueError`, in words, for one that would lead out of a folder.
+    """Normalise a relative path; `ValueError` with a readable reason if it leads out of its folder.
 
-    Absolute ones lose their leading slash where they are allowed.
+    With `absolute`, an absolute name loses its leading slash.
     """
     if name.startswith("/") and not absolute:
         raise ValueError("its name is an absolute path")
@@ -67,25 +67,25 @@ def cleaned(name: str, *, absolute: bool) -> str:
 
 @dataclass(frozen=True)
 class Shard:
-    """One of `count` parts of a job, counted from 1; which pictures are in it depends on their names alone."""
+    """Part `number` of `count` of a job, counted from 1; names alone decide which pictures it has."""
 
     number: int
     count: int
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
-            raise UsageError(f"--shard {self.number}/{self.count}: is none of {self.count} parts; count from 1")
+            raise UsageError(f"--shard {self.number}/{self.count}: not one of {self.count} parts; count from 1")
 
     def holds(self, name: str) -> bool:
-        """Whether the picture of this name is in this part."""
+        """Return whether this part has the picture of this name."""
         digest = blake2b(os.fsencode(name), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.number - 1
 
 
 def refuse_clashes(named: Callable[[], Iterable[tuple[str, str]]], fold: Fold | None, where: str) -> None:
-    """`UsageError` if two of the pictures that `named()` gives, each with its target, would become one file.
+    """Raise `UsageError` if two of the (name, target) pairs of `named()` would become one file.
 
-    `fold` makes equal what the file system takes for equal; None: only what is. `named` is asked again for the words.
+    `fold` maps names that the file system treats as equal to one; None: exact. `named` is called twice.
     """
     once: set[int] = set()
     twice: set[int] = set()
@@ -123,9 +123,9 @@ def _sentence(clashes: list[tuple[str, str, str, str]], where: str) -> str:
 
 
 def folding_of(folder: Path) -> Fold | None:
-    """What the file system of `folder`, which is ours to write to, does to names before it compares them.
+    """Detect how the file system of `folder`, which must be writable, folds names before comparing them.
 
-    Found out by asking for a file under other names: in capitals, and with its letter é in one and in two signs.
+    A probe file is looked up under other names: in capitals, and with é as one and as two code points.
     """
     probe = folder / "probe-\u00e9"
     probe.touch()

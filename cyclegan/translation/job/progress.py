@@ -1,4 +1,4 @@
-"""The course of a job with a record: what is left to do, what has become of each picture, and the end."""
+"""Progress of a recorded job: remaining pictures, results, completion."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Summary:
-    """What became of the pictures of a job."""
+    """Results of a job."""
 
     translated: int = 0
-    skipped: int = 0  # their translations were there already
-    known: int = 0  # failed when the job was run before, and were not tried again
+    skipped: int = 0  # their translations existed
+    known: int = 0  # failed in an earlier run and were not tried again
     failed: list[tuple[str, str]] = field(default_factory=list)  # name and reason
-    notes: Counter[str] = field(default_factory=Counter)  # what was left out of pictures, and of how many
-    stopped: bool = False  # at the first failure, as was asked for
-    failed_file: Path | None = None  # where failures are listed, if there are any and there is a record
+    notes: Counter[str] = field(default_factory=Counter)  # what was dropped from pictures, and from how many
+    stopped: bool = False  # at the first failure, by `strict`
+    failed_file: Path | None = None  # list of failures, if there are any and there is a record
 
     @property
     def finished(self) -> int:
-        """How many pictures have been dealt with, one way or another."""
+        """Number of pictures processed, with any result."""
         return self.translated + self.skipped + self.known + len(self.failed)
 
     def settle(self, name: str, failure: Failure | None) -> None:
-        """Count one more picture that was tried."""
+        """Count the result of one picture."""
         if failure is None:
             self.translated += 1
         else:
             self.failed.append((name, failure.reason))
 
     def note(self, text: str) -> None:
-        """Count one more picture of which something was left out, as `text` says."""
+        """Count one picture from which something was dropped, as `text` says."""
         self.notes[text] += 1
 
 
 class JobStopped(Exception):
-    """A picture failed, and none was to."""
+    """A picture failed in a strict job."""
 
 
 class FolderJob:
-    """One job, or one part of it, whose `record` is held by this process.
+    """A job, or one shard of it, whose `record` is locked by this process.
 
-    `pictures` are all of the source and `bad` the names there that cannot be pictures. `strict` raises `JobStopped` at
-    the first failure.
+    `pictures` are all pictures of the source and `bad` the unusable names in it. `strict` raises `JobStopped` at the
+    first failure.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class FolderJob:
         names = (name for name, _ in pictures.named())
         self._jobs = pictures.part(at for at, name in enumerate(names) if shard is None or shard.holds(name))
         self._fingerprint: Fingerprint = {}
-        self._failures: dict[str, dict[str, Any]] = {}  # the rows of failed.jsonl as they will be in the end
+        self._failures: dict[str, dict[str, Any]] = {}  # final rows of failed.jsonl
 
     def begin(self, fingerprint: Fingerprint, fold: Fold | None, *, overwrite: bool, retry_failed: bool) -> Jobs:
-        """Hold the job against what is there, and note its pictures; those that are left to do.
+        """Compare the job with existing translations, write its manifest and return the remaining jobs.
 
-        `fold` is what the file system of the destination does to names. Raises `UsageError` for names that it cannot
-        tell apart, and where translations with another fingerprint are there.
+        `fold` is the name folding of the destination's file system. Raises `UsageError` for names that it cannot tell
+        apart, and for existing translations with another fingerprint.
         """
         if fold is not None:
             refuse_clashes(self._pictures.named, fold, f"the file system of {escaped(str(self._place.root))}")
@@ -111,13 +111,13 @@ class FolderJob:
         return self._jobs.part(left)
 
     def run(self, translate: Callable[[OnResult], None], source: str) -> None:
-        """Have what is left translated, by `translate(settle)`; then the end of the job, unless it was stopped."""
+        """Call `translate(on_result)` for the remaining jobs, then finish the job unless it was stopped."""
         with self._record.marking() as marks:
             try:
-                self._settle_known()
+                self._count_known()
                 for name, failure in self._bad:
-                    self._settle(marks, name, failure, None)
-                translate(lambda job, failure: self._settle(marks, job.name, failure, job.source))
+                    self._on_result(marks, name, failure, None)
+                translate(lambda job, failure: self._on_result(marks, job.name, failure, job.source))
             except JobStopped:
                 self.summary.stopped = True
         if not self.summary.stopped:
@@ -125,13 +125,13 @@ class FolderJob:
         if self._record.failed.exists():
             self.summary.failed_file = self._record.failed
 
-    def _settle_known(self) -> None:
+    def _count_known(self) -> None:
         self.summary.known = len(self._failures)
         self._tell()
         if self._strict and self._failures:
             raise JobStopped
 
-    def _settle(self, marks: ResultMarks, name: str, failure: Failure | None, source: str | None) -> None:
+    def _on_result(self, marks: ResultMarks, name: str, failure: Failure | None, source: str | None) -> None:
         self.summary.settle(name, failure)
         if failure is None:
             marks.done(name)
@@ -142,7 +142,7 @@ class FolderJob:
             raise JobStopped
 
     def _finish(self, source: str) -> None:
-        """Make the archive, if it is one, and let what exists count from now on."""
+        """Assemble the archive, if the destination is one, and finish the record."""
         place, spool = self._place, self._place.root
         if place.archive is not None and (any(spool.iterdir()) or not place.archive.exists()):
             try:
@@ -155,7 +155,7 @@ class FolderJob:
             shutil.rmtree(spool, ignore_errors=True)
 
     def _packed(self) -> bytearray:
-        """For each picture whether its translation is in the archive that is there from an earlier time."""
+        """Flag the pictures whose translation is in the existing archive."""
         if self._place.archive is None or not self._place.archive.exists():
             return bytearray(len(self._jobs))
         held = archive.names_in(self._place.archive)

@@ -1,14 +1,13 @@
-"""What a job writes down beside its translations, in `.cyclegan`, so that it can be gone on with and looked at.
+"""Record of a job in `.cyclegan` beside its translations, for resuming and for inspection.
 
-    job.json         what the translations were made with, in words: `fingerprint`; `renewing` while all are made again
-    manifest.jsonl   a row for each picture: its name, and that of its translation
-    done.jsonl       a row for each that is done, in no order; only while the job is not at its end
-    failed.jsonl     a row for each that could not be translated: path, error, reason; only if there are any
-    tmp/             files that are not whole yet; only while a job is running
-    lock             held by the process that is at it
+   job.json         settings of the translations: `fingerprint`; `renewing` while all are made again
+   manifest.jsonl   a row for each picture: its name, and that of its translation
+   done.jsonl       a row for each finished picture, unordered; only until the job is finished
+   failed.jsonl     a row for each failure: path, error, reason; only if there are any
+   tmp/             unfinished files; only while a job is running
+   lock             held by the running process
 
-The parts of a job that was cut up by --shard have files of their own (`job-1of3.json`, …), so that they need not know
-of each other.
+Parts of a job split by --shard have files of their own (`job-1of3.json`, …), so that they are independent.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from cyclegan.system.files import atomic_write, locked
 from cyclegan.translation.job.naming import Shard
 from cyclegan.translation.jobs import Failure, identity_of
 
-Fingerprint = Mapping[str, Any]  # by the name of the option without its dashes; JSON values
+Fingerprint = Mapping[str, Any]  # JSON values by option name without dashes
 
-# Failures by the picture or its model, which come again as long as the file is the same. Others have another cause, a
-# full disk for one, and are tried again without being asked.
+# Failures due to the picture or the model, which recur while the file is unchanged. Others, due to a full disk for
+# example, are retried automatically.
 _LASTING = frozenset({"UnreadableImage", "ValueError", "CycleganError", "UsageError"})
 
 
 class JobRecord:
-    """The files of one job, or of one part of it, in `folder`, which exists."""
+    """Files of one job, or of one shard of it, in the existing `folder`."""
 
     def __init__(self, folder: Path, shard: Shard | None) -> None:
         tag = "" if shard is None else f"-{shard.number}of{shard.count}"
@@ -49,7 +48,7 @@ class JobRecord:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """For this process alone, with an empty folder for temporary files; `CycleganError` if another has it."""
+        """Lock the record and create an empty temporary folder; `CycleganError` if another process holds it."""
         with locked(self.folder, self._lock, "DEST"):
             shutil.rmtree(self.temporary, ignore_errors=True)
             self.temporary.mkdir()
@@ -60,20 +59,20 @@ class JobRecord:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Around what writes to the record: without a record there is no job, so `CycleganError` where it cannot."""
+        """Turn an `OSError` in writing the record, without which there is no job, into `CycleganError`."""
         try:
             yield
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise CycleganError(
-                f"DEST: cannot write to {escaped(str(self.folder))} ({reason}); mend that and run the same again"
+                f"DEST: cannot write to {escaped(str(self.folder))} ({reason}); fix that and run the same command again"
             ) from error
 
     def begin(self, fingerprint: Fingerprint, *, overwrite: bool, there: str | None) -> bool:
-        """Start or go on with a job; whether what exists of it counts as done. If not, only what is marked does.
+        """Start or resume a job; return whether existing translations count as done, else only marked ones do.
 
-        `there` is a translation that exists already, if any does. Raises `UsageError` where it may have been made by
-        another model or with other options, and not all are made again by `overwrite`.
+        `there` is an existing translation, if any. Raises `UsageError` if it may have been made by another model or
+        with other options, unless `overwrite` makes all of them again.
         """
         own, others = self._own(), list(self._others())
         if overwrite:
@@ -88,7 +87,7 @@ class JobRecord:
                     f"DEST: the translations in {self._place} were made with {differences}; give --overwrite to make "
                     "all of them again, or name another DEST"
                 )
-        # Parts of the same cut hold other pictures than this one and vouch for none of them
+        # Shards of the same split have other pictures than this one and say nothing about its pictures
         covering = [known for known in others if not self._is_sibling(known)]
         if any(known["renewing"] for known in covering):
             raise UsageError(
@@ -105,7 +104,7 @@ class JobRecord:
         return own is None or not own["renewing"]
 
     def finish(self, fingerprint: Fingerprint, failures: Mapping[str, dict[str, Any]]) -> None:
-        """The end of a job: its failures in their order, and what exists counts as done from now on."""
+        """Finish a job: write its failures in order; existing translations count as done from now on."""
         self._write_failed(failures)
         renewed = self.renewing
         self._write_job(fingerprint, renewing=False)
@@ -114,7 +113,7 @@ class JobRecord:
             self._supersede(fingerprint)
 
     def write_manifest(self, pictures: Iterable[tuple[str, str]]) -> None:
-        """A row for each picture, given as its name and that of its translation."""
+        """Write a row for each picture, given as (name, target)."""
         rows = (f'{{"name": {json.dumps(name)}, "target": {json.dumps(target)}}}\n' for name, target in pictures)
         with self.writing():
             with open(self.temporary / "manifest", "w", encoding="ascii") as stream:
@@ -122,16 +121,16 @@ class JobRecord:
             os.replace(self.temporary / "manifest", self._manifest)
 
     def done(self) -> set[str]:
-        """The names that are marked as done."""
+        """Names marked as done."""
         return {name for name in _rows(self._done) if isinstance(name, str)}
 
     def failures(self) -> dict[str, dict[str, Any]]:
-        """The rows of pictures that could not be translated, by their names."""
+        """Rows of failed pictures by name."""
         return {row["path"]: row for row in _rows(self.failed) if isinstance(row, dict) and "path" in row}
 
     @contextlib.contextmanager
     def marking(self) -> Iterator[ResultMarks]:
-        """The marks of what becomes of the pictures, added one by one."""
+        """Open the logs of finished and failed pictures for appending."""
         with self.writing():
             for path in (self._done, self.failed):
                 path.touch()
@@ -140,7 +139,7 @@ class JobRecord:
 
     @property
     def renewing(self) -> bool:
-        """Whether all translations are being made again, so that those of before do not count."""
+        """True while all translations are being made again, so that older ones do not count."""
         own = self._own()
         return own is not None and bool(own["renewing"])
 
@@ -174,13 +173,13 @@ class JobRecord:
         return self._shard is not None and known["shard"] is not None and known["shard"][1] == self._shard.count
 
     def _supersede(self, fingerprint: Fingerprint) -> None:
-        """Forget jobs with other fingerprints, of which nothing is left once everything has been made again."""
+        """Delete records with other fingerprints, whose translations have all been replaced."""
         others = list(self._others())
         if self._shard is not None:
             siblings = [known for known in others if self._is_sibling(known) and not known["renewing"]]
             agreed = [known for known in siblings if not _differences(known["fingerprint"], fingerprint)]
             if len(agreed) < self._shard.count - 1:
-                return  # the part that ends last will
+                return  # left to the shard that finishes last
         for known in others:
             if _differences(known["fingerprint"], fingerprint):
                 shard = None if known["shard"] is None else Shard(*known["shard"])
@@ -190,18 +189,18 @@ class JobRecord:
 
 
 class ResultMarks:
-    """Rows that stay when the process is killed, since the system has each as soon as it is written."""
+    """Append-only logs that survive a kill: each row goes to the system unbuffered."""
 
     def __init__(self, record: JobRecord, done: int, failed: int) -> None:
         self._record, self._done, self._failed = record, done, failed
 
     def done(self, name: str) -> None:
-        """The translation of this picture is in its place."""
+        """Log a finished picture."""
         with self._record.writing():
             os.write(self._done, _row(name).encode("ascii"))
 
     def failed(self, name: str, failure: Failure, source: str | None) -> dict[str, Any]:
-        """There is none, and why; the row that says so. `source` is the file, to see whether it changes."""
+        """Log a failure and return its row. `source` is the file, recorded to detect changes."""
         row = {"path": name, "error": failure.error, "reason": failure.reason}
         if source is not None and failure.error in _LASTING:
             row["file"] = identity_of(source)  # type: ignore[assignment]
@@ -211,12 +210,12 @@ class ResultMarks:
 
 
 def is_known(row: Mapping[str, Any], source: str) -> bool:
-    """Whether what is said in a row of failed.jsonl will be said again: by the picture, and of the same file."""
+    """Return whether a failure would recur: it is due to the picture, whose file is unchanged."""
     return row.get("file") is not None and row["file"] == identity_of(source)
 
 
 def _differences(before: Fingerprint, now: Fingerprint) -> str:
-    """In which options two fingerprints differ, in words: how it was. Empty where they agree as far as both tell."""
+    """Options in which two fingerprints differ, as text with the old values; empty if shared ones agree."""
     differing = [name for name in before if name in now and before[name] != now[name]]
     return " and ".join(_in_words(name, before[name]) for name in differing)
 
@@ -237,16 +236,16 @@ def _job_in(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         known = None
     if not isinstance(known, dict) or not {"fingerprint", "renewing", "shard"} <= known.keys():
-        raise UsageError(f"DEST: {escaped(str(path))} is no record of a job; remove it and give --overwrite")
+        raise UsageError(f"DEST: {escaped(str(path))} is not a record of a job; remove it and give --overwrite")
     return known
 
 
 def _row(value: Any) -> str:
-    return json.dumps(value) + "\n"  # ASCII: bytes that are no text stand as \udcXX, which os.fsencode takes back
+    return json.dumps(value) + "\n"  # ASCII: undecodable bytes are written as \udcXX, which os.fsencode restores
 
 
 def _rows(path: Path) -> Iterator[Any]:
-    """The rows of a file that may have been cut off in the middle of one; none without a file."""
+    """Rows of a file whose last line may be cut off; none if the file does not exist."""
     with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii", errors="replace") as stream:
         for line in stream:
             if line.endswith("\n"):
@@ -256,7 +255,7 @@ def _rows(path: Path) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _appending(path: Path) -> Iterator[int]:
-    """A file to add rows to, which begins a new line if it was cut off in the middle of one."""
+    """Open a file for appending rows, on a new line if its last line is cut off."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         size = os.fstat(handle).st_size

@@ -1,6 +1,6 @@
-"""What a SOURCE holds, found once and before any work: a picture, a folder, a list of names, or an archive.
+"""Listing of a SOURCE before any work: a picture, a folder, a list of names or an archive.
 
-Names are kept and the rest is made of them when it is asked for, so that a million pictures cost little memory.
+Only names are kept and the rest is derived on demand, so that a million pictures cost little memory.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ Span = tuple[int, int]
 
 @dataclass
 class Listing:
-    """The pictures of a source by number; what cannot be one is in `bad`, with its name and why."""
+    """Pictures of a source by number; unusable entries are in `bad`, with name and reason."""
 
-    names: list[str]  # relative to the source, unlike each other unless a list or an archive has it otherwise
-    place: Callable[[int], tuple[str, Span | None]]  # the file that holds it, absolute, and where in the file
+    names: list[str]  # relative to the source; unique except in lists and archives
+    place: Callable[[int], tuple[str, Span | None]]  # absolute path of its file, and its span within it
     bad: list[tuple[str, Failure]] = field(default_factory=list)
-    distinct: bool = False  # whether no two names are equal, by the way they were found
+    distinct: bool = False  # names are unique by construction
 
 
 def list_source(source: str, dest: Path) -> Listing:
-    """What `source` holds, without what lies below `dest`, the folder that the translations go to.
+    """List `source`, excluding what lies below the output folder `dest`.
 
-    Raises `UsageError` for a source that cannot be meant, `CycleganError` for one that cannot be read.
+    Raises `UsageError` for an unusable source, `CycleganError` for an unreadable one.
     """
     if source == STDIN:
         return _list_names(sys.stdin.buffer.read(), dest)
@@ -53,7 +53,7 @@ def list_source(source: str, dest: Path) -> Listing:
 
 
 def is_single(source: str) -> bool:
-    """Whether `source` is one picture and not several."""
+    """Return whether `source` is a single picture."""
     suffix = os.path.splitext(source)[1].lower()
     return source != STDIN and not os.path.isdir(source) and suffix not in _BY_SUFFIX
 
@@ -90,9 +90,9 @@ def _list_file(source: str, dest: Path) -> Listing:
 
 
 def _list_names(data: bytes, dest: Path) -> Listing:
-    """The names in a list, one a line, or up to a NUL where it has any; relative ones are below where we are."""
+    """List names, one a line, or NUL-separated if there is any NUL; relative to the working directory."""
     here, below = os.getcwd(), os.path.abspath(dest) + "/"
-    places: dict[str, None] = {}  # in their order, each once
+    places: dict[str, None] = {}  # ordered and unique
     listing = Listing([], lambda number: (given[number], None))
     for line in data.split(b"\0" if b"\0" in data else b"\n"):
         if not line:
@@ -117,10 +117,10 @@ _BY_SUFFIX: dict[str, Callable[[str, Path], Listing]] = {".tar": _list_archive, 
 
 
 def _list_folder(root: str, dest: Path) -> Listing:
-    """The pictures below `root`, sorted by code point: names alone decide, and nothing is opened, see `walk`.
+    """List the pictures below `root`, sorted by code point.
 
-    Nothing leads into `dest`. What is no file but has the name of a picture is listed, so that reading it says what is
-    wrong: a link to nowhere, a FIFO, a folder that holds nothing to translate.
+    Names alone decide, no file is opened, see `walk`. `dest` is not entered. Anything else with the name of a picture
+    is listed too, so that reading it reports the error: a dangling link, a FIFO, a folder without pictures.
     """
     listing = Listing([], lambda number: (os.path.join(root, listing.names[number]), None), distinct=True)
 

@@ -1,8 +1,8 @@
-"""The engine `ray`: the pictures of a folder over all processes of a Ray cluster, by Ray Data.
+"""Engine `ray`: distribution of a folder's pictures over a Ray cluster by Ray Data.
 
-The driver packs jobs into tasks, Ray Data hands them to a pool of processes that hold the model, and the driver
-settles what comes back. Files are written where they are computed. What a machine that died had in hand is begun again
-elsewhere; since a file appears whole and is the same whoever makes it, one that was made before does no harm.
+The driver packs jobs into tasks, Ray Data hands them to a pool of workers that hold the model, and the driver records
+the results. Files are written where they are computed. Tasks of a machine that died are retried elsewhere; since files
+are written atomically and do not depend on who writes them, repeating one does no harm.
 """
 
 from __future__ import annotations
@@ -21,95 +21,94 @@ from typing import Any
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.translation.jobs import Failure, Job
 from cyclegan.translation.ray.session import Session, WorkerSlots, session
-from cyclegan.translation.ray.worker import ANSWERS, TASKS, AttemptCounter, TaskResult, Worker, pack, version
+from cyclegan.translation.ray.worker import RESULTS, TASKS, AttemptCounter, TaskResult, Worker, pack, version
 from cyclegan.translation.runners import EngineOptions, OnResult, TranslationSettings
 
-TOGETHER = {False: 32, True: 256}  # jobs of a task, at most, without and with a GPU
-TASKS_EACH = 4  # for every process, at least, so that the last ones do not wait long for each other
-ATTEMPTS = 3  # of a task, before its pictures are tried one by one, and then of each picture
-FAREWELL = 10.0  # seconds to wait for what is under way when a job ends before its time
-PATIENCE = 60.0  # seconds without an answer after which a cluster that has become smaller is asked anew
+TOGETHER = {False: 32, True: 256}  # maximal jobs per task, without and with a GPU
+TASKS_EACH = 4  # minimal tasks per worker, so that the last ones do not wait long for each other
+ATTEMPTS = 3  # at a task, before its pictures are tried one by one, and then at each picture
+FAREWELL = 10.0  # seconds to wait for running tasks when a job ends early
+PATIENCE = 60.0  # seconds without a result after which the tasks of a cluster that lost machines are resubmitted
 
 
 class _RemainingTasks:
-    """The jobs that are not settled yet, by number."""
+    """Jobs without a result yet, by number."""
 
-    def __init__(self, jobs: Sequence[Job], settle: OnResult) -> None:
+    def __init__(self, jobs: Sequence[Job], on_result: OnResult) -> None:
         self.jobs = jobs
-        self._settle = settle
+        self._on_result = on_result
         self._done = bytearray(len(jobs))
 
     def __iter__(self) -> Iterator[int]:
         return (number for number, done in enumerate(self._done) if not done)
 
     def settle(self, number: int, failure: Failure | None) -> None:
-        """What became of a job, the first time it is said: a task that was begun twice may answer twice."""
+        """Report the first result of a job: a task that was retried may return twice."""
         if not self._done[number]:
             self._done[number] = True
-            self._settle(self.jobs[number], failure)
+            self._on_result(self.jobs[number], failure)
 
 
 class _SmallerCluster(Exception):
-    """Machines are gone, and nothing comes back any more."""
+    """The cluster lost machines, and results stopped coming."""
 
 
-def run(work: TranslationSettings, jobs: Sequence[Job], settle: OnResult, options: EngineOptions) -> None:
-    """Translate `jobs` on the cluster at `options.address`; None starts Ray on this machine alone, for as long.
+def run(settings: TranslationSettings, jobs: Sequence[Job], on_result: OnResult, options: EngineOptions) -> None:
+    """Translate `jobs` on the cluster at `options.address`; None starts a temporary Ray on this machine.
 
-    Every machine must have this package, in the same version, and the same files at the same paths: the model, the
-    pictures, and the folder of the translations. A picture at which a process died each of several times is a failure.
-    Raises `UsageError` where there is no cluster, or no file with the model, and whatever a model that cannot be used
-    raises.
+    Every machine must have this package in the same version, and the same files at the same paths: the model, the
+    pictures and the output folder. A picture on which workers died repeatedly is a failure. Raises `UsageError` if
+    there is no cluster or no model file, and whatever loading an unusable model raises.
     """
-    if work.model is None:
+    if settings.model is None:
         raise UsageError("--engine ray: only a model in a file can be sent to other machines; save it, and name it")
     if not jobs:
         return
     here = os.path.abspath
-    temporary = None if work.ends.temporary is None else here(work.ends.temporary)
-    ends = replace(work.ends, root=here(work.ends.root), temporary=temporary)
-    work = replace(work, model=here(work.model), ends=ends)
-    left = _RemainingTasks(jobs, settle)
+    temporary = None if settings.io.temporary is None else here(settings.io.temporary)
+    io = replace(settings.io, root=here(settings.io.root), temporary=temporary)
+    settings = replace(settings, model=here(settings.model), io=io)
+    remaining = _RemainingTasks(jobs, on_result)
     with session(options.address) as cluster:
         for alone in (False, True):
-            while next(iter(left), None) is not None:
+            while next(iter(remaining), None) is not None:
                 try:
-                    _run_pass(cluster, work, left, options, alone)
+                    _run_pass(cluster, settings, remaining, options, alone)
                     break
                 except _SmallerCluster:
                     cluster.connect()
-    for number in left:
-        left.settle(number, Failure("WorkerDied", f"each of the {ATTEMPTS} processes that worked on it died"))
+    for number in remaining:
+        remaining.settle(number, Failure("WorkerDied", f"each of the {ATTEMPTS} workers that processed it died"))
 
 
 def _run_pass(
-    cluster: Session, work: TranslationSettings, left: _RemainingTasks, options: EngineOptions, alone: bool
+    cluster: Session, settings: TranslationSettings, remaining: _RemainingTasks, options: EngineOptions, alone: bool
 ) -> None:
-    """All that is left, once; what is left then brought down every process that worked on it or on its company."""
-    seats = cluster.seats(work.device)
-    tasks = _tasks(left, 1 if alone else TOGETHER[seats.gpus > 0], seats)
-    if len(tasks) < seats.count:
-        seats = replace(seats, count=len(tasks))
-    # Closed before the connection is, also when `settle` or an answer ends it: an exception keeps a generator open
-    with contextlib.closing(_answers(cluster, _dataset(cluster, work, tasks, seats))) as answers:
-        for answer in answers:
-            for number, failure in answer.settled:
-                left.settle(number, failure)
-            for text in answer.notes.elements():
+    """Run all remaining jobs once; those remaining afterwards crashed every worker of their task."""
+    slots = cluster.slots(settings.device)
+    tasks = _tasks(remaining, 1 if alone else TOGETHER[slots.gpus > 0], slots)
+    if len(tasks) < slots.count:
+        slots = replace(slots, count=len(tasks))
+    # Closed before the connection is, also after an error in a result or callback: an exception keeps a generator open
+    with contextlib.closing(_results(cluster, _dataset(cluster, settings, tasks, slots))) as results:
+        for result in results:
+            for number, failure in result.settled:
+                remaining.settle(number, failure)
+            for text in result.notes.elements():
                 options.note(text)
-            if answer.trouble is not None:
-                kind, text = answer.trouble
+            if result.trouble is not None:
+                kind, text = result.trouble
                 raise kind(text)
 
 
-def _tasks(left: _RemainingTasks, most: int, seats: WorkerSlots) -> list[Any]:
-    """One Arrow table for each task: Ray Data begins each table by itself."""
+def _tasks(remaining: _RemainingTasks, most: int, slots: WorkerSlots) -> list[Any]:
+    """Build one Arrow table per task: Ray Data schedules each table by itself."""
     import pyarrow
 
-    numbers = list(left)
-    size = max(1, min(most, len(numbers) // (TASKS_EACH * seats.count)))
+    numbers = list(remaining)
+    size = max(1, min(most, len(numbers) // (TASKS_EACH * slots.count)))
     parts = (numbers[first : first + size] for first in range(0, len(numbers), size))
-    packed = (pack([(number, _absolute(left.jobs[number])) for number in part]) for part in parts)
+    packed = (pack([(number, _absolute(remaining.jobs[number])) for number in part]) for part in parts)
     return [pyarrow.table({TASKS: pyarrow.array([task], pyarrow.binary())}) for task in packed]
 
 
@@ -117,31 +116,31 @@ def _absolute(job: Job) -> Job:
     return job if os.path.isabs(job.source) else replace(job, source=os.path.abspath(job.source))
 
 
-def _dataset(cluster: Session, work: TranslationSettings, tasks: list[Any], seats: WorkerSlots) -> Any:
-    """The answers to `tasks`, of which none is asked for yet."""
+def _dataset(cluster: Session, settings: TranslationSettings, tasks: list[Any], slots: WorkerSlots) -> Any:
+    """Build the lazy dataset of the results of `tasks`."""
     ray = cluster.ray
     ray.data.DataContext.get_current().enable_progress_bars = False
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         ray.get_runtime_context().get_node_id(), soft=True
     )
     immortal = {"max_restarts": -1, "max_task_retries": -1}
-    ledger = ray.remote(AttemptCounter).options(num_cpus=0, scheduling_strategy=here, **immortal).remote()
+    counter = ray.remote(AttemptCounter).options(num_cpus=0, scheduling_strategy=here, **immortal).remote()
     return ray.data.from_arrow(tasks).map_batches(
         Worker,
-        fn_constructor_args=(work, ledger, ATTEMPTS, seats.threads, version()),
+        fn_constructor_args=(settings, counter, ATTEMPTS, slots.threads, version()),
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=seats.count),
-        num_cpus=seats.cpus,
-        num_gpus=seats.gpus,
+        compute=ray.data.ActorPoolStrategy(size=slots.count),
+        num_cpus=slots.cpus,
+        num_gpus=slots.gpus,
     )
 
 
-def _answers(cluster: Session, dataset: Any) -> Generator[TaskResult, None, None]:
-    """Answers as they come, from a thread that waits for them.
+def _results(cluster: Session, dataset: Any) -> Generator[TaskResult, None, None]:
+    """Yield results as they arrive, from a thread that waits for them.
 
-    Raises `_SmallerCluster` if machines are gone and there was no answer for a while: Ray waits for room for the
-    processes that were there, and it need never come.
+    Raises `_SmallerCluster` if machines are gone and no result came for a while: Ray waits for room for the lost
+    workers, perhaps forever.
     """
     arrived: queue.SimpleQueue[TaskResult | Exception | None] = queue.SimpleQueue()
     over = threading.Event()
@@ -149,7 +148,7 @@ def _answers(cluster: Session, dataset: Any) -> Generator[TaskResult, None, None
     def wait() -> None:
         try:
             for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for packed in table.column(ANSWERS).to_pylist():
+                for packed in table.column(RESULTS).to_pylist():
                     arrived.put(pickle.loads(packed))
                 if over.is_set():
                     return
@@ -158,38 +157,38 @@ def _answers(cluster: Session, dataset: Any) -> Generator[TaskResult, None, None
             arrived.put(error)
 
     machines = len(cluster.nodes())
-    waiting = threading.Thread(target=wait, name="answers of the cluster", daemon=True)
+    waiting = threading.Thread(target=wait, name="cluster results", daemon=True)
     waiting.start()
     latest = time.monotonic()
     try:
         while True:
             try:
-                answer = arrived.get(timeout=1)
+                result = arrived.get(timeout=1)
             except queue.Empty:
                 if time.monotonic() > latest + PATIENCE and len(cluster.nodes()) < machines:
                     _give_up(cluster)
                 continue
             latest = time.monotonic()
-            if answer is None:
+            if result is None:
                 return
-            if isinstance(answer, Exception):
-                raise CycleganError(f"--engine ray: the cluster failed ({_said_by(answer)})") from answer
-            yield answer
+            if isinstance(result, Exception):
+                raise CycleganError(f"--engine ray: the cluster failed ({_message_of(result)})") from result
+            yield result
     finally:
         over.set()
-        waiting.join(FAREWELL)  # with the next answer; Ray does not like to be left while it is at work
+        waiting.join(FAREWELL)  # until the next result; Ray must not be left while it is at work
 
 
-def _said_by(error: Exception) -> str:
-    """The sentence in what Ray raises, which is many lines: traces of several processes with their colours."""
-    said = [line for line in str(error).splitlines() if re.match(r"[\w.]+(Error|Exception): ", line)]
-    return said[0] if said else next(iter(str(error).splitlines()), type(error).__name__)
+def _message_of(error: Exception) -> str:
+    """Extract the message from an exception of Ray, which has coloured traces of several processes."""
+    messages = [line for line in str(error).splitlines() if re.match(r"[\w.]+(Error|Exception): ", line)]
+    return messages[0] if messages else next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _give_up(cluster: Session) -> None:
     if cluster.own:
         raise _SmallerCluster
     raise CycleganError(
-        "--engine ray: machines of the cluster are gone, and nothing comes back from the others; run the same again, "
-        "it goes on where it stopped"
+        "--engine ray: machines of the cluster are gone and the others send no results; run the same command again, "
+        "it resumes where it stopped"
     )

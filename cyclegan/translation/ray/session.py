@@ -1,4 +1,4 @@
-"""A Ray cluster for as long as a folder takes: one that is there already, or one started on this machine."""
+"""Temporary connection to a Ray cluster: an existing one, or one started on this machine."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from typing import Any
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.system.devices import processors
 
-# Ray's own words stay in its logs: what matters of them is raised. They are said in these variables because Ray reads
-# them when it is imported; what the user has set comes first.
+# Ray's messages stay in its logs: what matters is raised. These are environment variables because Ray reads them on
+# import; values set by the user have precedence.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # or a thread that asks for an answer after the end starts a Ray of its own
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # else a thread that asks for a result after the end starts another Ray
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-# A cluster of one machine listens on the loopback interface alone (the name of the variable says where Ray does so by
-# itself), and only who knows the token may speak to it: whoever speaks to Ray can run anything.
+# A cluster of one machine listens on the loopback interface only (the variable is named after the systems on which Ray
+# does so by default) and requires a token: any client of Ray can run arbitrary code.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
-STORE = 100 * 2**20  # bytes of Ray's shared memory: names of files go through it, not pictures
-LONGEST_FOLDER = 32  # characters; sockets below it may have 107 in all
+STORE = 100 * 2**20  # bytes of Ray's shared memory, which carries file names and no pictures
+LONGEST_FOLDER = 32  # characters; the paths of sockets below it are limited to 107
 ANSWERS_WITHIN = 10.0  # seconds
-THREADS = 4  # of a process on a machine without GPUs; with more, small pictures gain nothing
+THREADS = 4  # per worker on a machine without GPUs; with more, small pictures gain nothing
 
 
 @dataclass(frozen=True)
 class WorkerSlots:
-    """Processes that a cluster has room for, and what each takes."""
+    """Number of workers that a cluster has room for, and the resources of each."""
 
     count: int
     cpus: float
@@ -47,10 +47,10 @@ class WorkerSlots:
 
 @contextlib.contextmanager
 def session(address: str | None) -> Iterator[Session]:
-    """Connect to the cluster at `address` (`auto` or HOST:PORT), or start Ray here if it is None, until the end.
+    """Connect to the cluster at `address` (`auto` or HOST:PORT), or start Ray here if it is None.
 
-    Where the program is connected to Ray already, that connection is used and stays. Raises `UsageError` where there
-    is no Ray to be imported or to be found.
+    An existing connection of the program is used and kept open. Raises `UsageError` if Ray cannot be imported or
+    nothing answers.
     """
     with contextlib.ExitStack() as stack:
         local = address is None
@@ -76,7 +76,7 @@ def session(address: str | None) -> Iterator[Session]:
 
 
 class Session:
-    """A connection to a cluster. `arguments` of `ray.init` make it anew; None: it belongs to somebody else."""
+    """Connection to a cluster. `arguments` of `ray.init` reopen it; None: it is owned by the caller."""
 
     def __init__(self, ray: Any, arguments: dict[str, Any] | None) -> None:
         self.ray = ray
@@ -84,11 +84,11 @@ class Session:
 
     @property
     def own(self) -> bool:
-        """Whether it may be closed and opened again."""
+        """True if it may be closed and reopened."""
         return self._arguments is not None
 
     def connect(self) -> None:
-        """Begin the connection, or begin it again; `UsageError` where nothing answers."""
+        """Open or reopen the connection; `UsageError` if nothing answers."""
         assert self._arguments is not None
         self.ray.shutdown()
         address = self._arguments["address"]
@@ -106,14 +106,14 @@ class Session:
             ) from error
 
     def nodes(self) -> list[dict[str, float]]:
-        """What each machine that is alive has: CPU, GPU, …"""
+        """Resources of each live machine: CPU, GPU, …"""
         return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
 
-    def seats(self, device: str) -> WorkerSlots:
-        """As many processes as the cluster is good for: one for each GPU, where there are any and `device` allows it.
+    def slots(self, device: str) -> WorkerSlots:
+        """Workers that suit the cluster: one for each GPU, if there are any and `device` allows it.
 
-        Otherwise one for every four processors. Of those half are claimed, so that the processes of a machine that is
-        lost find room on the others. Raises `UsageError` for a device that the cluster does not have.
+        Otherwise one for every four CPU cores, of which half are claimed, so that workers of a lost machine find room
+        on the others. Raises `UsageError` for a device that the cluster does not have.
         """
         nodes = self.nodes()
         gpus = [(int(node["GPU"]), int(node.get("CPU", 0))) for node in nodes if node.get("GPU", 0) >= 1]
@@ -139,13 +139,13 @@ def _import_ray() -> Any:
     except ImportError as error:
         raise UsageError(f'--engine ray: {error}; install it by pip install "cyclegan[ray]"') from None
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):  # that of the terminal; another writes into the logs of Ray
+        if isinstance(handler, logging.StreamHandler):  # the terminal's; another one writes Ray's logs
             handler.setLevel(logging.CRITICAL)
     return ray
 
 
 def _reach(address: str) -> None:
-    """Ray itself waits for minutes, and says nothing, where nothing answers."""
+    """Check that something answers at `address`: Ray itself waits silently for minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "//" in host:
         raise UsageError(f"--address {address}: is neither auto nor HOST:PORT, such as 10.0.0.1:6379")
@@ -171,7 +171,7 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Nothing on the terminal: at any level, and from C++, Ray says there that a level was set."""
+    """Redirect stderr to /dev/null: Ray's C++ code prints to it whatever the log level."""
     try:
         kept = os.dup(2)
     except OSError:  # there is no standard error
@@ -189,7 +189,7 @@ def _silence() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _short_folder() -> Iterator[str]:
-    """A folder for Ray's sockets and logs, which goes when Ray does."""
+    """Temporary folder for Ray's sockets and logs."""
     place = tempfile.gettempdir()
     if len(place) > LONGEST_FOLDER and os.path.isdir("/tmp"):
         place = "/tmp"

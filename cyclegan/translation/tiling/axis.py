@@ -1,4 +1,4 @@
-"""Where the tiles of a picture lie along one of its axes, and how much each counts at every pixel."""
+"""Tile positions and blending weights along one axis of a picture."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from functools import cached_property
 
 import numpy as np
 
-RAMP = 4  # of an overlap the middle one part in so many passes from one tile to the next
+RAMP = 4  # tiles are blended over the middle 1 / RAMP of their overlap
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Tiles of `tile` pixels that cover `size`, each sharing at least `overlap` with the next.
+    """Tiles of `tile` pixels that cover `size` pixels and overlap by at least `overlap`.
 
-    All begin at a multiple of `multiple`, the step of the network, and so do their interiors: what of each nobody else
-    answers for. `size` and `tile` are such multiples too. The last tile ends where the picture does; what is left over
-    makes all overlaps a little wider.
+    Tiles and their interiors, the pixels that no other tile counts, begin at multiples of `multiple`, the stride of the
+    network; `size` and `tile` are such multiples too. The last tile ends with the picture; the remainder makes all
+    overlaps a little wider.
     """
 
     size: int
@@ -30,7 +30,7 @@ class Axis:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """The first pixel of each tile."""
+        """First pixel of each tile."""
         if self.size <= self.tile:
             return (0,)
         step = (self.tile - self.overlap) // self.multiple * self.multiple
@@ -41,16 +41,16 @@ class Axis:
 
     @property
     def extent(self) -> int:
-        """Pixels of each tile: those of the picture where it is smaller than a tile."""
+        """Length of each tile: that of the picture if it is smaller than a tile."""
         return min(self.tile, self.size)
 
     def _seam(self, number: int) -> tuple[float, float]:
-        """The middle of what tile `number` shares with the next, and half the width of the passage between them."""
+        """Centre of the overlap of tile `number` with the next, and half the width of the blending ramp."""
         this, following = self.starts[number], self.starts[number + 1]
         return (this + self.tile + following) / 2, (this + self.tile - following) / RAMP / 2
 
     def span(self, number: int) -> tuple[int, int]:
-        """The pixels of the picture for which tile `number` counts at all."""
+        """Pixels of the picture at which tile `number` has a weight above 0."""
         first, last = 0, self.size
         if number:
             middle, half = self._seam(number - 1)
@@ -61,10 +61,10 @@ class Axis:
         return first, last
 
     def weights(self, number: int) -> np.ndarray:
-        """How much tile `number` counts at each pixel of its span, float32; all tiles together count 1 everywhere.
+        """Weights of tile `number` over its span, float32; all tiles' weights sum to 1 everywhere.
 
-        From 0 to 1 along half a cosine in the middle of an overlap. The outer part, which the mirrored edge of the
-        tile has reached, counts nothing.
+        They rise from 0 to 1 along half a cosine in the middle of an overlap. The outer part, which the mirrored edge
+        of the tile affects, has weight 0.
         """
         first, last = self.span(number)
         centres = np.arange(first, last) + 0.5
@@ -76,7 +76,7 @@ class Axis:
         return weights.astype(np.float32)
 
     def interior(self, number: int) -> tuple[int, int]:
-        """The pixels of the picture that tile `number` answers for: the interiors of all tiles make up the axis."""
+        """Interior of tile `number`; the interiors of all tiles partition the axis."""
         bounds = [0, *(self._middle(seam) for seam in range(len(self.starts) - 1)), self.size]
         return bounds[number], bounds[number + 1]
 
@@ -85,11 +85,11 @@ class Axis:
 
 
 def _risen(at: np.ndarray, middle: float, half: float) -> np.ndarray:
-    """From 0 at `middle` − `half` to 1 at `middle` + `half`."""
+    """Cosine ramp from 0 at `middle` − `half` to 1 at `middle` + `half`."""
     share = np.clip((at - middle) / (2 * half) + 0.5, 0, 1) if half else (at >= middle).astype(float)
     return (1 - np.cos(np.pi * share)) / 2
 
 
 def rounded(pixels: int, multiple: int) -> int:
-    """The next multiple."""
+    """Round up to a multiple."""
     return -(-pixels // multiple) * multiple

@@ -1,4 +1,4 @@
-"""How much memory a picture takes in a network, found out on a small one."""
+"""Estimate of a network's memory use, measured on a small picture."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from torch.overrides import TorchFunctionMode
 from cyclegan.translation.tiling.axis import rounded
 from cyclegan.translation.translator import Translator
 
-# Beside what torch's operators hand each other: the copies in other layouts and the workspaces of convolutions, and
-# what the allocator holds between them. Measured against the memory of the process, see docs/large-pictures.md.
+# Factor for what is not a tensor between torch operators: copies in other layouts, convolution workspaces and
+# allocator overhead. Measured against the memory of the process, see docs/large-pictures.md.
 MARGIN = 1.6
 
 
-PROBE = 128  # the side of the picture that is counted, where the network takes so small a one
+PROBE = 128  # side of the measured picture, if the network takes so small a one
 
 _known: weakref.WeakKeyDictionary[Translator, float] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 def network_bytes(translator: Translator, height: int, width: int) -> int:
-    """What one picture of this size takes at its peak in the network of `translator`, weights not counted."""
+    """Peak memory of the network on one picture of this size, without weights."""
     generator = translator.generator
     rows, columns = (max(rounded(pixels, generator.multiple), generator.smallest) for pixels in (height, width))
     with _lock:
@@ -37,13 +37,13 @@ def network_bytes(translator: Translator, height: int, width: int) -> int:
 
 
 def _bytes_per_pixel(translator: Translator) -> float:
-    """Counted on a small picture, on the processor and with a copy of the network, so that nothing else feels it.
+    """Measure a copy of the network on a small picture on the CPU, without side effects.
 
-    Of what is no module, and cannot be looked into, only what goes in and what comes out.
+    For a callable that is not a module only input and output are counted.
     """
     generator = translator.generator
     side = max(PROBE, generator.smallest)
-    # A processor that is given bf16 keeps copies in fp32 beside it
+    # A CPU in bf16 keeps fp32 copies as well
     dtype = torch.float32 if translator.device.type == "cpu" else translator.dtype
     if not isinstance(generator, nn.Module):
         return MARGIN * dtype.itemsize * (generator.in_channels + generator.out_channels)
@@ -55,13 +55,13 @@ def _bytes_per_pixel(translator: Translator) -> float:
 
 
 class _Alive(TorchFunctionMode):
-    """Adds up the bytes of all tensors that functions of torch return, until they are dropped."""
+    """Track the bytes of all live tensors returned by torch functions."""
 
     def __init__(self) -> None:
         super().__init__()
         self.most = 0
         self._now = 0
-        self._tensors: dict[int, int] = {}  # how many there are of each storage
+        self._tensors: dict[int, int] = {}  # tensors per storage
 
     def __torch_function__(
         self,

@@ -1,4 +1,4 @@
-"""Areas of a picture through the network in tiles that share their statistics; smaller tiles where memory runs out."""
+"""Tiled forward passes with shared normalisation statistics, and smaller tiles when memory runs out."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from cyclegan.translation.batching import is_out_of_memory, release_memory
 from cyclegan.translation.tiling.axis import Axis, rounded
 from cyclegan.translation.translator import Translator
 
-# (top, left, height, width) of an area -> its pixels as the network sees them, float32 HWC in [-1, 1]
+# (top, left, height, width) of an area -> its pixels as network input, float32 HWC in [-1, 1]
 Show = Callable[[int, int, int, int], np.ndarray]
 
-LEAST = 128  # pixels: a tile that does not fit is halved down to this
+LEAST = 128  # pixels; a tile that does not fit is halved down to this
 
 log = logging.getLogger("cyclegan")
 
 
 class Cell(NamedTuple):
-    """A tile: where it lies, and which of its pixels (those it is padded with included) nobody else answers for."""
+    """Position of a tile and its interior: the pixels, padding included, that no other tile counts."""
 
     row: int
     column: int
     top: int
     left: int
-    height: int  # as padded to what the network takes
+    height: int  # padded to a valid network input
     width: int
     interior: NormWindow
 
 
 class TiledGenerator:
-    """The network of one picture and the size of tile that fits, which only ever shrinks."""
+    """Generator that runs in tiles, with a tile size that only shrinks; one per picture."""
 
     def __init__(self, translator: Translator, *, tile: int, overlap: int) -> None:
         assert translator.generator.tileable, f"{type(translator.generator).__name__} takes whole pictures only"
@@ -49,7 +49,7 @@ class TiledGenerator:
         self.overlap = overlap
 
     def axes(self, height: int, width: int) -> tuple[Axis, Axis]:
-        """The tiles of an area of so many pixels: its rows and its columns."""
+        """Tile positions along the rows and the columns of an area."""
         overlap = min(self.overlap, self.tile // 2)
         rows, columns = (
             Axis(max(rounded(size, self.multiple), self.smallest), self.tile, overlap, self.multiple)
@@ -58,7 +58,7 @@ class TiledGenerator:
         return rows, columns
 
     def cells(self, height: int, width: int) -> Iterator[Cell]:
-        """All tiles of an area, row by row."""
+        """Yield all tiles of an area, row by row."""
         rows, columns = self.axes(height, width)
         for row, top in enumerate(rows.starts):
             upper, lower = rows.interior(row)
@@ -68,7 +68,7 @@ class TiledGenerator:
                 yield Cell(row, column, top, left, rows.extent, columns.extent, interior)
 
     def run(self, show: Show, height: int, width: int) -> np.ndarray:
-        """The translation of an area, float32 HWC in [-1, 1]; `MemoryError` if not even the smallest tile fits."""
+        """Translate an area to float32 HWC in [-1, 1]; `MemoryError` if even the smallest tile does not fit."""
         rows, columns = self.axes(height, width)
         if len(rows.starts) == len(columns.starts) == 1:
             made = self.attempt(as_batch(show(0, 0, height, width)))
@@ -83,16 +83,16 @@ class TiledGenerator:
             out = np.zeros((height, width, answer.shape[2]), np.float32) if out is None else out
             (top, bottom), (left, right) = rows.span(cell.row), columns.span(cell.column)
             weights = rows.weights(cell.row)[:, None, None] * columns.weights(cell.column)[:, None]
-            target = out[top:bottom, left:right]  # without what the network was padded with, as is the answer
+            target = out[top:bottom, left:right]  # without padding, like the answer
             part = answer[top - cell.top : bottom - cell.top, left - cell.left : right - cell.left]
             target += part * weights[: target.shape[0], : target.shape[1]]
         assert out is not None
         return out
 
     def attempt(self, batch: Tensor, network: GeneratorLike | None = None) -> Tensor | None:
-        """NCHW through the network with shared statistics, or another; None if it does not fit in the memory.
+        """Run NCHW through the network with shared statistics, or another; None if it does not fit in memory.
 
-        The error goes no further than this, since its traceback holds what the failed attempt had allocated.
+        The error is not passed on, since its traceback keeps the tensors of the failed attempt alive.
         """
         try:
             return self.translator.unit(batch.to(self.translator.device), network or self.shared.network)
@@ -103,16 +103,16 @@ class TiledGenerator:
         return None
 
     def halve(self, failed: int) -> None:
-        """Go on with tiles of half of what has failed; `MemoryError` where that was the smallest."""
+        """Halve the tile size that failed; `MemoryError` if it was the smallest."""
         smaller = fitting(self.translator, max(failed // 2, LEAST))
         if smaller >= failed:
             raise MemoryError(f"not enough memory for a tile of {failed}×{failed} pixels")
         self.tile = smaller
-        log.warning("a tile of %d×%d pixels does not fit in the memory; going on with %d", failed, failed, smaller)
+        log.warning("a tile of %d×%d pixels does not fit in memory; going on with %d", failed, failed, smaller)
 
 
 def fitting(translator: Translator, tile: int) -> int:
-    """The next size of tile that the generator takes without losing its step; two steps at least, for an overlap."""
+    """Round a tile size up to the generator's stride; at least two strides, for an overlap."""
     multiple = translator.generator.multiple
     return max(rounded(tile, multiple), 2 * multiple, translator.generator.smallest)
 
@@ -123,11 +123,11 @@ def as_batch(shown: np.ndarray) -> Tensor:
 
 
 def as_picture(made: Tensor) -> np.ndarray:
-    """1CHW of any device -> float32 HWC."""
+    """1CHW on any device -> float32 HWC."""
     picture: np.ndarray = made[0].permute(1, 2, 0).cpu().numpy()
     return picture
 
 
 def shifted(show: Show, top: int, left: int, y: int, x: int, height: int, width: int) -> np.ndarray:
-    """What `show` shows of an area that begins at `top` and `left`."""
+    """Call `show` with coordinates relative to `top` and `left`."""
     return show(top + y, left + x, height, width)

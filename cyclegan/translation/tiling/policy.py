@@ -1,4 +1,4 @@
-"""Which pictures go through in tiles, and how large these are."""
+"""Choice of tiling and tile size for a picture."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from cyclegan.translation.tiling.painter import fitting
 from cyclegan.translation.tiling.statistics import PIECE, PIECES
 from cyclegan.translation.translator import Translator
 
-# Of the tiles that are tried where none is given, the largest that fits is taken: the larger, the less is computed
-# twice in overlaps.
+# Candidates for "auto"; the largest that fits is taken: the larger a tile, the less is computed twice in overlaps.
 SIZES = (1024, 768, 512, 384, 256, 128)
-ROW_BYTES = 2**29  # that a row of tiles takes at most where smaller tiles would do: a megapixel gains little from more
-OVERLAP = 64  # pixels, where nothing else is said
-SHARE = 2  # of the memory that is free, a picture may take one part
-WHOLE_BYTES, BAND_BYTES = 32, 12  # for each number of a picture, on its way to the network and back; of a row of tiles
+ROW_BYTES = 2**29  # bound on a row of tiles if smaller tiles are possible: a megapixel gains little from more
+OVERLAP = 64  # pixels, by default
+SHARE = 2  # a picture may take 1 / SHARE of the free memory
+WHOLE_BYTES, BAND_BYTES = 32, 12  # per value of a picture, to the network and back: as a whole, in a row of tiles
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """`tile` is a size in pixels, "auto" or None, never; `overlap` the pixels that neighbours share, None chooses.
+    """Tile settings: `tile` in pixels, "auto" or None (never); `overlap` in pixels, None chooses.
 
-    `max_memory` is how many bytes a picture may take; None: half of what is free on the device that computes. Raises
-    `UsageError` for what cannot be meant.
+    `max_memory` is the number of bytes a picture may take; None: half of the free memory of the compute device. Raises
+    `UsageError` for invalid values.
     """
 
     tile: int | Literal["auto"] | None = "auto"
@@ -48,7 +47,7 @@ class Tiling:
             raise UsageError("--max-memory: nothing fits in no memory; give a size such as 4G")
 
     def tile_for(self, translator: Translator, header: Header) -> int | None:
-        """The side of the tiles of a picture; None if it is to go through as a whole."""
+        """Tile size of a picture; None if it is translated whole."""
         if self.tile is None:
             return None
         size = max(header.height, header.width)
@@ -69,28 +68,28 @@ class Tiling:
 
 
 def whole_bytes(translator: Translator, header: Header) -> int:
-    """What a picture takes at its peak if it goes through as a whole."""
+    """Peak memory of a picture translated whole."""
     numbers = header.height * header.width * max(header.channels, translator.in_channels)
     stored = numbers * header.dtype.itemsize
     return 2 * stored + max(network_bytes(translator, header.height, header.width), numbers * WHOLE_BYTES)
 
 
 def tile_bytes(translator: Translator, header: Header, tile: int) -> int:
-    """What it takes in tiles: the network for one, or for the pieces of the statistics, and a row of tiles."""
+    """Peak memory in tiles: the network on a tile or on the statistics' pieces, and a row of tiles."""
     height, width = min(tile, header.height), min(tile, header.width)
-    sample = math.isqrt(PIECES * PIECE**2)  # the side of a square of as many pixels
+    sample = math.isqrt(PIECES * PIECE**2)  # side of a square with as many pixels
     network = max(network_bytes(translator, *sides) for sides in ((height, width), (sample, sample)))
     return network + row_bytes(translator, header, tile)
 
 
 def row_bytes(translator: Translator, header: Header, tile: int) -> int:
-    """What a row of tiles takes as stored numbers and as answers of the network."""
+    """Memory of a row of tiles, as stored pixels and as network output."""
     numbers = min(tile, header.height) * header.width * max(header.channels, translator.in_channels)
     return numbers * (2 * header.dtype.itemsize + BAND_BYTES)
 
 
 def _free(device: torch.device) -> int:
-    """Bytes that can be had where the network computes."""
+    """Free bytes on the compute device."""
     if device.type != "cuda":
         return available_memory()
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,4 +1,4 @@
-"""A picture that goes through the translator by itself: in tiles, from its file or from memory, or page by page."""
+"""Translation of one picture by itself: in tiles, from its file or from memory, or page by page."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from cyclegan.translation.tiling.policy import Tiling
 from cyclegan.translation.tiling.translate import translate_regions
 from cyclegan.translation.translator import Translator
 
-LEAST = 256  # pixels of a side that a narrower picture is counted with, since networks pad
-LARGEST_TILE = 512  # of a picture that should have fitted as a whole and did not; it is halved where need be
+LEAST = 256  # pixels; smaller sides are counted as this, since networks pad
+LARGEST_TILE = 512  # first tile size of a picture that unexpectedly did not fit whole; halved if needed
 
 
 @dataclass(frozen=True)
 class Written:
-    """A translation that is in its place already, and what was left out of its picture."""
+    """Translation already written, with notes on what was dropped from its picture."""
 
     notes: tuple[str, ...]
 
 
 class Single:
-    """Pictures one by one. `tiling` (`cyclegan.translation.tiling.policy`) says which go in tiles; None: none ever."""
+    """Translator of single pictures; `tiling` decides which are tiled, None: none."""
 
-    def __init__(self, translator: Translator, ends: PictureIO, tiling: Tiling | None) -> None:
-        self._translator, self._ends, self._tiling = translator, ends, tiling
+    def __init__(self, translator: Translator, io: PictureIO, tiling: Tiling | None) -> None:
+        self._translator, self._io, self._tiling = translator, io, tiling
         self.tile_for: TileFor | None = None if tiling is None else self._tile_for
         self._overlap = None if tiling is None else tiling.overlap
-        self._fits = 0  # what has been found to fit as a whole, in bytes of pixels
+        self._fits = 0  # bytes of pixels known to fit whole
 
     def translate(self, job: Job, given: Picture | TiledPicture) -> Picture | Failure | Written:
-        """The translation of one picture with its pages, or that it is written already, or why there is none."""
+        """Translate one picture with its pages; `Written` if that already wrote the file."""
         tile = given.tile if isinstance(given, TiledPicture) else None
         picture = given.picture if isinstance(given, TiledPicture) else given
         try:
@@ -56,7 +56,7 @@ class Single:
         return replace(whole[0], pages=tuple(whole[1:]))
 
     def _tile_for(self, header: Header) -> int | None:
-        """The answer of the tiling, which asks the system for its free memory: not for each of many small pictures."""
+        """Tile size by the policy, which queries free memory; not repeated for many small pictures."""
         assert self._tiling is not None
         sides = max(header.height, LEAST) * max(header.width, LEAST)
         size = sides * header.channels * header.dtype.itemsize
@@ -67,7 +67,7 @@ class Single:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            return None  # not even the estimate fits; what is to be done will be seen when the picture does not
+            return None  # even the estimate does not fit; handled when the picture itself does not
         if tile is None:
             self._fits = max(self._fits, size)
         return tile
@@ -100,19 +100,19 @@ class Single:
         return replace(picture, pixels=np.concatenate(bands))
 
     def _from_file(self, job: Job, tile: int) -> Written | Failure:
-        ends, target = self._ends, self._ends.target(job)
-        with open_regions(job.source, max_pixels=ends.max_pixels) as regions:
+        io, target = self._io, self._io.target(job)
+        with open_regions(job.source, max_pixels=io.max_pixels) as regions:
             header = regions.header
             has_alpha = regions.read(0, 0, 1, 1)[1] is not None
             channels = self._translator.generator.out_channels
             target.parent.mkdir(parents=True, exist_ok=True)
             with (
-                replacing(target, temporary_in=ends.temporary) as temporary,
+                replacing(target, temporary_in=io.temporary) as temporary,
                 open_writer(
                     *(temporary, target.suffix, header.height, header.width, channels, header.dtype, has_alpha),
                     regions.details,
-                    quality=ends.quality,
-                    png_level=ends.png_level,
+                    quality=io.quality,
+                    png_level=io.png_level,
                 ) as writer,
             ):
                 translate_regions(self._translator, regions, writer.write, tile=tile, overlap=self._overlap)
@@ -120,9 +120,9 @@ class Single:
 
 
 def attempt(translator: Translator, pictures: Sequence[Picture]) -> list[Picture | Failure] | None:
-    """The translations of pictures of one kind, or why one has none; None if they do not fit in the memory together.
+    """Translate pictures of one kind, with failures in place; None if they do not fit in memory.
 
-    The error goes no further than this, since its traceback holds what the failed attempt had allocated.
+    The error is not passed on, since its traceback keeps the tensors of the failed attempt alive.
     """
     try:
         return list(translator.pictures(pictures))
@@ -133,7 +133,7 @@ def attempt(translator: Translator, pictures: Sequence[Picture]) -> list[Picture
         if not is_out_of_memory(error):
             raise
         return None
-    # One of them does not suit the model; which, and for what reason, is seen when each goes by itself
+    # One of them does not suit the model: try each by itself to find which and why
     results: list[Picture | Failure] = []
     for picture in pictures:
         made = attempt(translator, [picture])
@@ -144,7 +144,7 @@ def attempt(translator: Translator, pictures: Sequence[Picture]) -> list[Picture
 
 
 def nbytes(picture: object) -> int:
-    """The bytes that a picture holds with its pages; 0 for what is none."""
+    """Bytes of a picture with its pages; 0 for anything else."""
     if isinstance(picture, TiledPicture):
         return nbytes(picture.picture)
     if not isinstance(picture, Picture):

@@ -1,8 +1,8 @@
-"""Pictures larger than the memory: in tiles that agree with each other, band by band from the top.
+"""Translation of pictures larger than memory: consistent tiles, written band by band from the top.
 
-A tile's neighbours overlap it, and the network's own edges are only those of the picture; the statistics of
-InstanceNorm are those of the whole. So the tiles together are what the whole would be, up to what is estimated of
-these statistics and what the mirrored edge of a tile reaches through the overlap; docs/large-pictures.md has figures.
+Neighbouring tiles overlap, only the edges of the picture are padded edges, and InstanceNorm uses the statistics of the
+whole picture. So the result equals that of an untiled pass, up to the error of the estimated statistics and the reach
+of a tile's mirrored edge through the overlap; docs/large-pictures.md has figures.
 """
 
 from __future__ import annotations
@@ -23,53 +23,53 @@ from cyclegan.translation.value_scale import to_model_input
 
 __all__ = ["Tiling", "translate_regions"]
 
-NUMBERS = 2**22  # of a picture, that are looked at or written at a time
-SAMPLED = 2**24  # of which no more are looked at to find percentiles
+NUMBERS = 2**22  # pixel values read or written at a time
+SAMPLED = 2**24  # pixel values read at most for percentiles
 
 Write = Callable[[np.ndarray, np.ndarray | None], None]
 
 
 class RegionSource(Protocol):
-    """A picture of which parts can be read: `cyclegan.images.Regions`."""
+    """Picture with random access to regions: `cyclegan.images.Regions`."""
 
     header: Header
 
     def read(self, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """The pixels H×W×C of a part, and its transparency H×W or None."""
+        """Read the pixels H×W×C of a region, and its alpha H×W or None."""
 
 
 def translate_regions(
     translator: Translator, regions: RegionSource, write: Write, *, tile: int, overlap: int | None = None
 ) -> None:
-    """Translate a picture in tiles of `tile` pixels, rounded up to what the network takes.
+    """Translate a picture in tiles of `tile` pixels, rounded up to the network's stride.
 
-    `write(pixels, alpha)` is given whole-width bands from the top, of the type of the picture. Neighbours share
-    `overlap` pixels at least; None chooses. A tile that does not fit in the memory is halved, down to 128 pixels.
+    `write(pixels, alpha)` receives full-width bands from the top, of the type of the picture. Neighbours overlap by at
+    least `overlap` pixels; None chooses. A tile that does not fit in memory is halved, down to 128 pixels.
 
-    What is held at a time is a row of tiles and what the network takes for one of them, whatever the height of the
-    picture. It is read once for the translation and one to three times before, for the statistics.
+    Memory holds one row of tiles and the network's activations for one tile, whatever the height of the picture. The
+    picture is read once for the translation and one to three times before, for the statistics.
 
-    Raises `ValueError`, in words, where a picture does not suit the model, `MemoryError` where no tile fits, and what
-    `regions` and `write` raise.
+    Raises `ValueError` with a readable reason if a picture does not suit the model, `MemoryError` if no tile fits, and
+    what `regions` and `write` raise.
     """
     header = regions.header
     height, width = header.height, header.width
     source, target = translator.scales.of_parts(header.dtype, partial(_parts, regions))
-    painter = TiledGenerator(translator, tile=tile, overlap=OVERLAP if overlap is None else overlap)
+    tiled = TiledGenerator(translator, tile=tile, overlap=OVERLAP if overlap is None else overlap)
     strip = Strip(regions)
-    show, glimpse = (partial(_shown, parts, source, translator.in_channels) for parts in (strip, regions))
-    glimpse(0, 0, 1, 1)  # a picture of other channels is refused before the work
-    while max(height, width) <= painter.tile:  # one is enough: as ever, with its own statistics
-        made = painter.attempt(as_batch(show(0, 0, height, width)), translator.generator)
+    show, show_piece = (partial(_shown, parts, source, translator.in_channels) for parts in (strip, regions))
+    show_piece(0, 0, 1, 1)  # refuse other numbers of channels before the work
+    while max(height, width) <= tiled.tile:  # a single tile: ordinary pass with its own statistics
+        made = tiled.attempt(as_batch(show(0, 0, height, width)), translator.generator)
         if made is not None:
             _write(as_picture(made), 0, strip, target, write)
             return
-        painter.halve(max(height, width))
-    settle_statistics(painter, glimpse, show, height, width)
-    rows, _ = painter.axes(height, width)
-    carried: np.ndarray | None = None  # the first rows of the next band, as far as this one has a share in them
+        tiled.halve(max(height, width))
+    settle_statistics(tiled, show_piece, show, height, width)
+    rows, _ = tiled.axes(height, width)
+    carried: np.ndarray | None = None  # this band's part of the first rows of the next
     for number, top in enumerate(rows.starts):
-        answer = painter.run(partial(shifted, show, top, 0), min(rows.extent, height - top), width)
+        answer = tiled.run(partial(shifted, show, top, 0), min(rows.extent, height - top), width)
         first, last = rows.span(number)
         band = answer[first - top : last - top]
         band *= rows.weights(number)[: len(band), None, None]
@@ -81,7 +81,7 @@ def translate_regions(
 
 
 class Strip:
-    """A picture that is read from the top by whole rows; the latest are kept, so that each is read once."""
+    """Sequential reader of whole rows that keeps the latest, so that each is read once."""
 
     def __init__(self, parts: RegionSource) -> None:
         self._parts = parts
@@ -90,7 +90,7 @@ class Strip:
         self._alpha: np.ndarray | None = None
 
     def read(self, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """See `RegionSource.read`; a view."""
+        """Read a region as a view; see `RegionSource.read`."""
         kept = 0 if self._pixels is None else len(self._pixels)
         if not (self._top <= top and top + height <= self._top + kept):
             self._move(top, height)
@@ -99,11 +99,10 @@ class Strip:
         return self._pixels[part], None if self._alpha is None else self._alpha[part]
 
     def _move(self, top: int, height: int) -> None:
-        """Keep these rows and no others."""
         width, pixels, alpha = self._parts.header.width, self._pixels, self._alpha
         skipped = top - self._top
         if pixels is None or not 0 <= skipped < len(pixels):
-            self._pixels = self._alpha = None  # not held while the next are read
+            self._pixels = self._alpha = None  # freed before the next are read
             pixels, alpha = self._parts.read(top, 0, height, width)
         else:
             have = len(pixels) - skipped
@@ -116,13 +115,13 @@ class Strip:
 def _shown(
     parts: RegionSource | Strip, source: Range, channels: int, top: int, left: int, height: int, width: int
 ) -> np.ndarray:
-    """A part as the network sees it, float32 HWC in [-1, 1]."""
+    """Region as network input, float32 HWC in [-1, 1]."""
     pixels, alpha = parts.read(top, left, height, width)
     return source.to_unit(to_model_input(pixels, alpha, source, channels))
 
 
 def _write(band: np.ndarray, top: int, strip: Strip, target: Range, write: Write) -> None:
-    """Rows from `top` on, float32 in [-1, 1], a few at a time: the way back is in double precision."""
+    """Write float32 rows from `top` on, few at a time, since they are converted in double precision."""
     rows = max(1, NUMBERS // band[0].size)
     for first in range(0, len(band), rows):
         part = band[first : first + rows]
@@ -131,8 +130,9 @@ def _write(band: np.ndarray, top: int, strip: Strip, target: Range, write: Write
 
 
 def _parts(regions: RegionSource, rule: RangeRule) -> Iterator[np.ndarray]:
-    """What a rule has to look at to find the range of a picture, as bands: of a rule that knows it, one pixel for the
-    type; for the least and the greatest number all; else so many, evenly spread, as make up `SAMPLED` numbers.
+    """Bands from which `rule` finds the range of a picture.
+
+    One pixel, for its type, if fixed; all rows for minimum and maximum; else `SAMPLED` values, evenly spread.
     """
     header = regions.header
     if isinstance(rule, Full | Fixed):

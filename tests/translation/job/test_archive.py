@@ -151,7 +151,7 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path, negative: Tra
     [
         ("in", "out.tar", {}, "only an archive becomes an archive"),
         ("in.tar", "in.tar", {}, "is SOURCE itself"),
-        ("in.tar", "out.tar", {"shard": Shard(1, 2)}, "--shard: cuts up what goes into a folder"),
+        ("in.tar", "out.tar", {"shard": Shard(1, 2)}, "--shard: splits only jobs that write to a folder"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(

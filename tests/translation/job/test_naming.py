@@ -35,7 +35,7 @@ def test_a_name_changes_only_where_it_is_asked_to(naming: Naming, name: str, tar
     ("arguments", "sentence"),
     [
         ((".exe",), "--format exe: unknown; use one of .*png"),
-        ((None, "a/b"), "--suffix a/b: is no part of a file name"),
+        ((None, "a/b"), "--suffix a/b: not valid in a file name"),
     ],
 )
 def test_a_naming_that_cannot_be_is_a_sentence(arguments: tuple[str | None, ...], sentence: str) -> None:

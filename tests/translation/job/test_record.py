@@ -45,10 +45,10 @@ def test_a_manifest_says_what_becomes_what_and_nothing_temporary_stays(
         ({"naming": Naming(".bmp")}, "no --format"),
         ({"naming": Naming(suffix="x")}, "no --suffix"),
         ({"naming": Naming(flat=True)}, "no --flat"),
-        ({"work": TranslationSettings(PictureIO(size=3))}, "no --size"),
-        ({"work": TranslationSettings(PictureIO(quality=50))}, "--quality 95"),
-        ({"work": TranslationSettings(PictureIO(), tile=None)}, "--tile auto"),
-        ({"work": TranslationSettings(PictureIO(), overlap=8)}, "no --overlap"),
+        ({"settings": TranslationSettings(PictureIO(size=3))}, "no --size"),
+        ({"settings": TranslationSettings(PictureIO(quality=50))}, "--quality 95"),
+        ({"settings": TranslationSettings(PictureIO(), tile=None)}, "--tile auto"),
+        ({"settings": TranslationSettings(PictureIO(), overlap=8)}, "no --overlap"),
     ],
 )
 def test_other_options_do_not_mix_in_without_overwrite(
@@ -207,7 +207,7 @@ def test_a_disk_too_full_for_the_record_is_a_sentence(
 def test_a_record_that_is_none_is_a_sentence(tmp_path: Path, negative: Translator, run: Callable[..., Summary]) -> None:
     run(negative)
     (tmp_path / "out/.cyclegan/job.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"job.json is no record of a job; remove it"):
+    with pytest.raises(UsageError, match=r"job.json is not a record of a job; remove it"):
         run(negative)
 
 

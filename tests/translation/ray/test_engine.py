@@ -22,7 +22,7 @@ from cyclegan.translation.jobs import PictureIO
 from cyclegan.translation.ray.session import Session, WorkerSlots, session
 from cyclegan.translation.runners import EngineOptions, translate_jobs
 from tests.models.examples import generators_file
-from tests.translation.cluster_job import jobs_for, work_for
+from tests.translation.cluster_job import jobs_for, settings_for
 from tests.translation.examples import picture
 from tests.translation.programs import LOOPBACK, Program
 
@@ -67,9 +67,9 @@ class Folders:
     def here(self) -> dict[str, bytes]:
         """The same with the engine of this process."""
         self.expected.mkdir()
-        work = work_for(str(self.model), str(self.expected), PictureIO)
+        settings = settings_for(str(self.model), str(self.expected), PictureIO)
         jobs = jobs_for(str(self.source), str(self.expected))
-        translate_jobs(work, jobs, lambda job, failure: None, EngineOptions())
+        translate_jobs(settings, jobs, lambda job, failure: None, EngineOptions())
         return contents(self.expected)
 
 
@@ -234,13 +234,13 @@ def cluster_of(*nodes: dict[str, float]) -> Session:
 def test_a_cluster_has_a_process_for_each_gpu_or_for_every_four_processors(
     nodes: list[dict[str, float]], device: str, expected: WorkerSlots
 ) -> None:
-    assert cluster_of(*nodes).seats(device) == expected
+    assert cluster_of(*nodes).slots(device) == expected
 
 
 def test_a_device_that_the_cluster_does_not_have_is_refused() -> None:
     with pytest.raises(UsageError, match="--device cuda: the cluster has no GPU"):
-        cluster_of({"CPU": 8}).seats("cuda")
+        cluster_of({"CPU": 8}).slots("cuda")
     with pytest.raises(UsageError, match="--device cuda:1: --engine ray gives each process a GPU of its own"):
-        cluster_of({"CPU": 8, "GPU": 2}).seats("cuda:1")
+        cluster_of({"CPU": 8, "GPU": 2}).slots("cuda:1")
     with pytest.raises(CycleganError, match="offers a processor"):
-        cluster_of({}).seats("auto")
+        cluster_of({}).slots("auto")

@@ -67,7 +67,7 @@ def test_a_picture_in_tiles_comes_out_whole_in_its_format_among_others(
         fp32(Negative()),
         tmp_path / "in",
         tmp_path / "out",
-        work=TranslationSettings(PictureIO(), tile=TILE, batch_size=2),
+        settings=TranslationSettings(PictureIO(), tile=TILE, batch_size=2),
     )
     assert (summary.translated, summary.failed) == (6, [])
     assert tiled == [TILE]
@@ -83,7 +83,7 @@ def test_transparency_goes_along_with_the_tiles(tmp_path: Path, tiled: list[int]
     (tmp_path / "in").mkdir()
     Image.fromarray(pixels).save(tmp_path / "in/a.png")
     translate_folder(
-        fp32(Negative()), tmp_path / "in", tmp_path / "out", work=TranslationSettings(PictureIO(), tile=TILE)
+        fp32(Negative()), tmp_path / "in", tmp_path / "out", settings=TranslationSettings(PictureIO(), tile=TILE)
     )
     made = np.array(Image.open(tmp_path / "out/a.png"))
     assert np.array_equal(made[:, :, 3], pixels[:, :, 3])
@@ -97,7 +97,7 @@ def test_pages_and_members_of_archives_go_in_tiles_too(tmp_path: Path, tiled: li
     (tmp_path / "in").mkdir()
     tifffile.imwrite(tmp_path / "in/pages.tif", pages, photometric="rgb")
     translate_folder(
-        fp32(Negative()), tmp_path / "in", tmp_path / "out", work=TranslationSettings(PictureIO(), tile=TILE)
+        fp32(Negative()), tmp_path / "in", tmp_path / "out", settings=TranslationSettings(PictureIO(), tile=TILE)
     )
     assert np.array_equal(tifffile.imread(tmp_path / "out/pages.tif"), 255 - pages)
     assert tiled == [TILE, TILE]
@@ -108,7 +108,7 @@ def test_pages_and_members_of_archives_go_in_tiles_too(tmp_path: Path, tiled: li
         info.size = len(stream.getvalue())
         tar.addfile(info, io.BytesIO(stream.getvalue()))
     translate_folder(
-        fp32(Negative()), tmp_path / "in.tar", tmp_path / "packed", work=TranslationSettings(PictureIO(), tile=TILE)
+        fp32(Negative()), tmp_path / "in.tar", tmp_path / "packed", settings=TranslationSettings(PictureIO(), tile=TILE)
     )
     assert np.array_equal(read_picture(tmp_path / "packed/a.png").pixels, 255 - pages[0])
     assert tiled == [TILE] * 3
@@ -123,13 +123,13 @@ def test_what_does_not_fit_after_all_goes_in_tiles_unless_they_are_off(tmp_path:
         fp32(network),
         tmp_path / "in",
         tmp_path / "out",
-        work=TranslationSettings(PictureIO(), max_memory=2**40, batch_size=2),
+        settings=TranslationSettings(PictureIO(), max_memory=2**40, batch_size=2),
     )
     assert (summary.translated, summary.failed) == (3, [])
     assert np.array_equal(read_picture(tmp_path / "out/1.png").pixels, _negative(tmp_path / "in/1.png"))
     assert len(tiled) == 3
     summary = translate_folder(
-        fp32(network), tmp_path / "in", tmp_path / "off", work=TranslationSettings(PictureIO(), tile=None)
+        fp32(network), tmp_path / "in", tmp_path / "off", settings=TranslationSettings(PictureIO(), tile=None)
     )
     assert (summary.translated, len(summary.failed)) == (0, 3)
     assert "more than fit in the memory" in summary.failed[0][1]
@@ -152,7 +152,7 @@ def test_what_goes_wrong_in_tiles_is_a_failure_of_that_picture_and_leaves_nothin
     spoil(tmp_path / "in/bad.png")
     picture(tmp_path / "in/good.png", (300, 200))
     summary = translate_folder(
-        fp32(Negative()), tmp_path / "in", tmp_path / "out", work=TranslationSettings(PictureIO(), tile=TILE)
+        fp32(Negative()), tmp_path / "in", tmp_path / "out", settings=TranslationSettings(PictureIO(), tile=TILE)
     )
     assert summary.translated == 1
     assert [name.split(".")[0] for name, _ in summary.failed] == ["bad"]
@@ -163,7 +163,7 @@ def test_a_full_disk_in_the_middle_of_tiles_is_a_failure(tmp_path: Path) -> None
     picture(tmp_path / "in/a.png", (300, 200))
     with file_size_limit(50_000):
         summary = translate_folder(
-            fp32(Negative()), tmp_path / "in", tmp_path / "out", work=TranslationSettings(PictureIO(), tile=TILE)
+            fp32(Negative()), tmp_path / "in", tmp_path / "out", settings=TranslationSettings(PictureIO(), tile=TILE)
         )
     assert summary.failed == [("a.png", "cannot write it (file too large)")]
     assert files(tmp_path / "out") == []
@@ -189,7 +189,7 @@ def test_a_file_that_is_damaged_where_it_is_read_late_is_a_failure(
 
     monkeypatch.setattr(single, "open_regions", late)
     summary = translate_folder(
-        fp32(Negative()), tmp_path / "in", tmp_path / "out", work=TranslationSettings(PictureIO(), tile=TILE)
+        fp32(Negative()), tmp_path / "in", tmp_path / "out", settings=TranslationSettings(PictureIO(), tile=TILE)
     )
     assert summary.failed == [("a.png", "it is torn")]
     assert files(tmp_path / "out") == []

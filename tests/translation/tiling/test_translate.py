@@ -116,7 +116,7 @@ def test_no_tile_is_larger_than_asked_for_and_smaller_ones_are_taken_where_memor
     np.testing.assert_array_equal(pixels, 255 - picture.pixels)
     assert Negative.seen
     assert all(height * width <= 128 * 128 for height, width in Negative.seen)
-    assert "does not fit in the memory; going on with 128" in caplog.text
+    assert "does not fit in memory; going on with 128" in caplog.text
 
 
 def test_where_no_tile_fits_it_is_said() -> None:
