@@ -30,6 +30,7 @@ from cyclegan.figures import in_words, key_of
 from cyclegan.models import is_run
 from cyclegan.system.devices import is_exact, pick_device, prepare
 from cyclegan.translation import Translator
+from cyclegan.translation.noise import NoiseSampler
 
 JUDGE = "judge"
 
@@ -90,7 +91,7 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
     device = _prepared(options)
     tools = options.tools()
     subject = load_evaluated_model(path, options.places, options.sets_of)
-    engines = subject.translators(options.device, options.precision)
+    engines = subject.engines(options.device, options.precision)
     lacking = [direction for direction in directions or () if direction not in engines]
     if lacking:
         raise UsageError(f"--direction {lacking[0]}: {path} holds only {' and '.join(engines)}; ask for that")
@@ -99,7 +100,7 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
     held_out = {domain: squares.read() for domain, squares in subject.held_out(size, options.max_pictures).items()}
     training = subject.training(size, MOST)
     extractor, judge = _judges(options, training, device)
-    truth = {}
+    truth = subject.truths(held_out)
     if options.truth is not None:
         source = Direction.parse(directions[0]).source
         if source not in held_out:
@@ -127,7 +128,7 @@ def measure_model(path: Path, directions: tuple[str, ...] | None, options: Optio
         for metric, other in subject.best().items():
             # Measured once only, where the last, or those that are the best by two figures, are the same
             known = [found for one, found in measured if one.is_the_same_as(other)]
-            others = other.translators(options.device, options.precision)
+            others = other.engines(options.device, options.precision)
             found = known[0] if known else evaluator.measure(others, directions)
             measured.append((other, found))
             best[metric] = (found, {"checkpoint": other.checkpoint(), **method})
@@ -234,13 +235,14 @@ def _write_gallery(
     run: Path,
     subject: EvaluatedModel,
     held_out: Mapping[str, ImageSet],
-    engines: Mapping[str, Translator],
+    engines: Mapping[str, Translator | NoiseSampler],
     judge: DomainClassifier | None,
 ) -> None:
     """Pictures for people to look at; a folder that cannot be written to is no reason to keep back the figures."""
     step = int(subject.model.info.get("step", 0))
     try:
-        write_gallery(run / "gallery", held_out, engines, judge, step=step, which=subject.which)
+        takers = {key: engine for key, engine in engines.items() if isinstance(engine, Translator)}
+        write_gallery(run / "gallery", held_out, takers, judge, step=step, which=subject.which)
     except OSError as error:
         log.warning("the gallery of translations could not be written (%s)", error.strerror or error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,18 @@ from torch import nn
 
 from cyclegan.config import PICTURE_FOLDERS, TrainConfig, resolve
 from cyclegan.config.safe_yaml import read_yaml
+from cyclegan.data.pairing import PAIRINGS
 from cyclegan.data.sets import FileList, PictureSets
+from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.image_set import ImageSet
+from cyclegan.evaluation.metrics.paired import by_stem, matched
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.selection import read_best
 from cyclegan.models import Model, is_run, load_model
 from cyclegan.system.files import file_sha256
 from cyclegan.translation import Translator
+from cyclegan.translation.noise import NoiseSampler
 
 log = logging.getLogger("cyclegan")
 
@@ -49,18 +53,24 @@ class EvaluatedModel:
         """The side of the squares that the model learned from."""
         return int(self.model.info.get("crop_size", 256))
 
-    def translators(self, device: str, precision: str) -> dict[str, Translator]:
-        """An engine for each direction that the model has; `UsageError` for one that takes no RGB."""
-        engines = {
-            direction: Translator(generator, device=device, precision=precision, info=self.model.info)
-            for direction, generator in self.model.generators.items()
-        }
-        for engine in engines.values():
-            if engine.in_channels != 3:
-                raise UsageError(
-                    f"MODEL: it takes pictures of {engine.in_channels} channels, and what is measured here has 3"
-                )
-        return engines
+    def engines(self, device: str, precision: str) -> dict[str, Translator | NoiseSampler]:
+        """An engine for each direction of the model; `UsageError` for one that takes other than RGB."""
+        return {key: self._engine(key, device, precision) for key in self.model.generators}
+
+    def truths(self, held_out: Mapping[str, ImageSet]) -> dict[str, ImageSet]:
+        """The right translations of `held_out` by direction, where the pictures come in pairs."""
+        return paired_truths(self.domains, held_out, map(Direction.parse, self.model.generators))
+
+    def _engine(self, key: str, device: str, precision: str) -> Translator | NoiseSampler:
+        generator: Any = self.model.generators[key]
+        if Direction.parse(key).from_noise:
+            return NoiseSampler(generator, device=device, precision=precision)
+        engine = Translator(generator, device=device, precision=precision, info=self.model.info)
+        if engine.in_channels != 3:
+            raise UsageError(
+                f"MODEL: it takes pictures of {engine.in_channels} channels, and what is measured here has 3"
+            )
+        return engine
 
     def checkpoint(self) -> dict[str, Any]:
         """The file that was measured, for the protocol."""
@@ -117,6 +127,22 @@ class EvaluatedModel:
                     "--holdout"
                 )
         return {domain: ImageSet.of(pictures, size, most) for domain, pictures in found.items()}
+
+
+def paired_truths(
+    sets: PictureSets, held_out: Mapping[str, ImageSet], directions: Iterable[Direction]
+) -> dict[str, ImageSet]:
+    """The right translations by direction: the partners of `held_out`, in their order. None where nothing is paired."""
+    if not PAIRINGS[sets.pairing].whole:
+        return {}
+    found = {}
+    for direction in directions:
+        if direction.source in held_out:
+            inputs, partners = held_out[direction.source], sets.test[direction.target]
+            by_name = by_stem(partners.names, partners.root, "MODEL")
+            names = matched(inputs.names, by_name, partners.root, "MODEL")
+            found[direction.key] = ImageSet(partners.root, names, inputs.size, whole=True)
+    return found
 
 
 def domain_names(config: TrainConfig, domains: Sequence[str]) -> dict[str, str]:

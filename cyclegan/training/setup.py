@@ -42,16 +42,28 @@ class ResolvedRun:
     @property
     def info(self) -> dict[str, Any]:
         """What files of generators say about themselves beside their networks."""
-        config, domains, ranges = self.config, self.domains, ranges_of(self.views)
+        config, ranges = self.config, ranges_of(self.views)
         info: dict[str, Any] = {"method": config.method, "load_size": config.load_size, "crop_size": config.crop_size}
-        info |= {domain: pictures.root.name for domain, pictures in domains.train.items()}
+        info |= self.domain_names | {"domains": self.domain_names}
         return info if ranges is None else info | {"ranges": ranges}
 
     @property
     def about(self) -> dict[str, Any]:
         """What a state says about itself beside what it restores."""
         specs = {direction: generator.spec for direction, generator in self.method.generators.items()}
-        return {"config": self.saved_config, "generator_specs": specs, "ranges": ranges_of(self.views)}
+        judges = {domain: network.spec for domain, network in self.method.discriminators.items()}
+        return {
+            "config": self.saved_config,
+            "generator_specs": specs,
+            "discriminator_specs": judges,
+            "domains": self.domain_names,
+            "ranges": ranges_of(self.views),
+        }
+
+    @property
+    def domain_names(self) -> dict[str, str]:
+        """The name of the folder of each domain."""
+        return {domain: pictures.root.name for domain, pictures in self.domains.train.items()}
 
     @property
     def game(self) -> dict[str, Any]:
@@ -59,6 +71,7 @@ class ResolvedRun:
         adversarial = self.method.adversarial
         return {
             "method": self.config.method,
+            "domains": self.domain_names,
             "directions": list(self.method.generators),
             "equilibrium": None if adversarial is None else adversarial.equilibrium,
         }

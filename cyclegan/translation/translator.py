@@ -199,7 +199,7 @@ class Translator:
         """
         network = network or self.generator
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        with _evaluating(network), autocast(self.device, self.dtype):
+        with evaluating(network), autocast(self.device, self.dtype):
             made = network(batch.contiguous(memory_format=layout))
         expected = (len(batch), network.out_channels, *batch.shape[2:])
         assert made.shape == expected, f"{type(network).__name__} made {tuple(made.shape)} and not {expected}"
@@ -207,7 +207,7 @@ class Translator:
 
 
 @contextlib.contextmanager
-def _evaluating(network: GeneratorLike) -> Iterator[None]:
+def evaluating(network: object) -> Iterator[None]:
     """Temporary evaluation mode (no dropout, fixed running statistics) for a network lent by a trainer."""
     if not (isinstance(network, nn.Module) and network.training):
         yield

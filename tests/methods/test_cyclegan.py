@@ -19,7 +19,7 @@ class Scale(nn.Module):
     """x -> weight · x."""
 
     in_channels = out_channels = 1
-    independent = False
+    per_sample = False
 
     def __init__(self, weight: float) -> None:
         super().__init__()

@@ -116,7 +116,7 @@ class Same(nn.Identity):
     """A generator that changes nothing."""
 
     in_channels = out_channels = 3
-    independent = False
+    per_sample = False
 
 
 def method(**options) -> CycleGAN:

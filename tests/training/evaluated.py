@@ -36,7 +36,7 @@ def best(run: Path) -> dict[str, Any]:
 def planted(monkeypatch: pytest.MonkeyPatch, figures: dict[int, float]) -> None:
     """Let the only figure, `kid_ab` and `kid_ba` alike, be as planned at each step."""
     steps: list[int] = []
-    look, measure = PeriodicEvaluation.look, PeriodicEvaluation._measure
+    look, measure = PeriodicEvaluation.evaluate, PeriodicEvaluation._measure
 
     def noted(self: PeriodicEvaluation, step: int, *arguments: Any) -> float:
         steps.append(step)
@@ -46,5 +46,5 @@ def planted(monkeypatch: pytest.MonkeyPatch, figures: dict[int, float]) -> None:
         value = figures[steps[-1]]
         return measure(self, *arguments) | {"kid_ab": value, "kid_ba": value}
 
-    monkeypatch.setattr(PeriodicEvaluation, "look", noted)
+    monkeypatch.setattr(PeriodicEvaluation, "evaluate", noted)
     monkeypatch.setattr(PeriodicEvaluation, "_measure", made)

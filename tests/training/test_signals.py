@@ -184,7 +184,7 @@ def test_a_signal_before_the_first_step_ends_the_run_there_and_the_next_start_is
 def test_a_signal_in_the_first_step_after_a_resume_leaves_the_state_that_is_there(tmp_path, tiny, monkeypatch):
     run = train(tiny(steps=1), tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(TrainState, "play", lambda *arguments: signal.raise_signal(signal.SIGUSR1))
+        patch.setattr(TrainState, "step", lambda *arguments: signal.raise_signal(signal.SIGUSR1))
         with pytest.raises(Preempted, match="with no step done"):
             train(tiny(steps=4, decay_steps=0), run)
     assert (status(run)["status"], status(run)["step"]) == ("preempted", 1)

@@ -22,8 +22,9 @@ from cyclegan.config import TrainConfig
 from cyclegan.data import InputKind, PictureSets
 from cyclegan.data.kinds import InputKinds
 from cyclegan.data.loading.regions import is_large
+from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.evaluation.evaluated_model import domain_names
+from cyclegan.evaluation.evaluated_model import domain_names, paired_truths
 from cyclegan.evaluation.evaluator import Evaluator, tasks_of
 from cyclegan.evaluation.features.classifier import DOMAINS, FEWEST, MOST, DomainClassifier, find_classifier
 from cyclegan.evaluation.gallery import FILE as GALLERY
@@ -71,7 +72,9 @@ class PeriodicEvaluation:
         precision: str,
         batch: int,
         ranks: Ranks | None = None,
+        truths: Mapping[str, ImageSet] | None = None,
     ) -> None:
+        self.truths = truths
         self.keeper = keeper
         self.held_out = held_out
         self.training = training
@@ -210,7 +213,7 @@ class PeriodicEvaluation:
     def _find_evaluator(self, generators: nn.ModuleDict) -> Evaluator:
         if self._evaluator is None:
             tools = Tools(self._find_judge().extractor(), self._judge, batch=self.batch)
-            self._evaluator = Evaluator(tasks_of(generators, self.held_out, self.training), tools)
+            self._evaluator = Evaluator(tasks_of(generators, self.held_out, self.training, self.truths), tools)
         return self._evaluator
 
     def _engines(self, generators: nn.ModuleDict) -> dict[str, Translator]:
@@ -292,6 +295,7 @@ def open_evaluation(
         precision=config.precision,
         batch=min(batch_size(size), AT_ONCE * config.batch_size // config.accumulate),
         ranks=ranks,
+        truths=paired_truths(domains, held_out, map(Direction.parse, directions)),
     )
 
 

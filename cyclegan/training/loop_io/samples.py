@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cyclegan.config import TrainConfig
-from cyclegan.directions import Direction
 from cyclegan.images import encode_image
 from cyclegan.methods import Images, Method
-from cyclegan.networks import GeneratorLike
 from cyclegan.system import rng
 from cyclegan.system.files import atomic_write
 from cyclegan.system.rng import Draws
 from cyclegan.training.distributed.ranks import Ranks
 from cyclegan.translation import Translator
+from cyclegan.translation.noise import NoiseSampler
 
 MARGIN = 2  # pixels of white between pictures
 
@@ -41,19 +41,18 @@ def write_grids(
     [0, 1]. Noise is the same each time. Each process of `ranks` translates a part; rank 0 writes, the others return
     nothing. Leaves the generators in evaluation mode.
     """
-    translators = {
-        direction.key: Translator(
-            cast(GeneratorLike, generators[direction.key]), device=str(device), precision=config.precision
-        )
-        for direction in method.directions
-    }
+    where: dict[str, Any] = {"device": device, "precision": config.precision}
+    engines: dict[str, Callable[[Tensor], Tensor]] = {}
+    for direction in method.directions:
+        generator: Any = generators[direction.key]
+        noise = direction.from_noise
+        engines[direction.key] = NoiseSampler(generator, **where).unit if noise else Translator(generator, **where)
     batch = {name: some if some.dtype == torch.uint8 else some * 2 - 1 for name, some in real.items()}
     count = min(len(some) for some in batch.values())
     grids: dict[str, Images] = {}
 
     def run(key: str, given: Tensor) -> Tensor:
-        engine = translators[key]
-        return ranks.map_sharded(engine.unit if Direction.parse(key).from_noise else engine, given)
+        return ranks.map_sharded(engines[key], given)
 
     for direction in method.directions:
         with rng.at(Draws(seed=config.seed, step=0, first=0, count=count, total=count)):

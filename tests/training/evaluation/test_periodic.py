@@ -198,7 +198,7 @@ def test_memory_that_does_not_suffice_is_a_warning(
 def test_the_time_of_a_look_is_no_time_of_training(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PeriodicEvaluation, "look", lambda *arguments: 1e6)  # seconds, of which none has passed
+    monkeypatch.setattr(PeriodicEvaluation, "evaluate", lambda *arguments: 1e6)  # seconds, of which none has passed
     run = train(small(steps=2), tmp_path / "run")
     speeds = [row["speed/images_per_second"] for row in journal(run) if "speed/images_per_second" in row]
     assert speeds[0] > 0

@@ -151,7 +151,7 @@ def test_asked_to_stop_a_look_is_cut_off_and_made_up_for(
     whole = train(config, tmp_path / "whole")
     requests: list[Any] = []
     translate = periodic.Translator.unit
-    look = PeriodicEvaluation.look
+    look = PeriodicEvaluation.evaluate
 
     def noted(self: PeriodicEvaluation, step: int, generators: Any, info: Any, tracker: Any, stop: Any) -> float:
         if step == when:
@@ -164,7 +164,7 @@ def test_asked_to_stop_a_look_is_cut_off_and_made_up_for(
         return translate(self, *arguments)
 
     with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "cyclegan"):
-        patch.setattr(PeriodicEvaluation, "look", noted)
+        patch.setattr(PeriodicEvaluation, "evaluate", noted)
         patch.setattr(periodic.Translator, "unit", asked)
         with pytest.raises(CycleganError, match="stopped by SIGTERM"):
             train(config, tmp_path / "halves")

@@ -30,7 +30,7 @@ class Two(SingleProcess):
     def __init__(self, others: Any = None) -> None:
         self.others = others
 
-    def every(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         return [value, value if self.others is None else self.others]
 
 

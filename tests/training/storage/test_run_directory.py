@@ -12,7 +12,7 @@ import yaml
 from cyclegan.config import resolve
 from cyclegan.data import find_kinds, record_of
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.methods import METHODS, CycleGAN, options_of
+from cyclegan.methods import METHODS, CycleGAN, options_of, with_networks
 from cyclegan.training import train
 from cyclegan.training.setup import sets_of
 from cyclegan.training.storage.run_directory import default_run, open_run, read_config, read_data_record
@@ -47,7 +47,7 @@ def test_a_method_of_one_domain_has_a_run_and_a_record_of_that_domain(tmp_path, 
         default_run(replace(config, b=None))
     sets = sets_of(config)
     kinds = find_kinds(config, sets)
-    with open_run(tmp_path / "run", config, sets, record_of(kinds)) as run:
+    with open_run(tmp_path / "run", config, sets, record_of(kinds), GAME) as run:
         assert run.meta["pictures"] == {"train_b": 4, "test_b": 0}
     assert read_data_record(tmp_path / "run") == {"channels": {"b": 3}, "ranges": None}
     with pytest.raises(UsageError, match="--a: method one-folder reads only --b; leave it out"):
@@ -168,7 +168,7 @@ def test_what_a_kill_left_unfinished_is_gone_as_soon_as_the_run_is_held_again(tm
     strays = [folder / ".tmp-1-2" for folder in (run, run / "samples", run / "checkpoints")]
     for stray in strays:
         stray.touch()
-    with open_run(run, config, sets_of(config), PICTURES, GAME):  # whatever becomes of this start
+    with open_run(run, with_networks(config), sets_of(config), PICTURES, GAME):  # whatever becomes of this start
         assert not [stray for stray in strays if stray.exists()]
 
 
