@@ -35,6 +35,7 @@ def pictures(count: int = 6, channels: int = 3, side: int = 16) -> torch.Tensor:
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=list(POLICIES))
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_each_picture_is_changed_in_its_own_way_and_keeps_its_shape(policy, channels):
+    torch.manual_seed(0)  # of 25 translations two of six pictures may have the same
     same = pictures(1, channels).expand(6, -1, -1, -1)
     changed = policy(same)
     assert changed.shape == same.shape
