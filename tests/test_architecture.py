@@ -7,6 +7,7 @@ import configparser
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -68,6 +69,22 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 TABLES = {"method", "generator", "discriminator", "adversarial", "reconstruction"}
 TABLES |= {"norm", "upsampling", "init", "metric", "preset"}
+MOST_ENTRIES = 14  # files and sub-packages in a folder of the package, but for the top
+# Files under 60 lines with one importer that stay apart: tables and null objects need no entry here
+SMALL = {
+    "__main__.py": "entry point",
+    "tracking/__main__.py": "entry point",
+    "cli/import_junyanz.py": "command",
+    "cli/report.py": "command",
+    "cli/sync.py": "command",
+    "cli/data/demo.py": "command",
+    "cli/data/demo_score.py": "command",
+    "evaluation/metrics/target_share.py": "entry of METRICS",
+    "training/distributed/sync_batchnorm.py": "layer",
+    "training/evaluation/sharded.py": "processes",  # the rest of periodic evaluation knows of one
+    "training/storage/disk_space.py": "flat loop",
+    "translation/job/fingerprint.py": "stored format",  # what it returns lies in the records of users' folders
+}
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}
 NULL_OBJECT = re.compile("Null|Silent|SingleProcess|No[A-Z]")
 
@@ -103,6 +120,39 @@ def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
         # `from cyclegan import networks` names a room too, `from cyclegan import __version__` does not
         first = inner.partition(".")[0] or "cyclegan"
         yield line, (first if first in MAY_IMPORT else "cyclegan") if package == "cyclegan" else package
+
+
+def module_paths() -> dict[str, Path]:
+    """The file of each module, by its full name."""
+    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in MODULES}
+    return {name.removesuffix(".__init__"): path for name, path in names.items()}
+
+
+def imports_of_modules() -> dict[str, set[str]]:
+    """Module -> the modules of ours that it names in an import, wherever that stands."""
+    paths = module_paths()
+    return {
+        here: {name if name in paths else name.rpartition(".")[0] for _, name in imported_names(path)}
+        for here, path in paths.items()
+    }
+
+
+def crowded(root: Path) -> dict[str, int]:
+    """Folders below `root`, which is exempt, that have more entries than there may be, and how many."""
+    entries: dict[Path, int] = {}
+    for path in root.rglob("*.py"):
+        entry = path.parent if path.name == "__init__.py" else path
+        entries[entry.parent] = entries.get(entry.parent, 0) + 1
+    return {
+        str(path.relative_to(root)): count
+        for path, count in entries.items()
+        if root in path.parents and count > MOST_ENTRIES
+    }
+
+
+def class_names(path: Path) -> list[str]:
+    """Every class that a file defines, private and inner ones too."""
+    return [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
 
 
 def in_circles(arrows: dict[str, set[str]]) -> set[str]:
@@ -204,13 +254,7 @@ def test_the_table_of_imports_has_no_circle_and_no_room_that_is_not_there() -> N
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """At any level of the code. The implicit import of a module's package is no edge unless it is named."""
-    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in MODULES}
-    paths = {name.removesuffix(".__init__"): path for name, path in names.items()}
-    arrows = {
-        here: {name if name in paths else name.rpartition(".")[0] for _, name in imported_names(path)}
-        for here, path in paths.items()
-    }
-    assert not in_circles(arrows)
+    assert not in_circles(imports_of_modules())
 
 
 def test_a_circle_would_be_found() -> None:
@@ -226,6 +270,39 @@ def test_no_file_is_over_450_lines_and_the_loop_not_over_250() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in [*MODULES, *BESIDE]}
     assert not {str(path): length for path, length in lengths.items() if length > 450}
     assert lengths[PACKAGE / "training" / "loop.py"] <= 250
+
+
+def test_no_folder_but_the_top_has_more_than_14_entries() -> None:
+    assert not crowded(PACKAGE)
+
+
+def test_a_crowded_folder_would_be_found(tmp_path: Path) -> None:
+    for name in ["__init__.py", "sub/__init__.py", *(f"{number}.py" for number in range(14))]:
+        (tmp_path / "room" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "room" / name).touch()
+    for number in range(20):
+        (tmp_path / f"{number}.py").touch()
+    assert crowded(tmp_path) == {"room": 15}
+
+
+def test_a_class_name_occurs_once_in_the_package() -> None:
+    files: dict[str, list[str]] = {}
+    for path in MODULES:
+        for name in class_names(path):
+            files.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
+    assert not {name: where for name, where in files.items() if len(where) > 1}
+
+
+def test_no_short_file_has_a_single_importer_without_a_reason() -> None:
+    importers = Counter(name for here, others in imports_of_modules().items() for name in others - {here})
+    short = {
+        str(path.relative_to(PACKAGE))
+        for name, path in module_paths().items()
+        if path.name != "__init__.py" and importers[name] <= 1 and len(path.read_text().splitlines()) < 60
+    }
+    short = {name for name in short if not name.endswith(("/registry.py", "/null_writers.py"))}
+    assert short <= SMALL.keys(), "merge a short file into its only importer, or give a reason in SMALL"
+    assert not [name for name in SMALL if not (PACKAGE / name).exists()]
 
 
 def test_no_code_asks_for_the_name_of_a_table_entry() -> None:
