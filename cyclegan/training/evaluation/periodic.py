@@ -121,7 +121,9 @@ class PeriodicEvaluation:
         except LostError:
             raise
         except _TROUBLE as error:
-            if self.ranks.world > 1 and not getattr(error, "raised_on_all", False):  # the others would wait for this process
+            if self.ranks.world > 1 and not getattr(
+                error, "raised_on_all", False
+            ):  # the others would wait for this process
                 raise CycleganError(f"step {step} could not be evaluated ({error})") from error
             log.warning("step %d could not be evaluated (%s); training goes on", step, error)
         else:
