@@ -197,8 +197,7 @@ def test_the_method_that_contributing_shows_can_be_played(monkeypatch: pytest.Mo
     small = {"method": "one-way", "channels": 2, "crop_size": 24, "load_size": 24, "lambda_keep": 3.0}
     method = build_method(resolve([small], kind.Options))
     batch = {name: torch.rand(1, 3, 24, 24) * 2 - 1 for name in ("a", "b")}
-    images = method.generate(batch)
-    losses = method.generator_losses(batch, images)
+    ((images, losses),) = method.generator_turns(batch)
     kept = 3 * (images["fake_b"] - batch["a"]).abs().mean()
     torch.testing.assert_close(losses["keep_a"], kept)
     sum(losses.values(), torch.zeros(())).backward()
