@@ -48,7 +48,7 @@ TINY = [
     "--batch-size",
     "2",
 ]
-PROCESSES = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
+PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
