@@ -210,3 +210,10 @@ def test_no_document_names_a_place_of_one_machine() -> None:
     for path in [*documents(), *(ROOT / "datasets").glob("*.yaml")]:
         found = re.findall(r"/(?:home|root|tmp|work|Users)/\S*", path.read_text(encoding="utf-8"))
         assert not found, f"{path.name}: {found}"
+
+
+def test_every_place_that_the_architecture_names_is_there() -> None:
+    text = (ROOT / "docs/architecture.md").read_text().partition("## Where is …?")[2].partition("\n## ")[0]
+    places = re.findall(r"\| `([\w/]+\.py)` \|", text)
+    assert len(places) >= 30
+    assert not [place for place in places if not (ROOT / "cyclegan" / place).is_file()]
