@@ -10,13 +10,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cyclegan.config import TrainConfig, default_of
+from cyclegan.config import PICTURE_FOLDERS, TrainConfig, default_of
 from cyclegan.figures import SURE
 from cyclegan.report.run_record import RunRecord, mapping, number_of
 from cyclegan.report.tables import Column, columns, verdicts
 
 _STATUS = {"done": "done", "running": "running", "preempted": "stopped", "failed": "failed"}
-_PLACES = ("a", "b", "data", "test_a", "test_b")
 
 
 def status(record: RunRecord) -> dict[str, str]:
@@ -168,7 +167,7 @@ def config(record: RunRecord) -> dict[str, list[dict[str, str]]]:
         elif value is None or value == declared[name]:
             sorted_["rest"].append(item)
         else:
-            if name in _PLACES:
+            if name in PICTURE_FOLDERS:
                 item["value"] = Path(str(value)).name
             else:
                 item["default"] = f"not {plain(declared[name])}" if declared[name] is not None else ""

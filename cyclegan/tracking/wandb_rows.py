@@ -122,7 +122,8 @@ def _tables(path: Path, step: int) -> Iterator[tuple[str, wandb.Table]]:
     gallery = _read(path)
     if gallery.get("step") != step:
         return
-    for direction in ("ab", "ba"):
+    counts = gallery.get("count")
+    for direction in counts if isinstance(counts, dict) else ():
         entries = gallery.get(direction) or []
         figures = list(dict.fromkeys(key for entry in entries for key in entry if key not in {"name", *COLUMNS}))
         if entries:
