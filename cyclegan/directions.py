@@ -26,7 +26,7 @@ class Direction:
 
     @property
     def from_noise(self) -> bool:
-        """Whether its generator takes noise and no picture."""
+        """True if its generator takes noise and no picture."""
         return self.source == NOISE
 
     @property

@@ -16,7 +16,7 @@ SURE = 0.75  # accuracy of the judge on held-out real pictures below which its v
 
 @dataclass(frozen=True)
 class Figure:
-    """How a figure of an evaluation is shown.
+    """Presentation of a figure of an evaluation.
 
     `of` says what its key in a record ends in: the direction (`kid_ab`), or the domain at one end (`cycle_l1_a`).
     `better` is the better end, None where the right value lies between and depends on the data.
@@ -97,7 +97,7 @@ def in_words(direction: Direction, names: Mapping[str, str] | None = None, joint
 
 
 def subject_of(name: str, direction: Direction, names: Mapping[str, str] | None = None) -> str:
-    """What a figure of a direction is of, in words: the direction, or the domain at one of its ends."""
+    """The subject of a figure of a direction, in words: the direction, or the domain at one of its ends."""
     figure = FIGURES[name]
     if figure.of == DIRECTION:
         return in_words(direction, names)
@@ -105,5 +105,5 @@ def subject_of(name: str, direction: Direction, names: Mapping[str, str] | None 
 
 
 def domain_name(domain: str, names: Mapping[str, str] | None = None) -> str:
-    """What to call a domain: its name, or else its letter."""
+    """The name of a domain: its own, or else its letter."""
     return (names or {}).get(domain, "noise" if domain == NOISE else domain.upper())

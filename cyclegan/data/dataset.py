@@ -130,7 +130,7 @@ class TrainingPictures:
         )
 
     def _square(self, domain: str, index: int, number: int) -> Drawn:
-        """What sample `number` shows of a picture. `UnreadableImage`, or whatever else is wrong with it in words."""
+        """The input that sample `number` takes from a picture; `UnreadableImage`, or another error in words."""
         path = self.pictures[domain].path(index)
         place = self.first[domain] + index
         if place in self.avoided:
@@ -288,7 +288,7 @@ def _steps_per_request(layout: BatchLayout, workers: int) -> int:
 
 
 def to_input(picture: Picture, kind: InputKind, path: Path) -> np.ndarray:
-    """What `kind` makes of a picture; `UnreadableImage` where it cannot be learnt from with the others.
+    """Convert a picture to the input that `kind` describes; `UnreadableImage` where it does not suit the others.
 
     Numbers that are not finite are none of a picture: painted black, as in translating, they would be learnt.
     """
@@ -302,7 +302,7 @@ def to_input(picture: Picture, kind: InputKind, path: Path) -> np.ndarray:
 
 
 def explain_unreadable(path: Path, error: Exception) -> Exception:
-    """What went wrong with a picture, other than that it cannot be read, as one sentence with its file.
+    """An error other than an unreadable file, as one sentence that names the file.
 
     The traceback goes along as a note, which survives the way out of a reader: it may be a mistake of ours.
     """

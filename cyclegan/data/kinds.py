@@ -45,7 +45,7 @@ _Headers = dict[Path, Header]
 def find_kinds(
     config: TrainConfig, sets: PictureSets, kept: Mapping[str, Any] | None = None, *, equal_channels: bool = True
 ) -> dict[str, InputKind]:
-    """How the pictures of each domain are shown, from the headers of up to 256 of each, spread evenly.
+    """The input kind of each domain, from the headers of up to 256 of each, spread evenly.
 
     All grey is one channel, grey and RGB together in one domain are three, n channels everywhere are n. With
     `equal_channels` a grey domain beside an RGB one is shown in three as well. With `--range minmax` or `percentile` up
@@ -119,7 +119,7 @@ def _channels(
 def _kept_channels(
     found: Mapping[str, int], kept: Mapping[str, int], folders: Mapping[str, FileList], flags: Mapping[str, str]
 ) -> dict[str, int]:
-    """What the run was begun with; a domain that it did not have has what was found, and is refused elsewhere."""
+    """The kinds that the run was begun with; a domain that it lacked has what was found, refused elsewhere."""
     before = {domain: kept.get(domain, channels) for domain, channels in found.items()}
     for domain, channels in found.items():
         if channels != before[domain] and (channels, before[domain]) != (1, 3):
@@ -226,7 +226,7 @@ FULL = Full()
 
 @dataclass(frozen=True)
 class InputKind:
-    """How the pictures of one domain are shown to the networks.
+    """The form in which the pictures of one domain reach the networks.
 
     `dtype` is what a picture travels as: uint8 from 0 to 255 where all of a run are stored so, else float32 from 0,
     the low end of the range, to 1, the high one. `stored` is the type that the numbers of `rule` belong to; None: any.
@@ -253,7 +253,7 @@ class InputKind:
 
     @property
     def depends_on(self) -> tuple[str | int, ...]:
-        """What the array that is shown of a picture depends on, in values that print the same everywhere."""
+        """All that the converted array depends on, in values that print the same everywhere."""
         return self.channels, str(self.dtype), self.rule.text, str(self.stored)
 
     def _scaled(self, pixels: np.ndarray, scale: Range) -> np.ndarray:
@@ -272,7 +272,7 @@ PLAIN = InputKind()  # 8-bit RGB
 
 
 def ranges_of(kinds: InputKinds) -> dict[str, Any] | None:
-    """What a model keeps of the ranges: `{"a": "100,4000", "b": "0,255", "dtype": "uint16"}`.
+    """The ranges as a model stores them: `{"a": "100,4000", "b": "0,255", "dtype": "uint16"}`.
 
     None where each picture is scaled by all that its type can hold, which needs no keeping. The type is None where
     the numbers hold for any.
@@ -286,7 +286,7 @@ def ranges_of(kinds: InputKinds) -> dict[str, Any] | None:
 
 
 def record_of(kinds: InputKinds) -> dict[str, Any]:
-    """What a run keeps of its kinds, as JSON has it, so that going on with it measures nothing again."""
+    """The kinds as a run stores them in JSON, so that going on with it measures nothing again."""
     return {"channels": {domain: kind.channels for domain, kind in kinds.items()}, "ranges": ranges_of(kinds)}
 
 

@@ -25,7 +25,7 @@ class Sample(NamedTuple):
 
 
 class Pairing(Protocol):
-    """How the pictures of several domains belong together."""
+    """Correspondence between the pictures of several domains."""
 
     whole: ClassVar[bool]  # those of a sample stay together: one that cannot be read is replaced with its partners
 
@@ -34,7 +34,7 @@ class Pairing(Protocol):
 
     @staticmethod
     def key(name: str) -> str:
-        """What of a file name decides whether the picture is held out."""
+        """The part of a file name that decides whether the picture is held out."""
 
     @staticmethod
     def match(names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -141,7 +141,7 @@ class StepSampler:
 
 
 class Request(NamedTuple):
-    """What a worker is asked for at once: the samples of some steps, and the slot to draw them into, if any."""
+    """One request to a worker: the samples of some steps, and the slot to draw them into, if any."""
 
     slot: int | None
     steps: list[list[Sample]]

@@ -32,7 +32,7 @@ class FileList:
         return len(self.names)
 
     def path(self, index: int) -> Path:
-        """Where picture `index` lies."""
+        """The path of picture `index`."""
         return self.root / self.names[index]
 
 
@@ -170,7 +170,7 @@ def _parts(root: Path, domains: Sequence[str]) -> tuple[dict[str, _Folder], dict
 
 
 def _listed(folders: Mapping[str, _Folder], kind: type[Pairing], warnings: list[str]) -> dict[str, FileList]:
-    """What the folders hold, as far as it can be paired; says in `warnings` what cannot."""
+    """The pictures of the folders that can be paired; `warnings` names the others."""
     if not folders:
         return {}
     names = {domain: _names(folder) for domain, folder in folders.items()}

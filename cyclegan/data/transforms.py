@@ -58,7 +58,7 @@ class Transform(ABC):
 
     @abstractmethod
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """What is the same each time: a picture of any size to what `augment` starts from."""
+        """Convert a picture of any size to the fixed form that `augment` starts from."""
 
     @abstractmethod
     def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

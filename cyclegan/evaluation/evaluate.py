@@ -39,7 +39,7 @@ log = logging.getLogger("cyclegan")
 
 @dataclass(frozen=True)
 class Options:
-    """What both ways of measuring take, in the words of the command line.
+    """Options of both ways of measuring, in the words of the command line.
 
     `sets_of` finds the pictures of a configuration, as its method reads them.
     """

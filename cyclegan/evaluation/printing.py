@@ -81,7 +81,7 @@ def side_by_side(
 
 
 def classifier_note(protocol: Mapping[str, Any]) -> str | None:
-    """What to know of the judge: how often it is right, and whether that is enough."""
+    """A note on the judge: how often it is right, and whether that is enough."""
     about = protocol.get("judge")
     if about is None:
         return None
@@ -93,7 +93,7 @@ def classifier_note(protocol: Mapping[str, Any]) -> str | None:
 
 
 def protocol_lines(protocol: Mapping[str, Any]) -> Iterator[str]:
-    """What was measured and how, with every figure."""
+    """The protocol of the measurement, with every figure."""
     if "checkpoint" in protocol:
         file = protocol["checkpoint"]
         yield f"measured: {file['file']}, {file['which']}, step {file['step']}"

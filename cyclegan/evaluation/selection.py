@@ -65,9 +65,10 @@ def selectable(directions: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def parse_criteria(text: str, directions: Sequence[str]) -> tuple[Criterion, ...]:
-    """What `--metric` names, in its order: keys (`kid_ab`), or figures (`kid`) for the mean over directions or domains.
+    """The criteria that `--metric` names, in its order.
 
-    `directions` are those that there are generators for. Raises `UsageError` for what cannot choose.
+    A key (`kid_ab`) is one figure; a stem (`kid`) is the mean over directions or domains. `directions` are those
+    that there are generators for. Raises `UsageError` for what cannot choose.
     """
     known: dict[str, Criterion] = {}
     for figure, keys in selectable(directions).items():

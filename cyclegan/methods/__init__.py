@@ -126,7 +126,7 @@ def _takes_noise(make: Callable[..., nn.Module]) -> bool:
 def _arguments(
     make: Callable[..., nn.Module], config: TrainConfig, values: Mapping[str, Any], ends: Mapping[str, int]
 ) -> dict[str, Any]:
-    """What the entry `make` of a table of networks is given, of the values of a config and of what it connects."""
+    """Arguments for the entry `make` of a table of networks, of the values of a config and of what it connects."""
     known = ("channels", "norm", "dropout", "upsampling", *(item.name for item in fields(network_options(make))))
     taken = arguments_of(make)
     return {name: ends[name] for name in ends if name in taken} | {

@@ -88,7 +88,7 @@ def newest_grid(record: RunRecord, name: str) -> tuple[int, Embedded] | None:
 
 
 def headings(record: RunRecord, name: str) -> tuple[str, ...]:
-    """What the columns of a direction's grids show, in an older run by the size of the grids; nothing if unknown."""
+    """Headings of the columns of a direction's grids, in older runs by the size of the grids; none if unknown."""
     if name in record.columns:
         return record.columns[name]
     grids = record.grids.get(name)
@@ -124,7 +124,7 @@ _GROUPS = (("best", "Most believed", False), ("worst", "Least believed", False),
 
 
 def samples(record: RunRecord) -> dict[str, Any]:
-    """What the template needs of the grids."""
+    """Template data of the sample grids."""
     frames = grid_frames(record)
     there = {step for grids in record.grids.values() for step in grids}
     directions = []
@@ -166,7 +166,7 @@ def _as_script(frames: list[dict[str, Any]]) -> Markup:
 
 
 def gallery(record: RunRecord) -> dict[str, Any]:
-    """What the template needs of the gallery."""
+    """Template data of the gallery."""
     ways: list[dict[str, Any]] = []
     for direction in record.directions:
         entries = gallery_entries(record, direction.key)

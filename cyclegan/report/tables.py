@@ -122,7 +122,7 @@ def _names(direction: Direction, found: list[Column]) -> Iterator[str]:
 
 
 def _conditions(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What best.json says of how its figures came about, in the form of a protocol."""
+    """The protocol of the figures in best.json."""
     pictures = {f"held out {domain.upper()}": it for domain, it in mapping(entry.get("chosen_on")).items()}
     return {"judge": {"sha256": entry.get("judge")}, "pictures": pictures}
 

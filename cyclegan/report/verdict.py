@@ -90,7 +90,7 @@ def verdict_lines(
 
 
 def _by_truth(score: Figures, direction: Direction, names: Mapping[str, str]) -> Evidence:
-    """What the known right answers of the drawn pictures say."""
+    """The verdict by the known truth of the drawn pictures."""
     nothing, reached = score["texture_nothing"], score["texture"]
     sentence = (
         f"{in_words(direction, names)}: {_percent(reached)} of the animals' pixels have the right texture (doing "
@@ -100,7 +100,7 @@ def _by_truth(score: Figures, direction: Direction, names: Mapping[str, str]) ->
 
 
 def _by_judge(figures: Figures, protocol: Figures, direction: Direction, names: Mapping[str, str]) -> Evidence | None:
-    """What the judge says of one direction; None where it has not spoken."""
+    """The judge's figures of one direction; None without any."""
     parts = ("", "_real", "_source")
     share, real, untranslated = (figures.get(key_of(f"judge{part}", direction)) for part in parts)
     if share is None or real is None or untranslated is None:
@@ -123,12 +123,12 @@ def _by_judge(figures: Figures, protocol: Figures, direction: Direction, names: 
 
 
 def _gone(value: float, nothing: float, goal: float) -> float:
-    """How far `value` is on the way from `nothing` to `goal`."""
+    """The position of `value` on the way from `nothing` to `goal`, as a share."""
     return (value - nothing) / (goal - nothing)
 
 
 def _summary(known: list[Evidence], judged: list[Evidence]) -> tuple[bool | None, str]:
-    """Whether it has learned, None for in part, and the first line."""
+    """True if it has learned, None if in part, and the first line."""
     words, found = (KNOWN, known) if known else (JUDGED, judged)
     learned = {evidence.learned for evidence in found if evidence.learned is not None}
     if not learned:

@@ -211,7 +211,7 @@ def _memory_needed(device: torch.device, words: str) -> tuple[int, int]:
 
 
 def _remedies(config: TrainConfig, device: torch.device) -> str:
-    """What takes less memory on `device` than `config` does, in the order in which it is worth trying."""
+    """Options that take less memory on `device` than `config` does, in the order in which it is worth trying."""
     offered = {
         "--checkpoint-activations": not config.checkpoint_activations,
         f"--accumulate {2 * config.accumulate}": config.batch_size % (2 * config.accumulate) == 0,

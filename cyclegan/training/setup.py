@@ -67,7 +67,7 @@ class ResolvedRun:
 
     @property
     def game(self) -> dict[str, Any]:
-        """What the record of a run says of its method: directions, domains and the equilibrium of its scores."""
+        """The method in the record of a run: directions, domains and equilibrium of the scores."""
         adversarial = self.method.adversarial
         return {
             "method": self.config.method,

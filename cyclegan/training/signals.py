@@ -41,7 +41,7 @@ class StopRequest:
         return self.signal is not None
 
     def interrupt_now(self, yes: bool) -> None:
-        """Whether from here on a request raises `Interrupted` there and then, as one that was made before does now.
+        """Set whether from here on a request raises `Interrupted` there and then, as one that was made before does now.
 
         For what takes long and leaves nothing to save: a first step that is compiled for minutes, a judge's lessons.
         """

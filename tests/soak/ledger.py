@@ -15,7 +15,7 @@ from tests.soak.setting import OPTIONS, STATE_EVERY, Soak
 
 
 class Ledger:
-    """What was tried and what came of it."""
+    """Attempts and their outcomes."""
 
     def __init__(self, minutes: float, soak: Soak, seed: int) -> None:
         self.minutes = minutes
@@ -31,7 +31,7 @@ class Ledger:
 
     @property
     def time_is_up(self) -> bool:
-        """Whether no other round may begin."""
+        """True if no other round may begin."""
         return time.monotonic() - self.began > self.minutes * 60
 
     def broken(self, fault: str, sentence: str, log: Path) -> None:

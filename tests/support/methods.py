@@ -1,4 +1,4 @@
-"""What a method makes and minimises, all turns of a step together."""
+"""Images and losses of all turns of a step together."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from cyclegan.networks import GENERATORS, Noise, NoiseGenerator
 
 @dataclass(frozen=True)
 class UpOptions:
-    """What this network alone takes."""
+    """Options of this network alone."""
 
     noise_dim: int = option(6, "Length of the noise.", minimum=1, fixed=True)
     noise: str = option("normal", "Distribution of the noise.", fixed=True)

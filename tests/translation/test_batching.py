@@ -180,7 +180,7 @@ def _kind(height: int, width: int = 2, dtype: str = "uint8") -> Kind:
 
 
 def _ready(batcher: Batcher[Any]) -> list[list[Any]]:
-    """What is taken while nothing is asked for that waits for company."""
+    """Items taken while nothing that waits for company is asked for."""
     taken = iter(lambda: batcher.take(partial=False), None)
     return [batch.items for batch in taken]
 
@@ -260,7 +260,7 @@ def test_what_was_begun_too_long_ago_is_not_kept_back_by_what_there_is_more_of()
 
 
 class Server:
-    """What a server would be: threads that ask for translations, and one that computes."""
+    """A server in miniature: threads that ask for translations, and one that computes."""
 
     def __init__(self, translator: Translator, most: int) -> None:
         self._translator = translator

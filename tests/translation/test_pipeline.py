@@ -152,7 +152,7 @@ def _job(number: int) -> Job:
 
 
 def _fill(backlog: Backlog[int], gate: threading.Event, result: int = 0, weight: int = 0, limit: int = 50) -> int:
-    """How many tasks are added before it is full, each of which waits for the gate."""
+    """The number of tasks added before it is full, each of which waits for the gate."""
     for count in range(limit):
         if backlog.full:
             return count

@@ -112,7 +112,7 @@ def _nameless_file() -> int:
 
 
 class BatchLayout(NamedTuple):
-    """How the pictures of a step lie one behind the other: domain after domain, each channel a plane."""
+    """Memory layout of the pictures of a step: domain after domain, each channel a plane."""
 
     batch: int  # pictures of each domain
     channels: tuple[int, ...]  # of a picture of each domain

@@ -60,7 +60,7 @@ class DomainClassifier:
 
     @torch.inference_mode()
     def verdict(self, pictures: Tensor) -> Tensor:
-        """Whether each of uint8 N × 3 × S × S pictures is taken for the second domain: N booleans, on the CPU."""
+        """Classify uint8 N × 3 × S × S pictures as of the second domain or not: N booleans, on the CPU."""
         return self.network.verdict(resize(pictures).to(self.device)).cpu()
 
     def share(self, verdicts: Iterable[Tensor], domain: str) -> float:

@@ -34,7 +34,7 @@ def test_the_default_directory_is_named_after_the_folders(tiny):
 
 
 class OneFolder(CycleGAN):
-    """What a method declares that learns from one domain alone."""
+    """Declarations of a method that learns from one domain alone."""
 
     domains = ("b",)
 
