@@ -30,7 +30,7 @@ _OVER = {"done": 0, "failed": 1}  # exit codes of what status.json may say, wher
 class ProcessesEnded(CycleganError):
     """The processes have ended otherwise than well, and have said why."""
 
-    said = True
+    already_reported = True
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(f"the processes ended with {exit_code}")
