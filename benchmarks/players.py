@@ -18,7 +18,8 @@ from cyclegan.methods import build_method
 from cyclegan.networks import pick_precision
 from cyclegan.system.devices import DTYPES, pick_device
 from cyclegan.training.loop_io.device_loader import DeviceLoader
-from cyclegan.training.update.compilation import compile_players, wanted
+from cyclegan.training.loop_io.health import UnreadableImages
+from cyclegan.training.update.compilation import compile_networks, wanted
 from cyclegan.training.update.state import TrainState
 from cyclegan.training.update.step import Average, no_average, train_step
 
@@ -121,8 +122,8 @@ class Ours:
         self.method, self.amp = self.state.method, self.state.precision
         self.sides = self.state.generators, self.state.discriminators
         if wanted(config.compile, device, config.steps):
-            compile_players(self.method, device)
-        self.parts = next(DeviceLoader([raw], device, config.accumulate)).parts
+            compile_networks(self.method, device)
+        self.parts = next(DeviceLoader([raw], device, config.accumulate, UnreadableImages(1, config.crop_size)))
 
     def step(self, number: int, average: Average = no_average) -> dict[str, Tensor]:
         """As `Player` says; `average` averages gradients with those of other processes."""

@@ -21,6 +21,7 @@ from cyclegan.data import build_loader, find_sets, steps_per_epoch
 from cyclegan.errors import lookup
 from cyclegan.system.devices import pick_device
 from cyclegan.training.loop_io.device_loader import DeviceLoader
+from cyclegan.training.loop_io.health import UnreadableImages
 
 EPOCHS = ("first epoch", "second epoch")
 CACHES = ("off", "ram", "disk", "auto")
@@ -102,7 +103,7 @@ def _passes_of_a_run(work: Work, config: TrainConfig) -> Passes:
     began = time.perf_counter()
     # One epoch more than is used: the workers are as far ahead at the end of an epoch as at its start
     loader = build_loader(config, domains, start=0, stop=4 * steps, pin=work.device.type == "cuda")
-    batches = DeviceLoader(loader, work.device, 1)
+    batches = DeviceLoader(loader, work.device, 1, UnreadableImages(len(domains.train["a"]), config.crop_size))
     to_start = time.perf_counter() - began
 
     def epoch() -> None:

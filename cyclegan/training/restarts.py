@@ -1,4 +1,4 @@
-"""`train`: one attempt after another, mostly one. With `--on-alarm restart` an early failure is given another seed."""
+"""`train`: the training loop, begun anew with another seed by `--on-alarm restart`."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ from cyclegan.training.storage.run_directory import default_run
 
 log = logging.getLogger("cyclegan")
 
-_TRAVEL: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}  # None: as they are computed
+_GRADIENT_DTYPES: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}  # None: as computed
 
 
 def train(config: TrainConfig, run: str | Path | None = None) -> Path:
     """Train as `config` says, in the directory `run` (default `runs/<a>2<b>`), and return that directory.
 
-    A directory that was trained in before is taken up where it stood. See `cyclegan.training.loop.training_loop`, which
-    this calls, and calls again with the next seed where `config.on_alarm` is `restart` and an alarm gives an attempt
-    up; what is left of that is then in `run/attempts/1`.
+    A run that was begun before is resumed; see `cyclegan.training.loop.training_loop`. Where `config.on_alarm` is
+    `restart` and an alarm gives an attempt up, that is moved to `run/attempts/1` and the next seed is tried.
 
     Raises `UsageError` for what cannot be done as asked, `Preempted` after a request to stop with the state saved,
     and `CycleganError` when the run had to stop; the newest good state stays in each case.
     """
     path = Path(run) if run is not None else default_run(config)
-    with open_ranks(config.timeout, _TRAVEL[config.gradient_dtype]) as ranks:
+    with open_ranks(config.timeout, _GRADIENT_DTYPES[config.gradient_dtype]) as ranks:
         while True:
             attempts = ranks.on_rank_zero(lambda: _given_up(path))
-            # A seed that was given up stands for the one that its attempts have come to: the same command goes on
+            # The same command goes on with the seed that the attempts have come to
             passed = config.seed in {attempt["seed"] for attempt in attempts}
             seed = attempts[-1]["next_seed"] if passed else config.seed
             try:
@@ -54,15 +53,10 @@ def train(config: TrainConfig, run: str | Path | None = None) -> Path:
 
 
 def _given_up(path: Path, event: Restart | None = None) -> list[dict[str, Any]]:
-    """The attempts that were given up, that by `event` among them; all of them moved aside."""
-    _move(path, event)
-    return given_up(path)
-
-
-def _move(path: Path, event: Restart | None = None) -> None:
-    """Move an attempt aside: that which `event` gives up, or one whose moving was interrupted."""
-    if event is None and all(attempt["moved"] for attempt in given_up(path)):
-        return
+    """The archived attempts, after moving that of `event`, or one whose move was interrupted."""
+    found = given_up(path)
+    if event is None and all(attempt["moved"] for attempt in found):
+        return found
     try:
         with locked(path):
             if event is None:
@@ -74,3 +68,4 @@ def _move(path: Path, event: Restart | None = None) -> None:
             f"{path}: the attempt that was given up could not be moved aside ({error.strerror or error}); "
             "make room and run the same command again"
         ) from error
+    return given_up(path)

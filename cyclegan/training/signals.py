@@ -1,4 +1,4 @@
-"""Being asked to stop: the loop finishes its step, saves, and says how to go on."""
+"""Requests to stop by signals: the loop finishes its step, saves, and tells how to resume."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TypeVar
 from cyclegan.errors import CycleganError
 from cyclegan.system.signals import stop_signals
 
-# torchrun hands on a signal that the terminal has sent to its processes as well: within this many seconds it is one
+# torchrun forwards a signal that the terminal has sent to its processes as well: within so many seconds it is one
 SAME_REQUEST = 1.0
 
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Interrupted(BaseException):
-    """Raised by the signal itself, where what is being done leaves nothing to save. No `except` for errors holds it."""
+    """Raised by the signal handler where there is nothing to save. Not an `Exception`, so that no handler holds it."""
 
     def __init__(self, by: signal.Signals) -> None:
         super().__init__(f"stopped by {by.name}, with no step done that was not saved")
@@ -31,7 +31,7 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """Whether, when and by which signal the process was asked to stop."""
+    """State of a request to stop: whether, when and by which signal."""
 
     signal: signal.Signals | None = None
     since: float = 0.0  # time.monotonic() of the request
@@ -41,9 +41,9 @@ class StopRequest:
         return self.signal is not None
 
     def interrupt_now(self, yes: bool) -> None:
-        """Set whether from here on a request raises `Interrupted` there and then, as one that was made before does now.
+        """Set whether a request raises `Interrupted` at once, as one made before does now.
 
-        For what takes long and leaves nothing to save: a first step that is compiled for minutes, a judge's lessons.
+        For what takes long and leaves nothing to save: compiling the first step, training the judge.
         """
         self._breaks_off = yes
         if yes and self.signal is not None:
@@ -51,7 +51,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """A passage in which a request raises `Interrupted`; see `at_once`."""
+        """Context in which a request raises `Interrupted`; see `interrupt_now`."""
         before = self._breaks_off
         try:
             self.interrupt_now(True)
@@ -60,7 +60,7 @@ class StopRequest:
             self._breaks_off = before
 
     def run_interruptible(self, do: Callable[[], T]) -> T | None:
-        """What `do` returns; None where a request comes meanwhile, or has come, and it is broken off."""
+        """The result of `do`, or None where a request has come or comes meanwhile and breaks it off."""
         if self._breaks_off:
             return do()
         try:
@@ -70,22 +70,22 @@ class StopRequest:
             return None
 
     def _note(self, number: int) -> None:
-        """Take a signal in: the first is the request, another Ctrl-C ends the process."""
+        """Record a signal: the first is the request, another Ctrl-C ends the process."""
         now = time.monotonic()
         if self.signal is None:
             self.signal, self.since = signal.Signals(number), now
             self.interrupt_now(self._breaks_off)
         elif number == signal.SIGINT and not (_under_torchrun() and now - self.since < SAME_REQUEST):
-            os._exit(128 + number)  # no clean-up: whoever asks twice does not want to wait for one
+            os._exit(128 + number)  # without clean-up, which nobody who asks twice wants to wait for
 
 
 def interruptible(stop: object) -> contextlib.AbstractContextManager[None]:
-    """A passage in which a request of this process breaks off; for another kind of `stop` it is any passage."""
+    """`stop.interruptible()` for a request of this process; for other kinds of `stop` a null context."""
     return stop.interruptible() if isinstance(stop, StopRequest) else contextlib.nullcontext()
 
 
 class Preempted(CycleganError):
-    """The run was asked to stop and has saved its state. Exit code 128 + the signal's number, as shells have it."""
+    """The run was asked to stop and has saved its state. Exit code 128 + number of the signal, as in shells."""
 
     on_every_rank = True
 
@@ -95,7 +95,7 @@ class Preempted(CycleganError):
 
 
 def preempted(stop: StopRequest, step: int, steps: int, run: Path) -> Preempted:
-    """What the loop raises when `stop` ends it after `step` of `steps` steps, all of which are saved."""
+    """The error that ends the loop by `stop` after `step` of `steps` steps, all of which are saved."""
     assert stop.signal is not None, "nobody asked"
     saved = "state saved" if step else "nothing to save yet"
     words = f"stopped by {stop.signal.name} at step {step} of {steps}, {saved}"
@@ -106,8 +106,8 @@ def preempted(stop: StopRequest, step: int, steps: int, run: Path) -> Preempted:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn the first SIGINT, SIGTERM, SIGHUP or SIGUSR1 into a request; a second Ctrl-C ends the process at once.
 
-    The others may come again as often as they like: a scheduler has SIGKILL for what it will not wait for. SIGHUP
-    stays ignored where it was, as `nohup` has it. Outside the main thread Python delivers no signals, and the request
+    Others may come repeatedly: a scheduler has SIGKILL for what it will not wait for. SIGHUP stays ignored where it
+    was, as by `nohup`. Outside the main thread Python delivers no signals, and the request
     stays false. `Interrupted` leaves as `Preempted`.
     """
     request = StopRequest()
@@ -117,7 +117,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     owner = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == owner:  # readers of pictures are forked with this handler; they end with their parent
+        if os.getpid() == owner:  # reader processes are forked with this handler; they end with their parent
             request._note(number)
 
     before = {number: signal.signal(number, handle) for number in stop_signals()}

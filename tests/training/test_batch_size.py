@@ -19,7 +19,8 @@ from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.training import batch_size, train
 from cyclegan.training.batch_size import explain_out_of_memory, largest, try_steps, with_batch_size
 from cyclegan.training.distributed.ranks import SingleProcess
-from cyclegan.training.setup import ResolvedRun, prepare_run
+from cyclegan.training.resolved_run import ResolvedRun
+from cyclegan.training.setup import resolve_run
 
 CPU = torch.device("cpu")
 Tiny = Callable[..., TrainConfig]
@@ -64,12 +65,12 @@ def test_no_more_are_tried_than_make_sense_on_a_device() -> None:
 def budget(monkeypatch: pytest.MonkeyPatch) -> Budget:
     """A processor on which a step of 3 pictures fits and one of 4 does not."""
     found = Budget(35, base=2)
-    monkeypatch.setitem(batch_size.SCALES, "cpu", lambda plan: found)
+    monkeypatch.setitem(batch_size.PROBES, "cpu", lambda run: found)
     return found
 
 
-def plan_of(config: TrainConfig, run: Path) -> ResolvedRun:
-    return prepare_run(config, run, None, SingleProcess())
+def resolved(config: TrainConfig, run: Path) -> ResolvedRun:
+    return resolve_run(config, run, None, SingleProcess())
 
 
 def test_the_number_that_was_found_is_what_the_run_holds_from_then_on(
@@ -99,27 +100,27 @@ def test_a_run_with_auto_is_the_run_with_that_number(tmp_path: Path, tiny: Tiny,
 class Trying(Budget):
     """A device on which a step of 5 pictures fits, as is found by playing it."""
 
-    def __init__(self, plan: ResolvedRun) -> None:
+    def __init__(self, run: ResolvedRun) -> None:
         super().__init__(room=59)
-        self.plan = plan
+        self.run = run
 
     def need(self, pictures: int) -> int | None:
-        assert pictures in self.asked or try_steps(self.plan, pictures)  # as on a GPU, once for each
+        assert pictures in self.asked or try_steps(self.run, pictures)  # as on a GPU, once for each
         return super().need(pictures)
 
 
 def test_a_real_attempt_draws_nothing_from_the_random_numbers_of_the_run(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(batch_size.SCALES, "cpu", Trying)
-    plan = plan_of(tiny(batch_size="auto", steps=1), tmp_path / "run")
-    weights = [parameter.clone() for parameter in plan.method.parameters()]
+    monkeypatch.setitem(batch_size.PROBES, "cpu", Trying)
+    run = resolved(tiny(batch_size="auto", steps=1), tmp_path / "run")
+    weights = [parameter.clone() for parameter in run.method.parameters()]
     before = torch.get_rng_state()
-    found = with_batch_size(plan, SingleProcess())
+    found = with_batch_size(run)
     assert torch.equal(torch.get_rng_state(), before)
     assert found.config.batch_size == 5
     assert found.config.steps == 1
-    for was, now in zip(weights, plan.method.parameters(), strict=True):
+    for was, now in zip(weights, run.method.parameters(), strict=True):
         assert torch.equal(was, now)
 
 
@@ -127,15 +128,15 @@ def test_parts_are_what_has_to_fit_and_the_batch_is_a_multiple_of_them(
     tmp_path: Path, tiny: Tiny, budget: Budget
 ) -> None:
     budget.bytes = 25
-    plan = plan_of(tiny(batch_size="auto", accumulate=2), tmp_path / "run")
-    assert with_batch_size(plan, SingleProcess()).config.batch_size == 4
+    run = resolved(tiny(batch_size="auto", accumulate=2), tmp_path / "run")
+    assert with_batch_size(run).config.batch_size == 4
     budget.bytes = 1000
-    assert with_batch_size(plan, SingleProcess()).config.batch_size == 4  # the larger folder has 5 pictures
+    assert with_batch_size(run).config.batch_size == 4  # the larger folder has 5 pictures
 
 
 def test_a_number_that_is_given_is_not_questioned(tmp_path: Path, tiny: Tiny, budget: Budget) -> None:
-    plan = plan_of(tiny(batch_size=8), tmp_path / "run")
-    assert with_batch_size(plan, SingleProcess()) is plan
+    run = resolved(tiny(batch_size=8), tmp_path / "run")
+    assert with_batch_size(run) is run
     assert budget.asked == []
 
 
@@ -151,16 +152,16 @@ def test_where_not_even_one_picture_fits_it_is_said_before_anything_is_written(
 def test_an_attempt_that_runs_out_of_memory_is_one_that_does_not_fit_and_other_faults_are_raised(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_of(tiny(batch_size="auto", steps=1), tmp_path / "run")
+    run = resolved(tiny(batch_size="auto", steps=1), tmp_path / "run")
     monkeypatch.setattr(CycleGAN, "discriminator_losses", lambda *_: run_out())
-    assert not try_steps(plan, 1)
+    assert not try_steps(run, 1)
 
     def fault(*_: object) -> Losses:
         raise RuntimeError("an illegal memory access")
 
     monkeypatch.setattr(CycleGAN, "discriminator_losses", fault)
     with pytest.raises(RuntimeError, match="illegal"):
-        try_steps(plan, 1)
+        try_steps(run, 1)
 
 
 def test_on_a_processor_a_number_is_asked_for_before_anything_is_written(tmp_path: Path, tiny: Tiny) -> None:
@@ -235,7 +236,7 @@ def test_auto_is_offered_only_where_it_can_be_given(tiny: Tiny, monkeypatch: pyt
 
     assert "--batch-size 4" in said()
     assert "--batch-size auto" not in said()
-    monkeypatch.setitem(batch_size.SCALES, "cpu", Trying)
+    monkeypatch.setitem(batch_size.PROBES, "cpu", Trying)
     assert "--batch-size auto, in a new run" in said()
 
 

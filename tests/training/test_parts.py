@@ -93,7 +93,7 @@ def test_a_resumed_guard_knows_the_total_and_starts_a_fresh_row():
 def test_averages_go_on_where_a_state_was_saved():
     first, second = RunningMeans(SingleProcess()), RunningMeans(SingleProcess())
     first.update({"loss": torch.tensor(1.0)})
-    first.collect()
+    first.gather()
     second.load_state_dict(first.state_dict())
     second.update({"loss": torch.tensor(2.0)})
     assert second.read() == {"loss": 1.5}
@@ -109,7 +109,7 @@ def test_each_of_several_processes_goes_on_with_its_own_sums_and_another_number_
 
     first = RunningMeans(ranks(0, 2))
     first.update({"loss": torch.tensor(1.0)})
-    first.collect()
+    first.gather()
     for rank, world, expected in ((0, 2, 1.0), (1, 2, 4.0), (0, 1, 2.5), (2, 4, 2.5)):
         resumed = RunningMeans(ranks(rank, world))
         resumed.load_state_dict(first.state_dict())
@@ -196,14 +196,14 @@ def test_bytes_and_fractions_become_the_same_pictures_and_what_is_read_stays_as_
     kept = fractions.clone()
     note = {"unreadable": [], "enlarged": []}
     loader = [{"a": each, "b": each[:, :1]} | note for each in (bytes_, fractions)]
-    batches = DeviceLoader(loader, CPU, parts=2)
+    batches = DeviceLoader(loader, CPU, 2, UnreadableImages(2, crop_size=8))
     one, other = next(batches), next(batches)
     assert torch.equal(fractions, kept)
     for name, channels in (("a", 2), ("b", 1)):
-        parts = [torch.cat([part[name] for part in batch.parts]) for batch in (one, other)]
+        parts = [torch.cat([part[name] for part in batch]) for batch in (one, other)]
         assert parts[0].shape == (2, channels, 8, 8)
         assert torch.allclose(parts[0], parts[1], atol=1e-6)
-    assert (one.parts[0]["a"].min(), one.parts[1]["a"].max()) == (-1, 1)
+    assert (one[0]["a"].min(), one[1]["a"].max()) == (-1, 1)
 
 
 def test_a_grid_shows_grey_as_grey_and_of_many_channels_the_first_three():

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from cyclegan.system.signals import STOP_SIGNALS
-from cyclegan.training import loop, signals, train
+from cyclegan.training import signals, train
+from cyclegan.training.loop_io import output
 from cyclegan.training.signals import Interrupted, Preempted, StopRequest, preempted, stop_on_signals
 from cyclegan.training.storage.checkpoint import States
 from cyclegan.training.update.ema import EMA
@@ -165,13 +166,13 @@ def test_each_signal_saves_the_step_and_says_so(tmp_path, tiny, monkeypatch, num
 def test_a_signal_before_the_first_step_ends_the_run_there_and_the_next_start_is_exact(tmp_path, tiny, monkeypatch):
     config = tiny(steps=2)
     with monkeypatch.context() as patch:
-        make = loop.open_tracker
+        make = output.open_tracker
 
         def asked(*arguments: Any, **options: Any) -> Any:
             signal.raise_signal(signal.SIGTERM)
             return make(*arguments, **options)
 
-        patch.setattr(loop, "open_tracker", asked)
+        patch.setattr(output, "open_tracker", asked)
         with pytest.raises(Preempted, match="with no step done") as caught:
             train(config, tmp_path / "run")
     assert caught.value.exit_code == 143

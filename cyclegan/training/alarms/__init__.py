@@ -1,4 +1,4 @@
-"""Alarms: what says early, in words, that a run goes wrong, and what to do about it. docs/alarms.md explains each."""
+"""Alarms, which say early and in words that a run goes wrong, with a cure. docs/alarms.md explains each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an alarm is: something that looks at figures now and then and says what is wrong, why, and what to do."""
+"""Base class of alarms, which find in the figures of a run what is wrong, why, and the cure."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from cyclegan.data import PictureSets
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What is known of a run before its first step."""
+    """Facts of a run before its first step."""
 
     config: TrainConfig
-    domains: PictureSets
-    equilibrium: float | None  # the mean verdict where real and fake can no longer be told apart; None: none
-    discriminator_parameters: Mapping[str, int]  # for each domain that is judged
-    augmented: bool = False  # the discriminators see pictures altered at random
+    sets: PictureSets
+    equilibrium: float | None  # of the scores, where real and fake can no longer be told apart; None: none
+    discriminator_parameters: Mapping[str, int]  # for each domain with a discriminator
+    augmented: bool = False  # the discriminators see pictures augmented at random
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One look at a run."""
+    """Figures of a run at one step."""
 
     kind: str  # "row": figures of the journal; "probe": see `probe`
     step: int
@@ -32,18 +32,18 @@ class Observation:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was seen: the figure, and a clause that says it in words."""
+    """Something wrong: the figure, and a clause that says it in words."""
 
     figure: float
     text: str
 
 
 class Alarm:
-    """One thing that may go wrong. A subclass says when, and what to do about it; `ALARMS` gives it its name."""
+    """One thing that may go wrong; a subclass defines when. `ALARMS` holds its name."""
 
-    observes = ""  # the kind of moment at which it decides, if it is not only before the first step
-    patience = 2  # so many of them in a row must show it: one alone may be chance
-    restartable = False  # early in a run, by another seed
+    observes = ""  # the kind of observation at which it decides; empty: only before the first step
+    patience = 2  # observations in a row that must show it: one alone may be chance
+    restartable = False  # whether another seed may cure it, early in a run
     cause: str  # the usual one, a clause
     cure: str  # the usual one, a clause that names options
 
@@ -51,25 +51,25 @@ class Alarm:
         self.facts = facts
 
     def begin(self) -> Finding | None:
-        """What is wrong before the first step, None where nothing is."""
+        """The finding before the first step, if any."""
         return None
 
-    def note(self, moment: Observation) -> None:
-        """Remember what is needed of any moment; called before `look`."""
+    def note(self, observation: Observation) -> None:
+        """Remember what is needed of any observation; called before `look`."""
 
-    def look(self, moment: Observation) -> Finding | None:
-        """What is wrong at a moment of the kind it sees, None where nothing is."""
+    def look(self, observation: Observation) -> Finding | None:
+        """The finding at an observation of the kind that it `observes`, if any."""
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers, in plain values."""
+        """Its memory, in plain values."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what it remembered."""
+        """Restore its memory."""
 
 
 def ending(figures: Mapping[str, float], name: str) -> dict[str, float]:
-    """The figures called `name_…`, by what follows: {"ab": 0.1, "ba": 0.2}."""
+    """The figures called `name_…`, by what follows the name."""
     prefix = name + "_"
     return {key.removeprefix(prefix): value for key, value in figures.items() if key.startswith(prefix)}

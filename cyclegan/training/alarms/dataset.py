@@ -1,4 +1,4 @@
-"""Alarms about the sets of pictures, mostly from before the first step."""
+"""Alarms about the picture sets, mostly raised before the first step."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from cyclegan.training.alarms.discriminator import DiscriminatorAlarm
 # Weights of a discriminator for each picture it is shown, mirrored ones counted. The paper's PatchGAN has 2.8 million,
 # and the smallest set it was published with, 400 façades, gives 3,500. A third of that set is where this begins.
 WEIGHTS_PER_PICTURE = 10_000
-# Of the way from the verdict on fakes to that on training pictures, how much is missing for unseen real ones (Karras
-# et al. 2020, https://arxiv.org/abs/2006.06676, section 3): 0 nothing is learnt by heart, 1 everything is.
+# Share of the way from the score of fakes to that of training pictures that unseen real ones lack (Karras et al. 2020,
+# https://arxiv.org/abs/2006.06676, section 3): 0 means no overfitting, 1 that everything is learnt by heart.
 BY_HEART = 0.8
-TELLS = 0.3  # only where the discriminator tells training pictures from fakes by that much does the share mean anything
+TELLS = 0.3  # gap of the scores on training pictures and fakes from which on that share means anything
 BLOCK = 4096  # bytes from the middle of a file that are compared before all of it is
 
 
 class FewPictures(DiscriminatorAlarm):
-    """The discriminator can learn the pictures by heart, and then has nothing to teach.
+    """The discriminator overfits: it learns the pictures by heart, and its gradients teach nothing.
 
-    Suspected before the first step from the number of weights, and seen later in its verdicts on pictures that it has
-    not learnt from.
+    Suspected before the first step from the number of weights, and seen later in its scores of held-out pictures.
     """
 
     observes = "probe"
@@ -38,7 +37,7 @@ class FewPictures(DiscriminatorAlarm):
     cure = "give --diffaug color,translation,cutout, leave --flip on, take fewer --channels, or find more pictures"
 
     def begin(self) -> Finding | None:
-        config, domains = self.facts.config, self.facts.domains
+        config, domains = self.facts.config, self.facts.sets
         if self.facts.augmented:
             return None
         counts = {domain: len(pictures) for domain, pictures in domains.train.items()}
@@ -56,7 +55,7 @@ class FewPictures(DiscriminatorAlarm):
             f"{counts[domain]} pictures of {domain.upper()} are few for a discriminator of {parameters:,} weights",
         )
 
-    def look(self, moment: Observation) -> Finding | None:
+    def look(self, observation: Observation) -> Finding | None:
         found = {}
         for domain, window in self.full_windows().items():
             real, fake = window.means
@@ -73,13 +72,13 @@ class FewPictures(DiscriminatorAlarm):
 
 
 class DomainsOverlap(Alarm):
-    """The same picture is in two domains, so that it is real and wrong at once."""
+    """The same picture is in two domains, so that it is real and fake at once."""
 
     cause = "one folder was copied into the other, or pictures were sorted by hand"
     cure = "remove them from one of the two; `cyclegan data check A B` lists them"
 
     def begin(self) -> Finding | None:
-        sets = self.facts.domains
+        sets = self.facts.sets
         for one, other in combinations(sets.train, 2):
             ours, theirs = (_paths([sets.train[domain], sets.test[domain]]) for domain in (one, other))
             finding = _overlap(duplicate_pairs(ours, theirs), f"{one.upper()} and in {other.upper()}")
@@ -89,13 +88,13 @@ class DomainsOverlap(Alarm):
 
 
 class TrainTestOverlap(Alarm):
-    """A held-out picture is learnt from as well, so that what is measured on it is too good."""
+    """A held-out picture is in the training set too, so that figures on it are too good."""
 
     cause = "copies under another name, or test pictures that were taken from the training folder"
     cure = "remove the copies; `cyclegan data check` lists them"
 
     def begin(self) -> Finding | None:
-        sets = self.facts.domains
+        sets = self.facts.sets
         found = []
         for domain, train in sets.train.items():
             test = sets.test[domain]
@@ -105,10 +104,10 @@ class TrainTestOverlap(Alarm):
 
 
 def duplicate_pairs(ours: Iterable[Path], theirs: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Those of our files whose content one of theirs has, each with one of those, in the order of ours.
+    """Files of `ours` that have the content of one of `theirs`, each with one of those, in the order of `ours`.
 
-    By size, then by a block from the middle, and only where both agree by all of it: for 10,000 JPEG files that is
-    mostly 10,000 times asking for the size, below a second. What cannot be read is passed over.
+    Compared by size, then by a block from the middle, and by all of it only where both agree: for 10,000 JPEG files
+    mostly 10,000 sizes, below a second. Unreadable files are skipped.
     """
     mine, others = list(ours), list(theirs)
     order = list(mine)

@@ -1,7 +1,7 @@
-"""Alarms about the balance of the game, from the rows of the journal.
+"""Alarms about the balance of the two sides, from the rows of the journal.
 
-Verdicts are read on the scale of the loss's equilibrium, where real and fake can no longer be told apart: one half for
-`lsgan` and `bce`, 0 for `hinge`; a real picture is at 1 where the discriminator is sure. `wgan-gp` has no such point,
+Scores are read relative to the equilibrium of the loss, where real and fake can no longer be told apart: one half for
+`lsgan` and `bce`, 0 for `hinge`; a real picture scores 1 where the discriminator is sure. `wgan-gp` has no such point,
 and none of these is raised for it.
 """
 
@@ -14,30 +14,30 @@ from typing import Any
 
 from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, RunInfo
 
-# Verdicts of one batch scatter by 0.1 to 0.2, so that means are taken over rows of this many steps. A discriminator
-# wins early, since it learns faster: its first steps are not looked at.
+# Scores of one batch scatter by 0.1 to 0.2, so that means are taken over rows of this many steps. A discriminator
+# wins early, since it learns faster: its first steps are ignored.
 FIRST_STEPS = 100
 WINDOW_STEPS = 400
 ROWS = 8  # in a window at least
-# Mean difference of the verdicts on real and fake, as a share of what it is when all are certain. Healthy runs of the
+# Mean difference of the scores of real and fake, as a share of that of a certain discriminator. Healthy runs of the
 # demo and of horse2zebra stay between 0.15 and 0.4.
 STRONG, ACCURATE = 0.8, 0.9
 BLIND, EVER_SEEN, FLAT = 0.05, 0.1, 0.03
-# Rows of history, of which a loss may be this many times its scatter above the median
+# Rows of history, and how many times its scatter a loss may lie above their median
 HISTORY = 400
 RECENT, ENOUGH, FAR = 5, 20, 8.0
 SCATTER_SHARE, SCATTER_LEAST = 0.25, 0.05  # of the median; a loss that has been nearly constant may move that much
 
 
 class MovingWindow:
-    """The verdicts of the last steps on one domain: (step, real, fake)."""
+    """Scores of the last steps in one domain: (step, real, fake)."""
 
     def __init__(self, equilibrium: float) -> None:
         self.span = 2 * (1 - equilibrium)  # from a certain fake to a certain real
         self.rows: list[tuple[int, float, float]] = []
 
     def add(self, step: int, real: float, fake: float) -> None:
-        """Take in a row; what is not finite is passed over, and what is too old is forgotten."""
+        """Add a row unless it is not finite; drop the oldest."""
         if step <= FIRST_STEPS or not math.isfinite(real + fake):
             return
         self.rows.append((step, real, fake))
@@ -46,7 +46,7 @@ class MovingWindow:
 
     @property
     def full(self) -> bool:
-        """Whether it holds enough to speak of."""
+        """True with enough rows to judge by."""
         return len(self.rows) >= ROWS and self.rows[-1][0] - self.rows[0][0] >= WINDOW_STEPS - self._stride
 
     @property
@@ -55,18 +55,18 @@ class MovingWindow:
 
     @property
     def means(self) -> tuple[float, float]:
-        """Of the verdicts on real pictures and on fakes."""
+        """Mean scores of real pictures and of fakes."""
         return statistics.fmean(row[1] for row in self.rows), statistics.fmean(row[2] for row in self.rows)
 
     @property
     def gap(self) -> float:
-        """How far apart the two are: 0 cannot tell, 1 is certain."""
+        """Difference of the means: 0 cannot tell, 1 is certain."""
         real, fake = self.means
         return (real - fake) / self.span
 
 
 class DiscriminatorAlarm(Alarm):
-    """An alarm about discriminators: keeps a window of verdicts for each, and what the probe last said."""
+    """Base of alarms about discriminators: a window of scores for each, and the newest probe."""
 
     observes = "row"
 
@@ -75,18 +75,19 @@ class DiscriminatorAlarm(Alarm):
         self.windows: dict[str, MovingWindow] = {}
         self.probed: dict[str, float] = {}
 
-    def note(self, moment: Observation) -> None:
+    def note(self, observation: Observation) -> None:
         if self.facts.equilibrium is None:
             return
-        if moment.kind == "probe":
-            self.probed = {name: value for name, value in moment.figures.items() if name.startswith(("acc", "verdict"))}
+        if observation.kind == "probe":
+            self.probed = {
+                name: value for name, value in observation.figures.items() if name.startswith(("acc", "verdict"))
+            }
             return
         for domain in self.facts.discriminator_parameters:
-            real, fake = (moment.figures.get(f"scores/{domain}/{kind}", math.nan) for kind in ("real", "fake"))
-            self.windows.setdefault(domain, MovingWindow(self.facts.equilibrium)).add(moment.step, real, fake)
+            real, fake = (observation.figures.get(f"scores/{domain}/{kind}", math.nan) for kind in ("real", "fake"))
+            self.windows.setdefault(domain, MovingWindow(self.facts.equilibrium)).add(observation.step, real, fake)
 
     def full_windows(self) -> dict[str, MovingWindow]:
-        """Those with enough in them."""
         return {domain: window for domain, window in self.windows.items() if window.full}
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,7 +104,7 @@ class DiscriminatorAlarm(Alarm):
 
 
 class DiscriminatorTooStrong(DiscriminatorAlarm):
-    """The discriminator is certain of every picture, and has little left to teach."""
+    """The discriminator is certain of every picture, and its gradients teach little."""
 
     restartable = True
     cause = (
@@ -114,10 +115,10 @@ class DiscriminatorTooStrong(DiscriminatorAlarm):
         "it near 0 is a sign of failure and not of success"
     )
 
-    def look(self, moment: Observation) -> Finding | None:
+    def look(self, observation: Observation) -> Finding | None:
         windows = self.full_windows()
         domain = max(windows, key=lambda name: windows[name].gap, default="")
-        # One that knows its training pictures by heart is not strong; see `few-pictures`
+        # One that overfits is not strong; see `few-pictures`
         if not domain or windows[domain].gap < STRONG or self.probed.get(f"accuracy_{domain}", 1.0) < ACCURATE:
             return None
         real, fake = windows[domain].means
@@ -129,10 +130,10 @@ class DiscriminatorTooStrong(DiscriminatorAlarm):
 
 
 class DiscriminatorBlind(DiscriminatorAlarm):
-    """The discriminator says the same to everything: it has nothing to teach.
+    """The discriminator gives every picture the same score: its gradients teach nothing.
 
-    At the equilibrium verdicts agree as well. A blind one is told from that by its past, in which it never told real
-    from fake, or by its present, in which it does not even vary from patch to patch.
+    At the equilibrium scores agree as well. A blind one is told from that by its past, in which it never told real
+    from fake, or by its present, in which scores do not even vary from patch to patch.
     """
 
     cause = "it does not learn: its learning rate is too low or so high that it died, or it sees too little"
@@ -142,7 +143,7 @@ class DiscriminatorBlind(DiscriminatorAlarm):
         super().__init__(facts)
         self.widest: dict[str, float] = {}
 
-    def look(self, moment: Observation) -> Finding | None:
+    def look(self, observation: Observation) -> Finding | None:
         blind = {}
         for domain, window in self.full_windows().items():
             self.widest[domain] = max(self.widest.get(domain, 0.0), window.gap)
@@ -168,10 +169,10 @@ class DiscriminatorBlind(DiscriminatorAlarm):
 
 
 class GeneratorRunningAway(Alarm):
-    """A loss of the generators grows far beyond what it has been.
+    """A loss of the generators grows far beyond its past.
 
-    Compared is the median of the last rows with the median of all before, in units of their scatter (1.48 times the
-    median absolute deviation, which is the standard deviation of a normal distribution).
+    Compares the median of the last rows with that of all before, in units of their scatter (1.48 times the median
+    absolute deviation, which is the standard deviation of a normal distribution).
     """
 
     observes = "row"
@@ -185,13 +186,13 @@ class GeneratorRunningAway(Alarm):
         self.history: dict[str, list[float]] = {}
         self.recent: dict[str, list[float]] = {}
         self.rows = 0
-        self.stride = 1  # of how many rows one is kept, so that the whole run has room
+        self.stride = 1  # one of so many rows is kept, so that the history spans the whole run
 
-    def note(self, moment: Observation) -> None:
-        if moment.kind != "row" or self.facts.equilibrium is None:  # a critic's zero may lie anywhere, and move
+    def note(self, observation: Observation) -> None:
+        if observation.kind != "row" or self.facts.equilibrium is None:  # a critic's zero may lie anywhere, and move
             return
         self.rows += 1
-        for name, value in moment.figures.items():
+        for name, value in observation.figures.items():
             if not name.startswith("loss/") or name.startswith("loss/discriminator") or not math.isfinite(value):
                 continue
             recent = self.recent.setdefault(name, [])
@@ -204,7 +205,7 @@ class GeneratorRunningAway(Alarm):
             self.history = {name: values[::2] for name, values in self.history.items()}
             self.stride *= 2
 
-    def look(self, moment: Observation) -> Finding | None:
+    def look(self, observation: Observation) -> Finding | None:
         above = {name: _excess(past, self.recent[name]) for name, past in self.history.items() if len(past) >= ENOUGH}
         name = max(above, key=lambda key: above[key], default="")
         if not name or above[name] < FAR:

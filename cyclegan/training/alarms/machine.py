@@ -1,4 +1,4 @@
-"""Alarms about numbers and time: steps that came to nothing, and a device that waits."""
+"""Alarms about numbers and time: skipped steps, and a device that waits for data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WAITING_SECONDS = 30.0  # for so long
 
 
 class NotFinite(Alarm):
-    """Losses or gradients that are no number: an overflow, or a division by nothing."""
+    """Losses or gradients that are not finite: an overflow, or a division by zero."""
 
     observes = "row"
     patience = 1
@@ -26,21 +26,21 @@ class NotFinite(Alarm):
         super().__init__(facts)
         self.counts: list[tuple[int, int]] = [(0, 0)]  # step, skipped until then
 
-    def look(self, moment: Observation) -> Finding | None:
-        total = int(moment.figures["health/skipped_steps"])
-        self.counts.append((moment.step, total))
-        while len(self.counts) > 2 and self.counts[1][0] <= moment.step - AMONG:
+    def look(self, observation: Observation) -> Finding | None:
+        total = int(observation.figures["health/skipped_steps"])
+        self.counts.append((observation.step, total))
+        while len(self.counts) > 2 and self.counts[1][0] <= observation.step - AMONG:
             del self.counts[0]
-        if self.facts.config.precision == "fp16" and moment.step <= AMONG:
-            self.counts = [(moment.step, total)]  # it finds its loss scale by overflowing some times at first
+        if self.facts.config.precision == "fp16" and observation.step <= AMONG:
+            self.counts = [(observation.step, total)]  # it finds its loss scale by overflowing some times at first
         since, before = self.counts[0]
         if total - before < SKIPPED:
             return None
-        return self.finding(total - before, moment.step - since)
+        return self.finding(total - before, observation.step - since)
 
     @staticmethod
     def finding(skipped: int, among: int) -> Finding:
-        """In words."""
+        """The finding that `skipped` of `among` steps were not finite."""
         return Finding(
             float(skipped),
             f"{skipped} of the last {among} steps had a loss or gradient that is not finite, and were skipped",
@@ -56,7 +56,7 @@ class NotFinite(Alarm):
 class WaitingForData(Alarm):
     """Reading pictures takes longer than learning from them.
 
-    It remembers nothing over a resume: time is of this machine and of now.
+    Nothing of it is saved: times hold for this machine and this start.
     """
 
     observes = "row"
@@ -72,12 +72,12 @@ class WaitingForData(Alarm):
         self.rows: list[tuple[float, float]] = []  # seconds, of which waited
         self.step = -1
 
-    def look(self, moment: Observation) -> Finding | None:
-        speed, share = moment.figures["speed/images_per_second"], moment.figures["speed/data_wait"]
-        before, self.step = self.step, moment.step
+    def look(self, observation: Observation) -> Finding | None:
+        speed, share = observation.figures["speed/images_per_second"], observation.figures["speed/data_wait"]
+        before, self.step = self.step, observation.step
         if before < 0:  # the readers start in the first row
             return None
-        seconds = (moment.step - before) * self.facts.config.batch_size / speed if speed > 0 else math.nan
+        seconds = (observation.step - before) * self.facts.config.batch_size / speed if speed > 0 else math.nan
         if not math.isfinite(seconds * share):
             return None
         self.rows.append((seconds, seconds * share))

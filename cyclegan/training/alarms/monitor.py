@@ -1,44 +1,41 @@
-"""All alarms of a run: shown what the loop knows, they speak once per event, and say what becomes of the run."""
+"""Monitor of all alarms of a run: each is raised once per event, and may stop or restart the run."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import TrainConfig
-from cyclegan.data import InputKind, PictureSets, held_out_pictures
+from cyclegan.data import held_out_pictures
 from cyclegan.errors import CycleganError
-from cyclegan.methods import Method
 from cyclegan.training.alarms import probe as probing
 from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, RunInfo
 from cyclegan.training.alarms.machine import NotFinite
 from cyclegan.training.alarms.registry import ALARMS
-from cyclegan.training.distributed.ranks import Ranks, SingleProcess
 from cyclegan.training.loop_io.health import NonFiniteGuard, NotFiniteError
+from cyclegan.training.resolved_run import ResolvedRun
 from cyclegan.training.storage.attempts import given_up
 from cyclegan.training.storage.checkpoint import require_numbers
 from cyclegan.training.update.precision import Precision
 
 log = logging.getLogger("cyclegan")
 
-EARLY = 0.2  # share of the steps in which a run is cheaper begun anew than gone on with
-RESTARTS = 2  # at most: what three seeds have in common is not the seed
+EARLY = 0.2  # share of the steps in which a restart is cheaper than going on
+RESTARTS = 2  # at most: what fails with three seeds does not fail by the seed
 
 
 class AlarmRecorder(Protocol):
-    """What writes alarms down: the tracker."""
+    """Recorder of alarms: the tracker."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
     def alarm(self, step: int, name: str, text: str, figure: float) -> None: ...
 
 
 class Restart(CycleganError):
-    """The run is to be begun anew with another seed, because of the alarm `name`."""
+    """Request to begin the run anew with another seed, because of the alarm `name`."""
 
     def __init__(self, name: str, step: int, text: str) -> None:
         super().__init__(f"given up at step {step} by the alarm {name}: {text}")
@@ -48,131 +45,120 @@ class Restart(CycleganError):
 
 
 class StoppedByAlarm(CycleganError):
-    """The run ended by an alarm, as --on-alarm stop wants it."""
+    """The run was ended by an alarm, by --on-alarm stop."""
 
     on_every_rank = True
 
 
 class Event:
-    """How long an alarm has held, and whether it was raised for it."""
+    """State of one alarm: for how long it has held, and whether it is raised."""
 
     def __init__(self) -> None:
-        self.held = 0  # looks in a row
+        self.held = 0  # observations in a row
         self.clear = 0
         self.raised = False
 
-    def hold(self, looks: int) -> bool:
-        """One more look shows it; whether this is when it is raised: after `looks` in a row, and once."""
+    def hold(self, patience: int) -> bool:
+        """Count an observation that shows it; whether to raise it now: after `patience` in a row, and once."""
         self.held, self.clear = self.held + 1, 0
-        new = self.held >= looks and not self.raised
+        new = self.held >= patience and not self.raised
         self.raised |= new
         return new
 
-    def clear_after(self, looks: int) -> None:
-        """One more look does not show it. As many as it takes to raise it end the event."""
+    def clear_after(self, patience: int) -> None:
+        """Count an observation that does not show it; `patience` of them in a row end the event."""
         self.held, self.clear = 0, self.clear + 1
-        if self.clear >= looks:
+        if self.clear >= patience:
             self.raised = False
 
 
 class AlarmMonitor:
-    """The alarms of a run of `config` in the directory `run`, where attempts may have been given up before.
+    """The alarms of a `run`, whose skipped steps `guard` counts.
 
-    Nothing here draws a random number or changes a network: the losses are the same with and without. Each process of
-    several has them and is shown the same, so that all come to the same decisions.
+    Nothing here draws a random number or changes a network: the losses are the same with and without. Each rank has
+    them and observes the same figures, so that all come to the same decisions.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        domains: PictureSets,
-        views: Mapping[str, InputKind],
-        method: Method,
-        run: Path,
-        ranks: Ranks | None = None,
-    ) -> None:
-        self.config = config
-        self.domains = domains
-        self.views = views
-        self.method = method
+    def __init__(self, run: ResolvedRun, guard: NonFiniteGuard) -> None:
         self.run = run
-        self.ranks = ranks or SingleProcess()
-        self.restarts = len(given_up(run))
+        self.config, self.method = run.config, run.method
+        self.guard = guard
+        self.restarts = len(given_up(run.path))
         sizes = {
             domain: sum(weight.numel() for weight in network.parameters())
-            for domain, network in method.discriminators.items()
+            for domain, network in run.method.discriminators.items()
         }
-        equilibrium = None if method.adversarial is None else method.adversarial.equilibrium
-        facts = RunInfo(config, domains, equilibrium, sizes, augmented=method.augmented)
+        adversarial = run.method.adversarial
+        equilibrium = None if adversarial is None else adversarial.equilibrium
+        facts = RunInfo(run.config, run.sets, equilibrium, sizes, augmented=run.method.augmented)
         self.alarms: dict[str, Alarm] = {name: kind(facts) for name, kind in ALARMS.items()}
         self.events = {name: Event() for name in self.alarms}
         self.probed = 0  # the step of the last probe
-        self.fingerprint = ""  # of the pictures that were looked at before the first step
+        self.fingerprint = ""  # of the pictures that were checked before the first step
         self.ended_by = ""  # the alarm that ends the run
         self._pictures: dict[str, Tensor] | None = None
         self._recorder: AlarmRecorder | None = None
 
     def begin(self, step: int, recorder: AlarmRecorder) -> None:
-        """Look at what can be known without a step, unless these same pictures were looked at before."""
+        """Check what can be known without a step, unless these same pictures were checked before."""
         self._recorder = recorder
-        if self.fingerprint == self.domains.fingerprint:
+        if self.fingerprint == self.run.sets.fingerprint:
             return
-        self.fingerprint = self.domains.fingerprint
+        self.fingerprint = self.run.sets.fingerprint
         for name, alarm in self.alarms.items():
             finding = alarm.begin()
-            if finding is not None and self.events[name].hold(looks=1):
+            if finding is not None and self.events[name].hold(1):
                 self._raise(step, name, finding)
             elif finding is None and not alarm.observes:
-                self.events[name].clear_after(looks=1)  # other pictures than before, and these are well
+                self.events[name].clear_after(1)  # these pictures, other than before, are fine
 
     def look(self, step: int, row: Mapping[str, float]) -> None:
-        """Take in a row of the journal. Raises `Restart` where the run is to be begun anew."""
-        self._show(Observation("row", step, row))
+        """Check a row of the journal. Raises `Restart` where the run is to be begun anew."""
+        self._observe(Observation("row", step, row))
 
     def probe(self, step: int, generators: nn.ModuleDict, precision: Precision) -> None:
-        """Every 300 steps look at some translations by `generators`. Raises `Restart`."""
+        """Every 300 steps, check some translations by `generators`. Raises `Restart`."""
         if not step or step % probing.EVERY or step == self.probed:  # the last: a resume begins where it was saved
             return
         self.probed = step
         if self._pictures is None:
-            shown = held_out_pictures(self.domains, self.config, probing.PICTURES, dict(self.views))
+            shown = held_out_pictures(self.run.sets, self.config, probing.PICTURES, self.run.kinds)
             self._pictures = {name: _in_unit(pictures) for name, pictures in shown.items()}
         pictures = {name: some.to(precision.device) for name, some in self._pictures.items()}
-        figures = probing.probe(pictures, generators, self.method, precision, self.ranks)
+        figures = probing.probe(pictures, generators, self.method, precision, self.run.ranks)
         assert self._recorder is not None, "begin() comes first"
         self._recorder.log(step, {f"probe/{name}": value for name, value in figures.items()})
-        self._show(Observation("probe", step, figures))
+        self._observe(Observation("probe", step, figures))
 
-    def finite(self, step: int, guard: NonFiniteGuard) -> int:
-        """`guard.check()`, whose refusal to go on is an event too. Raises `NotFiniteError` or `Restart`."""
+    def check_finite(self, step: int) -> int:
+        """The number of skipped steps. Raises `NotFiniteError`, an alarm too, or `Restart`."""
         try:
-            return guard.check()
+            return self.guard.check()
         except NotFiniteError as error:
-            if self.events["not-finite"].hold(looks=1):
+            if self.events["not-finite"].hold(1):
                 self._write(step, "not-finite", NotFinite.finding(error.row, error.row))
             if self._may_restart(step, "not-finite")[0]:
                 raise Restart("not-finite", step, str(error)) from error
             raise
 
     def raise_if_stopped(self, step: int) -> None:
-        """Raise `StoppedByAlarm` if an alarm ends the run before its end; to be called when its state is saved."""
-        assert self.config.steps is not None
-        if self.ended_by and step < self.config.steps:
+        """Raise `StoppedByAlarm` if an alarm ends the run early; to be called when its state is saved."""
+        if self.ended_by and step < self.run.steps:
             raise StoppedByAlarm(
-                f"--on-alarm stop: ended at step {step} of {self.config.steps} by the alarm {self.ended_by}; state "
-                f"saved, go on with `cyclegan train --resume {self.run} --on-alarm warn`, if not by its cure"
+                f"--on-alarm stop: ended at step {step} of {self.run.steps} by the alarm {self.ended_by}; state "
+                f"saved, go on with `cyclegan train --resume {self.run.path} --on-alarm warn`, if not by its cure"
             )
 
-    def _show(self, moment: Observation) -> None:
+    def _observe(self, observation: Observation) -> None:
         for name, alarm in self.alarms.items():
-            alarm.note(moment)
-            if alarm.observes != moment.kind:
+            alarm.note(observation)
+            if alarm.observes != observation.kind:
                 continue
-            finding = alarm.look(moment)
+            finding = alarm.look(observation)
             if finding is None:
                 self.events[name].clear_after(alarm.patience)
             elif self.events[name].hold(alarm.patience):
-                self._raise(moment.step, name, finding)
+                self._raise(observation.step, name, finding)
 
     def _raise(self, step: int, name: str, finding: Finding) -> None:
         text = self._write(step, name, finding)
@@ -190,18 +176,17 @@ class AlarmMonitor:
         return text
 
     def _may_restart(self, step: int, name: str) -> tuple[bool, str]:
-        """Whether --on-alarm restart begins anew for this alarm, and if not why."""
-        assert self.config.steps is not None
+        """Check if --on-alarm restart begins anew for this alarm; with the reason if not."""
         obstacles = {
             "another seed would not change this": not self.alarms[name].restartable,
-            f"step {step} is after the first fifth": step > EARLY * self.config.steps,
+            f"step {step} is after the first fifth": step > EARLY * self.run.steps,
             f"{self.restarts} attempts were given up already": self.restarts >= RESTARTS,
         }
         wanted = self.config.on_alarm == "restart"
         return wanted and not any(obstacles.values()), next((why for why, holds in obstacles.items() if holds), "")
 
     def _warn(self, step: int, name: str, text: str) -> None:
-        """The run goes on."""
+        """Go on."""
 
     def _stop(self, step: int, name: str, text: str) -> None:
         self.ended_by = self.ended_by or name
@@ -213,12 +198,12 @@ class AlarmMonitor:
         log.warning("--on-alarm restart: the run goes on, since %s", obstacle)
 
     def state_dict(self) -> dict[str, Any]:
-        """What was raised, for how long what has held, and what each alarm remembers."""
+        """The event and the memory of each alarm."""
         alarms = {name: vars(self.events[name]) | {"own": alarm.state_dict()} for name, alarm in self.alarms.items()}
         return {"alarms": alarms, "probed": self.probed, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on watching; an alarm that the state does not know of begins anew."""
+        """Restore; an alarm that the state does not know begins anew."""
         require_numbers([state["probed"], state["alarms"]])
         self.probed, self.fingerprint = int(state["probed"]), str(state["fingerprint"])
         for name, saved in state["alarms"].items():

@@ -1,11 +1,11 @@
-"""Figures of a few held-out pictures, taken now and then from the generators as they are saved.
+"""Figures of a few held-out pictures for the alarms, measured every 300 steps.
 
-For alarms and not for reports: 8 pictures of each domain say whether something is badly wrong, not how good a run is.
+Not for reports: 8 pictures of each domain show whether something is badly wrong, not how good a run is.
 
-What it costs: 8 translations each way, and of 4 of them the way back twice, with noise and without: 32 forward passes
-of a generator, and 32 of a discriminator. A step of CycleGAN with one picture is worth 12 of a generator (4 forward,
-and twice that backward), 18 with the identity term, and 18 of a discriminator. Every 300 steps that is below 0.9 % of
-the work, and a larger batch lowers it further.
+Its cost: 8 translations in each direction, and of 4 of them the reconstruction twice, with noise and without: 32
+forward passes of a generator, and 32 of a discriminator. A step of CycleGAN with one picture is worth 12 of a generator
+(4 forward, and twice that backward), 18 with the identity term, and 18 of a discriminator. Every 300 steps that is
+below 0.9 % of the work, and less with a larger batch.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ def probe(
 ) -> dict[str, float]:
     """Figures of the translations of `pictures`, by domain N × C × H × W in [-1, 1] on the device.
 
-    Each process of `ranks` translates a part, and all come to the same figures, to the last digit.
+    Each of `ranks` translates a part, and all get the same figures, to the last digit.
 
-    For each direction `ab` there is: `luminance_correlation_ab` of input and output, of -1 to 1; `change_ab`, the mean
-    difference of the two in levels of 255 (where both have as many channels); `variety_ab`, `variety_source_ab` and
+    For each direction `ab`: `luminance_correlation_ab` of input and output, in [-1, 1]; `change_ab`, their mean
+    difference in levels of 255 (where both have as many channels); `variety_ab`, `variety_source_ab` and
     `variety_real_ab`, the mean difference between two outputs, two inputs and two real pictures of the target, in
-    levels; `checkerboard_ab` and `checkerboard_real_ab`; where there is a way back, the figures of the cycle of `a`,
-    see `cyclegan.evaluation.metrics.cycle`. For each judged domain: `verdict_real_a` and `verdict_fake_a`, the mean
-    verdicts, `verdict_spread_a`, the standard deviation over all patches of all of them, and, where the game has an
-    equilibrium, `accuracy_a`, the share of patches that are on the right side of it.
+    levels; `checkerboard_ab` and `checkerboard_real_ab`; where there is a reverse direction, the figures of the cycle
+    of `a`, see `cyclegan.evaluation.metrics.cycle`. For each domain with a discriminator: `verdict_real_a` and
+    `verdict_fake_a`, the mean scores, `verdict_spread_a`, the standard deviation over all patches of both, and, where
+    the loss has an equilibrium, `accuracy_a`, the share of patches on the right side of it.
 
-    Everything runs in evaluation mode and is put back, and no random number is drawn from torch's global generator.
+    Networks run in evaluation mode and are put back; no random number is drawn from torch's global generator.
     """
     training = [module for module in (*generators.modules(), *method.modules()) if module.training]
     generators.eval()
@@ -54,7 +54,7 @@ def probe(
     figures: dict[str, float] = {}
 
     def run(key: str, some: Tensor) -> Tensor:
-        # Past a compiled form, which would be compiled once more for this number of pictures
+        # Not the compiled form, which would be compiled once more for this number of pictures
         return ranks.map_sharded(lambda part: generators[key].forward(part).float(), some)
 
     def scored(domain: str, some: Tensor) -> Tensor:
@@ -70,11 +70,12 @@ def probe(
             with rng.at(Draws(seed=0, step=0, first=0, count=PICTURES, total=PICTURES)):
                 source = method.inputs(direction, dict(pictures))
             fake = fakes[direction.target] = run(direction.key, source)
-            figures |= _varied(direction.key, "", fake) | _varied(direction.key, "real", pictures[direction.target])
-            figures |= _chequered(direction.key, fake, pictures[direction.target])
+            key, real = direction.key, pictures[direction.target]
+            figures |= {f"variety_{key}": _variety(fake), f"variety_real_{key}": _variety(real)}
+            figures |= _chequered(key, fake, real)
             if direction.from_noise:
                 continue
-            figures |= _varied(direction.key, "source", source) | _changed(direction.key, source, fake)
+            figures |= {f"variety_source_{key}": _variety(source)} | _changed(key, source, fake)
             if direction.reverse is not None and direction.reverse.key in generators:
                 cycle = CycleMetrics()
                 cycle.add(source[:ROUND_TRIPS], fake[:ROUND_TRIPS], partial(run, direction.reverse.key))
@@ -83,14 +84,10 @@ def probe(
             score = method.adversarial.score
             for domain in (domain for domain in method.discriminators if domain in fakes):
                 real, fake = (scored(domain, shown[domain]) for shown in (pictures, fakes))
-                figures |= _judged(domain, real, fake, method.adversarial.equilibrium)
+                figures |= _scored(domain, real, fake, method.adversarial.equilibrium)
     for module in training:
         module.training = True
     return ranks.on_rank_zero(lambda: figures)
-
-
-def _varied(direction: str, of: str, pictures: Tensor) -> dict[str, float]:
-    return {"_".join(filter(None, ("variety", of, direction))): _variety(pictures)}
 
 
 def _changed(direction: str, source: Tensor, fake: Tensor) -> dict[str, float]:
@@ -111,7 +108,7 @@ def _chequered(direction: str, fake: Tensor, real: Tensor) -> dict[str, float]:
     }
 
 
-def _judged(domain: str, real: Tensor, fake: Tensor, equilibrium: float | None) -> dict[str, float]:
+def _scored(domain: str, real: Tensor, fake: Tensor, equilibrium: float | None) -> dict[str, float]:
     both = torch.cat([real.flatten(), fake.flatten()])
     found = {
         f"verdict_real_{domain}": float(real.mean()),
@@ -125,7 +122,7 @@ def _judged(domain: str, real: Tensor, fake: Tensor, equilibrium: float | None) 
 
 
 def in_colour(pictures: Tensor) -> Tensor:
-    """N × 3 × H × W, float32, on the processor: three channels as they are, any other number as grey of their mean."""
+    """N × 3 × H × W, float32, on the CPU: three channels as they are, any other number as grey of their mean."""
     pictures = pictures.cpu().float()
     return pictures if pictures.shape[1] == 3 else pictures.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
 

@@ -1,31 +1,31 @@
-"""Alarms about what translations look like, from the probe. Each speaks of the direction in which it is worst."""
+"""Alarms about the look of translations, from the probe, each for the worst direction."""
 
 from __future__ import annotations
 
 from cyclegan.directions import Direction
 from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, ending
 
-# Correlation of light and dark of input and output: 0.6 in a healthy run of the demo, 0.9 in one of horse2zebra,
+# Correlation of the luminance of input and output: 0.6 in a healthy run of the demo, 0.9 in one of horse2zebra,
 # -1 for a perfect negative.
 INVERTED = -0.4
-# The way back counts as fine where it is nearer to the start than another picture is, by this factor.
+# A reconstruction is good where it is nearer to the input than another input is, by this factor.
 FINE_CYCLE = 0.6
-# Levels of 255. A generator that paints a picture anew misses it by 5 levels and more for most of a run; who is nearer
+# Levels of 255. A generator that redraws a picture misses it by 5 levels and more for most of a run; one that is nearer
 # has learnt to copy.
 COPIED = 4.0
-# Outputs vary by less than this share of what inputs and what real pictures of the target vary by. Real sets differ in
-# this by a factor of two.
+# Variety of outputs as a share of that of inputs and of real pictures of the target. Real sets differ in this by a
+# factor of two.
 ALIKE = 0.2
 VARIED = 4.0  # levels: inputs that differ by less are alike themselves
-# The noise on the translation has 1.6 levels in the mean. An honest way back passes on as much or less, and four times
-# as much where it makes day of a night that has a quarter of the contrast.
+# The noise on the translation has 1.6 levels in the mean. A reconstruction from what is visible passes on as much or
+# less, and four times as much where it makes day of a night that has a quarter of the contrast.
 HIDDEN_RATIO, HIDDEN_LEVELS = 2.0, 10.0
 # Photographs have some thousandths of their energy there; a checkerboard that can be seen has several times as much.
 CHEQUERED_RATIO, CHEQUERED_SHARE = 4.0, 0.03
 
 
 class ColoursInverted(Alarm):
-    """Light becomes dark, and the way back is fine: two that both invert undo each other perfectly."""
+    """Light becomes dark, and the cycle loss is small: two inversions undo each other."""
 
     observes = "probe"
     restartable = True
@@ -35,13 +35,13 @@ class ColoursInverted(Alarm):
         "a run seldom leaves that state"
     )
 
-    def look(self, moment: Observation) -> Finding | None:
-        found = ending(moment.figures, "luminance_correlation")
+    def look(self, observation: Observation) -> Finding | None:
+        found = ending(observation.figures, "luminance_correlation")
         if not found:  # no direction starts from pictures
             return None
         direction = min(found, key=lambda way: found[way])
-        error = moment.figures.get(f"cycle_l1_{Direction.parse(direction).source}", 0.0)
-        others = moment.figures[f"variety_source_{direction}"]
+        error = observation.figures.get(f"cycle_l1_{Direction.parse(direction).source}", 0.0)
+        others = observation.figures[f"variety_source_{direction}"]
         if found[direction] > INVERTED or (others and error > FINE_CYCLE * others):
             return None
         return Finding(
@@ -51,7 +51,7 @@ class ColoursInverted(Alarm):
 
 
 class NothingChanges(Alarm):
-    """A translation is its input."""
+    """Translations equal their inputs."""
 
     observes = "probe"
     restartable = True
@@ -61,12 +61,12 @@ class NothingChanges(Alarm):
         "--lambda-cycle to 5"
     )
 
-    def look(self, moment: Observation) -> Finding | None:
-        found = ending(moment.figures, "change")
-        if not found:  # as many channels go in as come out in neither direction
+    def look(self, observation: Observation) -> Finding | None:
+        found = ending(observation.figures, "change")
+        if not found:  # input and output have the same number of channels in neither direction
             return None
         direction = min(found, key=lambda way: found[way])
-        if found[direction] > COPIED or moment.figures[f"variety_source_{direction}"] < VARIED:
+        if found[direction] > COPIED or observation.figures[f"variety_source_{direction}"] < VARIED:
             return None
         return Finding(
             found[direction],
@@ -75,7 +75,7 @@ class NothingChanges(Alarm):
 
 
 class OutputsAlike(Alarm):
-    """Inputs differ and translations do not: the generator has collapsed to one answer."""
+    """Mode collapse: inputs differ and translations do not."""
 
     observes = "probe"
     restartable = True
@@ -85,12 +85,12 @@ class OutputsAlike(Alarm):
         "for pictures that are nearly the same (`cyclegan data check`)"
     )
 
-    def look(self, moment: Observation) -> Finding | None:
-        found = ending(moment.figures, "variety")
+    def look(self, observation: Observation) -> Finding | None:
+        found = ending(observation.figures, "variety")
         shares = {}
         for direction in (name for name in found if "_" not in name):  # beside variety_source_… and variety_real_…
             kinds = (f"{kind}_{direction}" for kind in ("source", "real"))
-            least = min(found[kind] for kind in kinds if kind in found)  # what starts from noise has no source
+            least = min(found[kind] for kind in kinds if kind in found)  # noise has no source pictures
             if least >= VARIED:
                 shares[direction] = found[direction] / least
         direction = min(shares, key=lambda way: shares[way], default="")
@@ -104,7 +104,10 @@ class OutputsAlike(Alarm):
 
 
 class HiddenSignal(Alarm):
-    """The way back reads what cannot be seen (Chu et al. 2017, https://arxiv.org/abs/1712.02950)."""
+    """Steganography: reconstructions depend on detail too faint to see.
+
+    See Chu et al. 2017, https://arxiv.org/abs/1712.02950.
+    """
 
     observes = "probe"
     cause = "the generator writes its input into faint detail of the translation, which satisfies the cycle term"
@@ -113,12 +116,12 @@ class HiddenSignal(Alarm):
         "fine cycle loss says nothing here"
     )
 
-    def look(self, moment: Observation) -> Finding | None:
-        ratios = ending(moment.figures, "cycle_noise_ratio")
-        if not ratios:  # no way back
+    def look(self, observation: Observation) -> Finding | None:
+        ratios = ending(observation.figures, "cycle_noise_ratio")
+        if not ratios:  # no direction has a reverse
             return None
         domain = max(ratios, key=lambda name: ratios[name])
-        clean, noisy = (moment.figures[f"{name}_{domain}"] for name in ("cycle_l1", "cycle_noise_l1"))
+        clean, noisy = (observation.figures[f"{name}_{domain}"] for name in ("cycle_l1", "cycle_noise_l1"))
         if ratios[domain] < HIDDEN_RATIO or noisy - clean < HIDDEN_LEVELS:
             return None
         return Finding(
@@ -136,9 +139,9 @@ class Checkerboard(Alarm):
     cause = "transposed convolutions give every other pixel more than the next"
     cure = "train a new run with --upsampling resize, which cannot draw it; a longer training makes it fainter"
 
-    def look(self, moment: Observation) -> Finding | None:
-        real = ending(moment.figures, "checkerboard_real")
-        shares = {way: moment.figures[f"checkerboard_{way}"] for way in real}
+    def look(self, observation: Observation) -> Finding | None:
+        real = ending(observation.figures, "checkerboard_real")
+        shares = {way: observation.figures[f"checkerboard_{way}"] for way in real}
         over = {way: shares[way] for way in real if shares[way] > max(CHEQUERED_SHARE, CHEQUERED_RATIO * real[way])}
         direction = max(over, key=lambda way: over[way], default="")
         if not direction:

@@ -1,7 +1,7 @@
-"""Several processes on this machine, by the engine of torchrun: `cyclegan train --nproc N`.
+"""Launcher of several processes on this machine, by torchrun's engine: `cyclegan train --nproc N`.
 
-The same as `torchrun --standalone --nproc-per-node N -m cyclegan train …`, but that it hands SIGUSR1 on as well, says
-nothing of its own, and ends with the exit code that the processes end with, where torchrun has 1 for all.
+The same as `torchrun --standalone --nproc-per-node N -m cyclegan train …`, but it forwards SIGUSR1 as well, logs
+nothing of its own, and ends with the exit code of the processes, where torchrun has 1 for all.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from cyclegan.errors import CycleganError
 from cyclegan.system.signals import stop_signals
 from cyclegan.training.distributed.process_group import LAUNCHER
 
-_OVER = {"done": 0, "failed": 1}  # exit codes of what status.json may say, where they are not those of a signal
+_EXIT_CODES = {"done": 0, "failed": 1}  # by status.json, where they are not those of a signal
 
 
 class ProcessesEnded(CycleganError):
-    """The processes have ended otherwise than well, and have said why."""
+    """The processes failed and have reported why."""
 
     already_reported = True
 
@@ -41,12 +41,12 @@ def launch(count: int, words: Sequence[str], run: Path) -> None:
     """Run `cyclegan words…`, which trains in `run`, in `count` processes, and wait for them.
 
     Raises `ProcessesEnded` with the exit code of the first that failed, and `CycleganError` when one was killed. A
-    signal that comes when the training is over changes nothing, as with a single process.
+    signal after the end of training changes nothing, as with a single process.
     """
     before, signals = _status(run), [*stop_signals(), signal.SIGQUIT]
-    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))  # threads would only queue
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))  # more would only queue
     os.environ[LAUNCHER] = str(os.getpid())
-    logging.disable(logging.ERROR)  # torchrun's words; the processes have said theirs, and so do we
+    logging.disable(logging.ERROR)  # of torchrun; the processes report their errors, and this function its own
     with tempfile.TemporaryDirectory(prefix="cyclegan-") as logs:
         config = LaunchConfig(
             min_nodes=1,
@@ -62,12 +62,12 @@ def launch(count: int, words: Sequence[str], run: Path) -> None:
         try:
             try:
                 elastic_launch(config, sys.executable)("-m", "cyclegan", *words)
-            finally:  # it leaves its handlers behind, and what comes from here on comes too late for anything
+            finally:  # it leaves its handlers behind, and later signals come too late for anything
                 for number in signals:
                     signal.signal(number, signal.SIG_IGN)
         except SignalException as event:
             now = _status(run)
-            code = _OVER.get(now[1] if now != before else "", 128 + event.sigval)
+            code = _EXIT_CODES.get(now[1] if now != before else "", 128 + event.sigval)
             if code:
                 raise ProcessesEnded(code) from event
         except ChildFailedError as error:
@@ -84,7 +84,7 @@ def launch(count: int, words: Sequence[str], run: Path) -> None:
 
 
 def _status(run: Path) -> tuple[int, str]:
-    """When status.json was written, in ns, and what it says; of a run that has none yet, 0 and nothing."""
+    """Time of status.json in ns, and the status in it; (0, "") where there is none."""
     path = run / "status.json"
     try:
         return path.stat().st_mtime_ns, str(json.loads(path.read_bytes())["status"])

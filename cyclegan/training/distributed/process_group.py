@@ -1,4 +1,4 @@
-"""Several processes that train together, by torch's own process groups; see `cyclegan.training.distributed.ranks`."""
+"""Ranks of a distributed run, by torch's process groups; see `cyclegan.training.distributed.ranks`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ LAUNCHER = "_CYCLEGAN_LAUNCHER"  # the variable that holds the number of the pro
 _opened = itertools.count()
 
 
-class TorchProcesses:
-    """One of `world` processes; `place` counts those on its machine, gradients travel as `gradient_dtype`."""
+class TorchProcesses(Ranks):
+    """One of `world` ranks; `place` is its local rank, gradients are averaged as `gradient_dtype`."""
 
     def __init__(
         self, rank: int, world: int, place: int, timeout: timedelta, gradient_dtype: torch.dtype | None
@@ -41,11 +41,11 @@ class TorchProcesses:
         self.place = place
         self.timeout = timeout
         self.gradient_dtype = gradient_dtype
-        self.data: dist.ProcessGroup | None = None  # that tensors of the device travel by; None: as everything does
+        self.data: dist.ProcessGroup | None = None  # for tensors of the device; None: the default group
         self._asked: tuple[Tensor, dist.Work] | None = None
 
     def device(self, name: str) -> torch.device:
-        """The device of `--device`: of a machine's GPUs the one with the number of this process."""
+        """The device of `--device`; of the GPUs of a machine the one of the local rank."""
         device = pick_device(name)
         if device.type == "mps":
             raise UsageError(f"--device {name}: several processes cannot share a Mac's GPU; give --device cpu")
@@ -62,7 +62,7 @@ class TorchProcesses:
         return torch.device("cuda", self.place)
 
     def connect(self, device: torch.device) -> None:
-        """GPUs talk by NCCL, past the processors."""
+        """Make an NCCL group for GPUs."""
         if device.type == "cuda":
             torch.cuda.set_device(device)
             with _translate_errors():
@@ -71,7 +71,7 @@ class TorchProcesses:
             self.data = group
 
     def raise_on_all(self, do: Callable[[], T]) -> T:
-        """Raise the error of the lowest rank that has one, in all of them."""
+        """Raise the error of the lowest rank that has one, on all."""
         result: list[T] = []
         error: CycleganError | None = None
         try:
@@ -84,7 +84,7 @@ class TorchProcesses:
         return result[0]
 
     def on_rank_zero(self, do: Callable[[], T]) -> T:
-        """Send the others what `do` returns or raises."""
+        """Broadcast the result or the error of `do`."""
         answer: list[Any] = [None, None]
         if self.rank == 0:
             try:
@@ -99,35 +99,32 @@ class TorchProcesses:
         return value
 
     def all_gather(self, value: T) -> list[T]:
-        """Exchange values."""
         values: list[Any] = [None] * self.world
         with _translate_errors():
             dist.all_gather_object(values, value)
         return values
 
     def gather(self, value: Any) -> list[Any]:
-        """Send `value` to the first."""
         values: list[Any] | None = [None] * self.world if self.rank == 0 else None
         with _translate_errors():
             dist.gather_object(value, values)
         return values or []
 
     def mean(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """The means, with all digits."""
+        """The means, in double precision."""
         sums = torch.tensor(list(figures.values()), dtype=torch.float64)
         with _translate_errors():
             dist.all_reduce(sums)
         return dict(zip(figures, (sums / self.world).tolist(), strict=True))
 
     def all_reduce_max(self, number: float) -> float:
-        """The greatest number; waits for all."""
         greatest = torch.tensor(number, dtype=torch.float64)
         with _translate_errors():
             dist.all_reduce(greatest, dist.ReduceOp.MAX)
         return float(greatest)
 
     def delayed_max(self, number: float) -> float:
-        """The greatest of the numbers before, which have had a step's time to arrive."""
+        """The greatest of the numbers before, which have had the time of a step to arrive."""
         with _translate_errors():
             before = 0.0
             if self._asked is not None:
@@ -140,7 +137,7 @@ class TorchProcesses:
         return before
 
     def map_sharded(self, do: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        """Equal parts; where they do not come out even, the last picture is done more than once."""
+        """Equal parts; where the batch does not divide, the last picture is done more than once."""
         each = -(-len(batch) // self.world)
         places = torch.arange(self.rank * each, (self.rank + 1) * each).clamp_(max=len(batch) - 1)
         mine = self.raise_on_all(lambda: do(batch[places.to(batch.device)]).contiguous())
@@ -150,7 +147,7 @@ class TorchProcesses:
         return torch.cat(parts)[: len(batch)]
 
     def average(self, parameters: list[nn.Parameter], loss: Tensor) -> Callable[[], Tensor]:
-        """All gradients and the loss in one message: a round for each would cost more than its bytes."""
+        """All gradients and the loss in one message: a round trip for each would cost more than its bytes."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         kind = self.gradient_dtype or gradients[0].dtype
         flat = torch.cat([tensor.reshape(-1).to(kind) for tensor in (*gradients, loss)])
@@ -169,7 +166,7 @@ class TorchProcesses:
         return wait
 
     def broadcast(self, module: nn.Module) -> None:
-        """Broadcast, in one message for each type of number."""
+        """One message for each dtype."""
         tensors = [tensor.data for tensor in (*module.parameters(), *module.buffers())]
         for kind in sorted({tensor.dtype for tensor in tensors}, key=str):
             some = [tensor for tensor in tensors if tensor.dtype == kind]
@@ -181,15 +178,15 @@ class TorchProcesses:
 
 
 def under_torchrun() -> bool:
-    """Whether torchrun, or what sets the same variables, has started this process as one of several."""
+    """True in a process that torchrun, or a launcher that sets the same variables, started as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
 @contextlib.contextmanager
 def open_ranks(timeout: int, gradient_dtype: torch.dtype | None) -> Iterator[Ranks]:
-    """The processes that torchrun has started with this one; one alone where it has not.
+    """The ranks that torchrun has started with this one, or a `SingleProcess`.
 
-    They wait `timeout` seconds for one another at most. Raises `LostError` when they do not all come.
+    They wait at most `timeout` seconds for one another. Raises `LostError` when some do not come.
     """
     if not under_torchrun():
         yield SingleProcess()
@@ -202,8 +199,8 @@ def open_ranks(timeout: int, gradient_dtype: torch.dtype | None) -> Iterator[Ran
         log.addFilter(quiet)
     _end_with_the_launcher()
     with _translate_errors():
-        # Words between processes go by gloo, from processor to processor, so that no GPU waits for them
-        # and under a name of its own each time, since what a group leaves in the store would mislead the next
+        # Objects are exchanged by gloo, on CPUs, so that no GPU waits for them; under a prefix of its own each time,
+        # since keys that a group leaves in the store would mislead the next
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store, *_ = next(rendezvous("env://", timeout=limit))
         store.set_timeout(limit)
@@ -227,7 +224,7 @@ def open_ranks(timeout: int, gradient_dtype: torch.dtype | None) -> Iterator[Ran
 
 
 def _end_with_the_launcher() -> None:
-    """Have Linux ask this process to stop when torchrun's own process is killed: nobody else would end it."""
+    """Have Linux send SIGTERM when the launcher is killed: nothing else would end this process."""
     if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
         set_parent_death_signal = 1  # prctl(2)
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
@@ -236,16 +233,16 @@ def _end_with_the_launcher() -> None:
 
 
 def _nothing_below_an_error(record: logging.LogRecord) -> bool:
-    """What the first process says, the others need not repeat. What concerns one alone has a logger of its own."""
+    """Log filter of ranks > 0, which would repeat rank 0. Facts of one rank alone have a logger of their own."""
     return record.levelno >= logging.ERROR
 
 
 @contextlib.contextmanager
 def _translate_errors() -> Iterator[None]:
-    """What torch says when a connection breaks or an answer does not come, as a sentence."""
+    """Turn errors of torch, a broken connection or a timeout, into `LostError` with a sentence."""
     try:
         yield
-    except RuntimeError as error:  # the distributed errors of torch are kinds of it
+    except RuntimeError as error:  # base of the distributed errors of torch
         reason = re.sub(r"\[[^\]]*\.(cc|cpp|h):\d+\] *", "", str(error).strip() or type(error).__name__)
         first = re.split(r"[.] |[.]?$", reason, maxsplit=1, flags=re.MULTILINE)[0]
         raise LostError(
@@ -255,7 +252,7 @@ def _translate_errors() -> Iterator[None]:
 
 
 def _pack(error: CycleganError) -> tuple[Any, ...]:
-    # As its parts: pickle would call the constructor with the message alone
+    # In parts: pickle would call the constructor with the message alone
     return type(error), error.args, vars(error)
 
 

@@ -1,4 +1,4 @@
-"""Batch normalisation over the pictures of all processes, as one process would do it that had them all."""
+"""Batch normalisation over the pictures of all ranks, equal to that of one process with all of them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cyclegan.training.distributed.ranks import Ranks
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation (Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167) whose mean and variance are those
-    of a batch that lies in several processes, which all have equally much of it.
+    """Batch normalisation with mean and variance over all ranks, which have equal shares of the batch.
 
-    torch's own `SyncBatchNorm` is for GPUs alone. Gradients pass through the exchange, those of gradients too.
+    Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167. torch's own `SyncBatchNorm` is for GPUs alone. Gradients,
+    and gradients of gradients, pass through the exchange.
     """
 
-    group: ClassVar[dist.ProcessGroup | None] = None  # of the class: a copy of a network could not copy it
+    group: ClassVar[dist.ProcessGroup | None] = None  # of the class, since deepcopy cannot copy it
 
     def forward(self, input: Tensor) -> Tensor:
         """NCHW -> NCHW."""
@@ -27,7 +27,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
             return super().forward(input)
         x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         world = dist.get_world_size()
-        # Squares around a mean that is known, not of the values themselves, whose difference would lose digits
+        # Two passes: the difference of mean square and squared mean would lose digits
         mean = exchange.all_reduce(x.mean((0, 2, 3)), group=self.group) / world
         centred = x - mean[:, None, None]
         variance = exchange.all_reduce(centred.square().mean((0, 2, 3)), group=self.group) / world
@@ -49,11 +49,11 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
 
 def convert_sync_batchnorm(module: nn.Module, ranks: Ranks) -> None:
-    """Have every batch normalisation in `module` take in what all of `ranks` have."""
+    """Make every batch normalisation in `module` one over all `ranks`."""
     if ranks.world == 1:
         return
     SyncBatchNorm.group = ranks.data
     for layer in module.modules():
         if type(layer) is nn.BatchNorm2d:
-            # In place: names and weights, and whoever holds the layer, stay as they are
+            # In place: names, weights and references to the layer stay as they are
             layer.__class__ = SyncBatchNorm

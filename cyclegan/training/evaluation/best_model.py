@@ -1,4 +1,4 @@
-"""Which looks at the generators were the best, whether it is time to stop, and the best generators on the disk."""
+"""The best generators by each criterion, in memory and on the disk, and early stopping."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ log = logging.getLogger("cyclegan")
 class BestModel:
     """Compares figures with the best so far.
 
-    What it has seen is saved with the state, so that a resumed run decides as an uninterrupted one. Beside that,
-    RUN/best.json says which generators are on the disk. They give way to better ones only, be they of this run or of
-    the branch of it that was lost when it was killed between a look and the next state.
+    Its memory is saved with the state, so that a resumed run decides as an uninterrupted one. Beside that,
+    RUN/best.json names the generators on the disk. They are replaced by better ones only, be they of this run or of
+    the branch that was lost when it was killed between an evaluation and the next state.
     """
 
     def __init__(self, run: Path, criteria: tuple[Criterion, ...], patience: int) -> None:
         self.run = run
         self.criteria = criteria
         self.patience = patience
-        self.stale = 0  # looks in a row without a better first figure
-        self.best: dict[str, dict[str, Any]] = {}  # by criterion the step and the value of the best look
-        self.conditions: dict[str, Any] = {}  # what the figures hang on: they compare where this is equal
+        self.stale = 0  # evaluations in a row without an improvement of the first criterion
+        self.best: dict[str, dict[str, Any]] = {}  # by criterion, step and value of the best
+        self.conditions: dict[str, Any] = {}  # that figures depend on: they compare where these are equal
 
     @property
     def first(self) -> Criterion:
-        """The criterion that patience goes by."""
+        """The criterion of early stopping."""
         return self.criteria[0]
 
     @property
     def exhausted(self) -> bool:
-        """Whether there have been `patience` looks in a row without a better first figure."""
+        """True after `patience` evaluations in a row without an improvement of the first criterion."""
         return 0 < self.patience <= self.stale
 
     @property
     def reason(self) -> str:
-        """Why the run ends where it is `exhausted`, and how it would go on."""
+        """The reason for the end of an `exhausted` run, and the way to go on."""
         best = self.best.get(self.first.name)
         when = f"since step {best['step']} ({best['value']:.4g})" if best else "at any step"
         return (
@@ -54,14 +54,14 @@ class BestModel:
         )
 
     def begin(self, conditions: dict[str, Any]) -> None:
-        """Say what the figures hang on, plain values. Where that is not what it was, nothing compares any more."""
+        """Set the conditions of the figures, plain values. Where they have changed, the best are forgotten."""
         if self.conditions and self.conditions != conditions:
             log.info("the judge or the held-out pictures are others than before; the best are chosen anew")
             self.best, self.stale = {}, 0
         self.conditions = conditions
 
     def compare(self, step: int, values: Mapping[str, float]) -> Iterator[str]:
-        """Take in the value of each criterion; yields what is to be said of it. NaN is never better."""
+        """Compare the value of each criterion; yields a clause for the log on each. NaN is never better."""
         for criterion in self.criteria:
             value, before = values[criterion.name], self.best.get(criterion.name)
             improved = criterion.improves(value, None if before is None else before["value"])
@@ -80,10 +80,10 @@ class BestModel:
         generators: nn.ModuleDict,
         info: dict[str, Any],
     ) -> Path | None:
-        """Put `generators` on the disk where they are better: first the files, then the record of them.
+        """Write `generators` where they are better: first the files, then the record of them.
 
-        So a file is never worse than what the record says. Returns the file by the first criterion where it was
-        written. A full disk is a warning; the next better ones are tried again.
+        So a file is never worse than its record. Returns the file of the first criterion if it was written. A full
+        disk is a warning; the next better ones are tried again.
         """
         try:
             record = read_best(self.run)
@@ -107,7 +107,7 @@ class BestModel:
         return best_path(self._folder, self.first.name) if self.first in better else None
 
     def state_dict(self) -> dict[str, Any]:
-        """What decides about the best and about the end."""
+        """Memory of the best and of early stopping."""
         return {
             "metric": self.first.name,
             "stale": self.stale,
@@ -116,7 +116,7 @@ class BestModel:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on, with other criteria as far as they were looked at before."""
+        """Restore, with other criteria as far as they were evaluated before."""
         require_numbers([state["stale"], state["best"]])
         names = {criterion.name for criterion in self.criteria}
         self.conditions = dict(state["conditions"])
@@ -132,7 +132,7 @@ class BestModel:
         return self.run / "checkpoints"
 
     def _kept(self, record: Mapping[str, Any], criterion: Criterion) -> float | None:
-        """The figure of the generators on the disk; None where there are none, or none that compare."""
+        """The value of the generators on the disk; None where there are none, or none that compare."""
         entry = record.get(criterion.name)
         if entry is None or not best_path(self._folder, criterion.name).exists():
             return None

@@ -1,9 +1,9 @@
-"""Evaluation while training: how good the translations are, which generators are the best, and when to stop.
+"""Periodic evaluation during training, which chooses the best generators and stops early.
 
-Every --evaluate-every steps the generators translate held-out pictures, with the figures that `cyclegan evaluate`
-gives. For each held-out picture of a domain they translate eight times (there, back, back with noise, and what is in
-the domain already, both ways); a step of batch 1 does so six times, with gradients, which is three times as dear. With
-128 pictures of each domain that comes to 40 to 50 steps. Nothing of the training changes: no weight, no random draw.
+Every --evaluate-every steps the generators translate held-out pictures, with the figures of `cyclegan evaluate`. Each
+held-out picture of a domain takes eight translations (forward, back, back with noise, and identity, both ways); a step
+of batch 1 takes six, with gradients, which cost three times as much. With 128 pictures of each domain an evaluation
+costs 40 to 50 steps. It changes nothing of the training: no weight, no random draw.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import InputKind, PictureSets
+from cyclegan.data import InputKind
 from cyclegan.data.kinds import InputKinds
 from cyclegan.data.loading.regions import is_large
 from cyclegan.directions import Direction
@@ -37,108 +38,96 @@ from cyclegan.evaluation.selection import parse_criteria, read_best
 from cyclegan.images import UnreadableImage, read_header
 from cyclegan.networks import GeneratorLike
 from cyclegan.tracking import Recorder
-from cyclegan.training.distributed.ranks import LostError, Ranks, SingleProcess
+from cyclegan.training.distributed.ranks import LostError, Ranks
 from cyclegan.training.evaluation.best_model import BestModel
 from cyclegan.training.evaluation.sharded import ShardedTranslator, Stopping, StopRequested, require_same
+from cyclegan.training.resolved_run import ResolvedRun
 from cyclegan.training.signals import Interrupted, interruptible
 from cyclegan.training.update.compilation import uncompiled
 from cyclegan.translation import Translator
 
 log = logging.getLogger("cyclegan")
 
-# Pictures that go through a generator together for each one of a training step. Without gradients eight need less
-# memory than a step keeps of one, so that a run which fits on a card goes on fitting.
+# Pictures translated together for each one of a training step. Without gradients eight need less memory than a step
+# keeps of one, so that a run that fits on a GPU goes on fitting.
 AT_ONCE = 8
-_TROUBLE = (CycleganError, OSError, torch.OutOfMemoryError)  # that costs a look and not the run
+_TROUBLE = (CycleganError, OSError, torch.OutOfMemoryError)  # that costs an evaluation and not the run
 
 
+@dataclass(eq=False)
 class PeriodicEvaluation:
-    """Looks at the generators now and then, on `held_out` squares, by a judge that learns from `training` squares.
+    """Evaluation of the generators every `every` of `steps` steps, by a judge trained on the `training` sets.
 
-    `names` are those of the domains, `every` and `steps` say when to look, `batch` how many pictures go together. Each
-    process of `ranks` translates a part; the first alone writes, and its figures decide.
+    `names` are those of the domains, `batch` the number of pictures that are translated together. Each of `ranks`
+    translates a part; rank 0 alone writes, and its figures decide.
     """
 
-    def __init__(
-        self,
-        keeper: BestModel,
-        held_out: Mapping[str, ImageSet],
-        training: Mapping[str, ImageSet],
-        names: Mapping[str, str],
-        *,
-        every: int,
-        steps: int,
-        device: torch.device,
-        precision: str,
-        batch: int,
-        ranks: Ranks | None = None,
-        truths: Mapping[str, ImageSet] | None = None,
-    ) -> None:
-        self.truths = truths
-        self.keeper = keeper
-        self.held_out = held_out
-        self.training = training
-        self.names = names
-        self.every = every
-        self.steps = steps
-        self.device = device
-        self.precision = precision
-        self.batch = batch
-        self.ranks = ranks or SingleProcess()
-        self.step = 0  # of the last look
-        self._chosen_on = chosen_on(held_out)  # before any of them turns out to be unreadable
-        self._judge: DomainClassifier | None = None
-        self._evaluator: Evaluator | None = None
+    best: BestModel
+    held_out: Mapping[str, ImageSet]
+    training: Mapping[str, ImageSet]
+    names: Mapping[str, str]
+    every: int
+    steps: int
+    device: torch.device
+    precision: str
+    batch: int
+    ranks: Ranks
+    truths: Mapping[str, ImageSet] | None = None
+    step: int = 0  # of the last evaluation
+    _judge: DomainClassifier | None = None
+    _evaluator: Evaluator | None = None
+
+    def __post_init__(self) -> None:
+        self._chosen_on = chosen_on(self.held_out)  # before any of them turns out to be unreadable
 
     @property
     def exhausted(self) -> bool:
-        """Whether nothing has become better for as long as --patience allows."""
-        return self.keeper.exhausted
+        """True once --patience is used up."""
+        return self.best.exhausted
 
     def reason(self, step: int) -> str:
-        """Why the run ends at `step`, and how it would go on; empty at its last step, which needs no reason."""
-        return self.keeper.reason if self.exhausted and step < self.steps else ""
+        """The reason for which the run ends at `step` and how to go on; empty at its last step."""
+        return self.best.reason if self.exhausted and step < self.steps else ""
 
     def due(self, step: int) -> bool:
-        """Whether it is time to look: at multiples of --evaluate-every and at the end, once."""
+        """True when to evaluate: at multiples of --evaluate-every and at the end, once."""
         return step > self.step and (step % self.every == 0 or step == self.steps)
 
     def evaluate(
         self, step: int, generators: nn.ModuleDict, info: dict[str, Any], tracker: Recorder, stop: Stopping = False
     ) -> float:
-        """Measure `generators`, put on record and keep what is better; the seconds that it took.
+        """Measure and record `generators`, and save them where they are better; returns the seconds it took.
 
-        `info` goes into the files of generators. A look that fails, for want of readable pictures or of memory, is a
-        warning and counts for nothing; one that is cut off by a request to stop is made up for when the run goes on.
+        `info` goes into the generators files. A failure, for want of readable pictures or of memory, is a warning and
+        counts for nothing; an evaluation that a request to stop breaks off is made up for after the resume.
         """
         began = time.perf_counter()
         try:
             figures = self._measure(generators, stop)
         except (StopRequested, Interrupted) as event:
             if self.ranks.world > 1 and isinstance(event, Interrupted):
-                raise  # the others may be asking each other something else by now
+                raise  # the other ranks may be in another exchange by now
             log.info("the evaluation of step %d is left for when the run goes on", step)
         except LostError:
             raise
         except _TROUBLE as error:
-            if self.ranks.world > 1 and not getattr(
-                error, "raised_on_all", False
-            ):  # the others would wait for this process
+            # Of one rank alone it ends the run: the others would wait for it
+            if self.ranks.world > 1 and not getattr(error, "raised_on_all", False):
                 raise CycleganError(f"step {step} could not be evaluated ({error})") from error
             log.warning("step %d could not be evaluated (%s); training goes on", step, error)
         else:
-            self._take_in(step, figures, generators, info, tracker)
+            self._record(step, figures, generators, info, tracker)
             tracker.log(step, {"speed/evaluation_seconds": time.perf_counter() - began})
         return time.perf_counter() - began
 
     def finish(self, step: int, generators: nn.ModuleDict, tracker: Recorder, stop: Stopping = False) -> None:
-        """The training is over: say why, if early, and leave a gallery of what the last generators make.
+        """At the end of training, log the reason of an early end and write a gallery of translations.
 
         A request to stop breaks that off; the next start makes up for it.
         """
         if reason := self.reason(step):
             log.info("ended at step %d of %d: %s", step, self.steps, reason)
-        folder = self.keeper.run / "gallery"
+        folder = self.best.run / "gallery"
         if not self.step or _step_of(folder / GALLERY) == step:
             return
         try:
@@ -151,65 +140,65 @@ class PeriodicEvaluation:
         tracker.table(step, gallery)
 
     def state_dict(self) -> dict[str, Any]:
-        """The step of the last look, and what decides about the best and about the end."""
-        return {"step": self.step, **self.keeper.state_dict()}
+        """The step of the last evaluation, and the memory of the best."""
+        return {"step": self.step, **self.best.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on; from the beginning, where the run was not evaluated so far."""
+        """Restore; a run that was not evaluated so far begins afresh."""
         if state:
             self.step = int(state["step"])
-            self.keeper.load_state_dict(state)
+            self.best.load_state_dict(state)
 
-    def _take_in(
+    def _record(
         self, step: int, figures: dict[str, float], generators: nn.ModuleDict, info: dict[str, Any], tracker: Recorder
     ) -> None:
-        values = {criterion.name: criterion.value(figures) for criterion in self.keeper.criteria}
-        said = ", ".join(self.keeper.compare(step, values))
+        values = {criterion.name: criterion.value(figures) for criterion in self.best.criteria}
+        said = ", ".join(self.best.compare(step, values))
         log.info("step %d: %s; %s", step, summary_line(figures, self.names, tuple(generators)), said)
         tracker.log(step, {f"evaluation/{name}": value for name, value in (figures | values).items()})
-        best = self.ranks.on_rank_zero(lambda: self.keeper.keep(step, values, figures, generators, info))
+        best = self.ranks.on_rank_zero(lambda: self.best.keep(step, values, figures, generators, info))
         if best is not None:
             tracker.model(step, best, best=True)
-        # By a judge of its own, where there is no common cache, another process may have seen them otherwise
-        self.keeper.load_state_dict(self.ranks.on_rank_zero(self.keeper.state_dict))
+        # Another rank may have other figures, by a judge of its own where there is no common cache
+        self.best.load_state_dict(self.ranks.on_rank_zero(self.best.state_dict))
         self.step = step
 
     def _measure(self, generators: nn.ModuleDict, stop: Stopping) -> dict[str, float]:
         if self.ranks.all_reduce_max(bool(stop)) or not self.ranks.on_rank_zero(lambda: self._ready(generators, stop)):
             raise StopRequested
-        self._find_judge()  # by the other processes
+        self._find_judge()  # on the other ranks
         require_same(self.held_out.values(), self.ranks)
         engines = {
             way: ShardedTranslator(engine, stop, self.ranks) for way, engine in self._engines(generators).items()
         }
         with uncompiled(generators):
             figures = self._find_evaluator(generators).measure(engines)
-        for squares in self.training.values():
-            squares.forget()  # of these the evaluator has kept the features
+        for images in self.training.values():
+            images.forget()  # the evaluator has kept their features
         return self.ranks.on_rank_zero(lambda: figures)
 
     def _ready(self, generators: nn.ModuleDict, stop: Stopping) -> bool:
-        """Do what takes minutes the first time; whether that came to its end before a request to stop."""
+        """Prepare the evaluator, minutes at the first time; whether that ended before a request to stop."""
         try:
             with interruptible(stop):
                 self._find_evaluator(generators)
         except Interrupted:
             return False
-        except (OSError, torch.OutOfMemoryError) as error:  # of the first process, which the others are to hear of
+        except (OSError, torch.OutOfMemoryError) as error:  # of rank 0, which the others must hear of
             raise CycleganError(str(error)) from error
         return True
 
     def _find_judge(self) -> DomainClassifier:
-        """The judge, taught or from the cache, at the first look: a run that ends before it needs none."""
+        """The judge, trained or from the cache, at the first evaluation: a run that ends before needs none."""
         if self._judge is None:
-            # Of seed 0, as the command has it, so that runs of different seeds have the same judge
+            # Seed 0, as in the command, so that runs of different seeds have the same judge
             self._judge = find_classifier(self.training, device=self.device)
             if not self._judge.is_sure:
                 log.warning(
                     "the judge tells only %.0f %% of real pictures rightly, so that its figures mean little",
                     100 * self._judge.accuracy,
                 )
-            self.keeper.begin({"judge": self._judge.sha256, "chosen_on": self._chosen_on})
+            self.best.begin({"judge": self._judge.sha256, "chosen_on": self._chosen_on})
         return self._judge
 
     def _find_evaluator(self, generators: nn.ModuleDict) -> Evaluator:
@@ -226,58 +215,43 @@ class PeriodicEvaluation:
 
 
 class NoEvaluation:
-    """No evaluation: the generators are not looked at, and a run ends at its last step."""
+    """Null object for a run without evaluation, which ends at its last step."""
 
     exhausted = False
 
     def reason(self, step: int) -> str:
-        """None: it ends at its last step."""
         return ""
 
     def due(self, step: int) -> bool:
-        """Never."""
         return False
 
-    def evaluate(
-        self, step: int, generators: nn.ModuleDict, info: dict[str, Any], tracker: Recorder, stop: Stopping = False
-    ) -> float:
-        """Nothing to look with."""
+    def evaluate(self, *arguments: Any) -> float:
         return 0.0
 
-    def finish(self, step: int, generators: nn.ModuleDict, tracker: Recorder, stop: Stopping = False) -> None:
-        """Nothing to leave."""
+    def finish(self, *arguments: Any) -> None:
+        return None
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing to save."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What was found while there was an evaluation is on the disk."""
+        return None
 
 
-def open_evaluation(
-    config: TrainConfig,
-    domains: PictureSets,
-    views: InputKinds,
-    run: Path,
-    device: torch.device,
-    directions: tuple[str, ...],
-    ranks: Ranks | None = None,
-) -> PeriodicEvaluation | NoEvaluation:
-    """What looks at generators in `directions` as `config`, with its length in steps, says.
+def open_evaluation(run: ResolvedRun) -> PeriodicEvaluation | NoEvaluation:
+    """The evaluation that the configuration of `run` asks for; reads nothing of the pictures but headers.
 
-    Of the pictures nothing but headers is read here. Where there can be no judge there is no evaluation, which one line
-    says. Raises `UsageError` for a --metric that cannot choose, and for a --patience without evaluations;
-    `CycleganError` for a damaged best.json.
+    Where no judge can be trained there is none, which one line of the log says. Raises `UsageError` for a --metric
+    that cannot choose, and for a --patience without evaluations; `CycleganError` for a damaged best.json.
     """
-    assert config.steps is not None
+    config, directions = run.config, tuple(run.method.generators)
     criteria = parse_criteria(config.metric, directions)
-    if not config.evaluate_every or config.steps < config.evaluate_every:
+    if not config.evaluate_every or run.steps < config.evaluate_every:
         return NoEvaluation()
     size = config.crop_size
-    held_out = {domain: ImageSet.of(some, size, config.evaluate_pictures) for domain, some in domains.test.items()}
-    training = {domain: ImageSet.of(some, size, MOST) for domain, some in domains.train.items()}
-    obstacle = next(obstacles(config, views, held_out, training), None)
+    held_out = {domain: ImageSet.of(some, size, config.evaluate_pictures) for domain, some in run.sets.test.items()}
+    training = {domain: ImageSet.of(some, size, MOST) for domain, some in run.sets.train.items()}
+    obstacle = next(obstacles(config, run.kinds, held_out, training), None)
     if obstacle is not None and config.patience:
         raise UsageError(
             f"--patience {config.patience} counts evaluations, and there can be none: {obstacle}; leave it out"
@@ -285,48 +259,48 @@ def open_evaluation(
     if obstacle is not None:
         log.info("no evaluation while training: %s", obstacle)
         return NoEvaluation()
-    read_best(run)
+    read_best(run.path)
     return PeriodicEvaluation(
-        BestModel(run, criteria, config.patience),
+        BestModel(run.path, criteria, config.patience),
         held_out,
         training,
         domain_names(config, tuple(training)),
         every=config.evaluate_every,
-        steps=config.steps,
-        device=device,
+        steps=run.steps,
+        device=run.device,
         precision=config.precision,
         batch=min(batch_size(size), AT_ONCE * config.batch_size // config.accumulate),
-        ranks=ranks,
-        truths=paired_truths(domains, held_out, map(Direction.parse, directions)),
+        ranks=run.ranks,
+        truths=paired_truths(run.sets, held_out, map(Direction.parse, directions)),
     )
 
 
 def _step_of(gallery: Path) -> int | None:
-    """The step that a gallery is of; None where there is none that is whole."""
+    """The step of a gallery, None where there is no valid one."""
     try:
         return int(json.loads(gallery.read_text(encoding="utf-8"))["step"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-FEWEST_HELD_OUT = 2  # of one picture there is no distance
+FEWEST_HELD_OUT = 2  # one picture has no distribution to compare
 
 
 def obstacles(
-    config: TrainConfig, views: InputKinds, held_out: Mapping[str, ImageSet], training: Mapping[str, ImageSet]
+    config: TrainConfig, kinds: InputKinds, held_out: Mapping[str, ImageSet], training: Mapping[str, ImageSet]
 ) -> Iterator[str]:
-    """Why the pictures cannot be evaluated on, if so: each reason a clause. Headers are read, and nothing else."""
+    """Reasons for which there can be no evaluation, each a clause. Reads headers, and nothing else."""
     if len(training) != DOMAINS:
         yield f"a judge tells {DOMAINS} domains apart, and there are pictures of {len(training)}"
     for domain in held_out:
         name, known, asked = domain.upper(), training[domain], held_out[domain]
-        if views[domain].depends_on != InputKind().depends_on:
+        if kinds[domain].depends_on != InputKind().depends_on:
             yield f"the judge sees 8-bit RGB of --range full, and the pictures of {name} are shown otherwise"
         if len(known) < FEWEST:
             yield f"{len(known)} pictures of {name} to learn from are too few to teach a judge, which takes {FEWEST}"
         if len(asked) < FEWEST_HELD_OUT:
             yield f"{len(asked)} pictures of {name} are held out, and it takes {FEWEST_HELD_OUT}; see --holdout"
-        # Scaled pictures are decoded whole anyway; those that squares are cut from may be slides of many GB
+        # Scaled pictures are decoded whole anyway; those that crops are cut from may be slides of many GB
         if not config.load_size and any(map(_is_large, (*known.paths(), *asked.paths()))):
             yield f"pictures of {name} are so large that they are read in parts, and a judge sees whole ones"
 
@@ -334,5 +308,5 @@ def obstacles(
 def _is_large(path: Path) -> bool:
     try:
         return is_large(read_header(path))
-    except UnreadableImage:  # passed over with a warning when its turn comes
+    except UnreadableImage:  # skipped with a warning when it is read
         return False

@@ -1,4 +1,4 @@
-"""Looking at generators in mid-run: shared out among processes, and broken off when the run is asked to stop."""
+"""Evaluation in mid-run: sharded over ranks, and broken off by a request to stop."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from cyclegan.translation import Translator
 
 
 class Stopping(Protocol):
-    """Whether the run has been asked to stop."""
+    """True once the run has been asked to stop."""
 
     def __bool__(self) -> bool: ...
 
 
 class StopRequested(Exception):
-    """The run was asked to stop in the middle of a look."""
+    """The run was asked to stop during an evaluation."""
 
 
 def require_same(pictures: Iterable[ImageSet], ranks: Ranks) -> None:
-    """`CycleganError` in all processes where they cannot read the same ones of `pictures`."""
+    """Raise `CycleganError` on all ranks unless they can read the same `pictures`."""
     if ranks.world > 1:
-        names = ranks.raise_on_all(lambda: [squares.read().names for squares in pictures])
+        names = ranks.raise_on_all(lambda: [images.read().names for images in pictures])
         if any(others != names for others in ranks.all_gather(names)):
             error = CycleganError("not every process can read the same held-out pictures")
             error.raised_on_all = True
@@ -35,9 +35,9 @@ def require_same(pictures: Iterable[ImageSet], ranks: Ranks) -> None:
 
 
 class ShardedTranslator:
-    """A translator of which each process of `ranks` does a part of every batch.
+    """A translator of which each of `ranks` does a part of every batch.
 
-    It gives up when the run is asked to stop, in any of them: a batch queue kills what takes long over it.
+    Raises `StopRequested` when any of them is asked to stop: a batch queue kills what takes long over it.
     """
 
     def __init__(self, translator: Translator, stop: Stopping, ranks: Ranks) -> None:
@@ -55,5 +55,5 @@ class ShardedTranslator:
     def _unit(self, batch: Tensor) -> Tensor:
         try:
             return self.translator.unit(batch)
-        except torch.OutOfMemoryError as error:  # of one process, which the others are to hear of
+        except torch.OutOfMemoryError as error:  # of one rank, which the others must hear of
             raise CycleganError(f"out of memory: {error}") from error

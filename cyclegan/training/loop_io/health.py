@@ -1,4 +1,4 @@
-"""What is counted while a run goes on, and when it must stop."""
+"""Counters and running means of a run, and the conditions under which it must stop."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cyclegan.errors import CycleganError
 from cyclegan.training.distributed.ranks import Ranks
 
 log = logging.getLogger("cyclegan")
-of_one_process = logging.getLogger("cyclegan.data")  # of what only the process that reads a picture knows
+rank_log = logging.getLogger("cyclegan.data")  # of facts that only the rank which reads a picture knows
 
 PATIENCE = 10  # steps in a row that may fail to be finite
 UNREADABLE_SHARE = 0.05
 
 
 class NotFiniteError(CycleganError):
-    """So many steps in a `row` came to nothing that the run cannot go on."""
+    """Too many steps in a `row` were skipped for the run to go on."""
 
     on_every_rank = True
 
@@ -32,13 +32,13 @@ class NotFiniteError(CycleganError):
 
 
 class NonFiniteGuard:
-    """Counts steps that were skipped because a loss or a gradient was not finite, without waiting for the device."""
+    """Counts steps skipped because a loss or a gradient was not finite, without waiting for the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.counts = torch.zeros(3, dtype=torch.long, device=device)  # skipped in all, in a row, longest row
 
     def update(self, skipped: Tensor) -> None:
-        """Take in one step's flag."""
+        """Add the flag of one step."""
         total, row, longest = self.counts.unbind()
         row = (row + 1) * skipped
         self.counts = torch.stack([total + skipped, row, torch.maximum(longest, row)])
@@ -51,11 +51,10 @@ class NonFiniteGuard:
         return int(total)
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts."""
         return {"counts": self.counts.cpu()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the total; a resumed run is given a fresh row."""
+        """Restore the total; a resumed run begins a new row."""
         self.counts = torch.zeros_like(self.counts)
         self.counts[0] = state["counts"][0]
 
@@ -67,16 +66,16 @@ class RunningMeans:
         self.ranks = ranks
         self.sums: dict[str, Tensor] = {}
         self.count = 0
-        self.each: list[dict[str, Tensor]] = []  # the sums of every process, while a state is made
+        self.each: list[dict[str, Tensor]] = []  # the sums of every rank, while a state is made
 
     def update(self, figures: dict[str, Tensor]) -> None:
-        """Take in the figures of one step."""
+        """Add the figures of one step."""
         self.sums = {name: value.float() + self.sums.get(name, 0.0) for name, value in figures.items()}
         self.count += 1
         self.each = []
 
     def read(self) -> dict[str, float]:
-        """The means, and start afresh. Waits for the device, once."""
+        """Return the means and start afresh. Waits for the device, once."""
         if not self.count:
             return {}
         means = (torch.stack(list(self.sums.values())) / self.count).tolist()
@@ -84,17 +83,17 @@ class RunningMeans:
         self.sums, self.count = {}, 0
         return dict(zip(names, means, strict=True))
 
-    def collect(self) -> None:
-        """Bring the sums of the other processes to the first, which is about to save them."""
+    def gather(self) -> None:
+        """Bring the sums of the other ranks to rank 0, which is about to save them."""
         self.each = self.ranks.gather({name: value.cpu() for name, value in self.sums.items()})
 
     def state_dict(self) -> dict[str, Any]:
-        """A half-filled interval as it was collected, so that a resumed run reports the same means."""
+        """The gathered sums of a half-filled interval, so that a resumed run reports the same means."""
         means = {name: torch.stack([sums[name] for sums in self.each]).mean(0) for name in self.sums}
         return {"sums": means, "each": self.each, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a half-filled interval: each process with its own sums; other than before, with their means."""
+        """Restore a half-filled interval: each rank its own sums; of another number of ranks, the means."""
         each = state.get("each", [])
         own = each[self.ranks.rank] if len(each) == self.ranks.world else state["sums"]
         if not all(torch.is_floating_point(value) and value.ndim == 0 for value in own.values()):
@@ -103,32 +102,31 @@ class RunningMeans:
 
 
 class UnreadableImages:
-    """What is odd about the pictures: each that cannot be read is said once, and too many of them stop the run."""
+    """Pictures that cannot be read: each is reported once, and more than 5 % of `count` stop the run.
+
+    Pictures smaller than `crop_size`, which are scaled up, are reported once for all.
+    """
 
     def __init__(self, count: int, crop_size: int) -> None:
         self.count = count
         self.crop_size = crop_size
-        self.unreadable: dict[str, str] = {}
+        self.paths: dict[str, str] = {}  # with reasons
         self.enlarged = 0
 
     def update(self, unreadable: list[tuple[str, str]], enlarged: list[tuple[str, str]]) -> None:
-        """Take in what one batch reports; `CycleganError` with the list when more than 5 % cannot be read."""
+        """Add what one batch reports, (path, reason) and (path, size); `CycleganError` where it is too much."""
         for path, reason in unreadable:
-            if path not in self.unreadable:
-                self.unreadable[path] = reason
-                of_one_process.warning("%s cannot be read (%s); other pictures take its place", path, reason)
-        if len(self.unreadable) > UNREADABLE_SHARE * self.count:
-            listed = "".join(f"\n  {path}: {reason}" for path, reason in sorted(self.unreadable.items()))
+            if path not in self.paths:
+                self.paths[path] = reason
+                rank_log.warning("%s cannot be read (%s); other pictures take its place", path, reason)
+        if len(self.paths) > UNREADABLE_SHARE * self.count:
+            listed = "".join(f"\n  {path}: {reason}" for path, reason in sorted(self.paths.items()))
             raise CycleganError(
-                f"{len(self.unreadable)} of {self.count} pictures cannot be read; mend or remove them "
+                f"{len(self.paths)} of {self.count} pictures cannot be read; mend or remove them "
                 f"(`cyclegan data check` finds all):{listed}"
             )
         if enlarged and not self.enlarged:
             path, size = enlarged[0]
-            log.warning(
-                "%s has %s pixels, less than --crop-size %d; it, and any other as small, is scaled up",
-                path,
-                size,
-                self.crop_size,
-            )
+            smaller = f"{path} has {size} pixels, less than --crop-size {self.crop_size}"
+            log.warning("%s; it, and any other as small, is scaled up", smaller)
         self.enlarged += len(enlarged)

@@ -1,4 +1,4 @@
-"""What the person at the terminal sees while a run goes on: a bar, or plain lines where there is no terminal."""
+"""Progress display: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,23 +16,24 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 
-class Progress(Protocol):
-    """What the loop tells. A context manager, entered when the first step begins."""
+class Progress:
+    """No display, and the base of those that are one. Entered when the first step begins."""
 
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        return None
 
     def advance(self, step: int) -> None:
-        """`step` steps are done."""
+        """Show that `step` steps are done."""
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
-        """The figures of a row."""
+        """Show the figures of a row of the journal."""
 
 
-class Bar:
-    """A live bar on a terminal, and the newest figures in a line below it: beside it they would need 130 columns."""
+class Bar(Progress):
+    """A live bar with the newest figures on a line below: beside it they would need 130 columns."""
 
     def __init__(self, start: int, steps: int) -> None:
         console = Console(stderr=True)
@@ -48,47 +48,31 @@ class Bar:
         self.live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self.live.stop()
 
     def advance(self, step: int) -> None:
-        """Move the bar."""
         self.bar.update(self.task, completed=step)
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
-        """Change the line below the bar."""
         self.figures.plain = summary(figures)
 
 
-class Lines:
-    """A line now and then, for logs."""
+class Lines(Progress):
+    """A line every ten seconds at most, for logs."""
 
     INTERVAL = 10.0  # seconds between two lines
 
     def __init__(self, start: int, steps: int) -> None:
         self.first = start
         self.steps = steps
-        self.began = self.said = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def advance(self, step: int) -> None:
-        """A line is written with figures only."""
+        self.began = self.written = time.monotonic()
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write a line if the last was long enough ago, or if this is the end."""
         now = time.monotonic()
-        if now - self.said < self.INTERVAL and step != self.steps:
+        if now - self.written < self.INTERVAL and step != self.steps:
             return
-        self.said = now
+        self.written = now
         left = timedelta(seconds=round((now - self.began) / max(step - self.first, 1) * (self.steps - step)))
         print(f"step {step}/{self.steps}  {left} left  {summary(figures)}", file=sys.stderr, flush=True)  # noqa: T201
 

@@ -1,7 +1,8 @@
-"""Grids of sample pictures: the same held-out pictures each time, so that progress can be seen."""
+"""Sample grids: translations of the same held-out pictures each time, so that progress can be seen."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,44 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config import TrainConfig
+from cyclegan.data import held_out_pictures
 from cyclegan.images import encode_image
 from cyclegan.methods import Images, Method
 from cyclegan.system import rng
 from cyclegan.system.files import atomic_write
 from cyclegan.system.rng import Draws
 from cyclegan.training.distributed.ranks import Ranks
+from cyclegan.training.resolved_run import ResolvedRun
+from cyclegan.training.update.state import TrainState
 from cyclegan.translation import Translator
 from cyclegan.translation.noise import NoiseSampler
 
+log = logging.getLogger("cyclegan")
+
+Grids = dict[str, tuple[Path, tuple[str, ...]]]  # name such as "a2b" -> file and headings of the columns
+
 MARGIN = 2  # pixels of white between pictures
+
+
+class SampleGrids:
+    """Writes sample grids of the generators of `state` into the folder `samples` of `run`."""
+
+    def __init__(self, run: ResolvedRun, state: TrainState) -> None:
+        self.run = run
+        self.state = state
+        self.real = held_out_pictures(run.sets, run.config, run.config.samples, run.kinds)
+
+    def write(self, step: int) -> Grids:
+        """Write the grids of `step`; a disk that is full is a warning, and training goes on."""
+        run, method = self.run, self.state.method
+        where = run.path / "samples", step, run.device, run.config, run.ranks
+        try:
+            return write_grids(method, self.state.ema.generators, self.real, *where)
+        except OSError as error:
+            log.warning("the sample grids could not be written (%s); training goes on", error.strerror or error)
+            return {}
+        finally:
+            method.train()
 
 
 def write_grids(
@@ -32,14 +61,12 @@ def write_grids(
     device: torch.device,
     config: TrainConfig,
     ranks: Ranks,
-) -> dict[str, tuple[Path, tuple[str, ...]]]:
-    """One PNG for each direction with the names of its columns, `{"a2b": (path, names), …}`.
-
-    Rows are pictures, columns those of `method.columns`.
+) -> Grids:
+    """Write one PNG for each direction: rows are pictures, columns those of `method.columns`.
 
     `generators` are those of `method` or their averages; `real` holds NCHW pictures by domain, uint8 or float32 in
-    [0, 1]. Noise is the same each time. Each process of `ranks` translates a part; rank 0 writes, the others return
-    nothing. Leaves the generators in evaluation mode.
+    [0, 1]. Noise is the same each time. Each of `ranks` translates a part; rank 0 writes, the others return nothing.
+    Leaves the generators in evaluation mode.
     """
     where: dict[str, Any] = {"device": device, "precision": config.precision}
     engines: dict[str, Callable[[Tensor], Tensor]] = {}
@@ -75,16 +102,8 @@ def visible(pictures: Tensor) -> Tensor:
 def grid(columns: list[Tensor]) -> np.ndarray:
     """uint8 NCHW `columns` of equally many pictures, of 1 or 3 channels -> one uint8 HWC picture, a row for each N."""
     most = max(column.shape[1] for column in columns)
-    shown = [column.cpu().expand(-1, most, -1, -1) for column in columns]
-    rows = torch.stack(shown, dim=1)  # N × columns × C × H × W
-    count, across, channels, height, width = rows.shape
-    canvas = np.full(
-        (count * (height + MARGIN) + MARGIN, across * (width + MARGIN) + MARGIN, channels),
-        255,
-        dtype=np.uint8,
-    )
-    for y in range(count):
-        for x in range(across):
-            top, left = MARGIN + y * (height + MARGIN), MARGIN + x * (width + MARGIN)
-            canvas[top : top + height, left : left + width] = rows[y, x].permute(1, 2, 0).numpy()
-    return canvas
+    cells = torch.stack([column.cpu().expand(-1, most, -1, -1) for column in columns], dim=1)
+    count, across, channels, height, width = cells.shape
+    framed = nn.functional.pad(cells, (MARGIN, 0, MARGIN, 0), value=255)  # each has its margin above and to the left
+    rows = framed.permute(0, 3, 1, 4, 2).reshape(count * (height + MARGIN), across * (width + MARGIN), channels)
+    return np.pad(rows.numpy(), ((0, MARGIN), (0, MARGIN), (0, 0)), constant_values=255)

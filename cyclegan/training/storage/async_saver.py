@@ -1,10 +1,8 @@
-"""Saving beside training: a step is caught in memory at once, and brought to the disk while the next ones are done.
+"""Asynchronous saving: a step is serialised at once, and written by a thread during the next steps.
 
-What is saved is the state of one step, whatever the disk takes for it: the bytes of both files are made before the
-next step begins, and only writing, syncing and checksums happen on a thread. That costs the memory of one more state
-for as long as the disk takes; where there is too little left, training waits for the disk.
-
-Nothing says that a step is saved before it is: `status.json` and the record follow the synced files.
+The bytes of both files are made before the next step begins, so that they are of one step; only writing, syncing and
+checksums happen on the thread. That costs the memory of one more state for as long as the disk takes; where too little
+is left, training waits for the disk. `status.json` and the journal follow the synced files.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,61 +29,50 @@ from cyclegan.training.storage.run_directory import DiskTimeout, RunDirectory
 
 log = logging.getLogger("cyclegan")
 
-SLOW = 30.0  # seconds of waiting for the disk before it is said
+SLOW = 30.0  # seconds of waiting for the disk before a warning
 PATIENCE = 300.0  # seconds for the last state of a run that ends by itself
 PATIENCE_ASKED = 25.0  # seconds after a request to stop; batch systems kill 30 s after they have asked
-LEAST = 5.0  # seconds that a write is given in any case, however late it began
-SLICE = 0.2  # seconds of waiting between two looks whether a request has come in
+LEAST = 5.0  # seconds for a write in any case, however late it began
+SLICE = 0.2  # seconds of waiting between two checks for a request
 
 
+@dataclass(eq=False)
 class _Write:
     """A step on its way to the disk."""
 
-    def __init__(self, step: int, report: bool) -> None:
-        self.step = step
-        self.report = report  # whether the record names the file of generators
-        self.model: Path | None = None  # that file, once it is there
-        self.done = threading.Event()
-        self.error: BaseException | None = None
+    step: int
+    report: bool  # whether the journal names the generators file
+    model: Path | None = None  # that file, once it is written
+    done: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
 
 
+@dataclass(eq=False)
 class AsyncSaver:
-    """Saves the steps of the run that `directory` holds: states, `generators`, `status.json`.
+    """Saves the steps of the run in `directory`: states, `generators`, `status.json`.
 
-    `info` goes into the files of generators, of which every `every` steps' stay (0: the newest). `step` is the one
-    that the run began with. A context manager: its end waits for the last write. No more than one is under way, and
-    all that `tracker` is told is told by the thread that calls.
+    `info` goes into the generators files, of which those of every `every` steps are kept (0: the newest). `step` is the
+    first of this start. A context manager, whose end waits for the last write. At most one is under way, and `tracker`
+    is called by the calling thread only.
     """
 
-    def __init__(
-        self,
-        directory: RunDirectory,
-        states: States,
-        tracker: Tracker,
-        generators: nn.ModuleDict,
-        info: dict[str, Any],
-        *,
-        every: int,
-        step: int,
-        stop: StopRequest,
-    ) -> None:
-        self.directory = directory
-        self.states = states
-        self.tracker = tracker
-        self.generators = generators
-        self.info = info
-        self.every = every
-        self.stop = stop
-        self.newest = step  # that is on the disk whole; 0 where there is none
-        self._write: _Write | None = None
-        self._given_up = False
+    directory: RunDirectory
+    states: States
+    tracker: Tracker
+    generators: nn.ModuleDict
+    info: dict[str, Any]
+    every: int
+    step: int  # of the newest state on the disk; 0 where there is none
+    stop: StopRequest
+    _write: _Write | None = None
+    _given_up: bool = False
 
     def save(self, step: int, *, about: dict[str, Any], final: bool, **lasting: HasState) -> None:
         """Save `step`: the state of `lasting` with the plain values `about` it, and the generators.
 
-        Returns when they are caught in memory, so that training may go on. Waits for the step before, if that is
-        still under way, and for this one where memory is short. `final` says that the record is to name the
-        generators, as it does for those that stay. Raises `CycleganError` when the step before could not be saved.
+        Returns when they are serialised, so that training may go on. Waits for the save before, if that is still
+        under way, and for this one where memory is short. The journal names generators files that are kept, and the
+        `final` one. Raises `CycleganError` when the save before failed.
         """
         self._wait()
         parts = {name: value.state_dict() for name, value in lasting.items()}
@@ -101,15 +89,12 @@ class AsyncSaver:
             self._wait()
 
     def check(self) -> None:
-        """Take notice of a write that has ended, without waiting; to be called at every step.
-
-        Raises `CycleganError` when it has failed.
-        """
+        """Finish a write that has ended, without waiting; called at every step. Raises `CycleganError`."""
         if self._write is not None and self._write.done.is_set():
             self._join()
 
     def close(self) -> None:
-        """Wait until what was caught is on the disk. Raises `CycleganError` when that failed or took too long."""
+        """Wait for the last write. Raises `CycleganError` when it failed or took too long."""
         self._wait(PATIENCE)
 
     def __enter__(self) -> Self:
@@ -123,16 +108,16 @@ class AsyncSaver:
         elif not self._given_up:
             try:
                 self.close()
-            except CycleganError as second:  # what has ended the run may not be hidden by it
+            except CycleganError as second:  # may not hide the error that ended the run
                 log.warning("%s", second)
 
     def _write_files(self, write: _Write, state: memoryview, model: bytes) -> None:
-        """The work of the thread. Its error is kept, and raised by the training thread."""
+        """Target of the thread. Its error is kept, and raised by the training thread."""
         try:
             self.states.write(write.step, state)
-            self.newest = write.step
+            self.step = write.step
             write.model = write_generators(self.states.folder, model, write.step, every=self.every)
-            if not self._given_up:  # else the run has had its last word
+            if not self._given_up:  # else the end of the run is on record already
                 self.directory.status("running", write.step)
         except BaseException as error:
             write.error = error
@@ -140,18 +125,18 @@ class AsyncSaver:
             write.done.set()
 
     def _wait(self, patience: float | None = None) -> None:
-        """Until nothing is under way, at most `patience` seconds; less where the run has been asked to stop."""
+        """Wait for the write under way, at most `patience` seconds; less after a request to stop."""
         if self._write is None:
             return
-        began, told = time.monotonic(), False
+        began, warned = time.monotonic(), False
         while not self._write.done.wait(SLICE):
             waited = time.monotonic() - began
-            if waited > SLOW and not told:
-                told = True
+            if waited > SLOW and not warned:
+                warned = True
                 log.warning("waiting for the disk of %s, which has not yet taken step %d", *self._place())
             if self._too_long(began, waited, patience):
                 self._given_up = True
-                newest = f"the newest state there is of step {self.newest}" if self.newest else "no state is there"
+                newest = f"the newest state there is of step {self.step}" if self.step else "no state is there"
                 raise DiskTimeout(
                     "the disk of {} has not taken step {} within {:.0f} s; {}: see to the disk and run the same "
                     "command again".format(*self._place(), waited, newest)

@@ -1,9 +1,9 @@
-"""Attempts that were given up, kept aside in their run: RUN/attempts/1, RUN/attempts/2.
+"""Archive of attempts that were given up: RUN/attempts/1, RUN/attempts/2.
 
-An attempt moves in steps that can be repeated. `restart.json` is written first and says that it has begun, and is
-written again at the end: a move that was killed in between is finished by the next start. `config.yaml` and
-`pictures.json` stay in the run at every moment, so that `--resume` knows it for a run; the config gets the next seed.
-What is kept of an attempt is its record, its grids and its generators; its states are deleted.
+An attempt moves in steps that can be repeated. `restart.json` is written first and again at the end: a move that was
+killed in between is finished by the next start. `config.yaml` and `pictures.json` stay in the run at every moment, so
+that `--resume` accepts it; the config gets the next seed. Kept of an attempt are journal, grids and generators; its
+states are deleted.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _STAYS = frozenset({ATTEMPTS, "config.yaml", "pictures.json", ".lock", ".lock-ho
 
 
 def given_up(run: Path) -> list[dict[str, Any]]:
-    """The record of each attempt that was given up, the first first.
+    """The records of the attempts that were given up, in their order.
 
-    Each has `seed`, `next_seed`, `alarm`, `step`, `text` and `moved`, whether it is all there. Raises `CycleganError`
-    for a damaged one.
+    Each has `seed`, `next_seed`, `alarm`, `step`, `text` and `moved`, whether the move is complete. Raises
+    `CycleganError` for a damaged one.
     """
     found = {int(path.parent.name): path for path in (run / ATTEMPTS).glob(f"[1-9]/{RECORD}")}
     return [_read(found[number]) for number in sorted(found)]
 
 
 def set_aside(run: Path, *, alarm: str, step: int, text: str) -> dict[str, Any]:
-    """Move the present attempt in `run`, which this process holds, aside; returns its record.
+    """Archive the present attempt in `run`, which this process holds; returns its record.
 
-    Raises `OSError` where the disk does not allow it; the next call of `finish_moving` goes on from there.
+    Raises `OSError` where the disk fails; the next call of `finish_moving` goes on from there.
     """
     seed = int(read_config(run)["seed"])
     folder = run / ATTEMPTS / str(len(given_up(run)) + 1)
@@ -49,7 +49,7 @@ def set_aside(run: Path, *, alarm: str, step: int, text: str) -> dict[str, Any]:
 
 
 def finish_moving(run: Path) -> None:
-    """Move what is left of an attempt whose moving has begun and not ended; nothing where there is none."""
+    """Finish an interrupted move, if there is one."""
     records = given_up(run)
     if not records or records[-1]["moved"]:
         return

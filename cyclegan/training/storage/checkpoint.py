@@ -1,8 +1,8 @@
-"""States: all that a run needs to go on, saved in one call, whole or not at all.
+"""States: everything that a run needs to resume, saved atomically.
 
-A state is one file and its checksum, in the form that `sha256sum -c` reads; while a state takes the place of another
-one of the same step there are the checksums of both. A state counts only when both are there
-and agree: a process killed at any moment, a truncated copy or a flipped bit leaves the state before as the newest.
+A state is one file and its checksum, in the format of `sha256sum -c`; while a state replaces another one of the same
+step, that file has the checksums of both. A state is valid only when both files are there and agree: a process killed
+at any moment, a truncated copy or a flipped bit leaves the state before as the newest.
 """
 
 from __future__ import annotations
@@ -27,35 +27,34 @@ from cyclegan.system.files import atomic_write, remove_temporary, sha256
 
 log = logging.getLogger("cyclegan")
 
-LOOKS = 10  # at a folder in which older states are deleted while they are read
+ATTEMPTS = 10  # to read a folder in which older states are deleted meanwhile
 FORMAT = "cyclegan-state"
 VERSION = 1
 _CURES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make the folder writable again"),
 }
-LATER = frozenset({"evaluation", "alarms"})  # parts of a state that came up after version 1 had been written to disks
+LATER = frozenset({"evaluation", "alarms"})  # parts that states of version 1 may lack
 
 
 class HasState(Protocol):
-    """Anything that can be saved and restored."""
+    """An object that can be saved and restored."""
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only: states are read with `weights_only=True`."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> Any:
-        """Take a saved state over."""
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
 class States:
-    """The states in `folder`, of which the newest `keep` stay."""
+    """The states in `folder`, of which the newest `keep` are kept."""
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         self.folder = folder
         self.keep = keep
         remove_temporary(folder)
         for checksum in folder.glob("state-*.pt.sha256"):
-            if not checksum.with_suffix("").exists():  # killed before its state was there, or while both were deleted
+            if not checksum.with_suffix("").exists():  # killed before its state was written, or while both were deleted
                 checksum.unlink(missing_ok=True)
 
     def save(self, step: int, *, about: dict[str, Any], **objects: HasState) -> Path:
@@ -67,7 +66,7 @@ class States:
         return self.write(step, state_bytes(step, about, parts))
 
     def write(self, step: int, data: memoryview) -> Path:
-        """Write `data` (`state_bytes`) as the state of `step`, and delete the oldest beyond those that stay.
+        """Write `data` (`state_bytes`) as the state of `step`, and delete those that are not kept.
 
         Raises `CycleganError` (disk full) with all earlier states intact.
         """
@@ -75,8 +74,8 @@ class States:
         checksum, line = _checksum_path(path), f"{sha256(data)}  {path.name}\n".encode()
         with explain_write_error(path):
             before = checksum.read_bytes() if path.exists() and checksum.exists() else b""
-            # The checksum first: a state that is there has one, even the very first of a run that is killed in between.
-            # Beside it stands that of a state of this step that is there already, until it is replaced
+            # The checksum first, so that every state has one, even the very first of a run that is killed in between.
+            # With it the one of an older state of this step, until that is replaced
             atomic_write(checksum, line + before)
             try:
                 atomic_write(path, data)
@@ -92,19 +91,19 @@ class States:
         return path
 
     def load_newest(self) -> dict[str, Any] | None:
-        """The newest state that is whole, None when none was ever saved.
+        """The newest valid state, None when none was ever saved.
 
-        One that is not whole is passed over with a line that says why. When none is left, `CycleganError`: starting
-        afresh in silence would throw away what the person believes is there.
+        Invalid ones are skipped with a warning. Raises `CycleganError` when none is left: starting afresh in silence
+        would throw away what the user believes is there.
         """
-        for _ in range(LOOKS):
+        for _ in range(ATTEMPTS):
             paths, vanished = self._paths(), False
             for path in paths:
                 try:
                     return read_state(path)
                 except CycleganError as error:
                     vanished = not path.exists()
-                    if vanished:  # tidied away by the trainer while it was read
+                    if vanished:  # deleted by the trainer meanwhile
                         break
                     log.warning("%s; taking the state before", error)
             if not vanished:
@@ -123,14 +122,14 @@ class States:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state in `path`, on the CPU; `CycleganError` with the reason when it is not whole or not ours."""
+    """Read the state in `path` to the CPU. Raises `CycleganError` with the reason when it is not valid."""
     checksum = _checksum_path(path)
     try:
         data = path.read_bytes()
         if not checksum.exists():
             raise CycleganError(f"{path} has no {checksum.name} beside it, so it was not saved to its end")
         said = checksum.read_bytes()
-    except OSError as error:  # a failing disk, or a trainer that tidied it away meanwhile
+    except OSError as error:  # a failing disk, or a trainer that deleted it meanwhile
         raise CycleganError(f"{path} cannot be read ({error.strerror or error})") from error
     if sha256(data).encode() not in said.split()[::2]:
         raise CycleganError(f"{path} is damaged: its content does not agree with {checksum.name}")
@@ -155,9 +154,9 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any], **objects: HasState) -> None:
-    """Give each of `objects` its part of `state`; `CycleganError` when one does not fit.
+    """Restore each of `objects` from its part of `state`; parts that older states lack begin afresh.
 
-    What states of earlier versions do not have begins anew.
+    Raises `CycleganError` when one does not fit.
     """
     for name, value in objects.items():
         if name in LATER and name not in state:
@@ -170,7 +169,7 @@ def restore(state: dict[str, Any], **objects: HasState) -> None:
 
 
 def require_numbers(value: Any) -> None:
-    """`ValueError` unless there is nothing but numbers in nested dicts and lists: a state may come from anybody."""
+    """Raise `ValueError` for anything but numbers in nested dicts and lists: a state may come from anybody."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -181,16 +180,16 @@ def require_numbers(value: Any) -> None:
 
 
 def state_bytes(step: int, about: dict[str, Any], parts: dict[str, dict[str, Any]]) -> memoryview:
-    """The content of a state file: the `parts` by name, with the plain values `about` them. Waits for the device."""
+    """Serialise the `parts` by name, with the plain values `about` them. Waits for the device."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "version": VERSION, "step": step, **about, **parts}, buffer)
     return buffer.getbuffer()
 
 
 def write_generators(folder: Path, data: bytes, step: int, *, every: int) -> Path:
-    """Write `data` (`model_bytes`), the generators of `step`; of the earlier ones those of every `every` steps stay.
+    """Write `data` (`model_bytes`), the generators of `step`; earlier ones of every `every` steps are kept.
 
-    With `every` 0 none does. Raises `CycleganError` (disk full) with the earlier ones intact.
+    With `every` 0 none is. Raises `CycleganError` (disk full) with the earlier ones intact.
     """
     path = folder / f"generators-{step:08d}.safetensors"
     with explain_write_error(path):
@@ -203,15 +202,12 @@ def write_generators(folder: Path, data: bytes, step: int, *, every: int) -> Pat
 
 
 def best_path(folder: Path, metric: str) -> Path:
-    """Where the best generators by `metric` lie; a name that the tidying of others passes by."""
+    """File of the best generators by `metric`, which `write_generators` does not delete."""
     return folder / f"best-{metric}.safetensors"
 
 
 def save_best(folder: Path, generators: nn.ModuleDict, info: dict[str, Any], step: int, metric: str) -> Path:
-    """Write the generators of `step` as the best by `metric`, in place of those that were.
-
-    Raises `OSError` (disk full) with those intact.
-    """
+    """Write the generators of `step` as the best by `metric`. Raises `OSError` with those before intact."""
     path = best_path(folder, metric)
     save_model(path, dict(generators.items()), info=info | {"step": step, "best_by": metric})
     return path
@@ -219,7 +215,7 @@ def save_best(folder: Path, generators: nn.ModuleDict, info: dict[str, Any], ste
 
 @contextlib.contextmanager
 def explain_write_error(path: Path) -> Iterator[None]:
-    """Turn an `OSError` while `path` is written into a `CycleganError`: what is left, and what to do."""
+    """Turn an `OSError` while `path` is written into a `CycleganError` with the cure."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Whether the disk has room for what a run is going to hold. Looked at before the run, not when it is full."""
+"""Check of the disk space for a run, before it starts."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from cyclegan.config import TrainConfig
 from cyclegan.errors import UsageError
 from cyclegan.methods import KeepsFakes, Method
 
-STATES = 3  # the two that stay and the one that is being written
+STATES = 3  # the two that are kept and the one that is being written
 GENERATORS = 2  # the newest, and the one that is being written
 MOMENTS = 2  # Adam's, for each parameter
 COLUMNS = 4  # of a grid of samples
-SMALLER = 0.7  # what PNG leaves of photographs
+SMALLER = 0.7  # size of PNG files of photographs, of the raw bytes
 
 
 def check_space(run: Path, method: Method, config: TrainConfig) -> None:
-    """`UsageError` where the disk of `run`, which need not exist, has less room than the run will take.
+    """Raise `UsageError` where the disk of `run`, which need not exist, has less space than the run will take.
 
-    `config` has its length in steps. What the run holds already is not asked for again. A quota is not seen, and what
-    Weights & Biases keeps and the gallery are not counted.
+    `config` has its length in steps. Files that the run has already are not counted again. A quota is not seen; files
+    of Weights & Biases and the gallery are not counted.
     """
     place = next(folder for folder in (run.absolute(), *run.absolute().parents) if folder.is_dir())
     kept = sum(path.stat().st_size for path in run.rglob("*") if path.is_file()) if place == run.absolute() else 0
@@ -37,7 +37,7 @@ def check_space(run: Path, method: Method, config: TrainConfig) -> None:
 
 
 def needed_space(method: Method, config: TrainConfig) -> int:
-    """Bytes that the run of `config` will hold at most: states, generators and grids of samples."""
+    """Bytes that the run of `config` will take at most: states, generators and sample grids."""
     assert config.steps is not None, "the length is in steps by now"
     generators = _bytes(method.generators)
     state = _bytes(method) + MOMENTS * sum(value.nbytes for value in method.parameters())

@@ -1,15 +1,15 @@
-"""The directory of a run: who holds it, what was asked for, how it stands.
+"""The run directory: its lock, its configuration and its status.
 
 config.yaml    the resolved configuration, which `--config` reads again
-pictures.json  channels and ranges of the domains, as they were found when the run began
+pictures.json  channels and ranges of the domains, as found when the run began
 meta.json      versions, command, data fingerprint, numbers of pictures, directions, tracking id; no secrets
 status.json    running, done, preempted or failed, the step, and the reason
 metrics.jsonl  one row of figures every --log-every steps
-samples/       grids on the same held-out pictures
+samples/       grids of the same held-out pictures
 checkpoints/   states to resume from, generators to translate with
-best.json      which of them were the best, with their figures
+best.json      the best of these generators, with their figures
 gallery/       translations of held-out pictures at the end
-wandb/         what Weights & Biases keeps
+wandb/         files of Weights & Biases
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ from typing import Any
 
 import yaml
 
-from cyclegan.config import TrainConfig, default_of, flatten
+from cyclegan.config import TrainConfig, default_of
 from cyclegan.config.presets import with_present_names
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.data import PictureSets
+from cyclegan.data import PictureSets, record_of
 from cyclegan.errors import CycleganError, UsageError, lookup
 from cyclegan.methods import METHODS, options_for
 from cyclegan.system.files import atomic_write, locked, make_folder, remove_temporary, write_json
+from cyclegan.training.resolved_run import ResolvedRun
 from cyclegan.training.signals import Interrupted, Preempted
 
 log = logging.getLogger("cyclegan")
 
-PATIENCE = 10.0  # seconds that the disk is given to record how a run ended
+PATIENCE = 10.0  # seconds to wait for the disk to record how a run ended
 PATIENCE_HANGING = 3.0  # after it has hung already: batch systems kill 30 s after they have asked
 
 _DELETE = "restore it from a copy, or delete it: the states do not need it"
@@ -63,14 +64,14 @@ def default_run(config: TrainConfig) -> Path:
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """The same config with paths that hold in every working directory, so that a run can be resumed from any."""
+    """Make the paths of `config` absolute, so that the run can be resumed from any working directory."""
     given: dict[str, Any] = config.folders | ({} if config.augment is None else {"augment": config.augment})
     return replace(config, **{name: os.path.abspath(path) for name, path in given.items()})
 
 
-def refuse_run_among_pictures(run: Path, domains: PictureSets) -> None:
-    """`UsageError` for a run inside a folder of pictures: its grids of samples would be learnt from."""
-    for pictures in domains.by_role.values():
+def refuse_run_among_pictures(run: Path, sets: PictureSets) -> None:
+    """Raise `UsageError` for a run inside a folder of pictures: its sample grids would be learnt from."""
+    for pictures in sets.by_role.values():
         if pictures.root.resolve() in run.resolve().parents:
             raise UsageError(
                 f"-o {run}: lies inside {pictures.root}, and what a run draws there would count as its pictures; "
@@ -95,9 +96,9 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def read_data_record(run: Path) -> dict[str, Any] | None:
-    """What the run in `run` has recorded of its pictures (`cyclegan.data.record_of`), None where there is no run yet.
+    """The data record of the run in `run` (see `cyclegan.data.record_of`), None where there is no run yet.
 
-    A run from before there was such a record learns from 8-bit RGB. Raises `CycleganError` for a damaged record.
+    A run older than such records learns from 8-bit RGB. Raises `CycleganError` for a damaged record.
     """
     if not (run / "config.yaml").exists():
         return None
@@ -110,46 +111,45 @@ def read_data_record(run: Path) -> dict[str, Any] | None:
 
 
 class DiskTimeout(CycleganError):
-    """The disk of the run has not taken what it was given for so long that it is no longer waited for."""
+    """A write to the disk of the run took too long to be waited for."""
 
 
 class RunDirectory:
     """A run directory held by this process."""
 
-    def __init__(
-        self, path: Path, config: TrainConfig, domains: PictureSets, pictures: dict[str, Any], game: dict[str, Any]
-    ) -> None:
-        self.path = path
-        self.config = config
-        values = flatten(config, options_for(config))
+    def __init__(self, run: ResolvedRun) -> None:
+        self.path = path = run.path
+        self.steps = run.steps
+        values = run.saved_config
         self.began = (path / "config.yaml").exists()
         if self.began:
-            _report_changes(read_config(path), values, config)
+            _report_changes(read_config(path), values, run.config)
         for name in ("samples", "checkpoints"):
             (path / name).mkdir(exist_ok=True)
         for folder in (path, path / "samples", path / "checkpoints", path / "gallery", *path.glob("attempts/*")):
             remove_temporary(folder)
-        self.meta = self._meta(domains) | game
+        self.meta = self._meta(run.sets) | run.method_record
         write_json(path / "meta.json", self.meta)
-        write_json(path / "pictures.json", pictures)
+        write_json(path / "pictures.json", record_of(run.kinds))
         atomic_write(path / "config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
 
     def status(self, status: str, step: int, reason: str = "") -> None:
-        """Write status.json; `CycleganError` where that cannot be."""
-        values = {"status": status, "step": step, "steps": self.config.steps, "reason": reason, "time": time.time()}
+        """Write status.json. Raises `CycleganError`."""
+        values = {"status": status, "step": step, "steps": self.steps, "reason": reason, "time": time.time()}
         with _naming_the_run(self.path):
             write_json(self.path / "status.json", values)
 
     def last_step(self) -> int:
-        """The step that status.json tells."""
-        return int(_read_record(self.path / "status.json", ("step",))["step"])
+        """The step in status.json, 0 where there is none yet."""
+        path = self.path / "status.json"
+        return int(_read_record(path, ("step",))["step"]) if path.exists() else 0
 
-    def _meta(self, domains: PictureSets) -> dict[str, Any]:
+    def _meta(self, sets: PictureSets) -> dict[str, Any]:
         meta: dict[str, Any] = {"tracking_id": secrets.token_hex(4), "created": time.time()}
         if (self.path / "meta.json").exists():
             before = _read_record(self.path / "meta.json", ("data_fingerprint", *meta))
             meta = {key: before[key] for key in meta}
-            if before["data_fingerprint"] != domains.fingerprint:
+            if before["data_fingerprint"] != sets.fingerprint:
                 log.warning(
                     "the pictures have changed since this run last started; from here on it learns from the new ones"
                 )
@@ -161,39 +161,37 @@ class RunDirectory:
             "packages": {name: _version(name) for name in packages},
             "git_commit": _git_commit(),
             "command": without_secrets(sys.argv, os.environ),
-            "data_fingerprint": domains.fingerprint,
-            "pictures": {role: len(pictures) for role, pictures in domains.by_role.items()},
+            "data_fingerprint": sets.fingerprint,
+            "pictures": {role: len(pictures) for role, pictures in sets.by_role.items()},
         }
 
 
 @contextlib.contextmanager
-def open_run(
-    path: Path, config: TrainConfig, domains: PictureSets, pictures: dict[str, Any], game: dict[str, Any]
-) -> Iterator[RunDirectory]:
-    """Make or reopen the run directory `path`, hold it alone, and record how the run ends.
+def open_run(run: ResolvedRun) -> Iterator[RunDirectory]:
+    """Make or reopen the directory of `run`, hold its lock, and record how the run ends.
 
-    `pictures` is the record of its pictures (`cyclegan.data.record_of`), `game` what meta.json says of the method.
     Raises `UsageError` when the folder belongs to something else or was begun with another architecture, and
     `CycleganError` when another process trains in it.
     """
+    path = run.path
     if path.is_dir() and any(path.iterdir()) and not (path / "config.yaml").exists() and not (path / ".lock").exists():
         raise UsageError(f"-o {path}: this folder holds something else; name a new one or an empty one")
     make_folder(path, "-o")
     with locked(path):
         with _naming_the_run(path):
-            run = RunDirectory(path, config, domains, pictures, game)
+            directory = RunDirectory(run)
         try:
-            run.status("running", run.last_step() if (path / "status.json").exists() else 0)
-            yield run
+            directory.status("running", directory.last_step())
+            yield directory
         except BaseException as error:
             outcome = "preempted" if isinstance(error, Preempted | Interrupted) else "failed"
             patience = PATIENCE_HANGING if isinstance(error, DiskTimeout) else PATIENCE
-            _record_end(run, outcome, str(error) or type(error).__name__, patience)
+            _record_end(directory, outcome, str(error) or type(error).__name__, patience)
             raise
 
 
 def _read_record(path: Path, keys: tuple[str, ...], remedy: str = _DELETE) -> dict[str, Any]:
-    """The JSON object in `path`, which must have `keys`; `CycleganError` when it is none, as after a failing disk."""
+    """The JSON object in `path`, with `keys`. Raises `CycleganError` for anything else, as after a disk failure."""
     try:
         values = json.loads(path.read_text())
     except (ValueError, RecursionError):  # not JSON, or not even UTF-8
@@ -204,9 +202,9 @@ def _read_record(path: Path, keys: tuple[str, ...], remedy: str = _DELETE) -> di
 
 
 def _report_changes(before: dict[str, Any], now: dict[str, Any], config: TrainConfig) -> None:
-    """Refuse what weights cannot follow, and say what else is different from the last start."""
+    """Refuse changes that weights cannot follow, and log all others since the last start."""
     declared = {item.name: item for kind in (TrainConfig, options_for(config)) for item in fields(kind)}
-    # What was no option yet when the run began was as it is by default now
+    # An option that did not exist when the run began has its default
     values = {name: default_of(item) for name, item in declared.items()} | before
     changed = {name: (values[name], value) for name, value in now.items() if values[name] != value}
     for name, (old, new) in changed.items():
@@ -216,21 +214,23 @@ def _report_changes(before: dict[str, Any], now: dict[str, Any], config: TrainCo
         log.info("taking over %s %s (was %s)", flag, new, old)
 
 
-def _record_end(run: RunDirectory, outcome: str, reason: str, patience: float) -> None:
-    """Write how the run ended, if the disk takes it: that it does not may neither hide why nor keep the program."""
+def _record_end(directory: RunDirectory, outcome: str, reason: str, patience: float) -> None:
+    """Write how the run ended, if the disk allows: a failure may neither hide the reason nor hang the program."""
 
-    def say() -> None:
+    def write() -> None:
         try:
-            run.status(outcome, run.last_step() if (run.path / "status.json").exists() else 0, reason)
+            directory.status(outcome, directory.last_step(), reason)
         except (CycleganError, OSError) as error:
             log.warning("how the run ended could not be recorded: %s", error)
 
-    thread = threading.Thread(target=say, name="last-words", daemon=True)
+    thread = threading.Thread(target=write, name="record-end", daemon=True)
     thread.start()
     thread.join(patience)
     if thread.is_alive():
         log.warning(
-            "how the run ended could not be recorded: the disk of %s did not answer in %.0f s", run.path, patience
+            "how the run ended could not be recorded: the disk of %s did not answer in %.0f s",
+            directory.path,
+            patience,
         )
 
 
@@ -258,7 +258,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout this code runs from, None for an installed package."""
+    """The commit of the checkout that this code runs from; None for an installed package."""
     here = Path(__file__).parent
     try:
         answer = subprocess.run(
@@ -274,16 +274,16 @@ def _git_commit() -> str | None:
 
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)  # in the name of a variable
-_SHORTEST = 8  # characters; a shorter value would be found in words that have nothing to do with it
+_SHORTEST = 8  # characters; a shorter value would be found in unrelated words
 
 
 def without_secrets(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """`words` with `$NAME` in place of whatever stands in a variable of the environment that is called like a secret.
+    """Replace in `words` the value of every environment variable named like a secret by `$NAME`.
 
-    No option of ours takes a secret, but a shell has put one in where somebody wrote `$WANDB_API_KEY` by mistake.
+    No option takes a secret, but a shell puts one in where somebody writes `$WANDB_API_KEY` by mistake.
     """
     secrets = [(value, name) for name, value in environment.items() if _SECRET.search(name) and len(value) >= _SHORTEST]
-    told = list(words)
+    safe = list(words)
     for value, name in sorted(secrets, key=lambda pair: -len(pair[0])):  # the longest first: one may hold another
-        told = [word.replace(value, f"${name}") for word in told]
-    return told
+        safe = [word.replace(value, f"${name}") for word in safe]
+    return safe

@@ -1,4 +1,4 @@
-"""When the networks are compiled, and what happens where they cannot be."""
+"""Compilation of the networks by torch.compile, where it pays."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from cyclegan.methods import Method
 
 log = logging.getLogger("cyclegan")
 
-# Steps to go from which `auto` compiles on a GPU: what is saved must pay for the minute that it takes. On a processor
-# it never does: 4 % of a step of a small network against two minutes, since the slow layers have kernels of their own.
+# Remaining steps from which `auto` compiles on a GPU: the gain must pay for the minute that it takes. On a CPU it never
+# does: 4 % of a step of a small network against two minutes, since the slow layers have kernels of their own.
 COMPILE_FROM = 2000
 
 
 def wanted(choice: str, device: torch.device, steps_left: int) -> bool:
-    """Whether `--compile auto|on|off` compiles for that many steps on `device`."""
+    """True if `--compile auto|on|off` compiles for `steps_left` steps on `device`."""
     if choice == "auto":
         return device.type == "cuda" and steps_left >= COMPILE_FROM
     return choice == "on"
 
 
-def compile_players(method: Method, device: torch.device) -> bool:
+def compile_networks(method: Method, device: torch.device) -> bool:
     """Compile the networks in place, which keeps the names of their weights; whether that was possible.
 
-    A discriminator whose gradient is itself differentiated cannot be compiled and stays as it is. Where there is no
-    working compiler nothing is, which is said once and costs nothing but speed.
+    A discriminator with double backward cannot be compiled and stays as it is. Without a working compiler nothing is
+    compiled, which a warning says and costs nothing but speed.
     """
     if reason := _obstacle(device):
         log.warning("the networks are not compiled, which is slower and otherwise the same: %s", reason)
@@ -46,20 +46,20 @@ def compile_players(method: Method, device: torch.device) -> bool:
 
 @contextlib.contextmanager
 def uncompiled(networks: nn.ModuleDict) -> Iterator[None]:
-    """Compute `networks` as they are written for a while.
+    """Run `networks` eagerly within this context.
 
-    Seen in evaluation mode or with another number of pictures, a compiled network is compiled once more for each: a
-    minute, for a look that takes seconds.
+    In evaluation mode or with another batch size a compiled network would be compiled once more for each: a minute,
+    for an evaluation that takes seconds.
     """
     if not any(network._compiled_call_impl is not None for network in networks.values()):
-        yield  # the way below imports the compiler, which takes seconds too
+        yield  # `set_stance` imports the compiler, which takes seconds too
         return
     with torch.compiler.set_stance("force_eager"):
         yield
 
 
 def _obstacle(device: torch.device) -> str:
-    """Why nothing can be compiled for `device`, found by compiling next to nothing; empty where it works."""
+    """Reason for which nothing can be compiled for `device`, by trying a trivial function; empty where it works."""
     trial = torch.compile(lambda x: x.sin() + x.cos())
     try:
         trial(torch.zeros(8, device=device))

@@ -1,6 +1,7 @@
-"""A running average of the generators' weights, which translates better than the weights of any one step.
+"""Exponential moving average of the generators' weights.
 
-The two players never settle; the iterates circle around the equilibrium while their average moves towards it
+It translates better than the weights of any one step, which circle around the equilibrium while their average moves
+towards it
 (Yazıcı et al. 2019, https://arxiv.org/abs/1806.04498).
 """
 
@@ -27,36 +28,34 @@ class EMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights as they are after `step` updates."""
+        """Add the weights after `step` updates."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.generators.parameters()), list(self.source.parameters()), 1 - decay)
         for average, current in zip(self.generators.buffers(), self.source.buffers(), strict=True):
             average.copy_(current)
 
     def state_dict(self) -> dict[str, Any]:
-        """The averaged generators' weights."""
         return self.generators.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over an average; without one (it was off until now) it starts from the present weights."""
+        """Restore; an empty state, of a run without average so far, starts from the present weights."""
         self.generators.load_state_dict(state or self.source.state_dict())
 
 
 class NoEMA:
-    """No averaging: the generators themselves are what is sampled and saved."""
+    """Null object without averaging: the generators themselves are sampled and saved."""
 
     def __init__(self, generators: nn.ModuleDict) -> None:
         self.generators = generators
 
     def update(self, step: int) -> None:
-        """Nothing to average."""
+        return None
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing to save."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """An average that is no longer wanted is dropped."""
+        return None
 
 
 def build_ema(generators: nn.ModuleDict, decay: float) -> EMA | NoEMA:

@@ -1,4 +1,4 @@
-"""Adam for each side, and its learning rate as a pure function of the step."""
+"""Adam for each side, and the learning rate as a function of the step."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980), fused: one pass over all weights.
 
-    β1 is 0.5 in adversarial training, not 0.9: the other player moves, and a long memory of where the gradient used
-    to point makes the two circle around the equilibrium (Radford et al. 2016, https://arxiv.org/abs/1511.06434).
+    β1 is 0.5 in adversarial training, not 0.9: the other side moves, and a long memory of past gradients makes the two
+    circle around the equilibrium (Radford et al. 2016, https://arxiv.org/abs/1511.06434).
     """
     return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True)
 
 
 def rate_factor(step: int, *, steps: int, decay_steps: int) -> float:
-    """What the learning rate is multiplied with at `step`: 1, then linearly to 0 over the last `decay_steps`."""
+    """Factor of the learning rate at `step`: 1, then linearly to 0 over the last `decay_steps`."""
     return min(1.0, (steps - step) / decay_steps) if decay_steps else 1.0
 
 
 RATE_SCALES: dict[str, Callable[[int], float]] = {
     "none": lambda batch_size: 1.0,
     "sqrt": math.sqrt,  # keeps the noise of an update (Krizhevsky 2014, https://arxiv.org/abs/1404.5997)
-    "linear": float,  # keeps the way gone per picture (Goyal et al. 2017, https://arxiv.org/abs/1706.02677)
+    "linear": float,  # keeps the distance moved per picture (Goyal et al. 2017, https://arxiv.org/abs/1706.02677)
 }
 
 
@@ -40,23 +40,22 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 class AdamMoments:
-    """What `optimizer` (Adam) remembers of its gradients, as a part of a state.
+    """The moments of `optimizer` (Adam), as a part of a state.
 
-    Nothing else is taken from a state: rates and betas are those of the run, and a state may come from anybody.
+    Nothing else is restored: rates and betas are those of the run, and a state may come from anybody.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch has it: the moments of each parameter by its number, and the settings."""
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the moments over, laid out as the weights are: on another device, or in another precision, they may have
-        been laid out otherwise, and the fused kernel goes through all of them as they lie in memory.
+        """Restore the moments in the memory layout of the weights.
 
-        `ValueError` where they are not those of the optimizer's parameters.
+        On another device or in another precision it may have been another one, and the fused kernel goes through all
+        of them as they lie in memory. Raises `ValueError` where they do not fit the parameters.
         """
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         if not state["state"].keys() <= set(range(len(parameters))):

@@ -1,7 +1,7 @@
-"""Mixed precision, and the one place where an optimizer takes its step.
+"""Mixed precision, and the step of an optimizer.
 
-An update whose gradients are not finite is skipped on the device itself: fused Adam reads a flag there, so the
-loop never waits to know. With fp16 the flag is the gradient scaler's, otherwise it is ours.
+An update whose gradients are not finite is skipped on the device: fused Adam reads a flag there, so the loop never
+waits for it. With fp16 the flag is the gradient scaler's, otherwise it is set here.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from cyclegan.system.devices import autocast
 
 
 class Precision:
-    """How numbers are held in one run: autocast for the forward passes, loss scaling for fp16."""
+    """Precision of a run: autocast for the forward passes, loss scaling for fp16."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
         self.dtype = dtype
         # fp16 has 5 exponent bits: small gradients vanish unless the loss is scaled up (Micikevicius et al. 2018,
-        # https://arxiv.org/abs/1710.03740). A disabled scaler does nothing to anything.
+        # https://arxiv.org/abs/1710.03740). A disabled scaler does nothing.
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -57,18 +57,17 @@ class Precision:
         return norm, bad
 
     def end_step(self) -> None:
-        """To be called after both sides have moved: adapts the loss scale."""
+        """Adapt the loss scale; to be called after both updates."""
         self.scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
-        """The loss scale."""
         return self.scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a loss scale, a positive number; that of another precision is left aside."""
+        """Restore the loss scale, a positive number; that of another precision is ignored."""
         if state and self.scaler.is_enabled():
             scale, tracker = float(state["scale"]), int(state["_growth_tracker"])
             if not 0 < scale < math.inf or tracker < 0:
                 raise ValueError(f"a loss scale of {scale:g} after {tracker} steps")
-            # How it grows is the run's
+            # The settings of its growth are those of the run
             self.scaler.load_state_dict(self.scaler.state_dict() | {"scale": scale, "_growth_tracker": tracker})

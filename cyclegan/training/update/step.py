@@ -1,4 +1,4 @@
-"""One step of the game: the same for every method and every loss."""
+"""One training step, the same for every method and every loss."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from cyclegan.system import rng
 from cyclegan.system.rng import Draws
 from cyclegan.training.update.precision import Precision
 
-# Begins to average the gradients of some parameters, in place, and a loss over all who play a step; what it returns
-# waits for that and gives the loss
+# Begins to average the gradients of some parameters, in place, and a loss over ranks; returns a function that waits for
+# that and returns the loss
 Average = Callable[[list[nn.Parameter], Tensor], Callable[[], Tensor]]
 
 
 def no_average(parameters: list[nn.Parameter], loss: Tensor) -> Callable[[], Tensor]:
-    """The `Average` of one process: nothing to do."""
+    """The `Average` of a single process, which has nothing to do."""
     return lambda: loss
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two players: what it may change, and how."""
+    """Parameters and optimizer of the generators or of the discriminators."""
 
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
@@ -34,12 +34,12 @@ class Side:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step did, all still on the device: nothing here has waited for it."""
+    """Results of one step, all still on the device: nothing has waited for it."""
 
     figures: dict[str, Tensor]  # losses by their own names under loss/, gradient norms under gradient_norm/
     batch: Images  # the last part of the batch
-    images: Images  # what was made of it, detached
-    skipped: Tensor  # bool scalar: a loss or gradient was not finite and that side did not move
+    images: Images  # generated from it, detached
+    skipped: Tensor  # bool scalar: a loss or gradient was not finite and that side was not updated
 
 
 def train_step(
@@ -53,16 +53,16 @@ def train_step(
 ) -> StepResult:
     """Update the generators, then the discriminators, each once, on a batch that comes in equal `parts`.
 
-    Gradients are averaged over the parts, so that any number of parts is one and the same step, and by `average`
-    over what else plays it. `drawing` holds the draws of each part; without it they are torch's.
+    Gradients are averaged over the parts, so that any number of parts gives the same step, and by `average` over ranks.
+    `drawing` holds the random draws of each part; without it they are torch's.
     """
     drawing = drawing or [None] * len(parts)
-    # The generators move against discriminators that stand still: their weights need no gradient.
+    # The discriminators are fixed while the generators move: their weights need no gradient.
     method.discriminators.requires_grad_(False)
     made: list[Images] = []
     figures: dict[str, Tensor] = {}
     generator_loss = torch.zeros((), device=precision.device)
-    with precision.autocast():  # around all of them: weights are cast once
+    with precision.autocast():  # around all parts: weights are cast once
         for part, numbers in zip(parts, drawing, strict=True):
             detached: Images = {}
             with rng.at(numbers):
@@ -72,7 +72,7 @@ def train_step(
             made.append(detached)
     averaged = average(generators.parameters, generator_loss)  # under way while the discriminators compute
 
-    # The discriminators answer to what the generators made before they moved: one forward serves both.
+    # The discriminators learn from the images made before the generators moved: one forward pass serves both.
     method.discriminators.requires_grad_(True)
     discriminator_loss = torch.zeros((), device=precision.device)
     with precision.autocast():
@@ -97,7 +97,7 @@ def train_step(
 
 
 def _backward(losses: Images, parts: int, figures: dict[str, Tensor], precision: Precision) -> Tensor:
-    """Gradients of the sum of `losses` over the number of parts; adds each, detached, to `figures`."""
+    """Accumulate gradients of the sum of `losses` over `parts`; adds each, detached, to `figures`."""
     if not losses:  # of a method without discriminators
         return torch.zeros((), device=precision.device)
     total = torch.stack(list(losses.values())).sum() / parts

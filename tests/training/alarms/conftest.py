@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from cyclegan.config import TrainConfig, flatten, resolve
-from cyclegan.data import find_kinds, find_sets
-from cyclegan.methods import build_method, options_for
+from cyclegan.config import TrainConfig
 from cyclegan.training.alarms import AlarmMonitor
+from cyclegan.training.distributed.ranks import SingleProcess
+from cyclegan.training.loop_io.health import NonFiniteGuard
+from cyclegan.training.setup import resolve_run
 from cyclegan.training.update.precision import Precision
 from tests.training.conftest import TINY
 
@@ -42,14 +43,13 @@ class Watched:
     """Alarms over a run that nobody trains: `row` and `look` show them what a loop would."""
 
     def __init__(self, config: TrainConfig, run: Path) -> None:
-        self.config = resolve([flatten(config)], options_for(config))
-        self.domains = find_sets(self.config, ("a", "b"), "unpaired")
-        self.views = find_kinds(self.config, self.domains)
-        torch.manual_seed(0)
-        self.method = build_method(self.config, {domain: view.channels for domain, view in self.views.items()})
+        resolved = resolve_run(replace(config, precision="fp32"), run, None, SingleProcess())
+        resolved = replace(resolved, config=replace(resolved.config, precision=config.precision))  # of a GPU too
+        self.config, self.method = resolved.config, resolved.method
+        self.sets, self.kinds = resolved.sets, resolved.kinds
         self.run = run
         self.recorder = Recorder()
-        self.alarms = AlarmMonitor(self.config, self.domains, self.views, self.method, run)
+        self.alarms = AlarmMonitor(resolved, NonFiniteGuard(resolved.device))
         self.precision = Precision(torch.device("cpu"), torch.float32)
 
     def begin(self, step: int = 0) -> list[str]:

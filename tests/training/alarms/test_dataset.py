@@ -25,8 +25,8 @@ def test_a_wide_network_and_few_pictures_are_too_few(watched, scenes):
     assert run.begin() == ["few-pictures"]
     step, _, text, figure = run.recorder.alarms[0]
     parameters = sum(weight.numel() for weight in run.method.discriminators["a"].parameters())
-    assert (step, figure) == (0, parameters / len(run.domains.train["a"]))
-    assert text.startswith(f"{len(run.domains.train['a'])} pictures of A are few for a discriminator of 694,")
+    assert (step, figure) == (0, parameters / len(run.sets.train["a"]))
+    assert text.startswith(f"{len(run.sets.train['a'])} pictures of A are few for a discriminator of 694,")
 
 
 def test_enough_pictures_mirrored_or_not_are_enough(watched):

@@ -12,7 +12,7 @@ import torch
 
 from cyclegan.errors import CycleganError
 from cyclegan.methods.cyclegan import CycleGAN
-from cyclegan.training import loop, train
+from cyclegan.training import train
 from cyclegan.training.alarms import machine
 from cyclegan.training.loop_io import device_loader, metrics
 from cyclegan.training.update import state
@@ -88,8 +88,8 @@ def test_a_slow_loader_is_reported_once(tmp_path, tiny, monkeypatch, reading, ex
         now[0] += 1.0
         return play(*arguments)
 
-    build, play = loop.build_loader, state.train_step
-    monkeypatch.setattr(loop, "build_loader", slow)
+    build, play = device_loader.build_loader, state.train_step
+    monkeypatch.setattr(device_loader, "build_loader", slow)
     monkeypatch.setattr(state, "train_step", played)
     monkeypatch.setattr(metrics, "time", SimpleNamespace(perf_counter=clock))
     monkeypatch.setattr(device_loader, "time", SimpleNamespace(perf_counter=clock))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_a_generator_with_a_planted_fault_raises_its_alarm_and_no_other(watched,
 def test_a_generator_that_hides_its_input_raises_the_alarm_of_hidden_signals(watched):
     run = watched()
     run.begin()
-    real = {d: _in_unit(p) for d, p in held_out_pictures(run.domains, run.config, 8, run.views).items()}
+    real = {d: _in_unit(p) for d, p in held_out_pictures(run.sets, run.config, 8, run.kinds).items()}
     pair = nn.ModuleDict({"ab": Hides(), "ba": Finds(real["a"])})
     assert run.look(*pair.values()) == ["hidden-signal"]
     figures = run.recorder.rows[0][1]
@@ -117,7 +118,7 @@ def test_small_sets_and_grey_ones_raise_nothing(watched, scenes, count, a, b):
     same = {} if a == b else {"lambda_identity": 0.0}
     run = watched(**folders, options=same)
     assert run.begin() == []
-    channels = {domain: view.channels for domain, view in run.views.items()}
+    channels = {domain: view.channels for domain, view in run.kinds.items()}
     assert run.look(Repaints(channels=channels["b"]), Repaints(-1.0, channels=channels["a"])) == []
 
 
@@ -160,7 +161,8 @@ def test_the_probe_leaves_networks_and_the_random_state_as_they_were(watched):
 def test_several_processes_share_everything_that_the_probe_does(watched):
     run = watched()
     run.begin()
-    run.alarms.ranks = ranks = Sharing(0)
+    ranks = Sharing(0)
+    run.alarms.run = replace(run.alarms.run, ranks=ranks)
     run.alarms.probe(300, run.method.generators, run.precision)
     assert sum(ranks.shared) == 32 + 32  # as the test below counts them
 

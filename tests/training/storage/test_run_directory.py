@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from torch import nn
 
-from cyclegan.config import resolve
-from cyclegan.data import find_kinds, record_of
+from cyclegan.config import TrainConfig, resolve
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.methods import METHODS, CycleGAN, options_of, with_networks
+from cyclegan.methods import METHODS, CycleGAN, Method, options_of
 from cyclegan.training import train
-from cyclegan.training.setup import sets_of
+from cyclegan.training.distributed.ranks import SingleProcess
+from cyclegan.training.resolved_run import ResolvedRun
+from cyclegan.training.setup import resolve_run, sets_of
 from cyclegan.training.storage.run_directory import default_run, open_run, read_config, read_data_record
 
-PICTURES = {"channels": {"a": 3, "b": 3}, "ranges": None}
-GAME = {"directions": ["ab", "ba"], "equilibrium": 0.5}
+
+def resolved(config: TrainConfig, run: Path) -> ResolvedRun:
+    return resolve_run(config, run, None, SingleProcess())
 
 
 def status(run):
@@ -34,9 +39,14 @@ def test_the_default_directory_is_named_after_the_folders(tiny):
 
 
 class OneFolder(CycleGAN):
-    """Declarations of a method that learns from one domain alone."""
+    """A method that learns from one domain alone, without networks."""
 
     domains = ("b",)
+
+    def __init__(self, *networks: Any, **options: Any) -> None:
+        Method.__init__(self)
+        self.adversarial = None
+        self.generators = self.discriminators = nn.ModuleDict()
 
 
 def test_a_method_of_one_domain_has_a_run_and_a_record_of_that_domain(tmp_path, tiny, monkeypatch):
@@ -45,9 +55,7 @@ def test_a_method_of_one_domain_has_a_run_and_a_record_of_that_domain(tmp_path, 
     assert str(default_run(config)) == "runs/b"
     with pytest.raises(UsageError, match="name them with --b, or one folder with trainB"):
         default_run(replace(config, b=None))
-    sets = sets_of(config)
-    kinds = find_kinds(config, sets)
-    with open_run(tmp_path / "run", config, sets, record_of(kinds), GAME) as run:
+    with open_run(resolved(config, tmp_path / "run")) as run:
         assert run.meta["pictures"] == {"train_b": 4, "test_b": 0}
     assert read_data_record(tmp_path / "run") == {"channels": {"b": 3}, "ranges": None}
     with pytest.raises(UsageError, match="--a: method one-folder reads only --b; leave it out"):
@@ -132,7 +140,7 @@ def test_a_file_in_the_place_of_the_run_is_refused(tmp_path, tiny):
 
 def test_two_trainers_in_one_directory_the_second_is_refused(tmp_path, tiny):
     config = tiny(steps=1)
-    with open_run(tmp_path / "run", config, sets_of(config), PICTURES, GAME):
+    with open_run(resolved(config, tmp_path / "run")):
         before = status(tmp_path / "run")
         with pytest.raises(CycleganError, match=rf"in use by process {os.getpid()} on "):
             train(config, tmp_path / "run")
@@ -168,13 +176,13 @@ def test_what_a_kill_left_unfinished_is_gone_as_soon_as_the_run_is_held_again(tm
     strays = [folder / ".tmp-1-2" for folder in (run, run / "samples", run / "checkpoints")]
     for stray in strays:
         stray.touch()
-    with open_run(run, with_networks(config), sets_of(config), PICTURES, GAME):  # whatever becomes of this start
+    with open_run(resolved(config, run)):  # whatever becomes of this start
         assert not [stray for stray in strays if stray.exists()]
 
 
 def test_how_a_run_failed_is_on_record(tmp_path, tiny):
     config = tiny(steps=1)
-    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", config, sets_of(config), PICTURES, GAME):
+    with pytest.raises(ZeroDivisionError), open_run(resolved(config, tmp_path / "run")):
         _ = 1 / 0
     assert status(tmp_path / "run")["status"] == "failed"
     assert status(tmp_path / "run")["reason"] == "division by zero"

@@ -13,7 +13,7 @@ from torch import nn
 
 from cyclegan.config import TrainConfig
 from cyclegan.methods import build_method
-from cyclegan.training.update.compilation import COMPILE_FROM, compile_players, uncompiled, wanted
+from cyclegan.training.update.compilation import COMPILE_FROM, compile_networks, uncompiled, wanted
 
 CPU = torch.device("cpu")
 
@@ -43,8 +43,8 @@ def test_a_discriminator_with_a_penalty_stays_as_it_is(monkeypatch):
     options = {"adversarial": "wgan-gp"}
     plain, penalised = (build_method(TrainConfig(channels=2, options=o)) for o in ({}, options))
     names = list(plain.state_dict())
-    assert compile_players(plain, CPU)
-    assert compile_players(penalised, CPU)
+    assert compile_networks(plain, CPU)
+    assert compile_networks(penalised, CPU)
     assert compiled(plain) == ["ab", "ba", "discriminator a", "discriminator b"]
     assert compiled(penalised) == ["ab", "ba"]
     assert list(plain.state_dict()) == names
@@ -61,7 +61,7 @@ def test_a_compiler_that_fails_is_said_once_and_nothing_is_compiled(monkeypatch,
     monkeypatch.setattr(torch, "compile", broken)
     method = build_method(TrainConfig(channels=2))
     with caplog.at_level(logging.INFO, logger="cyclegan"):
-        assert not compile_players(method, CPU)
+        assert not compile_networks(method, CPU)
     assert compiled(method) == []
     (said,) = [record.message for record in caplog.records]
     assert said.startswith("the networks are not compiled")
