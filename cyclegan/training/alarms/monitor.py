@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from cyclegan.config import TrainConfig
 from cyclegan.data import InputKind, PictureSets, held_out_pictures
 from cyclegan.errors import CycleganError
 from cyclegan.methods import Method
+from cyclegan.system.pixels import to_unit
 from cyclegan.training.alarms import probe as probing
 from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, RunInfo
 from cyclegan.training.alarms.machine import NotFinite
@@ -136,7 +136,7 @@ class AlarmMonitor:
         self.probed = step
         if self._pictures is None:
             shown = held_out_pictures(self.domains, self.config, probing.PICTURES, dict(self.views))
-            self._pictures = {name: _in_unit(pictures) for name, pictures in shown.items()}
+            self._pictures = {name: to_unit(pictures) for name, pictures in shown.items()}
         pictures = {name: some.to(precision.device) for name, some in self._pictures.items()}
         figures = probing.probe(pictures, generators, self.method, precision, self.ranks)
         assert self._recorder is not None, "begin() comes first"
@@ -233,8 +233,3 @@ _REACTIONS: dict[str, Callable[[AlarmMonitor, int, str, str], None]] = {
     "stop": AlarmMonitor._stop,
     "restart": AlarmMonitor._restart,
 }
-
-
-def _in_unit(pictures: Tensor) -> Tensor:
-    """uint8, or floats in [0, 1] -> float32 in [-1, 1]."""
-    return pictures.float() / 127.5 - 1 if pictures.dtype == torch.uint8 else pictures.float() * 2 - 1
