@@ -7,20 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cyclegan.directions import Direction
-from cyclegan.figures import FIGURES, LOWER, SURE, domain_name, key_of, subject_of
+from cyclegan.figures import FIGURES, LOWER, SURE, compared, domain_name, key_of, subject_of
 
 Figures = Mapping[str, float]
 
 JUDGE = FIGURES["judge"]
-_BESIDE = ("", "_real", "_source")  # translations, and the same of real and of untranslated pictures
 
 
-def verdict(figures: Figures, direction: Direction, names: Mapping[str, str]) -> str | None:
+def judge_sentence(figures: Figures, direction: Direction, names: Mapping[str, str]) -> str | None:
     """`83 % of the translated pictures are taken for zebras (real zebras: 97 %, untranslated horses: 4 %)`.
 
-    None where no judge has spoken.
+    None without a judge.
     """
-    share, real, source = (figures.get(key_of(f"judge{part}", direction)) for part in _BESIDE)
+    share, real, source = compared(figures, "judge", direction)
     if share is None:
         return None
     target = domain_name(direction.target, names)
@@ -33,20 +32,19 @@ def summary_line(figures: Figures, names: Mapping[str, str], directions: Sequenc
     """`83 % taken for zebras (real: 97 %, untranslated: 4 %), 79 % for horses (real: …)`, for a line among others."""
     said: list[str] = []
     for direction in map(Direction.parse, directions):
-        keys = [key_of(f"judge{part}", direction) for part in _BESIDE]
-        if all(key in figures for key in keys):
-            share, real, source = (JUDGE.written(figures[key]) for key in keys)
+        shares = compared(figures, "judge", direction)
+        if None not in shares:
+            share, real, source = (JUDGE.written(value) for value in shares if value is not None)
             words = f"{'for' if said else 'taken for'} {domain_name(direction.target, names)}"
             said.append(f"{share} {words} (real: {real}, untranslated: {source})")
     return ", ".join(said)
 
 
-def way(figures: Figures, direction: Direction, names: Mapping[str, str]) -> Iterator[str]:
-    """The lines of one direction: the verdict, figures beside those of other pictures, and the others."""
-    said = verdict(figures, direction, names)
-    if said is not None:
-        yield said
-    rows = list(_compared(figures, direction))
+def direction_lines(figures: Figures, direction: Direction, names: Mapping[str, str]) -> Iterator[str]:
+    """The lines of one direction: the judge's sentence, figures beside those of other pictures, and the others."""
+    sentence = judge_sentence(figures, direction, names)
+    yield from () if sentence is None else (sentence,)
+    rows = list(_compared_rows(figures, direction))
     if rows:
         yield f"{'':24}{'translated':>12}{'real':>10}{'untranslated':>14}"
         yield from rows
@@ -110,13 +108,13 @@ def protocol_lines(protocol: Mapping[str, Any]) -> Iterator[str]:
     yield f"seed {protocol['seed']}, cyclegan {protocol['versions']['cyclegan']}, torch {protocol['versions']['torch']}"
 
 
-def _compared(figures: Figures, direction: Direction) -> Iterator[str]:
+def _compared_rows(figures: Figures, direction: Direction) -> Iterator[str]:
     """Rows of figures that real and untranslated pictures have too."""
     for name, figure in FIGURES.items():
         for part, label in ((name, figure.label), (figure.spread, "  ±")):
             if not figure.compared or not part:
                 continue
-            found = [figures.get(key_of(f"{part}{of}", direction)) for of in _BESIDE]
+            found = compared(figures, part, direction)
             if found[0] is not None and math.isfinite(found[0]):
                 shown, real, source = ("" if value is None else figure.form.format(value) for value in found)
                 yield f"{label:24}{shown:>12}{real:>10}{source:>14}"

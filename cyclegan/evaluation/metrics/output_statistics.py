@@ -1,13 +1,13 @@
-"""What can be said of translations without asking whether they are good: alike, copied, inverted, chequered."""
+"""Statistics of translations alone: alike, copied, inverted, chequered, and taken for the target."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from cyclegan.evaluation.metrics.metric import Measured, Metric
+from cyclegan.evaluation.metrics.metric import ComparedMetric, Measured, Metric, Setup
 from cyclegan.images.channels import LUMA
 
 # Two layers of stride 2 that enlarge leave patterns that repeat every 2 and every 4 pixels
@@ -87,43 +87,48 @@ def _near(length: int, place: int) -> Tensor:
     return marked
 
 
-class Diversity(Metric):
+class Diversity(ComparedMetric):
     """`diversity` of the translations, of real pictures of the target and of the inputs."""
 
     needs = frozenset({"real", "extractor"})
     gives = ("diversity",)
 
-    def add(self, batch: Measured) -> None:
-        self.parts.append(batch.features)
-
-    def figures(self) -> dict[str, float]:
-        return {"diversity": diversity(torch.cat(self.parts))} | self.setup.reference.once("diversity", self._known)
-
-    def _known(self) -> dict[str, float]:
-        roles = ((role, self.setup.reference.features(role)) for role in ("real", "source"))
-        return {f"diversity_{role}": diversity(features) for role, features in roles if features is not None}
+    def summary(self, features: Tensor) -> dict[str, float]:
+        return {"diversity": diversity(features)}
 
 
-class NearestTraining(Metric):
+class NearestTraining(ComparedMetric):
     """The median distance to the nearest training picture, of translations and of held-out real pictures."""
 
     needs = frozenset({"real", "training", "extractor"})
     gives = ("nearest",)
+    beside: ClassVar = {"_real": "real"}
+
+    def summary(self, features: Tensor) -> dict[str, float]:
+        training = self.setup.features("training")
+        assert training is not None
+        return {"nearest": float(nearest(features, training).median())}
+
+
+class TargetShare(ComparedMetric):
+    """The share that the judge takes for the target: of translations, of real pictures of the target, of the inputs."""
+
+    needs = frozenset({"real", "classifier"})
+    gives = ("judge",)
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        assert setup.tools.classifier is not None
+        self._judge = setup.tools.classifier
 
     def add(self, batch: Measured) -> None:
-        self.parts.append(batch.features)
+        self.parts.append(self._judge.verdict(batch.fake))
 
-    def figures(self) -> dict[str, float]:
-        known = self.setup.reference.once(
-            "nearest", lambda: {"nearest_real": self._median(self.setup.reference.features("real"))}
-        )
-        return {"nearest": self._median(torch.cat(self.parts))} | known
+    def values(self, role: str) -> Tensor | None:
+        return self.setup.of_role(role, self._judge.verdict)
 
-    def _median(self, features: Tensor | None) -> float:
-        training = self.setup.reference.features("training")
-        assert features is not None
-        assert training is not None
-        return float(nearest(features, training).median())
+    def summary(self, verdicts: Tensor) -> dict[str, float]:
+        return {"judge": self._judge.share([verdicts], self.setup.direction.target)}
 
 
 class LuminanceCorrelation(Metric):
@@ -140,27 +145,23 @@ class LuminanceCorrelation(Metric):
         return {"luminance_correlation": float(torch.cat(self.parts).mean())}
 
 
-class CheckerboardEnergy(Metric):
+class CheckerboardEnergy(ComparedMetric):
     """The mean of `checkerboard` of translations and of real pictures; nothing of pictures that are too small."""
 
     needs = frozenset({"real"})
     gives = ("checkerboard",)
+    beside: ClassVar = {"_real": "real"}
 
     def add(self, batch: Measured) -> None:
-        self.parts += _there([checkerboard(batch.fake)])
+        self.parts.append(_checkerboard(batch.fake))
 
-    def figures(self) -> dict[str, float]:
-        return _mean("checkerboard", self.parts) | self.setup.reference.once("checkerboard", self._known)
+    def values(self, role: str) -> Tensor | None:
+        return self.setup.of_role(role, _checkerboard)
 
-    def _known(self) -> dict[str, float]:
-        real = self.setup.task.real
-        assert real is not None
-        return _mean("checkerboard_real", _there(map(checkerboard, real.batches())))
+    def summary(self, shares: Tensor) -> dict[str, float]:
+        return {"checkerboard": float(shares.mean())} if len(shares) else {}
 
 
-def _there(parts: Iterable[Tensor | None]) -> list[Tensor]:
-    return [part for part in parts if part is not None]
-
-
-def _mean(name: str, parts: list[Tensor]) -> dict[str, float]:
-    return {name: float(torch.cat(parts).mean())} if parts else {}
+def _checkerboard(pictures: Tensor) -> Tensor:
+    shares = checkerboard(pictures)
+    return torch.empty(0) if shares is None else shares

@@ -12,7 +12,7 @@ from torch import Tensor
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.metrics.lpips import LPIPS
-from cyclegan.evaluation.metrics.metric import Measured, Reference, Setup, Task, Tools
+from cyclegan.evaluation.metrics.metric import Measured, Setup, Tools
 from cyclegan.evaluation.metrics.paired import PairedMetrics, by_stem, matched, paired_scores, ssim
 
 
@@ -59,7 +59,7 @@ def test_the_marks_of_a_picture_off_by_a_constant_are_that_constant() -> None:
 
 def test_figures_are_means_over_pictures_and_batches_count_like_single_ones() -> None:
     x, y = pictures(3, 16, 0), pictures(3, 16, 1)
-    setup = Setup(Reference(Task(Direction("a", "b")), Tools()))
+    setup = Setup(Direction("a", "b"), Tools())
     together, alone = PairedMetrics(setup), PairedMetrics(setup)
     together.add(Measured(x, truth=y))
     for a, b in zip(x.split(1), y.split(1), strict=True):
