@@ -25,7 +25,7 @@ from cyclegan.evaluation.image_set import ImageSet, centre_square
 from cyclegan.evaluation.metrics.label_maps import read_colours
 from cyclegan.evaluation.metrics.lpips import LPIPS
 from cyclegan.evaluation.metrics.metric import Measured, Setup, Tools
-from cyclegan.evaluation.metrics.paired import by_stem, matched
+from cyclegan.evaluation.metrics.paired import matched
 from cyclegan.evaluation.printing import classifier_note, direction_lines, protocol_lines, side_by_side
 from cyclegan.evaluation.protocol import answer, of_method, of_pictures
 from cyclegan.figures import in_words, key_of
@@ -258,7 +258,7 @@ def _common_size(folders: Mapping[str, Path]) -> int:
 
 def _in_order_of(pictures: ImageSet, folder: Path, option: str) -> ImageSet:
     """Those in `folder` with the names of `pictures`, in their order; `UsageError` where one lacks."""
-    names = matched(pictures.names, by_stem(_names_in(folder, option), folder, option), folder, option)
+    names = matched(pictures.names, _names_in(folder, option), folder, option)
     return ImageSet(folder, names, pictures.size, whole=True)
 
 
@@ -269,7 +269,7 @@ def _with_truths(fake: Path, truth: Path, size: int | None, *, nearest: bool) ->
     pictures of different sizes.
     """
     names = _names_in(fake, "--fake")
-    truths = matched(names, by_stem(_names_in(truth, "--truth"), truth, "--truth"), truth)
+    truths = matched(names, _names_in(truth, "--truth"), truth, "--truth")
     for name, true_name in zip(names, truths, strict=True):
         picture, right = read_image(fake / name), read_image(truth / true_name)
         if size is not None:

@@ -19,7 +19,7 @@ from cyclegan.data.sets import PictureSets
 from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.image_set import ImageSet
-from cyclegan.evaluation.metrics.paired import by_stem, matched
+from cyclegan.evaluation.metrics.paired import matched
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.selection import read_best
 from cyclegan.models import Model, is_run, load_model
@@ -97,8 +97,7 @@ def paired_truths(
     for direction in directions if PAIRINGS[sets.pairing].whole else ():
         if direction.source in held_out:
             inputs, partners = held_out[direction.source], sets.test[direction.target]
-            by_name = by_stem(partners.names, partners.root, "MODEL")
-            names = matched(inputs.names, by_name, partners.root, "MODEL")
+            names = matched(inputs.names, partners.names, partners.root, "MODEL")
             found[direction.key] = ImageSet(partners.root, names, inputs.size, whole=True)
     return found
 

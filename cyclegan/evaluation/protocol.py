@@ -13,6 +13,7 @@ from typing import Any
 
 from cyclegan.errors import CycleganError
 from cyclegan.evaluation.image_set import SCALING, ImageSet
+from cyclegan.evaluation.metrics.cycle import NOISE
 from cyclegan.evaluation.metrics.fid_kid import SUBSET_SIZE, SUBSETS
 from cyclegan.evaluation.metrics.metric import Tools
 from cyclegan.evaluation.metrics.paired import SIGMA, WINDOW
@@ -52,7 +53,7 @@ def of_method(tools: Tools, size: int | None) -> dict[str, Any]:
             f"unbiased MMD², kernel (xᵀy/D + 1)³; of more than {SUBSET_SIZE} pictures mean and deviation of {SUBSETS} "
             f"subsets of {SUBSET_SIZE}, else of all, with the deviation over {SUBSETS} random halves"
         )
-        said["cycle"] = f"pictures not rounded to 8 bits on the way; noise gaussian, σ {tools.noise:g} of 255 levels"
+        said["cycle"] = f"pictures not rounded to 8 bits on the way; noise gaussian, σ {NOISE:g} of 255 levels"
     if tools.classifier is not None:
         said["judge"] = {**tools.classifier.about, "sha256": tools.classifier.sha256}
     return said

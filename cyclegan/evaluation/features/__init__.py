@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,6 @@ class Extractor:
         with _exactly(self.device):
             made: Any = self.network(self.prepare(pictures.to(self.device)))
         return check_features(made, len(pictures), self.name).float().cpu()
-
-    def of_all(self, batches: Iterable[Tensor]) -> Tensor:
-        """The features of pictures that come in batches, N × D."""
-        return torch.cat([self(batch) for batch in batches])
 
 
 @contextlib.contextmanager

@@ -13,9 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cyclegan.evaluation.metrics.metric import NOISE, Measured, Metric, Setup
+from cyclegan.evaluation.metrics.metric import Measured, Metric, Setup
 from cyclegan.evaluation.metrics.paired import WINDOW, ssim
 from cyclegan.system.pixels import to_unit
+
+NOISE = 2.0  # standard deviation of the noise, in levels of 255
 
 Translate = Callable[[Tensor], Tensor]  # NCHW in [-1, 1] -> the same
 
@@ -76,7 +78,7 @@ class RoundTrip(Metric):
         super().__init__(setup)
         assert setup.back is not None
         self._back = setup.back.unit
-        self._means = CycleMetrics(noise=setup.tools.noise, seed=setup.tools.seed)
+        self._means = CycleMetrics(seed=setup.tools.seed)
 
     def add(self, batch: Measured) -> None:
         assert batch.inputs is not None

@@ -19,42 +19,20 @@ SUBSETS = 100
 SUBSET_SIZE = 1000  # both as in the paper of KID
 
 
-class FeatureMoments:
-    """Number, mean and covariance of features that come in batches, of which none is kept.
+class FeatureMoments(NamedTuple):
+    """Mean and unbiased covariance of features."""
 
-    Batches are merged by the formula of Chan, Golub and LeVeque 1979, which loses no digits where the mean is large
-    beside the spread.
-    """
-
-    def __init__(self, dimension: int) -> None:
-        self.count = 0
-        self.mean = torch.zeros(dimension, dtype=torch.float64)
-        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)  # about the mean
+    mean: Tensor
+    covariance: Tensor  # D × D
 
     @classmethod
     def of(cls, features: Tensor) -> FeatureMoments:
-        """The moments of N × D features."""
-        return cls(features.shape[1]).add(features)
-
-    def add(self, features: Tensor) -> FeatureMoments:
-        """Take N × D further features into account; returns itself."""
-        if not len(features):
-            return self
-        batch = features.to("cpu", torch.float64)
-        mean = batch.mean(dim=0)
-        centred = batch - mean
-        gap = mean - self.mean
-        total = self.count + len(batch)
-        self._scatter += centred.T @ centred + torch.outer(gap, gap) * (self.count * len(batch) / total)
-        self.mean = self.mean + gap * (len(batch) / total)
-        self.count = total
-        return self
-
-    @property
-    def covariance(self) -> Tensor:
-        """The unbiased covariance, D × D; of fewer than two features a `UsageError`."""
-        _refuse_too_few(self.count)
-        return self._scatter / (self.count - 1)
+        """The moments of N × D features; of fewer than two a `UsageError`."""
+        _refuse_too_few(len(features))
+        features = features.to("cpu", torch.float64)
+        mean = features.mean(dim=0)
+        centred = features - mean  # first, which loses no digits where the mean is large beside the spread
+        return cls(mean, centred.T @ centred / (len(features) - 1))
 
 
 def frechet(first: FeatureMoments, second: FeatureMoments) -> float:
@@ -95,7 +73,7 @@ def kernel_distance(fake: Tensor, real: Tensor, *, seed: int = 0) -> KernelDista
         return KernelDistance(whole, math.nan)
     generator = torch.Generator().manual_seed(seed)
     halves = [
-        mmd2(_drawn(fake, len(fake) // 2, generator), _drawn(real, len(real) // 2, generator)) for _ in range(SUBSETS)
+        mmd2(*(_drawn(features, len(features) // 2, generator) for features in (fake, real))) for _ in range(SUBSETS)
     ]
     return KernelDistance(whole, _spread(halves))
 

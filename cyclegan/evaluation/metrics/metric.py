@@ -18,7 +18,6 @@ from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.features.classifier import DomainClassifier
 from cyclegan.evaluation.image_set import ImageSet
 
-NOISE = 2.0  # standard deviation of the noise in a cycle, in levels of 255
 THRESHOLD = 16.0  # levels of 255 within which a pixel is right
 
 Pixels = NDArray[np.uint8]
@@ -53,7 +52,6 @@ class Tools:
     lpips: nn.Module | None = None  # cyclegan.evaluation.metrics.lpips.LPIPS
     colours: Any = None  # cyclegan.evaluation.metrics.label_maps.Colours
     seed: int = 0
-    noise: float = NOISE
     threshold: float = THRESHOLD
     batch: int | None = None  # pictures that go through a generator together; as many as suit their size without it
 

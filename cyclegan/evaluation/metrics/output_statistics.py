@@ -18,21 +18,20 @@ _PAIRS = 1000  # features whose distances are all taken
 
 def diversity(features: Tensor) -> float:
     """The mean Euclidean distance of two of N × D features, over all pairs of the first 1000."""
-    some = features[:_PAIRS].double()
+    some = features[:_PAIRS]
     count = len(some)
     assert count >= 2, count
-    # Not by the product of the features, whose rounding makes distances of equal features
-    distances = torch.cdist(some, some, compute_mode="donot_use_mm_for_euclid_dist")
-    return float(distances.sum() / (count * (count - 1)))
+    return float(_distances(some, some).sum() / (count * (count - 1)))
 
 
 def nearest(features: Tensor, references: Tensor) -> Tensor:
     """For each of N × D features the Euclidean distance to the nearest of M × D `references`: N, float64."""
-    found = [
-        torch.cdist(part.double(), references.double(), compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1)
-        for part in features.split(256)
-    ]
-    return torch.cat(found)
+    return torch.cat([_distances(part, references).amin(dim=1) for part in features.split(256)])
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    # Not by the product of the features, whose rounding makes distances of equal features
+    return torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def luminance(pictures: Tensor) -> Tensor:
@@ -66,24 +65,17 @@ def checkerboard(pictures: Tensor) -> Tensor | None:
     window = torch.outer(*(torch.hann_window(side, dtype=torch.float64) for side in (height, width))).to(x.device)
     x = (x - (x * window).mean(dim=(1, 2), keepdim=True) / window.mean()) * window
     energy = torch.fft.fft2(x).abs().square()
-    marked = torch.outer(_near_quarters(height), _near_quarters(width))
-    marked &= ~torch.outer(_near(height, 0), _near(width, 0))
+    quarters, mean = (torch.outer(_near(height, parts), _near(width, parts)) for parts in (PERIODS, 1))
     total = energy.sum(dim=(1, 2))
-    share = energy[:, marked.to(x.device)].sum(dim=1) / total.clamp(min=1e-12)
+    share = energy[:, (quarters & ~mean).to(x.device)].sum(dim=1) / total.clamp(min=1e-12)
     return torch.where(total > 1e-6, share, 0.0)
 
 
-def _near_quarters(length: int) -> Tensor:
+def _near(length: int, parts: int) -> Tensor:
+    """The frequencies 0, 1/parts, 2/parts … of `length`, with their neighbours, into which the window spreads them."""
+    places = torch.arange(parts) * length // parts
     marked = torch.zeros(length, dtype=torch.bool)
-    for quarter in range(PERIODS):
-        marked |= _near(length, quarter * length // PERIODS)
-    return marked
-
-
-def _near(length: int, place: int) -> Tensor:
-    """The frequency `place` of `length`, and its two neighbours, into which the window spreads it."""
-    marked = torch.zeros(length, dtype=torch.bool)
-    marked[[(place + step) % length for step in (-1, 0, 1)]] = True
+    marked[(places[:, None] + torch.tensor([-1, 0, 1])) % length] = True
     return marked
 
 
@@ -128,7 +120,7 @@ class TargetShare(ComparedMetric):
         return self.setup.of_role(role, self._judge.verdict)
 
     def summary(self, verdicts: Tensor) -> dict[str, float]:
-        return {"judge": self._judge.share([verdicts], self.setup.direction.target)}
+        return {"judge": self._judge.share(verdicts, self.setup.direction.target)}
 
 
 class LuminanceCorrelation(Metric):

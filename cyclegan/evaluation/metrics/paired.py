@@ -6,7 +6,7 @@ All take uint8 pictures, height × width × 3, of one size, or floats in [0, 255
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,26 +73,22 @@ def paired_scores(picture: Pixels, truth: Pixels, threshold: float = THRESHOLD) 
     }
 
 
-def by_stem(names: Sequence[str], folder: Path, option: str) -> Mapping[str, str]:
-    """Relative names by themselves without suffix; `UsageError` where two have the same."""
+def matched(names: Sequence[str], candidates: Sequence[str], folder: Path, option: str) -> list[str]:
+    """For each of `names` the one of `candidates` in `folder` that differs from it at most in its suffix.
+
+    Names are relative. `UsageError`, naming the option, where there is none, and for candidates alike but for suffixes.
+    """
     found: dict[str, str] = {}
-    for name in names:
-        stem = _stem(name)
-        if stem in found:
-            raise UsageError(f"{option}: {folder} has both {found[stem]} and {name}; keep one of them")
-        found[stem] = name
-    return found
-
-
-def matched(names: Sequence[str], truths: Mapping[str, str], folder: Path, option: str = "--truth") -> list[str]:
-    """The name in `truths` that goes with each of `names`, whatever the suffix; `UsageError` where one has none."""
-    missing = [name for name in names if _stem(name) not in truths]
+    for name in candidates:
+        if (other := found.setdefault(_stem(name), name)) != name:
+            raise UsageError(f"{option}: {folder} has both {other} and {name}; keep one of them")
+    missing = [name for name in names if _stem(name) not in found]
     if missing:
         raise UsageError(
             f"{option}: {folder} lacks {len(missing)} of {len(names)} pictures, first {missing[0]}; a truth has the "
             "relative name of its picture, and any suffix"
         )
-    return [truths[_stem(name)] for name in names]
+    return [found[_stem(name)] for name in names]
 
 
 def _stem(name: str) -> str:
