@@ -1,4 +1,4 @@
-"""The figures of a run: names, labels, formats, and which end is better. Knows no torch."""
+"""Figures of a run: names, labels, formats and better ends. Knows no torch."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def key_of(name: str, direction: Direction) -> str:
 
 
 def compared(figures: Mapping[str, float], name: str, direction: Direction) -> tuple[float | None, ...]:
-    """A figure of translations, and the same of real and of untranslated pictures; None for those that lack."""
+    """A figure of translations, of real and of untranslated pictures; None for what lacks."""
     return tuple(figures.get(key_of(f"{name}{part}", direction)) for part in ("", "_real", "_source"))
 
 

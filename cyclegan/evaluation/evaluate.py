@@ -1,4 +1,4 @@
-"""The two measurings of `cyclegan evaluate`: a model on what its run held out, or a folder beside others."""
+"""The two measurings of `cyclegan evaluate`: of a model, and of folders."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """What is stored of an evaluation, see `protocol.answer`, and the same as lines to read."""
+    """An evaluation as it is stored, see `protocol.answer`, and as lines to read."""
 
     answer: dict[str, Any]
     lines: tuple[str, ...]
@@ -71,7 +71,7 @@ class Result:
 
 
 def measure_model(path: Path, direction: str | None, options: Options) -> Result:
-    """The figures of the model in `path`, a run or one of its checkpoints, in one direction, or all that it has.
+    """Measure a run or one of its checkpoints, in one direction or in all that it has.
 
     Of a run the last generators are measured, beside them the best that it has kept, and RUN/gallery shows what the
     last ones make. `--truth` holds the answers for the first direction. Raises `UsageError` and `CycleganError` in the
@@ -92,16 +92,16 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
         source = Direction.parse(directions[0]).source
         if source not in held_out:
             raise UsageError(f"--truth: {directions[0]} translates no pictures, so that nothing is right; leave it out")
-        there = _in_order_of(held_out[source], options.truth, "--truth")
-        truth[directions[0]] = ImageSet(there.root, there.names, size, nearest=options.labels is not None, whole=True)
+        right = _in_order_of(held_out[source], options.truth, "--truth")
+        truth[directions[0]] = ImageSet(right.root, right.names, size, nearest=options.labels is not None, whole=True)
     evaluator = Evaluator(tools, directions, held_out, training, truth)
     figures = evaluator.measure(engines, directions)
     roles = (("held out", held_out, model.sets.test), ("learned from", training, model.sets.train))
     method = {
         "directions": list(directions),
         "pictures": {
-            f"{role} {domain.upper()}": of_pictures(pictures, len(there[domain]))
-            for role, some, there in roles
+            f"{role} {domain.upper()}": of_pictures(pictures, len(found[domain]))
+            for role, some, found in roles
             for domain, pictures in some.items()
         },
         "truth": None if options.truth is None else str(options.truth),
@@ -109,7 +109,7 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
         **of_method(tools, size),
     }
     measured = [(model, figures)]
-    said = answer(figures, {"checkpoint": model.checkpoint(), **method})
+    stored = answer(figures, {"checkpoint": model.checkpoint(), **method})
     if is_run(path):
         translators = {key: engine for key, engine in engines.items() if isinstance(engine, Translator)}
         step = int(model.model.info.get("step", 0))
@@ -123,20 +123,20 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
             others = other.engines(options.device, options.precision)
             found = known[0] if known else evaluator.measure(others, directions)
             measured.append((other, found))
-            said.setdefault("best", {})[metric] = answer(found, {"checkpoint": other.checkpoint(), **method})
+            stored.setdefault("best", {})[metric] = answer(found, {"checkpoint": other.checkpoint(), **method})
     names, lines = model.names, list[str]()
     for each in map(Direction.parse, directions):
         lines += [in_words(each, names), *(f"  {line}" for line in direction_lines(figures, each, names)), ""]
     if len(measured) > 1:
         columns = [(one.checkpoint(), found) for one, found in measured]
         lines += [*side_by_side(columns, names, directions), ""]
-    return Result(said, (*lines, *_epilogue(said["protocol"])), model.run, names)
+    return Result(stored, (*lines, *_epilogue(stored["protocol"])), model.run, names)
 
 
 def measure_folders(
     fake: Path, real: Path | None, source: Path | None, direction: Direction, options: Options
 ) -> Result:
-    """The figures of the pictures in `fake` beside those in `real`, and beside their truth where there is one.
+    """Measure the pictures in `fake` by those in `real`, by their truth, or by both.
 
     `source` holds the untranslated inputs, by the same names. `direction` says which domain they were translated to.
     """
@@ -185,9 +185,9 @@ def measure_folders(
         count = len(_names_in(fake, "--fake"))
         pictures["with a truth"] = {"folder": str(fake), "count": count, "of": count, "unreadable": 0}
     truth = None if options.truth is None else str(options.truth)
-    said = {"pictures": pictures, "truth": truth, **of_method(tools, size)}
+    protocol = {"pictures": pictures, "truth": truth, **of_method(tools, size)}
     lines = direction_lines({key_of(name, direction): value for name, value in figures.items()}, direction, names)
-    return Result(answer(figures, said), (*lines, *_epilogue(said)))
+    return Result(answer(figures, protocol), (*lines, *_epilogue(protocol)))
 
 
 def _prepared(options: Options) -> tuple[torch.device, Tools]:

@@ -1,4 +1,4 @@
-"""The subject of `cyclegan evaluate MODEL`: a model, and the pictures that its run held out."""
+"""A model under evaluation, with the pictures that its run held out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PAIR = re.compile(r"(?P<a>[^2]*[^\W\d_])2(?P<b>[^\W\d_][^2]*)")
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model, the pictures it is measured on, and the folder of its run where it has one."""
+    """A model with its pictures, and its run where it has one."""
 
     model: Model
     sets: PictureSets
@@ -60,18 +60,18 @@ class EvaluatedModel:
         return engines
 
     def checkpoint(self) -> dict[str, Any]:
-        """The file that was measured, for the protocol; of the best, whether on what is held out here."""
+        """The file that is measured, for the protocol, and what chose it."""
         path, step = self.model.path, self.model.info.get("step")
-        said: dict[str, Any] = {"file": str(path), "which": self.which, "step": step, "sha256": file_sha256(path)}
+        protocol: dict[str, Any] = {"file": str(path), "which": self.which, "step": step, "sha256": file_sha256(path)}
         if self.chosen is not None:
-            counts = {domain: about["count"] for domain, about in self.chosen.items()}
+            counts = {domain: entry["count"] for domain, entry in self.chosen.items()}
             # Their names count, and not their size
             here = {domain: ImageSet.of(self.sets.test[domain], 1, count) for domain, count in counts.items()}
-            said["chosen_on"] = {**counts, "these": chosen_on(here) == self.chosen}
-        return said
+            protocol["chosen_on"] = {**counts, "these": chosen_on(here) == self.chosen}
+        return protocol
 
     def best(self) -> dict[str, EvaluatedModel]:
-        """The best generators that the run has kept, by their criterion; damaged ones are skipped with a warning."""
+        """The best generators of the run by criterion, without damaged ones."""
         assert self.run is not None
         found = {}
         for metric, entry in read_best(self.run).items():
@@ -103,7 +103,7 @@ def paired_truths(
 
 
 def domain_names(config: TrainConfig, domains: Sequence[str]) -> dict[str, str]:
-    """Names for the domains: the folders of --a and --b, the two words in the name of a --data, or A and B.
+    """Names of the domains from --a and --b, or the name of --data; else A and B.
 
     A folder `horse2zebra` has horse and zebra in it; the words are left as they are, in whatever language.
     """
@@ -116,7 +116,7 @@ def domain_names(config: TrainConfig, domains: Sequence[str]) -> dict[str, str]:
 def load_evaluated_model(
     path: Path, places: Mapping[str, str | None], sets_of: Callable[[TrainConfig], PictureSets]
 ) -> EvaluatedModel:
-    """The model in `path` with the pictures of its run, or those that `places`, by option, name.
+    """Load a model with the pictures of its run, or those of `places`, by option.
 
     `sets_of` finds the pictures of a configuration, as its method reads them. Raises `UsageError` for what is no model,
     has no run beside it and no places given, or whose pictures have gone.

@@ -63,7 +63,7 @@ class Evaluator:
 
 
 def measure_batches(setup: Setup, batches: Iterable[Measured], given: set[str] | None = None) -> dict[str, float]:
-    """The figures of translations that come in batches, by all metrics whose needs are met by what is `given`.
+    """Measure batches of translations by all metrics whose needs are `given`.
 
     Raises `UsageError` for fewer than two pictures where features are compared.
     """

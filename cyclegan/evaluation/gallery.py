@@ -1,6 +1,6 @@
-"""The gallery of a run: translations as files for people to look at, chosen by the judge.
+"""The gallery of a run: translations chosen by the judge, as files to look at.
 
-RUN/gallery/ab-000-source.png, ab-000-fake.png, ab-000-rec.png, …, and gallery.json, which says what they are.
+RUN/gallery/ab-000-source.png, ab-000-fake.png, ab-000-rec.png, …, and gallery.json, which lists them.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def write_gallery(
     step: int,
     which: str,
 ) -> Path:
-    """Translate every picture of `held_out`, by domain, and keep 24 of each direction; the path of gallery.json.
+    """Write 24 translations of `held_out` in each direction; returns the path of gallery.json.
 
-    These are the best 8, the worst 8 and 8 chosen evenly between them by the judge; all where there are fewer. A
-    picture's place is the probability that the judge takes its translation for the target domain. Without a judge
-    they are chosen evenly by name. `step` and `which` ("last", "best-kid_ab") say of which generators they are.
+    All are translated, and by the judge the best 8, the worst 8 and 8 evenly between are kept, or all where there are
+    fewer. A picture's place is the probability that the judge takes its translation for the target domain. Without a
+    judge they are chosen evenly by name. `step` and `which` ("last", "best-kid_ab") name the generators.
 
     gallery.json is removed first and written last, so that where it is all its pictures are. Memory does not grow with
     the number of pictures, but for their names and one number each; the price is that the chosen ones are translated
@@ -54,27 +54,27 @@ def write_gallery(
     for stale in folder.glob("*.png"):
         stale.unlink()
     size = next(iter(held_out.values())).size
-    about: dict[str, Any] = {"step": step, "which": which, "size": size, "count": {}}
-    for key, there in engines.items():
+    record: dict[str, Any] = {"step": step, "which": which, "size": size, "count": {}}
+    for key, forward in engines.items():
         direction = Direction.parse(key)
         if direction.source not in held_out:
             continue  # it takes no pictures
         pictures = held_out[direction.source]
         back = None if direction.reverse is None else engines.get(direction.reverse.key)
         # Both read all, after which the names are those of the readable pictures
-        chances = None if judge is None else _chances(pictures, there, judge, direction.target)
+        chances = None if judge is None else _chances(pictures, forward, judge, direction.target)
         chosen = _choose(pictures.names if chances else pictures.read().names, chances)
-        about["count"][key] = len(pictures)
-        about[key] = list(_write(folder, key, pictures, chosen, there, back))
-    text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        record["count"][key] = len(pictures)
+        record[key] = list(_write(folder, key, pictures, chosen, forward, back))
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     atomic_write(folder / FILE, text.encode(errors="backslashreplace"))  # names may hold bytes that are no text
     return folder / FILE
 
 
-def _chances(pictures: ImageSet, there: TranslatorLike, judge: DomainClassifier, target: str) -> list[float]:
+def _chances(pictures: ImageSet, forward: TranslatorLike, judge: DomainClassifier, target: str) -> list[float]:
     """For each picture the probability that its translation is of `target`, by the judge."""
-    units = (to_unit(batch).to(there.device) for batch in pictures.batches())
-    return [chance for unit in units for chance in judge.probability(to_bytes(there.unit(unit)).cpu(), target).tolist()]
+    fakes = (to_bytes(forward.unit(to_unit(batch).to(forward.device))).cpu() for batch in pictures.batches())
+    return [chance for fake in fakes for chance in judge.probability(fake, target).tolist()]
 
 
 def _choose(names: tuple[str, ...], chances: list[float] | None) -> Chosen:
@@ -97,13 +97,13 @@ def _evenly(count: int, most: int) -> list[int]:
 
 
 def _write(
-    folder: Path, key: str, pictures: ImageSet, chosen: Chosen, there: TranslatorLike, back: TranslatorLike | None
+    folder: Path, key: str, pictures: ImageSet, chosen: Chosen, forward: TranslatorLike, back: TranslatorLike | None
 ) -> Iterator[dict[str, Any]]:
     """Write the pictures of one direction, one translation at a time; yields their entries in gallery.json."""
     for number, (name, chance, group) in enumerate(chosen):
         (batch,) = ImageSet(pictures.root, [name], pictures.size, whole=True).batches()
-        real = to_unit(batch).to(there.device)
-        fake = there.unit(real)
+        real = to_unit(batch).to(forward.device)
+        fake = forward.unit(real)
         assert fake.shape == real.shape, f"{tuple(real.shape)} became {tuple(fake.shape)}; the evaluator refuses such"
         made = {"source": batch, "fake": to_bytes(fake).cpu()}
         figures = {"cycle_l1": math.nan, "luminance_correlation": float(luminance_correlation(batch, made["fake"]))}

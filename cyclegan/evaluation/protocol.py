@@ -1,4 +1,4 @@
-"""The protocol of an evaluation, printed and stored with its figures, which compare with nothing without it."""
+"""Protocol of an evaluation, without which its figures compare with nothing."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _PACKAGES = ("cyclegan", "torch", "torchvision", "numpy", "pillow")
 
 
 def of_pictures(pictures: ImageSet, of: int) -> dict[str, Any]:
-    """The folder, how many of how many pictures, and a digest of their names."""
+    """Folder, number (`of` all that are there) and digest of the names of some pictures."""
     lost = {"of": of, "unreadable": pictures.unreadable}
     return {"folder": str(pictures.root), "count": len(pictures), **lost, "names_sha256": _names_sha256(pictures)}
 
 
 def chosen_on(held_out: Mapping[str, ImageSet]) -> dict[str, Any]:
-    """By domain the number and a digest of the names of the pictures by which the best generators are chosen."""
+    """By domain, number and digest of the names of the pictures that choose the best."""
     return {d: {"count": len(some), "names_sha256": _names_sha256(some)} for d, some in held_out.items()}
 
 
@@ -40,7 +40,7 @@ def _names_sha256(pictures: ImageSet) -> str:
 def of_method(tools: Tools, size: int | None) -> dict[str, Any]:
     """The scaling, the comparing, and the versions of packages."""
     within = f"within {tools.threshold:g} levels of 255"
-    said: dict[str, Any] = {
+    protocol: dict[str, Any] = {
         "size": size,
         "scaling": SCALING.format(size=size) if size else "as stored",
         "seed": tools.seed,
@@ -48,15 +48,15 @@ def of_method(tools: Tools, size: int | None) -> dict[str, Any]:
         "paired": f"SSIM: windows of {WINDOW}×{WINDOW}, σ {SIGMA}, mean of R, G, B; {within}",
     }
     if (features := tools.extractor) is not None:
-        said["features"] = {"name": features.name, "sha256": features.sha256, "how": features.how}
-        said["kid"] = (
+        protocol["features"] = {"name": features.name, "sha256": features.sha256, "how": features.how}
+        protocol["kid"] = (
             f"unbiased MMD², kernel (xᵀy/D + 1)³; of more than {SUBSET_SIZE} pictures mean and deviation of {SUBSETS} "
             f"subsets of {SUBSET_SIZE}, else of all, with the deviation over {SUBSETS} random halves"
         )
-        said["cycle"] = f"pictures not rounded to 8 bits on the way; noise gaussian, σ {NOISE:g} of 255 levels"
+        protocol["cycle"] = f"pictures not rounded to 8 bits on the way; noise gaussian, σ {NOISE:g} of 255 levels"
     if tools.classifier is not None:
-        said["judge"] = {**tools.classifier.about, "sha256": tools.classifier.sha256}
-    return said
+        protocol["judge"] = {**tools.classifier.about, "sha256": tools.classifier.sha256}
+    return protocol
 
 
 def clean(figures: Mapping[str, float]) -> dict[str, float | None]:

@@ -1,7 +1,7 @@
-"""The judge: a small classifier of our own, for laboratories with no network and figures that say something plain.
+"""The judge: a small classifier of our own that tells two domains apart.
 
-It learns once per data set to tell real pictures of one domain from real ones of another. Its figure is the share of
-pictures taken for the target; its last features are those of FID, KID and distances.
+It needs no network, and its figure says something plain: the share of pictures taken for the target. It learns once
+per data set from real pictures of both. What comes before its last layer are features for FID, KID and distances.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training of the judge: real pictures of A against real ones of B, degraded at random so that content decides.
+"""Training of the judge on real pictures of two domains, degraded at random.
 
 The two folders often differ in how their files were made: other cameras, compression, scaling. A classifier would find
 that out first, and then call every clean picture a zebra. So each picture it learns from is cut, mirrored, brightened,

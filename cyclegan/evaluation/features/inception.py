@@ -1,4 +1,4 @@
-"""The Inception-v3 that FID is defined by: the network of 2015 with its weights as pytorch-fid hands them on.
+"""The Inception-v3 of FID: the network of 2015 with the weights of pytorch-fid.
 
 The published figures rest on the weights of one file of TensorFlow. Its network differs from torchvision's in the
 pooling alone: averages leave the padding out, and the last block takes the maximum. The layout of the weights is that

@@ -64,7 +64,7 @@ def read_colours(path: Path) -> Colours:
 
 
 def confusion(picture: Pixels, truth: Pixels, colours: Colours) -> NDArray[np.int64]:
-    """How many pixels of each class were taken for each: `counts[truth, found]`, of uint8 HWC pictures of one size."""
+    """Numbers of pixels, `counts[true class, class found]`, of uint8 HWC pictures of one size."""
     assert picture.shape == truth.shape, (picture.shape, truth.shape)
     size = len(colours.names)
     pairs = colours.classes(truth) * size + colours.classes(picture)
