@@ -10,6 +10,7 @@ from typing import Self
 from cyclegan.errors import UsageError
 
 NOISE = "z"  # as a source: an n-vector instead of a picture
+DEFAULT = "ab"  # the key of the direction that is meant where none is named
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Direction:
         `UsageError` for one that it lacks and, where none is wanted, for several without ab; `model` is its name.
         """
         known = list(held)
-        key = wanted or (known[0] if len(known) == 1 else "ab")
+        key = wanted or (known[0] if len(known) == 1 else DEFAULT)
         if key not in known:
             raise UsageError(f"--direction {key}: {model} holds only {' and '.join(known)}; ask for that")
         return cls.parse(key)

@@ -1,4 +1,4 @@
-"""The figures of a run: names, labels, formats, and which end is better. Knows no torch."""
+"""Figures of a run: names, labels, formats and better ends. Knows no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SURE = 0.75  # accuracy of the judge on held-out real pictures below which its v
 class Figure:
     """Presentation of a figure of an evaluation.
 
-    `of` says what its key in a record ends in: the direction (`kid_ab`), or the domain at one end (`cycle_l1_a`).
+    `of` is the ending of its key in a record: the direction (`kid_ab`), or the domain at one end (`cycle_l1_a`).
     `better` is the better end, None where the right value lies between and depends on the data.
     """
 
@@ -28,13 +28,12 @@ class Figure:
     of: str = DIRECTION
     hint: str = ""
     unit: str = ""
-    spread: str = ""  # the figure that is its standard deviation
+    spread: str = ""  # the name of its standard deviation
     compared: bool = False  # with the same figure of real and of untranslated pictures
     shown: bool = True
 
     @property
     def title(self) -> str:
-        """The label as a heading."""
         return self.label[:1].upper() + self.label[1:]
 
     @property
@@ -83,6 +82,11 @@ def key_of(name: str, direction: Direction) -> str:
     """The key of a figure in a record: `kid` -> `kid_ab`, `cycle_l1` -> `cycle_l1_a`."""
     of = FIGURES[name].of if name in FIGURES else DIRECTION
     return f"{name}_{ {DIRECTION: direction.key, SOURCE: direction.source, TARGET: direction.target}[of] }"
+
+
+def compared(figures: Mapping[str, float], name: str, direction: Direction) -> tuple[float | None, ...]:
+    """A figure of translations, of real and of untranslated pictures; None for what lacks."""
+    return tuple(figures.get(key_of(f"{name}{part}", direction)) for part in ("", "_real", "_source"))
 
 
 def name_of(key: str) -> str:

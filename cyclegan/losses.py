@@ -34,6 +34,7 @@ from torch import Tensor
 
 from cyclegan.errors import lookup
 from cyclegan.system import rng
+from cyclegan.system.pixels import full_precision
 
 Scores = Tensor | list[Tensor]
 Discriminator = Callable[[Tensor], Any]  # a discriminator, or a wrapper, such as one that augments its input
@@ -76,8 +77,8 @@ class AdversarialLoss(ABC):
     def score(self, outputs: Scores) -> Tensor:
         """Discriminator scores on the scale of `equilibrium`: elementwise, or (N, scales) for a list."""
         if isinstance(outputs, Tensor):
-            return self.scale(_exact(outputs))
-        return torch.stack([self.scale(_exact(raw)).flatten(1).mean(1) for raw in outputs], dim=1)
+            return self.scale(full_precision(outputs))
+        return torch.stack([self.scale(full_precision(raw)).flatten(1).mean(1) for raw in outputs], dim=1)
 
 
 class LeastSquares(AdversarialLoss):
@@ -176,7 +177,7 @@ class Wasserstein(AdversarialLoss):
 
     def penalty(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         """E[(‖∇D(z)‖₂ − 1)²]; u is drawn per picture (`cyclegan.system.rng`), the same on every device."""
-        real, fake = _exact(real), _exact(fake)
+        real, fake = full_precision(real), full_precision(fake)
         u = rng.uniform(len(real), 1, 1, 1).to(real)
         slope = _gradient(discriminator, u * real + (1 - u) * fake).flatten(1)
         return (torch.linalg.vector_norm(slope, dim=1) - 1).square().mean()
@@ -203,7 +204,7 @@ class WithR1:
 
     def discriminator(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         """The wrapped discriminator loss plus the penalty on real pictures."""
-        penalty = _gradient(discriminator, _exact(real)).flatten(1).square().sum(1).mean()
+        penalty = _gradient(discriminator, full_precision(real)).flatten(1).square().sum(1).mean()
         return self.loss.discriminator(discriminator, real, fake) + self.gamma / 2 * penalty
 
 
@@ -226,19 +227,15 @@ def build_adversarial(name: str, *, r1: float = 0.0, gradient_penalty: float = 1
 
 def l1(image: Tensor, target: Tensor) -> Tensor:
     """E|x − t|: fits the median of the possible outputs, so it is sharper than l2 (Isola et al. 2017)."""
-    return (_exact(image) - _exact(target)).abs().mean()
+    return (full_precision(image) - full_precision(target)).abs().mean()
 
 
 def l2(image: Tensor, target: Tensor) -> Tensor:
     """E(x − t)²: fits the mean of the possible outputs, which is blurred where several are likely."""
-    return (_exact(image) - _exact(target)).square().mean()
+    return (full_precision(image) - full_precision(target)).square().mean()
 
 
 RECONSTRUCTION_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": l1, "l2": l2}
-
-
-def _exact(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _scores(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Scores, Scores]:
@@ -255,7 +252,7 @@ def _scores(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[S
 
 def _mean(term: Callable[[Tensor], Tensor], outputs: Scores) -> Tensor:
     scales = [outputs] if isinstance(outputs, Tensor) else outputs
-    return torch.stack([term(_exact(raw)).mean() for raw in scales]).mean()
+    return torch.stack([term(full_precision(raw)).mean() for raw in scales]).mean()
 
 
 def _gradient(discriminator: Discriminator, pictures: Tensor) -> Tensor:

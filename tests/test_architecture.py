@@ -79,7 +79,6 @@ SMALL = {
     "cli/sync.py": "command",
     "cli/data/demo.py": "command",
     "cli/data/demo_score.py": "command",
-    "evaluation/metrics/target_share.py": "entry of METRICS",
     "training/distributed/sync_batchnorm.py": "layer",
     "training/loop_io/metrics.py": "flat loop",
     "training/evaluation/sharded.py": "processes",  # the rest of periodic evaluation knows of one

@@ -1,4 +1,4 @@
-"""`cyclegan evaluate`: how good translations are, in figures and in words."""
+"""`cyclegan evaluate`: the quality of translations, in figures and in words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -79,28 +80,20 @@ def command(
     fake: Path | None,
     real: Path | None,
     source: Path | None,
-    truth: Path | None,
     direction: str | None,
     features: str,
     weights: Path | None,
     download: bool,
     random_features: bool,
     trust_features: bool,
-    size: int | None,
-    max_pictures: int | None,
     seed: int,
-    threshold: float,
-    labels: Path | None,
-    lpips: tuple[Path, Path] | None,
-    device: str,
-    precision: str,
     output: Path | None,
     verdict: bool,
     names: tuple[tuple[str, str], ...],
     scores: tuple[tuple[str, Path], ...],
     longer: str | None,
     as_json: bool,
-    **places: str | None,
+    **options: Any,
 ) -> None:
     """Measure MODEL, a run or one of its checkpoints, on held-out pictures; or the pictures in --fake beside --real.
 
@@ -118,41 +111,29 @@ def command(
         raise UsageError("--name, --score and --longer are about the verdict; give --verdict too")
     if verdict and (as_json or model is None):
         raise UsageError("--verdict says in words what a MODEL has learned; leave out --json and --fake, or --verdict")
-    from cyclegan.directions import Direction
+    from cyclegan.directions import DEFAULT, Direction
     from cyclegan.evaluation.evaluate import Options, measure_folders, measure_model
     from cyclegan.evaluation.features import Wanted
-    from cyclegan.evaluation.protocol import answer, store
+    from cyclegan.evaluation.protocol import store
     from cyclegan.report.verdict import LONGER, read_scores, verdict_lines
     from cyclegan.training.setup import sets_of
 
-    marks = read_scores(scores)
-    options = Options(
-        sets_of,
-        features=Wanted(features, weights, download, random_features, trust_features, seed),
-        size=size,
-        seed=seed,
-        max_pictures=max_pictures,
-        truth=truth,
-        labels=labels,
-        lpips=lpips or None,
-        threshold=threshold,
-        device=device,
-        precision=precision,
-        places=places,
-    )
+    known = read_scores(scores)
+    wanted = Wanted(features, weights, download, random_features, trust_features, seed)
+    places = {name: options.pop(name) for name in PICTURE_FOLDERS}
+    settings = Options(sets_of, wanted, places, seed, **options)
     if model is not None:
-        result = measure_model(model, (direction,) if direction else None, options)
+        result = measure_model(model, direction, settings)
     else:
         assert fake is not None
-        result = measure_folders(fake, real, source, Direction.parse(direction or "ab"), options)
+        result = measure_folders(fake, real, source, Direction.parse(direction or DEFAULT), settings)
     # A checkpoint is stored only where it is said: evaluation.json of a run is about its newest
     if output is None and result.run is not None and result.run == model:
         output = result.run / "evaluation.json"
-    said = answer(result.figures, result.protocol, result.best)
     if output is not None:
-        store(output, said)
+        store(output, result.answer)
     if as_json:
-        click.echo(json.dumps(said, ensure_ascii=False).encode(errors="backslashreplace"))
+        click.echo(json.dumps(result.answer, ensure_ascii=False).encode(errors="backslashreplace"))
         return
     for line in result.lines:
         click.echo(line)
@@ -160,5 +141,5 @@ def command(
         click.echo(f"stored in {output}")
     if verdict:
         click.echo()
-        for line in verdict_lines(said, result.run, dict(result.names) | dict(names), marks, longer or LONGER):
+        for line in verdict_lines(result.answer, result.run, dict(result.names) | dict(names), known, longer or LONGER):
             click.echo(line)

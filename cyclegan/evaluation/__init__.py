@@ -1,1 +1,1 @@
-"""How good a translation is."""
+"""Evaluation of translations: metrics, protocols, galleries."""

@@ -1,4 +1,4 @@
-"""What `cyclegan evaluate MODEL` measures: a model, and the pictures that its run held out."""
+"""A model under evaluation, with the pictures that its run held out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch import nn
 from cyclegan.config import PICTURE_FOLDERS, TrainConfig, resolve
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.data.pairing import PAIRINGS
-from cyclegan.data.sets import FileList, PictureSets
+from cyclegan.data.sets import PictureSets
 from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.image_set import ImageSet
-from cyclegan.evaluation.metrics.paired import by_stem, matched
+from cyclegan.evaluation.metrics.paired import matched
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.selection import read_best
 from cyclegan.models import Model, is_run, load_model
@@ -35,59 +35,43 @@ _PAIR = re.compile(r"(?P<a>[^2]*[^\W\d_])2(?P<b>[^\W\d_][^2]*)")
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model, the pictures it is measured on, and the folder of its run where it has one."""
+    """A model with its pictures, and its run where it has one."""
 
     model: Model
-    domains: PictureSets
-    config: TrainConfig
+    sets: PictureSets
+    names: Mapping[str, str]  # of the domains
     run: Path | None
     which: str  # "last" of a run, "best by …", or "as named"
     chosen: Mapping[str, Any] | None = None  # of the best, which pictures they were chosen on, as best.json has it
 
-    @property
-    def names(self) -> dict[str, str]:
-        """What to call the domains."""
-        return domain_names(self.config, tuple(self.domains.train))
-
-    def size(self) -> int:
-        """The side of the squares that the model learned from."""
-        return int(self.model.info.get("crop_size", 256))
-
     def engines(self, device: str, precision: str) -> dict[str, Translator | NoiseSampler]:
         """An engine for each direction of the model; `UsageError` for one that takes other than RGB."""
-        return {key: self._engine(key, device, precision) for key in self.model.generators}
-
-    def truths(self, held_out: Mapping[str, ImageSet]) -> dict[str, ImageSet]:
-        """The right translations of `held_out` by direction, where the pictures come in pairs."""
-        return paired_truths(self.domains, held_out, map(Direction.parse, self.model.generators))
-
-    def _engine(self, key: str, device: str, precision: str) -> Translator | NoiseSampler:
-        generator: Any = self.model.generators[key]
-        if Direction.parse(key).from_noise:
-            return NoiseSampler(generator, device=device, precision=precision)
-        engine = Translator(generator, device=device, precision=precision, info=self.model.info)
-        if engine.in_channels != 3:
-            raise UsageError(
-                f"MODEL: it takes pictures of {engine.in_channels} channels, and what is measured here has 3"
-            )
-        return engine
+        engines: dict[str, Translator | NoiseSampler] = {}
+        generators: Mapping[str, Any] = self.model.generators
+        for key, generator in generators.items():
+            if Direction.parse(key).from_noise:
+                engines[key] = NoiseSampler(generator, device=device, precision=precision)
+                continue
+            engines[key] = engine = Translator(generator, device=device, precision=precision, info=self.model.info)
+            if engine.in_channels != 3:
+                raise UsageError(
+                    f"MODEL: it takes pictures of {engine.in_channels} channels, and what is measured here has 3"
+                )
+        return engines
 
     def checkpoint(self) -> dict[str, Any]:
-        """The file that was measured, for the protocol."""
-        path = self.model.path
-        said: dict[str, Any] = {
-            "file": str(path),
-            "which": self.which,
-            "step": self.model.info.get("step"),
-            "sha256": file_sha256(path),
-        }
+        """The file that is measured, for the protocol, and what chose it."""
+        path, step = self.model.path, self.model.info.get("step")
+        protocol: dict[str, Any] = {"file": str(path), "which": self.which, "step": step, "sha256": file_sha256(path)}
         if self.chosen is not None:
-            counts = {domain: about["count"] for domain, about in self.chosen.items()}
-            said["chosen_on"] = {**counts, "these": self._chosen_on_these()}
-        return said
+            counts = {domain: entry["count"] for domain, entry in self.chosen.items()}
+            # Their names count, and not their size
+            here = {domain: ImageSet.of(self.sets.test[domain], 1, count) for domain, count in counts.items()}
+            protocol["chosen_on"] = {**counts, "these": chosen_on(here) == self.chosen}
+        return protocol
 
     def best(self) -> dict[str, EvaluatedModel]:
-        """The best generators that the run has kept, by what they are the best; damaged ones are passed over."""
+        """The best generators of the run by criterion, without damaged ones."""
         assert self.run is not None
         found = {}
         for metric, entry in read_best(self.run).items():
@@ -99,54 +83,27 @@ class EvaluatedModel:
             found[metric] = replace(self, model=model, which=f"best by {metric}", chosen=entry.get("chosen_on"))
         return found
 
-    def is_the_same_as(self, other: EvaluatedModel) -> bool:
-        """Whether both models have the same weights, as the best one and the last one may."""
-        mine, theirs = (nn.ModuleDict(subject.model.generators).state_dict() for subject in (self, other))
+    def has_the_weights_of(self, other: EvaluatedModel) -> bool:
+        """True if all weights are equal, as those of the best and the last may be."""
+        mine, theirs = (nn.ModuleDict(each.model.generators).state_dict() for each in (self, other))
         return mine.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in mine.items())
-
-    def held_out(self, size: int, most: int | None) -> dict[str, ImageSet]:
-        """The held-out pictures by domain, as squares; `UsageError` where a run has held none out."""
-        return self._squares(self.domains.test, size, most, "held out")
-
-    def training(self, size: int, most: int) -> dict[str, ImageSet]:
-        """`most` of the pictures learned from by domain, those that drew the lowest lots."""
-        return self._squares(self.domains.train, size, most, "learned from")
-
-    def _chosen_on_these(self) -> bool:
-        """Whether the best were chosen on some of the pictures that are held out here, or, if not surely, False."""
-        assert self.chosen is not None
-        held_out = self.domains.test
-        here = {d: ImageSet.of(held_out[d], self.size(), about["count"]) for d, about in self.chosen.items()}
-        return chosen_on(here) == self.chosen
-
-    def _squares(self, found: Mapping[str, FileList], size: int, most: int | None, what: str) -> dict[str, ImageSet]:
-        for domain, pictures in found.items():
-            if not len(pictures):
-                raise UsageError(
-                    f"no pictures of {domain.upper()} are {what}; give other ones by --test-{domain}, or train with a "
-                    "--holdout"
-                )
-        return {domain: ImageSet.of(pictures, size, most) for domain, pictures in found.items()}
 
 
 def paired_truths(
     sets: PictureSets, held_out: Mapping[str, ImageSet], directions: Iterable[Direction]
 ) -> dict[str, ImageSet]:
-    """The right translations by direction: the partners of `held_out`, in their order. None where nothing is paired."""
-    if not PAIRINGS[sets.pairing].whole:
-        return {}
-    found = {}
-    for direction in directions:
+    """The right translations by direction: the partners of `held_out`, in their order; none without pairs."""
+    found: dict[str, ImageSet] = {}
+    for direction in directions if PAIRINGS[sets.pairing].whole else ():
         if direction.source in held_out:
             inputs, partners = held_out[direction.source], sets.test[direction.target]
-            by_name = by_stem(partners.names, partners.root, "MODEL")
-            names = matched(inputs.names, by_name, partners.root, "MODEL")
+            names = matched(inputs.names, partners.names, partners.root, "MODEL")
             found[direction.key] = ImageSet(partners.root, names, inputs.size, whole=True)
     return found
 
 
 def domain_names(config: TrainConfig, domains: Sequence[str]) -> dict[str, str]:
-    """What to call the domains: the folders of --a and --b, the two words in the name of a --data, or A and B.
+    """Names of the domains from --a and --b, or the name of --data; else A and B.
 
     A folder `horse2zebra` has horse and zebra in it; the words are left as they are, in whatever language.
     """
@@ -159,49 +116,39 @@ def domain_names(config: TrainConfig, domains: Sequence[str]) -> dict[str, str]:
 def load_evaluated_model(
     path: Path, places: Mapping[str, str | None], sets_of: Callable[[TrainConfig], PictureSets]
 ) -> EvaluatedModel:
-    """The model in `path` with the pictures of its run, or those that `places`, by option, name.
+    """Load a model with the pictures of its run, or those of `places`, by option.
 
     `sets_of` finds the pictures of a configuration, as its method reads them. Raises `UsageError` for what is no model,
     has no run beside it and no places given, or whose pictures have gone.
     """
     model = load_model(path)
-    run = _run_of(path)
+    folders = (path, path.absolute().parent.parent)
+    run = next((folder for folder in folders if is_run(folder) and (folder / "config.yaml").is_file()), None)
     given = {name: value for name, value in places.items() if value is not None}
-    stored: dict[str, Any] = {}
     if run is not None:
-        kept = (*PICTURE_FOLDERS, "holdout", "method")
+        kept = ("holdout", "method") if given else (*PICTURE_FOLDERS, "holdout", "method")
         stored = {name: value for name, value in _config(run).items() if name in kept}
-    elif not given:
+    elif given:
+        stored = {"method": model.info.get("method", TrainConfig.method)}
+    else:
         raise UsageError(
             f"MODEL: {path} is not in a run, so nothing says what it is measured on; give --data DIR, or --a and --b"
         )
-    else:
-        stored = {"method": model.info.get("method", TrainConfig.method)}
-    if given:
-        stored = {name: value for name, value in stored.items() if name not in PICTURE_FOLDERS} | given
-    config = resolve([stored])
+    config = resolve([stored | given])
     try:
-        domains = sets_of(config)
+        sets = sets_of(config)
     except UsageError as error:
         if given or run is None:
             raise
         raise UsageError(
             f"{error} (as {run / 'config.yaml'} says; if they have moved, give --data, or --a and --b)"
         ) from None
-    if is_run(path):
-        return EvaluatedModel(model, domains, config, run, "last")
-    metric = model.info.get("best_by")
-    chosen = None
-    if metric is not None and run is not None:
-        chosen = read_best(run).get(metric, {}).get("chosen_on")
-    return EvaluatedModel(model, domains, config, run, f"best by {metric}" if metric else "as named", chosen)
-
-
-def _run_of(path: Path) -> Path | None:
-    for folder in (path, path.absolute().parent.parent):
-        if is_run(folder) and (folder / "config.yaml").is_file():
-            return folder
-    return None
+    names = domain_names(config, tuple(sets.train))
+    metric = None if is_run(path) else model.info.get("best_by")
+    if metric is None:
+        return EvaluatedModel(model, sets, names, run, "last" if is_run(path) else "as named")
+    chosen = None if run is None else read_best(run).get(metric, {}).get("chosen_on")
+    return EvaluatedModel(model, sets, names, run, f"best by {metric}", chosen)
 
 
 def _config(run: Path) -> dict[str, Any]:

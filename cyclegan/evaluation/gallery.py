@@ -1,6 +1,6 @@
-"""The gallery of a run: the translations that the judge believes most and least, as files for people to look at.
+"""The gallery of a run: translations chosen by the judge, as files to look at.
 
-RUN/gallery/ab-000-source.png, ab-000-fake.png, ab-000-rec.png, …, and gallery.json, which says what they are.
+RUN/gallery/ab-000-source.png, ab-000-fake.png, ab-000-rec.png, …, and gallery.json, which lists them.
 """
 
 from __future__ import annotations
@@ -8,31 +8,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from cyclegan.directions import Direction
 from cyclegan.evaluation.features.classifier import DomainClassifier
-from cyclegan.evaluation.image_set import ImageSet, to_bytes, to_unit
-from cyclegan.evaluation.metrics.cycle import identity_error
+from cyclegan.evaluation.image_set import ImageSet
+from cyclegan.evaluation.metrics.cycle import l1_levels
 from cyclegan.evaluation.metrics.metric import TranslatorLike
 from cyclegan.evaluation.metrics.output_statistics import luminance_correlation
+from cyclegan.evaluation.protocol import clean
 from cyclegan.images import write_image
 from cyclegan.system.files import atomic_write
+from cyclegan.system.pixels import to_bytes, to_unit
 
 FILE = "gallery.json"
 EACH = 8  # pictures of each group: the best, the worst, and some between
 
-
-@dataclass(frozen=True)
-class _Chosen:
-    name: str
-    judge: float | None
-    group: str
+Chosen = list[tuple[str, float | None, str]]  # name, the judge's probability, and group of each picture
 
 
 def write_gallery(
@@ -44,13 +39,13 @@ def write_gallery(
     step: int,
     which: str,
 ) -> Path:
-    """Translate every picture of `held_out`, by domain, and keep, for each direction, the best 8, the worst 8 and 8
-    chosen evenly between them by the judge; all where there are fewer. Returns the path of gallery.json.
+    """Write 24 translations of `held_out` in each direction; returns the path of gallery.json.
 
-    A picture's place is the probability that the judge takes its translation for the target domain. Without a judge
-    they are chosen evenly by name. `step` and `which` ("last", "best-kid_ab") say of which generators they are.
+    All are translated, and by the judge the best 8, the worst 8 and 8 evenly between are kept, or all where there are
+    fewer. A picture's place is the probability that the judge takes its translation for the target domain. Without a
+    judge they are chosen evenly by name. `step` and `which` ("last", "best-kid_ab") name the generators.
 
-    gallery.json is taken away first and written last: who finds it finds all its pictures. Memory does not grow with
+    gallery.json is removed first and written last, so that where it is all its pictures are. Memory does not grow with
     the number of pictures, but for their names and one number each; the price is that the chosen ones are translated
     twice. Raises `OSError` where the folder cannot be written, `CycleganError` where no picture can be read.
     """
@@ -59,33 +54,33 @@ def write_gallery(
     for stale in folder.glob("*.png"):
         stale.unlink()
     size = next(iter(held_out.values())).size
-    about: dict[str, Any] = {"step": step, "which": which, "size": size, "count": {}}
-    for key, there in engines.items():
+    record: dict[str, Any] = {"step": step, "which": which, "size": size, "count": {}}
+    for key, forward in engines.items():
         direction = Direction.parse(key)
         if direction.source not in held_out:
             continue  # it takes no pictures
-        squares = held_out[direction.source]
+        pictures = held_out[direction.source]
         back = None if direction.reverse is None else engines.get(direction.reverse.key)
         # Both read all, after which the names are those of the readable pictures
-        chances = None if judge is None else _chances(squares, there, judge, direction.target)
-        chosen = _choose(squares.names if chances else squares.read().names, chances)
-        about["count"][key] = len(squares)
-        about[key] = list(_write(folder, key, squares, chosen, there, back))
-    text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        chances = None if judge is None else _chances(pictures, forward, judge, direction.target)
+        chosen = _choose(pictures.names if chances else pictures.read().names, chances)
+        record["count"][key] = len(pictures)
+        record[key] = list(_write(folder, key, pictures, chosen, forward, back))
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     atomic_write(folder / FILE, text.encode(errors="backslashreplace"))  # names may hold bytes that are no text
     return folder / FILE
 
 
-def _chances(squares: ImageSet, there: TranslatorLike, judge: DomainClassifier, target: str) -> list[float]:
-    """For each picture the probability that its translation is of `target`, as the judge sees it."""
-    units = (to_unit(batch).to(there.device) for batch in squares.batches())
-    return [chance for unit in units for chance in judge.probability(to_bytes(there.unit(unit)).cpu(), target).tolist()]
+def _chances(pictures: ImageSet, forward: TranslatorLike, judge: DomainClassifier, target: str) -> list[float]:
+    """For each picture the probability that its translation is of `target`, by the judge."""
+    fakes = (to_bytes(forward.unit(to_unit(batch).to(forward.device))).cpu() for batch in pictures.batches())
+    return [chance for fake in fakes for chance in judge.probability(fake, target).tolist()]
 
 
-def _choose(names: tuple[str, ...], chances: list[float] | None) -> list[_Chosen]:
+def _choose(names: tuple[str, ...], chances: list[float] | None) -> Chosen:
     """The pictures to keep, in the order in which they are shown."""
     if chances is None:
-        return [_Chosen(names[place], None, "between") for place in _evenly(len(names), 3 * EACH)]
+        return [(names[place], None, "between") for place in _evenly(len(names), 3 * EACH)]
     assert len(names) == len(chances), f"{len(names)} names, {len(chances)} translations"
     order = sorted(range(len(names)), key=lambda index: (-chances[index], names[index]))
     # Of a few pictures the best come first, so that no picture is called both
@@ -93,7 +88,7 @@ def _choose(names: tuple[str, ...], chances: list[float] | None) -> list[_Chosen
     worst = order[len(best) :][-EACH:]
     rest = order[len(best) : len(order) - len(worst)]
     groups = (("best", best), ("between", [rest[place] for place in _evenly(len(rest), EACH)]), ("worst", worst))
-    return [_Chosen(names[index], chances[index], group) for group, indices in groups for index in indices]
+    return [(names[index], chances[index], group) for group, indices in groups for index in indices]
 
 
 def _evenly(count: int, most: int) -> list[int]:
@@ -102,40 +97,21 @@ def _evenly(count: int, most: int) -> list[int]:
 
 
 def _write(
-    folder: Path,
-    direction: str,
-    squares: ImageSet,
-    chosen: list[_Chosen],
-    there: TranslatorLike,
-    back: TranslatorLike | None,
+    folder: Path, key: str, pictures: ImageSet, chosen: Chosen, forward: TranslatorLike, back: TranslatorLike | None
 ) -> Iterator[dict[str, Any]]:
-    """Write the pictures of one direction, one translation at a time, and say what each is."""
-    for number, item in enumerate(chosen):
-        (batch,) = ImageSet(squares.root, [item.name], squares.size, whole=True).batches()
-        real = to_unit(batch).to(there.device)
-        fake = there.unit(real)
-        assert fake.shape == real.shape, f"{tuple(real.shape)} became {tuple(fake.shape)}; the bench refuses such"
+    """Write the pictures of one direction, one translation at a time; yields their entries in gallery.json."""
+    for number, (name, chance, group) in enumerate(chosen):
+        (batch,) = ImageSet(pictures.root, [name], pictures.size, whole=True).batches()
+        real = to_unit(batch).to(forward.device)
+        fake = forward.unit(real)
+        assert fake.shape == real.shape, f"{tuple(real.shape)} became {tuple(fake.shape)}; the evaluator refuses such"
         made = {"source": batch, "fake": to_bytes(fake).cpu()}
-        cycle_l1 = None
+        figures = {"cycle_l1": math.nan, "luminance_correlation": float(luminance_correlation(batch, made["fake"]))}
         if back is not None:
             returned = back.unit(fake)  # not rounded on the way, as in training
             made["rec"] = to_bytes(returned).cpu()
-            cycle_l1 = _finite(identity_error(real, returned))
-        files = {role: f"{direction}-{number:03d}-{role}.png" for role in made}
+            figures["cycle_l1"] = float(l1_levels(real, returned))
+        files = {role: f"{key}-{number:03d}-{role}.png" for role in made}
         for role, file in files.items():
             write_image(folder / file, made[role][0].permute(1, 2, 0).contiguous().numpy())
-        yield {
-            "name": item.name,
-            "judge": item.judge,
-            "cycle_l1": cycle_l1,
-            "luminance_correlation": _finite(luminance_correlation(batch, made["fake"])),
-            "rec": None,
-            **files,
-            "group": item.group,
-        }
-
-
-def _finite(figures: Tensor) -> float | None:
-    """The one figure in `figures` as JSON can hold it."""
-    value = float(figures[0])
-    return value if math.isfinite(value) else None
+        yield {"name": name, "judge": chance, **clean(figures), "rec": None, **files, "group": group}

@@ -1,4 +1,4 @@
-"""Pictures as equal squares, so that all that is compared has come the same way."""
+"""Pictures as equal squares, so that all that is compared is scaled alike."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -43,27 +44,18 @@ def centre_square(image: np.ndarray, size: int, *, nearest: bool = False) -> np.
     return np.asarray(Image.fromarray(image).resize((size, size), how, box=box))
 
 
-def to_unit(pictures: Tensor) -> Tensor:
-    """uint8 -> float32 in [-1, 1]."""
-    return pictures.float() / 127.5 - 1
-
-
-def to_bytes(unit: Tensor) -> Tensor:
-    """[-1, 1] -> uint8, to the nearest: what a picture file would hold."""
-    return ((unit + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
 def batch_size(size: int) -> int:
-    """How many squares of this side go through a network together."""
+    """The number of squares of this side that go through a network together."""
     return max(1, min(_BATCH_MOST, _BATCH_PIXELS // size**2))
 
 
 class ImageSet:
     """Some pictures of one domain as squares of `size`, always in the same order.
 
-    What has been decoded is kept in memory up to half a GiB. A file that cannot be read is passed over with a warning,
-    or is an error if the set has to be `whole`; `CycleganError` where none can be read. `names` leaves out the
-    unreadable ones once they have been met, see `read`. `nearest` is for label maps, which may get no new colours.
+    What has been decoded is kept in memory up to half a GiB. A file that cannot be read is skipped with a warning, or
+    is an error if the set has to be `whole`; `CycleganError` where none can be read. `names`, which are relative, leave
+    out the `unreadable` ones once they have been met, see `read`. `nearest` is for label maps, which may get no new
+    colours.
     """
 
     def __init__(
@@ -79,18 +71,15 @@ class ImageSet:
 
     @classmethod
     def of(cls, pictures: FileList, size: int, most: int | None = None) -> ImageSet:
-        """`pictures`, or the `most` of them that drew the lowest lots: the same ones on every machine."""
-        indices = in_hash_order(pictures)[:most]
-        return cls(pictures.root, [pictures.names[index] for index in sorted(indices)], size)
+        """`pictures`, or the first `most` of them in the order of hashes: the same ones on every machine."""
+        return cls(pictures.root, [pictures.names[index] for index in sorted(in_hash_order(pictures)[:most])], size)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The relative names of the pictures, but for those found to be unreadable."""
         return tuple(name for name in self._names if name not in self._unreadable)
 
     @property
     def unreadable(self) -> int:
-        """How many files were passed over."""
         return len(self._unreadable)
 
     def __len__(self) -> int:
@@ -98,14 +87,9 @@ class ImageSet:
 
     def batches(self, count: int | None = None) -> Iterator[Tensor]:
         """The pictures, up to `count` (a number that suits the size) at a time: uint8 N × 3 × size × size."""
-        waiting: list[Tensor] = []
-        for picture in self._each():
-            waiting.append(picture)
-            if len(waiting) == (count or batch_size(self.size)):
-                yield torch.stack(waiting)
-                waiting = []
-        if waiting:
-            yield torch.stack(waiting)
+        pictures = self._each()
+        while batch := list(islice(pictures, count or batch_size(self.size))):
+            yield torch.stack(batch)
 
     def read(self) -> ImageSet:
         """Read everything once, so that `names` and `len` are those of the readable pictures; returns itself."""
@@ -114,11 +98,11 @@ class ImageSet:
         return self
 
     def forget(self) -> None:
-        """Give back the memory of what has been decoded; it is read anew when it is asked for again."""
+        """Free the memory of what has been decoded; it is read anew when it is asked for again."""
         self._kept.clear()
 
     def paths(self) -> list[Path]:
-        """Where the pictures lie."""
+        """The paths of the pictures, in their order."""
         return [self.root / name for name in self.names]
 
     def _each(self) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""Figures as lines to read."""
+"""Figures of an evaluation as lines to read."""
 
 from __future__ import annotations
 
@@ -7,46 +7,44 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cyclegan.directions import Direction
-from cyclegan.figures import FIGURES, LOWER, SURE, domain_name, key_of, subject_of
+from cyclegan.figures import FIGURES, LOWER, SURE, compared, domain_name, key_of, subject_of
 
 Figures = Mapping[str, float]
 
 JUDGE = FIGURES["judge"]
-_BESIDE = ("", "_real", "_source")  # translations, and the same of real and of untranslated pictures
 
 
-def verdict(figures: Figures, direction: Direction, names: Mapping[str, str]) -> str | None:
+def judge_sentence(figures: Figures, direction: Direction, names: Mapping[str, str]) -> str | None:
     """`83 % of the translated pictures are taken for zebras (real zebras: 97 %, untranslated horses: 4 %)`.
 
-    None where no judge has spoken.
+    None without a judge.
     """
-    share, real, source = (figures.get(key_of(f"judge{part}", direction)) for part in _BESIDE)
+    share, real, source = compared(figures, "judge", direction)
     if share is None:
         return None
     target = domain_name(direction.target, names)
     beside = [(real, f"real {target}"), (source, f"untranslated {domain_name(direction.source, names)}")]
-    said = ", ".join(f"{words}: {JUDGE.written(value)}" for value, words in beside if value is not None)
-    return f"{JUDGE.written(share)} of the translated pictures are taken for {target} ({said})"
+    shares = ", ".join(f"{words}: {JUDGE.written(value)}" for value, words in beside if value is not None)
+    return f"{JUDGE.written(share)} of the translated pictures are taken for {target} ({shares})"
 
 
 def summary_line(figures: Figures, names: Mapping[str, str], directions: Sequence[str]) -> str:
     """`83 % taken for zebras (real: 97 %, untranslated: 4 %), 79 % for horses (real: …)`, for a line among others."""
-    said: list[str] = []
+    parts: list[str] = []
     for direction in map(Direction.parse, directions):
-        keys = [key_of(f"judge{part}", direction) for part in _BESIDE]
-        if all(key in figures for key in keys):
-            share, real, source = (JUDGE.written(figures[key]) for key in keys)
-            words = f"{'for' if said else 'taken for'} {domain_name(direction.target, names)}"
-            said.append(f"{share} {words} (real: {real}, untranslated: {source})")
-    return ", ".join(said)
+        shares = compared(figures, "judge", direction)
+        if None not in shares:
+            share, real, source = (JUDGE.written(value) for value in shares if value is not None)
+            words = f"{'for' if parts else 'taken for'} {domain_name(direction.target, names)}"
+            parts.append(f"{share} {words} (real: {real}, untranslated: {source})")
+    return ", ".join(parts)
 
 
-def way(figures: Figures, direction: Direction, names: Mapping[str, str]) -> Iterator[str]:
-    """The lines of one direction: the verdict, figures beside those of other pictures, and the others."""
-    said = verdict(figures, direction, names)
-    if said is not None:
-        yield said
-    rows = list(_compared(figures, direction))
+def direction_lines(figures: Figures, direction: Direction, names: Mapping[str, str]) -> Iterator[str]:
+    """The lines of one direction: the judge's sentence, compared figures, and the others."""
+    sentence = judge_sentence(figures, direction, names)
+    yield from () if sentence is None else (sentence,)
+    rows = list(_compared_rows(figures, direction))
     if rows:
         yield f"{'':24}{'translated':>12}{'real':>10}{'untranslated':>14}"
         yield from rows
@@ -59,7 +57,7 @@ def way(figures: Figures, direction: Direction, names: Mapping[str, str]) -> Ite
 def side_by_side(
     measured: Sequence[tuple[Mapping[str, Any], Figures]], names: Mapping[str, str], directions: Sequence[str]
 ) -> Iterator[str]:
-    """The last and the best generators, each by its checkpoint in the protocol and its figures, in one table.
+    """A table of the last and the best generators, `measured` with their checkpoints.
 
     Only what has a better end is compared, and the better one marked, where it differs as far as it is shown.
     """
@@ -81,42 +79,42 @@ def side_by_side(
 
 
 def classifier_note(protocol: Mapping[str, Any]) -> str | None:
-    """A note on the judge: how often it is right, and whether that is enough."""
-    about = protocol.get("judge")
-    if about is None:
+    """The judge's accuracy in words, with a warning where it is low; None without one."""
+    judge = protocol.get("judge")
+    if judge is None:
         return None
-    pictures = " + ".join(map(str, about["marked_with"]))
-    said = f"the judge tells {about['accuracy']:.1%} of {pictures} other real pictures rightly"
-    if about["accuracy"] < SURE:
-        said += f"; below {SURE:.0%} it cannot tell the two domains apart, and its verdict means little"
-    return said.replace("%", " %")
+    pictures = " + ".join(map(str, judge["marked_with"]))
+    note = f"the judge tells {judge['accuracy']:.1%} of {pictures} other real pictures rightly"
+    if judge["accuracy"] < SURE:
+        note += f"; below {SURE:.0%} it cannot tell the two domains apart, and its verdict means little"
+    return note.replace("%", " %")
 
 
 def protocol_lines(protocol: Mapping[str, Any]) -> Iterator[str]:
-    """The protocol of the measurement, with every figure."""
+    """The protocol of an evaluation in words."""
     if "checkpoint" in protocol:
         file = protocol["checkpoint"]
         yield f"measured: {file['file']}, {file['which']}, step {file['step']}"
         if "chosen_on" in file:
             yield f"it was {_chosen(file['chosen_on'])}"
-    for role, about in protocol["pictures"].items():
-        some = "" if about["count"] == about["of"] else f" of {about['of']}"
-        lost = f", {about['unreadable']} unreadable" if about["unreadable"] else ""
-        yield f"{role}: {about['count']}{some} pictures in {about['folder']}{lost}"
+    for role, entry in protocol["pictures"].items():
+        whole = "" if entry["count"] == entry["of"] else f" of {entry['of']}"
+        lost = f", {entry['unreadable']} unreadable" if entry["unreadable"] else ""
+        yield f"{role}: {entry['count']}{whole} pictures in {entry['folder']}{lost}"
     yield f"scaled: {protocol['scaling']}"
     if "features" in protocol:
-        about = protocol["features"]
-        yield f"features: {about['name']} ({about['sha256'][:12]}), {about['how']}"
+        features = protocol["features"]
+        yield f"features: {features['name']} ({features['sha256'][:12]}), {features['how']}"
     yield f"seed {protocol['seed']}, cyclegan {protocol['versions']['cyclegan']}, torch {protocol['versions']['torch']}"
 
 
-def _compared(figures: Figures, direction: Direction) -> Iterator[str]:
+def _compared_rows(figures: Figures, direction: Direction) -> Iterator[str]:
     """Rows of figures that real and untranslated pictures have too."""
     for name, figure in FIGURES.items():
         for part, label in ((name, figure.label), (figure.spread, "  ±")):
             if not figure.compared or not part:
                 continue
-            found = [figures.get(key_of(f"{part}{of}", direction)) for of in _BESIDE]
+            found = compared(figures, part, direction)
             if found[0] is not None and math.isfinite(found[0]):
                 shown, real, source = ("" if value is None else figure.form.format(value) for value in found)
                 yield f"{label:24}{shown:>12}{real:>10}{source:>14}"

@@ -1,7 +1,7 @@
-"""The best generators of a run: by which figures they are chosen, and the record of which they are.
+"""The best generators of a run: the criteria that choose them, and their record.
 
 RUN/best.json is {"<metric>": {"step", "value", "better", "file", "figures", "judge", "chosen_on"}, …}: the file
-relative to the run, all figures of that evaluation, and what the figure hangs on, the judge by its SHA-256 and the
+relative to the run, all figures of that evaluation, and what the figure depends on, the judge by its SHA-256 and the
 pictures by their number and a digest of their names. Figures of another judge or of other pictures do not compare.
 """
 
@@ -11,13 +11,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from cyclegan.directions import NOISE, Direction
+from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.metrics.registry import METRICS
-from cyclegan.figures import FIGURES, HIGHER, LOWER, key_of
+from cyclegan.figures import FIGURES, LOWER, key_of
 from cyclegan.system.files import write_json
 
 FILE = "best.json"
@@ -30,7 +31,7 @@ Record = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Criterion:
-    """One name of `--metric`: the figures whose mean it is, and which end is better."""
+    """One name of `--metric`: the figures whose mean it is, and their better end."""
 
     name: str
     figures: tuple[str, ...]
@@ -42,26 +43,23 @@ class Criterion:
         return sum(found) / len(found) if all(map(math.isfinite, found)) else math.nan
 
     def improves(self, value: float, on: float | None) -> bool:
-        """Whether `value` is better than `on`, None being no value yet. NaN never is."""
-        if not math.isfinite(value):
-            return False
-        return on is None or {LOWER: value < on, HIGHER: value > on}[self.better]
+        """True if `value` is better than `on`, None being no value yet. NaN never is."""
+        return math.isfinite(value) and (on is None or (value < on if self.better == LOWER else value > on))
 
 
 def selectable(directions: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The figures that the best generators can be chosen by, those with a better end: name -> keys in a record.
+    """The figures that can choose the best generators: name -> keys in a record.
 
-    They are of metrics that training can measure in `directions`, those that there are generators for.
+    They have a better end, and are of metrics that training can measure with generators in `directions`.
     """
-    found: dict[str, list[str]] = {}
-    for metric in METRICS.values():
-        for direction in map(Direction.parse, directions):
-            given = _GIVEN | ({"source"} if direction.source != NOISE else set())
-            given |= {"back"} if direction.reverse is not None and direction.reverse.key in directions else set()
-            for name in metric.gives if metric.needs <= given else ():
-                if name in FIGURES and FIGURES[name].better:
-                    found.setdefault(name, []).append(key_of(name, direction))
-    return {name: tuple(keys) for name, keys in found.items()}
+    found: dict[str, tuple[str, ...]] = {}
+    for metric, direction in product(METRICS.values(), map(Direction.parse, directions)):
+        back = direction.reverse is not None and direction.reverse.key in directions
+        given = _GIVEN.union(() if direction.from_noise else ("source",), ("back",) if back else ())
+        for name in metric.gives if metric.needs <= given else ():
+            if name in FIGURES and FIGURES[name].better:
+                found[name] = (*found.get(name, ()), key_of(name, direction))
+    return found
 
 
 def parse_criteria(text: str, directions: Sequence[str]) -> tuple[Criterion, ...]:
@@ -103,8 +101,7 @@ def read_best(run: Path) -> Record:
             f"{path} is damaged; restore it from a copy, or delete it: the generators that it told of stay, and the "
             "best are chosen anew"
         )
-    result: Record = record
-    return result
+    return cast(Record, record)
 
 
 def write_best(run: Path, record: Record) -> None:

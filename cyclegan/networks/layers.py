@@ -20,13 +20,9 @@ from cyclegan.config import NoOptions
 from cyclegan.errors import lookup
 from cyclegan.networks.kernels import conv_from_picture, conv_to_picture, resize_conv2x, transposed_conv2x, usable
 from cyclegan.system import rng
+from cyclegan.system.pixels import full_precision
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """`x` in fp32, or unchanged if it has at least that precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class InstanceNorm(nn.Module):

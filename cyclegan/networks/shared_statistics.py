@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cyclegan.networks.layers import GeneratorLike, InstanceNorm, full_precision
+from cyclegan.networks.layers import GeneratorLike, InstanceNorm
+from cyclegan.system.pixels import full_precision
 
 CHUNK = 2**18  # numbers summed at a time, so that they stay in the cache; the sums are added in double precision
 

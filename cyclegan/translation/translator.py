@@ -19,6 +19,7 @@ from cyclegan.images import Picture, full_range, rgb_array
 from cyclegan.models import load_model
 from cyclegan.networks import GeneratorLike, check_generator, pick_precision, place_networks
 from cyclegan.system.devices import autocast, is_exact, pick_device
+from cyclegan.system.pixels import to_bytes, to_unit
 from cyclegan.translation.value_scale import ValueScale, to_model_input
 
 P = TypeVar("P")
@@ -111,7 +112,7 @@ class Translator:
         results: dict[int, np.ndarray] = {}
         for positions in by_shape.values():
             stack = torch.from_numpy(np.stack([pictures[position] for position in positions]))
-            made = _to_bytes(self.unit(_to_unit(stack.permute(0, 3, 1, 2).to(self.device))))
+            made = to_bytes(self.unit(to_unit(stack.permute(0, 3, 1, 2).to(self.device))))
             results.update(zip(positions, made.permute(0, 2, 3, 1).cpu().contiguous().numpy(), strict=True))
         return [results[position] for position in range(len(pictures))]
 
@@ -156,7 +157,7 @@ class Translator:
             raise TypeError(f"an array of a picture is uint8 or floating-point, not {picture.dtype}")
         _check_range(float(picture.min()), float(picture.max()), 0, 1, "an array")
         unit = torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32)).permute(2, 0, 1)[None]
-        made = self.unit(unit.to(self.device) * 2 - 1)
+        made = self.unit(to_unit(unit.to(self.device)))
         return ((made[0].permute(1, 2, 0) + 1) / 2).clamp(0, 1).cpu().contiguous().numpy()
 
     def _tensor(self, picture: Tensor) -> Tensor:
@@ -165,7 +166,7 @@ class Translator:
             raise ValueError(f"a tensor of a picture is {wanted}, not {tuple(picture.shape)}")
         batch = picture.to(self.device).reshape(-1, *picture.shape[-3:])
         if picture.dtype == torch.uint8:
-            made = _to_bytes(self.unit(_to_unit(batch)))
+            made = to_bytes(self.unit(to_unit(batch)))
         elif picture.is_floating_point():
             _check_range(float(batch.min()), float(batch.max()), -1, 1, "a tensor")
             made = self.unit(batch.float())
@@ -217,16 +218,6 @@ def evaluating(network: object) -> Iterator[None]:
         yield
     finally:
         network.train()
-
-
-def _to_unit(pixels: Tensor) -> Tensor:
-    """uint8 -> [-1, 1]."""
-    return pixels.float() / 127.5 - 1
-
-
-def _to_bytes(unit: Tensor) -> Tensor:
-    """[-1, 1] -> uint8, rounded to nearest."""
-    return ((unit + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def _check_range(low: float, high: float, bottom: int, top: int, what: str) -> None:

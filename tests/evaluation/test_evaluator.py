@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cyclegan.errors import UsageError
-from cyclegan.evaluation.evaluator import Evaluator, tasks_of
+from cyclegan.evaluation.evaluator import Evaluator
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.fid_kid import FeatureMoments, frechet
 from cyclegan.evaluation.metrics.metric import Tools
@@ -31,7 +31,7 @@ def evaluator(
     sets: dict[str, ImageSet], *, truth: dict[str, ImageSet] | None = None, batch: int | None = None
 ) -> Evaluator:
     held_out, training = {"a": sets["testA"], "b": sets["testB"]}, {"a": sets["trainA"], "b": sets["trainB"]}
-    return Evaluator(tasks_of(WAYS, held_out, training, truth), Tools(colours(), batch=batch))
+    return Evaluator(Tools(colours(), batch=batch), WAYS, held_out, training, truth)
 
 
 def test_generators_that_invert_come_back_whole_and_invert_the_light(sets: dict[str, ImageSet]) -> None:
@@ -63,7 +63,7 @@ def test_one_that_does_nothing_scores_what_doing_nothing_scores(sets: dict[str, 
     assert found["luminance_correlation_ab"] == pytest.approx(1)
     assert found["identity_l1_b"] == 0
     assert not [name for name in found if name.startswith("cycle")]
-    inputs, real = (colours().of_all(sets[name].batches()) for name in ("testA", "testB"))
+    inputs, real = (torch.cat([colours()(batch) for batch in sets[name].batches()]) for name in ("testA", "testB"))
     assert found["fid_ab"] == pytest.approx(frechet(FeatureMoments.of(inputs), FeatureMoments.of(real)))
 
 

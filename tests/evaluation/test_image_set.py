@@ -13,7 +13,7 @@ from PIL import Image
 from cyclegan.data.sets import FileList
 from cyclegan.errors import CycleganError
 from cyclegan.evaluation import image_set
-from cyclegan.evaluation.image_set import ImageSet, centre_square, to_bytes, to_unit
+from cyclegan.evaluation.image_set import ImageSet, centre_square
 from cyclegan.images import UnreadableImage
 
 
@@ -41,12 +41,6 @@ def test_what_was_forgotten_is_read_anew(tmp_path: Path) -> None:
     assert [int(picture.max()) for picture in torch.cat(list(some.batches()))] == [10, 20]
     some.forget()
     assert [int(picture.max()) for picture in torch.cat(list(some.batches()))] == [10, 30]
-
-
-def test_bytes_and_unit_are_each_others_inverse() -> None:
-    every = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_bytes(to_unit(every)), every)
-    assert to_bytes(torch.tensor([-2.0, 2.0])).tolist() == [0, 255]
 
 
 def test_a_set_comes_in_the_same_order_whatever_the_batches_and_whether_kept(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cyclegan.directions import Direction
-from cyclegan.evaluation.printing import classifier_note, side_by_side, summary_line, verdict, way
+from cyclegan.evaluation.printing import classifier_note, direction_lines, judge_sentence, side_by_side, summary_line
 
 AB = Direction("a", "b")
 NAMES = {"a": "horses", "b": "zebras"}
@@ -11,13 +11,13 @@ NAMES = {"a": "horses", "b": "zebras"}
 
 def test_the_verdict_is_a_sentence_with_its_two_comparisons() -> None:
     figures = {"judge_ab": 0.83, "judge_real_ab": 0.97, "judge_source_ab": 0.042}
-    assert verdict(figures, AB, NAMES) == (
+    assert judge_sentence(figures, AB, NAMES) == (
         "83 % of the translated pictures are taken for zebras (real zebras: 97 %, untranslated horses: 4 %)"
     )
-    assert verdict({"judge_ab": 1.0, "judge_real_ab": 0.5}, AB, {}) == (
+    assert judge_sentence({"judge_ab": 1.0, "judge_real_ab": 0.5}, AB, {}) == (
         "100 % of the translated pictures are taken for B (real B: 50 %)"
     )
-    assert verdict({"fid_ab": 1.0}, AB, {}) is None
+    assert judge_sentence({"fid_ab": 1.0}, AB, {}) is None
 
 
 def test_a_judge_that_is_hardly_better_than_a_coin_is_said_to_be() -> None:
@@ -32,7 +32,7 @@ def test_a_judge_that_is_hardly_better_than_a_coin_is_said_to_be() -> None:
 
 def test_a_table_shows_only_what_there_is() -> None:
     figures = {"fid_ab": 12.25, "fid_real_ab": 1.0, "kid_ab": 0.1, "kid_std_ab": float("nan"), "cycle_l1_a": 3.0}
-    lines = list(way(figures | {"cycle_ssim_a": float("nan")}, AB, {}))
+    lines = list(direction_lines(figures | {"cycle_ssim_a": float("nan")}, AB, {}))
     assert lines[0].split() == ["translated", "real", "untranslated"]
     assert [line.split() for line in lines[1:]] == [
         ["KID", "0.1000"],
@@ -42,7 +42,7 @@ def test_a_table_shows_only_what_there_is() -> None:
 
 
 def test_figures_of_generators_that_take_noise_have_lines() -> None:
-    lines = list(way({"kid_zb": 0.25, "kid_std_zb": 0.125, "nearest_zb": 2.0}, Direction("z", "b"), NAMES))
+    lines = list(direction_lines({"kid_zb": 0.25, "kid_std_zb": 0.125, "nearest_zb": 2.0}, Direction("z", "b"), NAMES))
     assert [line.split() for line in lines[1:]] == [
         ["KID", "0.2500"],
         ["±", "0.1250"],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.evaluation.evaluator import Evaluator, tasks_of
+from cyclegan.evaluation.evaluator import Evaluator
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.metric import Tools
 from cyclegan.evaluation.selection import FILE, parse_criteria, read_best, selectable, write_best
@@ -60,7 +60,7 @@ def test_every_criterion_is_a_figure_of_the_evaluator(tmp_path: Path) -> None:
         name: ImageSet(root / name, list_images(root / name), 32) for name in ("trainA", "trainB", "testA", "testB")
     }
     held_out, training = {"a": sets["testA"], "b": sets["testB"]}, {"a": sets["trainA"], "b": sets["trainB"]}
-    evaluator = Evaluator(tasks_of(BOTH, held_out, training), Tools(colours()))
+    evaluator = Evaluator(Tools(colours()), BOTH, held_out, training)
     same = Engine(lambda x: x)
     for engines in ({"ab": same, "ba": same}, {"ab": same}, {"ba": same}):
         found = evaluator.measure(engines) | {f"judge_{way}": 0.5 for way in engines}

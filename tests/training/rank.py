@@ -32,7 +32,7 @@ def main(plan: Path) -> None:
     """Play the whole plan."""
     torch.set_num_threads(1)
     judge = DomainClassifier(_network(), 0.9, "planted", {"accuracy": 0.9}, torch.device("cpu"), ("a", "b"))
-    periodic.find_judge = lambda training, **options: judge  # type: ignore[attr-defined]
+    periodic.find_classifier = lambda training, **options: judge
     scaled = DeviceLoader._scaled
     DeviceLoader._scaled = lambda self, pictures: scaled(self, pictures).to(torch.get_default_dtype())  # type: ignore[method-assign]
     built: list[Any] = []

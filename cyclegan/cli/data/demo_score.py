@@ -8,17 +8,11 @@ from pathlib import Path
 
 import click
 
-# direction -> input, truth and mask, below the demo folder
-_FOLDERS = {
-    "ab": ("testA", "truth/testA", "truth/maskA"),
-    "ba": ("testB", "truth/testB", "truth/maskB"),
-}
-
 
 @click.command("demo-score")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--demo", type=click.Path(path_type=Path), required=True, help="Folder that `cyclegan data demo` wrote.")
-@click.option("--direction", type=click.Choice(list(_FOLDERS)), default="ab", show_default=True)
+@click.option("--direction", type=click.Choice(["ab", "ba"]), default="ab", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of the table.")
 def command(out: Path, demo: Path, direction: str, as_json: bool) -> None:
     """Score OUT, a translation of the demo's test pictures under the same names.
@@ -29,14 +23,14 @@ def command(out: Path, demo: Path, direction: str, as_json: bool) -> None:
     """
     from cyclegan.evaluation.metrics.demo_truth import score
 
-    marks = score(out, *(demo / folder for folder in _FOLDERS[direction]))
+    source = direction[0].upper()
+    scores = score(out, demo / f"test{source}", demo / f"truth/test{source}", demo / f"truth/mask{source}")
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(marks)))
+        click.echo(json.dumps(dataclasses.asdict(scores)))
         return
-    click.echo(f"{marks.count} pictures, {direction[0].upper()} to {direction[1].upper()}")
+    click.echo(f"{scores.count} pictures, {source} to {direction[1].upper()}")
     click.echo(f"{'':18}{'doing nothing':>14}{'translated':>12}")
-    click.echo(f"{'PSNR':18}{marks.psnr_nothing:>11.2f} dB{marks.psnr:>9.2f} dB   ({marks.gain_db:+.2f} dB)")
-    click.echo(f"{'right texture':18}{marks.texture_nothing:>14.1%}{marks.texture:>12.1%}")
-    click.echo(
-        f"{'background kept':18}{1:>14.1%}{marks.background:>12.1%}   (mean error {marks.background_error:.1f} of 255)"
-    )
+    click.echo(f"{'PSNR':18}{scores.psnr_nothing:>11.2f} dB{scores.psnr:>9.2f} dB   ({scores.gain_db:+.2f} dB)")
+    click.echo(f"{'right texture':18}{scores.texture_nothing:>14.1%}{scores.texture:>12.1%}")
+    error = f"(mean error {scores.background_error:.1f} of 255)"
+    click.echo(f"{'background kept':18}{1:>14.1%}{scores.background:>12.1%}   {error}")

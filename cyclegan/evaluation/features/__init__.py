@@ -1,9 +1,9 @@
-"""What turns pictures into points: the networks whose features are compared, one table of them."""
+"""Extractors of features: networks whose features metrics compare."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Extractor:
-    """Pictures to features: `extractor(uint8 NCHW on any device)` is float32 N × D on the CPU.
+    """A function of pictures: uint8 NCHW on any device -> features, float32 N × D on the CPU.
 
     `name`, `sha256` (of the file of the weights) and `how` (what happens to a picture first) are for the protocol: two
     figures can be compared only where all three agree.
@@ -43,14 +43,10 @@ class Extractor:
             made: Any = self.network(self.prepare(pictures.to(self.device)))
         return check_features(made, len(pictures), self.name).float().cpu()
 
-    def of_all(self, batches: Iterable[Tensor]) -> Tensor:
-        """The features of pictures that come in batches, N × D."""
-        return torch.cat([self(batch) for batch in batches])
-
 
 @contextlib.contextmanager
 def _exactly(device: torch.device) -> Iterator[None]:
-    """fp32 as it is written, for a while: on a GPU the process may have asked for TF32, whose three digits move FID."""
+    """True fp32 for a while: on a GPU the process may have asked for TF32, whose three digits move FID."""
     if device.type != "cuda":
         yield
         return
@@ -66,7 +62,7 @@ def _exactly(device: torch.device) -> Iterator[None]:
 
 
 def check_features(made: Any, count: int, name: str) -> Tensor:
-    """What an extractor gave for `count` pictures, as finite N × D; maps of features are averaged over their pixels."""
+    """The output of an extractor for `count` pictures as finite N × D; maps of features are averaged over pixels."""
     if isinstance(made, tuple | list) and len(made) == 1:
         made = made[0]
     if not isinstance(made, Tensor) or made.ndim not in (2, 4) or len(made) != count:
@@ -82,7 +78,7 @@ def check_features(made: Any, count: int, name: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Wanted:
-    """How an extractor was asked for: `--features`, and what goes with it."""
+    """A request for an extractor: `--features`, and the options that go with it."""
 
     name: str
     weights: Path | None = None
@@ -93,10 +89,9 @@ class Wanted:
 
 
 def load_extractor(wanted: Wanted, device: torch.device) -> Extractor:
-    """The extractor that `--features` names: `inception`, a network of torchvision, or a file.
+    """The extractor that `--features` names: `inception`, a network of torchvision, or a file; or a `UsageError`.
 
-    The judge is no file and needs pictures to learn from, see `cyclegan.evaluation.features.classifier`. Raises
-    `UsageError`.
+    The judge is none of these and needs pictures to learn from, see `cyclegan.evaluation.features.classifier`.
     """
     if wanted.name in EXTRACTORS:
         return EXTRACTORS[wanted.name](wanted, device)
@@ -104,12 +99,12 @@ def load_extractor(wanted: Wanted, device: torch.device) -> Extractor:
         return _backbone(wanted, device)
     path = Path(wanted.name)
     if path.suffix or "/" in wanted.name or path.exists():
-        return _program(wanted, device)
-    known = ["judge", *EXTRACTORS, *_backbones()]
+        network, kind = load_program(path, device, trust=wanted.trust)
+        return Extractor(path.name, file_sha256(path), f"{kind}, given [0, 1]", network, _in_zero_one, device)
+    hint = did_you_mean(wanted.name, ["judge", *EXTRACTORS, *_backbones()])
     raise UsageError(
-        f"--features: {wanted.name!r} is neither a file nor a known network"
-        + (did_you_mean(wanted.name, known) if "did you mean" in did_you_mean(wanted.name, known) else "")
-        + "; use judge, inception, a network of torchvision such as resnet50, or a TorchScript or torch.export file"
+        f"--features: {wanted.name!r} is neither a file nor a known network{hint if 'did you mean' in hint else ''}; "
+        "use judge, inception, a network of torchvision such as resnet50, or a TorchScript or torch.export file"
     )
 
 
@@ -134,7 +129,7 @@ def _backbones() -> list[str]:
 
 
 def _backbone(wanted: Wanted, device: torch.device) -> Extractor:
-    """A classifier of torchvision up to its last linear layer, of which it gives what goes in."""
+    """A classifier of torchvision, whose features are the input of its last linear layer."""
     from torchvision import models
 
     if wanted.weights is None and not wanted.random:
@@ -158,7 +153,7 @@ def _backbone(wanted: Wanted, device: torch.device) -> Extractor:
 
 
 def _cut(network: nn.Module) -> bool:
-    """Replace the last linear layer by an identity; whether there was one."""
+    """Replace the last linear layer by an identity; False if there is none."""
     for name, module in reversed(list(network.named_modules())):
         if isinstance(module, nn.Linear):
             parent, _, leaf = name.rpartition(".")
@@ -173,12 +168,6 @@ def _as_for_imagenet(pictures: Tensor) -> Tensor:
     )
     mean, std = (torch.tensor(values, device=pictures.device)[:, None, None] for values in IMAGENET)
     return (scaled - mean) / std
-
-
-def _program(wanted: Wanted, device: torch.device) -> Extractor:
-    path = Path(wanted.name)
-    network, kind = load_program(path, device, trust=wanted.trust)
-    return Extractor(path.name, file_sha256(path), f"{kind}, given [0, 1]", network, _in_zero_one, device)
 
 
 def _in_zero_one(pictures: Tensor) -> Tensor:

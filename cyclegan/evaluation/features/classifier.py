@@ -1,7 +1,7 @@
-"""The judge: a small classifier of our own, for laboratories with no network and figures that say something plain.
+"""The judge: a small classifier of our own that tells two domains apart.
 
-It learns once per data set to tell real pictures of one domain from real ones of another. Its figure is the share of
-pictures taken for the target; what comes before its last layer are features for FID, KID and distances.
+It needs no network, and its figure says something plain: the share of pictures taken for the target. It learns once
+per data set from real pictures of both. What comes before its last layer are features for FID, KID and distances.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class DomainClassifier:
     """Tells pictures of two domains apart.
 
     `accuracy` is the share told rightly, the mean over both domains, of real pictures that it neither learned from nor
-    was stopped by; `about` says how it came to be.
+    was stopped by; `about` is its protocol.
     """
 
     network: ClassifierNetwork
@@ -55,7 +55,7 @@ class DomainClassifier:
 
     @property
     def is_sure(self) -> bool:
-        """Whether it tells the domains apart well enough for its verdict to mean something."""
+        """True if it tells the domains apart well enough for its verdict to mean something."""
         return self.accuracy >= SURE
 
     @torch.inference_mode()
@@ -63,9 +63,9 @@ class DomainClassifier:
         """Classify uint8 N × 3 × S × S pictures as of the second domain or not: N booleans, on the CPU."""
         return self.network.verdict(resize(pictures).to(self.device)).cpu()
 
-    def share(self, verdicts: Iterable[Tensor], domain: str) -> float:
+    def share(self, verdicts: Tensor, domain: str) -> float:
         """The share of `verdicts` that are for `domain`."""
-        return float(self._of(domain, torch.cat(list(verdicts)).double().mean()))
+        return float(self._of(domain, verdicts.double().mean()))
 
     @torch.inference_mode()
     def probability(self, pictures: Tensor, domain: str) -> Tensor:
@@ -78,8 +78,7 @@ class DomainClassifier:
         return self._of(domain, torch.sigmoid(both.double().cpu() / 2))
 
     def _of(self, domain: str, second: Tensor) -> Tensor:
-        first, last = self.domains
-        return {first: 1 - second, last: second}[domain]
+        return (1 - second, second)[self.domains.index(domain)]
 
     def extractor(self) -> Extractor:
         """Its features, 256 of them, for FID, KID and distances."""
@@ -90,10 +89,10 @@ class DomainClassifier:
 def find_classifier(
     training: Mapping[str, ImageSet], *, seed: int = 0, device: torch.device | None = None
 ) -> DomainClassifier:
-    """The judge of `training`, pictures of two domains: the one that learned from them before, or else a new one.
+    """The judge of `training`, pictures of two domains: from the cache, or else a new one.
 
     It must never have seen what it is going to judge, so give training pictures and never held-out ones. They go the
-    way of what it judges, through the same squares. Cached judges lie below `cyclegan.system.files.cache_folder()`, by
+    way of what it judges, as equal squares. Cached judges lie below `cyclegan.system.files.cache_folder()`, by
     the names, sizes and times of the files, the size of the squares and the seed; where that cannot be written to, it
     learns again next time. Raises `UsageError` for fewer than 10 pictures of a domain, and for one domain alone.
     """
@@ -103,47 +102,44 @@ def find_classifier(
             f"the judge tells {DOMAINS} domains apart, and there are pictures of {len(training)}; use other "
             "--features, such as inception"
         )
-    for squares in training.values():
-        if len(squares) < FEWEST:
+    for pictures in training.values():
+        if len(pictures) < FEWEST:
             raise UsageError(
-                f"the judge needs at least {FEWEST} pictures of each domain to learn from, and {squares.root} has "
-                f"{len(squares)}; use other --features, such as inception"
+                f"the judge needs at least {FEWEST} pictures of each domain to learn from, and {pictures.root} has "
+                f"{len(pictures)}; use other --features, such as inception"
             )
-    first, last = training
-    a, b = training.values()
+    (first, a), (last, b) = training.items()
     file = cache_folder() / "judges" / f"{_key(a, b, seed)}.safetensors"
-    known = _read(file, device, (first, last))
-    if known is not None:
-        return known
+    network, about = _read(file) or _teach(a, b, seed, device, file)
+    network.eval().requires_grad_(False).to(device)
+    # Without types and shapes, as in all figures so far: they compare where this is the same
+    digest = weights_sha256(network.state_dict(), kinds=False)
+    return DomainClassifier(network, float(about["accuracy"]), digest, about, device, (first, last))
+
+
+def _teach(
+    a: ImageSet, b: ImageSet, seed: int, device: torch.device, file: Path
+) -> tuple[ClassifierNetwork, dict[str, Any]]:
+    """Train a judge, and keep it in `file` if that can be."""
     log.info(
         "teaching a judge to tell %s from %s by %d + %d pictures, once for this data set; some minutes on a processor",
         *(a.root, b.root, len(a), len(b)),
     )
     began = time.monotonic()
-    pictures = [torch.cat([resize(batch) for batch in squares.batches()]) for squares in (a, b)]
-    learned = train_classifier(pictures[0], pictures[1], seed=seed, device=device)
-    about = {
-        "version": VERSION,
-        "accuracy": learned.accuracy,
-        "seed": seed,
-        "steps": learned.steps,
-        "learned_from": list(learned.learned),
-        "marked_with": list(learned.marked),
-        "squares": a.size,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    tensors = {name: value.cpu().contiguous() for name, value in learned.network.state_dict().items()}
-    data = save(tensors, {"about": json.dumps(about)})
+    pictures = [torch.cat([resize(batch) for batch in some.batches()]) for some in (a, b)]
+    network, learned = train_classifier(*pictures, seed=seed, device=device)
+    about = {"version": VERSION, **learned, "squares": a.size, "seconds": round(time.monotonic() - began, 1)}
+    tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(file, data, durable=False)
+        atomic_write(file, save(tensors, {"about": json.dumps(about)}), durable=False)
     except OSError as error:
         log.warning("the judge could not be kept in %s (%s); it will learn anew", file.parent, error.strerror or error)
-    log.info("the judge tells %.1f %% of other pictures rightly", 100 * learned.accuracy)
-    return DomainClassifier(learned.network, learned.accuracy, _sha256(tensors), about, device, (first, last))
+    log.info("the judge tells %.1f %% of other pictures rightly", 100 * about["accuracy"])
+    return network, about
 
 
-def _read(file: Path, device: torch.device, domains: tuple[str, str]) -> DomainClassifier | None:
+def _read(file: Path) -> tuple[ClassifierNetwork, dict[str, Any]] | None:
     """A judge from the cache; None where there is none, or none that is whole."""
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
@@ -154,20 +150,14 @@ def _read(file: Path, device: torch.device, domains: tuple[str, str]) -> DomainC
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):  # not there, cut short, of another version
         return None
-    network.eval().requires_grad_(False).to(device)
-    return DomainClassifier(network, float(about["accuracy"]), _sha256(tensors), about, device, domains)
-
-
-def _sha256(tensors: dict[str, Tensor]) -> str:
-    """Without types and shapes, as in all figures so far: they compare where this is the same."""
-    return weights_sha256(tensors, kinds=False)
+    return network, about
 
 
 def _key(a: ImageSet, b: ImageSet, seed: int) -> str:
-    """A name for everything a judge follows from. Times too: raw pixels have equal sizes whatever they show."""
+    """A name for all that a judge depends on. Times too: raw pixels have equal sizes whatever they show."""
     hasher = hashlib.sha256(f"{VERSION} {seed} {a.size} {b.size}\n".encode())
-    for squares in (a, b):
-        for name, path in zip(squares.names, squares.paths(), strict=True):
+    for pictures in (a, b):
+        for name, path in zip(pictures.names, pictures.paths(), strict=True):
             facts = (-1, -1)
             with contextlib.suppress(OSError):  # a link to nowhere is passed over in reading
                 status = path.stat()

@@ -1,4 +1,4 @@
-"""How the judge learns: real pictures of A against real pictures of B, made worse at random so that content decides.
+"""Training of the judge on real pictures of two domains, degraded at random.
 
 The two folders often differ in how their files were made: other cameras, compression, scaling. A classifier would find
 that out first, and then call every clean picture a zebra. So each picture it learns from is cut, mirrored, brightened,
@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import io
 import math
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ CHANNELS = 128
 FEATURES = 2 * CHANNELS
 BATCH = 64
 STEPS = 400
-CHECK_EVERY = 40  # steps between two looks at the pictures that decide when to stop
-PATIENCE = 4  # looks without improvement
+CHECK_EVERY = 40  # steps between two evaluations of the pictures that decide when to stop
+PATIENCE = 4  # evaluations without improvement
 RATE = 3e-3  # at its highest; it rises for a tenth of the steps and then falls to nothing
 # At random: the share of pictures compressed and the JPEG qualities; blurred, and by how many pixels at most; the
 # greatest noise, in levels of 255; the smallest part of the side that is cut out; the greatest change of brightness
@@ -45,7 +45,7 @@ LIGHT = 0.2
 
 
 class ClassifierNetwork(nn.Module):
-    """uint8 or float N × 3 × 64 × 64 in [0, 255] -> N scores, above 0 for B; `features` is what comes before."""
+    """uint8 or float N × 3 × 64 × 64 in [0, 255] -> N scores, above 0 for B; `features` are the input of its head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,26 +72,16 @@ class ClassifierNetwork(nn.Module):
         return self(pictures) + self(pictures.flip(3)) > 0
 
 
-@dataclass(frozen=True)
-class TrainedClassifier:
-    """A judge that has learned, and how well."""
-
-    network: ClassifierNetwork
-    accuracy: float  # mean of the two shares told rightly, of pictures neither learned from nor used to stop
-    steps: int
-    learned: tuple[int, int]  # pictures of A and of B
-    marked: tuple[int, int]  # those that `accuracy` is of
-
-
-def train_classifier(a: Tensor, b: Tensor, *, seed: int, device: torch.device) -> TrainedClassifier:
+def train_classifier(
+    a: Tensor, b: Tensor, *, seed: int, device: torch.device
+) -> tuple[ClassifierNetwork, dict[str, Any]]:
     """A judge for uint8 N × 3 × 64 × 64 pictures of both domains; the same for the same pictures and seed on a CPU.
 
-    A tenth of each domain (at least two pictures) decides when to stop, another tenth is for the accuracy. The global
-    random state is left alone.
+    A tenth of each domain (at least two pictures) decides when to stop, another tenth is for the accuracy, the mean of
+    the two shares told rightly. Beside the network comes its protocol. The global random state is left alone.
     """
     draws = torch.Generator().manual_seed(seed)
-    parts = [_parts(pictures, draws) for pictures in (a, b)]
-    learned, stopping, marking = ([part[index] for part in parts] for index in range(3))
+    learned, stopping, marking = zip(*(_parts(pictures, draws) for pictures in (a, b)), strict=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ClassifierNetwork().to(device)
@@ -103,7 +93,8 @@ def train_classifier(a: Tensor, b: Tensor, *, seed: int, device: torch.device) -
     while step < STEPS and step - best_step <= PATIENCE * CHECK_EVERY:
         network.train()
         for _ in range(min(CHECK_EVERY, STEPS - step)):
-            batch = torch.cat([_some(pictures, BATCH // 2, draws) for pictures in learned])
+            half = (BATCH // 2,)
+            batch = torch.cat([some[torch.randint(len(some), half, generator=draws)] for some in learned])
             loss = F.binary_cross_entropy_with_logits(network(augment(batch, draws).to(device)), wanted)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -118,12 +109,12 @@ def train_classifier(a: Tensor, b: Tensor, *, seed: int, device: torch.device) -
     network.eval().requires_grad_(False)
     with torch.inference_mode():
         of_b = [float(network.verdict(pictures.to(device)).double().mean()) for pictures in marking]
-    accuracy = (1 - of_b[0] + of_b[1]) / 2
-    return TrainedClassifier(network, accuracy, best_step, _counts(learned), _counts(marking))
+    protocol = {"accuracy": (1 - of_b[0] + of_b[1]) / 2, "seed": seed, "steps": best_step}
+    return network, protocol | {"learned_from": [*map(len, learned)], "marked_with": [*map(len, marking)]}
 
 
 def augment(pictures: Tensor, draws: torch.Generator) -> Tensor:
-    """uint8 N × 3 × S × S, each cut, mirrored, and made worse in its own way; uint8 again, as a file would hold it."""
+    """uint8 N × 3 × S × S, each cut, mirrored and degraded in its own way; uint8 again, as a file would hold it."""
     count = len(pictures)
 
     def random(low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -174,21 +165,13 @@ def _compressed(picture: Tensor, quality: int) -> Tensor:
 
 
 def _parts(pictures: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Those to learn from, to stop by, and to be marked with."""
+    """The pictures to learn from, to stop by, and to measure the accuracy with."""
     tenth = max(2, len(pictures) // 10)
     order = torch.randperm(len(pictures), generator=draws)
     return pictures[order[2 * tenth :]], pictures[order[:tenth]], pictures[order[tenth : 2 * tenth]]
-
-
-def _some(pictures: Tensor, count: int, draws: torch.Generator) -> Tensor:
-    return pictures[torch.randint(len(pictures), (count,), generator=draws)]
 
 
 @torch.inference_mode()
 def _scores(network: ClassifierNetwork, pictures: Tensor, device: torch.device) -> Tensor:
     network.eval()
     return torch.cat([network(batch.to(device)).cpu() for batch in pictures.split(256)])
-
-
-def _counts(parts: list[Tensor]) -> tuple[int, int]:
-    return len(parts[0]), len(parts[1])

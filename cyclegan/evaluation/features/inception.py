@@ -1,4 +1,4 @@
-"""The Inception-v3 that FID is defined by: the network of 2015 with its weights as pytorch-fid hands them on.
+"""The Inception-v3 of FID: the network of 2015 with the weights of pytorch-fid.
 
 The published figures rest on the weights of one file of TensorFlow. Its network differs from torchvision's in the
 pooling alone: averages leave the padding out, and the last block takes the maximum. The layout of the weights is that
@@ -12,6 +12,7 @@ import logging
 import os
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -35,13 +36,8 @@ _PATIENCE_S = 30  # without an answer
 log = logging.getLogger("cyclegan")
 
 
-def _average(x: Tensor) -> Tensor:
-    """The mean over 3 × 3 pixels, at the border over those that are there."""
-    return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-
-
-def _maximum(x: Tensor) -> Tensor:
-    return F.max_pool2d(x, 3, stride=1, padding=1)
+# The mean over 3 × 3 pixels, at the border over those that are there
+_average = partial(F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
 
 
 class _BlockA(inception.InceptionA):
@@ -80,7 +76,7 @@ class _BlockE(inception.InceptionE):
 
 
 class _LastBlock(_BlockE):
-    pool = staticmethod(_maximum)
+    pool = staticmethod(partial(F.max_pool2d, kernel_size=3, stride=1, padding=1))
 
 
 class FIDInception(inception.Inception3):
@@ -112,7 +108,7 @@ def load_inception(weights: Path) -> nn.Module:
 
 
 def prepare(pictures: Tensor) -> Tensor:
-    """uint8 NCHW -> what the network takes, as pytorch-fid does it."""
+    """uint8 NCHW -> the input of the network, scaled as by pytorch-fid."""
     scaled = F.interpolate(pictures.float() / 255, (SIDE, SIDE), mode="bilinear", align_corners=False)
     return scaled * 2 - 1
 

@@ -1,4 +1,4 @@
-"""Networks in files of their own, TorchScript and torch.export: programs, loaded only for who says that they may.
+"""Networks in TorchScript and torch.export files: programs, loaded only with `--trust-features`.
 
 Both kinds are code, if in languages of torch's own: TorchScript can write files (`aten::save`). Python is run by
 neither, once it is made sure that no part of a torch.export archive is a pickle with more than tensors in it, for such
@@ -23,7 +23,7 @@ Network = Callable[[Tensor], Tensor]
 
 
 def load_program(path: Path, device: torch.device, *, trust: bool) -> tuple[Network, str]:
-    """The network in `path`, on `device`, and what kind of file it is in.
+    """The network in `path`, on `device`, and the kind of file it is in.
 
     Raises `UsageError` for a file that is not there, of another kind, damaged, with code in a pickle, or without
     `trust`; nothing in it has then been run.
@@ -67,7 +67,7 @@ def _explained(network: Network, path: Path) -> Network:
 
 
 def _kind(path: Path) -> str | None:
-    """What kind of program a file is, by the names in its archive; nothing is read that could run."""
+    """The kind of program a file is, by the names in its archive; nothing is read that could run."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.partition("/")[2] or name for name in archive.namelist()]
@@ -101,14 +101,7 @@ def _refuse_code_in_pickles(path: Path) -> None:
                 ) from error
 
 
-def _load_script(path: Path, device: torch.device) -> Network:
-    network: Network = torch.jit.load(path, map_location=device).eval()
-    return network
-
-
-def _load_export(path: Path, device: torch.device) -> Network:
-    network: Network = torch.export.load(path).module().to(device)
-    return network
-
-
-_LOADERS = {"TorchScript": _load_script, "torch.export": _load_export}
+_LOADERS: dict[str, Callable[[Path, torch.device], Network]] = {
+    "TorchScript": lambda path, device: torch.jit.load(path, map_location=device).eval(),
+    "torch.export": lambda path, device: torch.export.load(path).module().to(device),
+}

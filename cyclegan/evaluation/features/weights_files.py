@@ -1,4 +1,4 @@
-"""Weights out of files that others made: read without running anything that is in them."""
+"""Weights from files that others made, read without running anything in them."""
 
 from __future__ import annotations
 

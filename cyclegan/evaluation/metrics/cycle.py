@@ -1,4 +1,4 @@
-"""What comes back when a picture is translated there and back, and whether it came back honestly.
+"""Distance of pictures from their way there and back, and its honesty.
 
 A generator can write what the other one needs to know into invisible detail of its translation (Chu et al. 2017,
 https://arxiv.org/abs/1712.02950). Faint noise on the translation destroys that, and nothing that can be seen. So an
@@ -13,15 +13,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cyclegan.evaluation.image_set import to_unit
-from cyclegan.evaluation.metrics.metric import NOISE, Measured, Metric, Setup
+from cyclegan.evaluation.metrics.metric import Measured, Metric, Setup
 from cyclegan.evaluation.metrics.paired import WINDOW, ssim
+from cyclegan.system.pixels import to_unit
+
+NOISE = 2.0  # standard deviation of the noise, in levels of 255
 
 Translate = Callable[[Tensor], Tensor]  # NCHW in [-1, 1] -> the same
 
 
 class CycleMetrics:
-    """Means over pictures of how they come back; batches are added one by one."""
+    """Means over pictures of the figures of the cycle; batches are added one by one."""
 
     def __init__(self, *, noise: float = NOISE, seed: int = 0) -> None:
         self.noise = noise
@@ -30,13 +32,13 @@ class CycleMetrics:
         self._l1 = self._l1_noisy = self._ssim = 0.0
 
     def add(self, real: Tensor, fake: Tensor, back: Translate) -> None:
-        """Real pictures and their translations, NCHW in [-1, 1] and not rounded, and what translates back."""
+        """Take in real pictures and their translations, NCHW in [-1, 1] and not rounded; `back` translates back."""
         noise = torch.randn(fake.shape, generator=self._draws).to(fake.device) * (self.noise / 127.5)
         clean, noisy = back(fake), back((fake + noise).clamp(-1, 1))
-        self._l1 += float(_levels(clean, real).sum())
-        self._l1_noisy += float(_levels(noisy, real).sum())
+        self._l1 += float(l1_levels(clean, real).sum())
+        self._l1_noisy += float(l1_levels(noisy, real).sum())
         if min(real.shape[-2:]) >= WINDOW:
-            self._ssim += float(ssim(_to_levels(clean), _to_levels(real)).sum())
+            self._ssim += float(ssim(*((_exact(x) + 1) * 127.5 for x in (clean, real))).sum())
         else:
             self._ssim = float("nan")
         self._count += len(real)
@@ -56,19 +58,9 @@ class CycleMetrics:
         }
 
 
-def identity_error(pictures: Tensor, translated: Tensor) -> Tensor:
-    """Mean absolute difference of NCHW pictures in [-1, 1], in levels of 255, one for each: how far a generator
-    changes what is in its target domain already.
-    """
-    return _levels(pictures, translated)
-
-
-def _levels(x: Tensor, y: Tensor) -> Tensor:
-    return (_exact(x) - _exact(y)).abs().mean(dim=(1, 2, 3)) * 127.5
-
-
-def _to_levels(x: Tensor) -> Tensor:
-    return (_exact(x) + 1) * 127.5
+def l1_levels(pictures: Tensor, translated: Tensor) -> Tensor:
+    """Mean absolute difference of NCHW pictures in [-1, 1], in levels of 255, one for each."""
+    return (_exact(pictures) - _exact(translated)).abs().mean(dim=(1, 2, 3)) * 127.5
 
 
 def _exact(x: Tensor) -> Tensor:
@@ -84,20 +76,21 @@ class RoundTrip(Metric):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self._marks = CycleMetrics(noise=setup.tools.noise, seed=setup.tools.seed)
+        assert setup.back is not None
+        self._back = setup.back.unit
+        self._means = CycleMetrics(seed=setup.tools.seed)
 
     def add(self, batch: Measured) -> None:
         assert batch.inputs is not None
         assert batch.outputs is not None
-        assert self.setup.back is not None
-        self._marks.add(batch.inputs, batch.outputs, self.setup.back.unit)
+        self._means.add(batch.inputs, batch.outputs, self._back)
 
     def figures(self) -> dict[str, float]:
-        return self._marks.figures()
+        return self._means.figures()
 
 
 class IdentityChange(Metric):
-    """The mean of `identity_error` of real pictures of the target."""
+    """The mean change of real pictures of the target, which ought to stay as they are."""
 
     needs = frozenset({"source", "real", "forward"})
     gives = ("identity_l1",)
@@ -106,8 +99,8 @@ class IdentityChange(Metric):
         pass  # it translates other pictures
 
     def figures(self) -> dict[str, float]:
-        real, forward = self.setup.task.real, self.setup.forward
+        real, forward = self.setup.real, self.setup.forward
         assert real is not None
         assert forward is not None
         units = (to_unit(batch).to(forward.device) for batch in real.batches(self.setup.tools.batch))
-        return {"identity_l1": float(torch.cat([identity_error(unit, forward.unit(unit)) for unit in units]).mean())}
+        return {"identity_l1": float(torch.cat([l1_levels(unit, forward.unit(unit)) for unit in units]).mean())}

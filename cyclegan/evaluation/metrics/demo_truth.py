@@ -1,13 +1,12 @@
-"""Marks for a translation whose true answer is known: the drawn demo, or any aligned pictures with masks.
+"""Scores of translations with a known truth: the drawn demo, or any aligned pictures with masks.
 
-Two questions, because neither says enough alone. *PSNR* against the truth asks about the whole picture in dB, but a
-picture with grey animals scores a little better than one with plain ones, though no stripe is in it. *Right texture*
-asks at each animal pixel whether the pattern around it is the true one, or rather one of the easy ways out.
+There are two, because neither says enough alone. *PSNR* against the truth, in dB, is of the whole picture, but a
+picture with grey animals has a little more of it than one with plain ones, though no stripe is in it. *Right texture*
+says of each animal pixel whether the pattern around it is the true one, or rather one of the easy ways out.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,7 +28,7 @@ ROUNDING = 1 / 12  # mean squared error, in levels, of rounding to whole levels
 
 @dataclass(frozen=True)
 class TruthScore:
-    """The marks of a folder of translations, beside those of its untranslated inputs.
+    """The scores of a folder of translations, beside those of its untranslated inputs.
 
     `psnr` and `psnr_nothing` are means over pictures in dB, `gain_db` their difference. `texture` is the share of
     animal pixels, over all pictures, with the right texture (see `right_texture`). `background` is the share of
@@ -57,7 +56,7 @@ def psnr(picture: Pixels, truth: Pixels) -> float:
 
 
 def right_texture(picture: Pixels, given: Pixels, truth: Pixels, mask: Pixels) -> NDArray[np.bool_]:
-    """Which animal pixels of `picture` carry the texture of `truth`; one entry per animal pixel, in reading order.
+    """True for each animal pixel of `picture` with the texture of `truth`, in reading order.
 
     `given` is the input that was translated; pictures are uint8 HWC, `mask` is uint8 HW and an animal pixel is one
     that is at least half coat (128 or more). The distance of two pictures at a pixel is the L2 distance of their RGB
@@ -68,7 +67,7 @@ def right_texture(picture: Pixels, given: Pixels, truth: Pixels, mask: Pixels) -
       as the truth with dark and pale exchanged lies opposite the truth); and
     - it is nearer to the truth than either impostor is, so that a colour far from all three does not pass.
 
-    Which of `given` and `truth` is the striped one is seen from their contrast, so the marks serve both directions.
+    Which of `given` and `truth` is the striped one is seen from their contrast, so this serves both directions.
     """
     shapes = {array.shape[:2] for array in (picture, given, truth, mask)}
     assert len(shapes) == 1, shapes
@@ -80,50 +79,41 @@ def right_texture(picture: Pixels, given: Pixels, truth: Pixels, mask: Pixels) -
     flats = [_flattened(array, coat, PATTERN * side) for array in (source, target)]
     contrasts = [float((coat[..., None] * (a - f) ** 2).sum()) for a, f in zip((source, target), flats, strict=True)]
     flat = flats[0] if contrasts[0] > contrasts[1] else flats[1]
-    impostors = (source, flat)
 
     def distance(first: Plane, second: Plane) -> Plane:
         return _blurred(coat * ((first - second) ** 2).sum(axis=2), NEIGHBOURHOOD * side)
 
     from_truth = distance(output, target)
     right = np.ones(mask.shape, bool)
-    for impostor in impostors:
+    for impostor in (source, flat):
         right &= from_truth < np.minimum(distance(output, impostor), distance(target, impostor))
     return right[mask >= 128]
 
 
-def score(
-    outputs_dir: str | os.PathLike[str],
-    inputs_dir: str | os.PathLike[str],
-    truth_dir: str | os.PathLike[str],
-    masks_dir: str | os.PathLike[str],
-) -> TruthScore:
-    """Mark the pictures in `outputs_dir`, made from those of the same names in `inputs_dir`.
+def score(outputs: Path, inputs: Path, truths: Path, masks: Path) -> TruthScore:
+    """Score the pictures in `outputs`, made from those of the same names in `inputs`.
 
     Every input has to have an output, a truth and a mask of its name and size; other files are ignored. Raises
     `UsageError` for a folder that is not there, has no pictures or lacks some, `CycleganError` for a picture of the
     wrong size or one that cannot be read.
     """
-    names = _names(inputs_dir)
+    names = _names(inputs)
     if not names:
-        raise UsageError(f"{inputs_dir} holds no picture to score; draw some with cyclegan data demo --test-count 40")
-    for folder in (outputs_dir, truth_dir, masks_dir):
+        raise UsageError(f"{inputs} holds no picture to score; draw some with cyclegan data demo --test-count 40")
+    for folder in (outputs, truths, masks):
         missing = sorted(set(names) - set(_names(folder)))
         if missing:
             raise UsageError(
                 f"{folder} lacks {len(missing)} of {len(names)} pictures, first {missing[0]};"
-                f" translate the whole of {inputs_dir} into it"
+                f" translate the whole of {inputs} into it"
             )
     psnrs, nothings, right, right_nothing, errors = [], [], [], [], []
     for name in names:
-        picture, given, truth, mask = (
-            read_image(Path(folder) / name) for folder in (outputs_dir, inputs_dir, truth_dir, masks_dir)
-        )
-        for folder, other in ((outputs_dir, picture), (truth_dir, truth), (masks_dir, mask)):
+        given, picture, truth, mask = (read_image(folder / name) for folder in (inputs, outputs, truths, masks))
+        for folder, other in ((outputs, picture), (truths, truth), (masks, mask)):
             if other.shape != given.shape:
-                raise CycleganError(
-                    f"{Path(folder) / name} is {_size(other)}, but {Path(inputs_dir) / name} is {_size(given)}"
-                )
+                sizes = [f"{shape[1]}×{shape[0]}" for shape in (other.shape, given.shape)]
+                raise CycleganError(f"{folder / name} is {sizes[0]}, but {inputs / name} is {sizes[1]}")
         coat = mask[..., 0]
         psnrs.append(psnr(picture, truth))
         nothings.append(psnr(given, truth))
@@ -136,25 +126,21 @@ def score(
         psnr=float(np.mean(psnrs)),
         psnr_nothing=float(np.mean(nothings)),
         gain_db=float(np.mean(psnrs) - np.mean(nothings)),
-        texture=_share(np.concatenate(right)),
-        texture_nothing=_share(np.concatenate(right_nothing)),
-        background=_share(error <= KEPT),
-        background_error=float(error.mean()) if len(error) else 0.0,
+        texture=_mean(np.concatenate(right)),
+        texture_nothing=_mean(np.concatenate(right_nothing)),
+        background=_mean(error <= KEPT),
+        background_error=_mean(error),
     )
 
 
-def _names(folder: str | os.PathLike[str]) -> list[str]:
-    if not Path(folder).is_dir():
+def _names(folder: Path) -> list[str]:
+    if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; name the one that holds the pictures")
     return list_images(folder)
 
 
-def _share(right: NDArray[np.bool_]) -> float:
-    return float(right.mean()) if len(right) else 0.0
-
-
-def _size(picture: Pixels) -> str:
-    return f"{picture.shape[1]}×{picture.shape[0]}"
+def _mean(values: NDArray[np.bool_] | Plane) -> float:
+    return float(values.mean()) if len(values) else 0.0
 
 
 def _flattened(picture: Plane, coat: Plane, sigma: float) -> Plane:

@@ -1,4 +1,4 @@
-"""How far apart two sets of features lie: the Fréchet distance (FID) and the kernel distance (KID).
+"""Distances of two sets of features: the Fréchet distance (FID) and the kernel distance (KID).
 
 Both compare clouds of points, not pictures with pictures; both say something only beside the same figure for other
 sets of the same size, made with the same features. Everything is computed in float64.
@@ -7,54 +7,32 @@ sets of the same size, made with the same features. Everything is computed in fl
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from cyclegan.errors import UsageError
-from cyclegan.evaluation.metrics.metric import Measured, Metric
+from cyclegan.evaluation.metrics.metric import ComparedMetric
 
 SUBSETS = 100
 SUBSET_SIZE = 1000  # both as in the paper of KID
 
 
-class FeatureMoments:
-    """Number, mean and covariance of features that come in batches, of which none is kept.
+class FeatureMoments(NamedTuple):
+    """Mean and unbiased covariance of features."""
 
-    Batches are merged by the formula of Chan, Golub and LeVeque 1979, which loses no digits where the mean is large
-    beside the spread.
-    """
-
-    def __init__(self, dimension: int) -> None:
-        self.count = 0
-        self.mean = torch.zeros(dimension, dtype=torch.float64)
-        self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)  # about the mean
+    mean: Tensor
+    covariance: Tensor  # D × D
 
     @classmethod
     def of(cls, features: Tensor) -> FeatureMoments:
-        """The moments of N × D features."""
-        return cls(features.shape[1]).add(features)
-
-    def add(self, features: Tensor) -> FeatureMoments:
-        """Take N × D further features into account; returns itself."""
-        if not len(features):
-            return self
-        batch = features.to("cpu", torch.float64)
-        mean = batch.mean(dim=0)
-        centred = batch - mean
-        gap = mean - self.mean
-        total = self.count + len(batch)
-        self._scatter += centred.T @ centred + torch.outer(gap, gap) * (self.count * len(batch) / total)
-        self.mean = self.mean + gap * (len(batch) / total)
-        self.count = total
-        return self
-
-    @property
-    def covariance(self) -> Tensor:
-        """The unbiased covariance, D × D; of fewer than two features a `UsageError`."""
-        refuse_too_few(self.count)
-        return self._scatter / (self.count - 1)
+        """The moments of N × D features; of fewer than two a `UsageError`."""
+        _refuse_too_few(len(features))
+        features = features.to("cpu", torch.float64)
+        mean = features.mean(dim=0)
+        centred = features - mean  # first, which loses no digits where the mean is large beside the spread
+        return cls(mean, centred.T @ centred / (len(features) - 1))
 
 
 def frechet(first: FeatureMoments, second: FeatureMoments) -> float:
@@ -72,7 +50,7 @@ def frechet(first: FeatureMoments, second: FeatureMoments) -> float:
 
 
 class KernelDistance(NamedTuple):
-    """KID with the standard deviation that `kernel_distance` describes."""
+    """KID with the standard deviation of `kernel_distance`."""
 
     mean: float
     std: float
@@ -82,12 +60,12 @@ def kernel_distance(fake: Tensor, real: Tensor, *, seed: int = 0) -> KernelDista
     """KID of two sets of N × D features (Bińkowski et al. 2018, https://arxiv.org/abs/1801.01401).
 
     Of sets with more than 1000 each, mean and standard deviation over 100 pairs of subsets of 1000, as in the paper.
-    Subsets of smaller sets would be the sets themselves, with a standard deviation of 0, which claims what nobody
-    knows. So of those the distance is that of all their features, and the standard deviation is over 100 pairs of
-    random halves: for a mean that is its standard error. Raises `UsageError` for fewer than two.
+    Subsets of smaller sets would be the sets themselves, with a standard deviation of 0, which is false. So of those
+    the distance is that of all their features, and the standard deviation is over 100 pairs of random halves: for a
+    mean that is its standard error. Raises `UsageError` for fewer than two.
     """
     size = min(len(fake), len(real))
-    refuse_too_few(size)
+    _refuse_too_few(size)
     if size > SUBSET_SIZE:
         return over_subsets(fake, real, SUBSET_SIZE, seed=seed)
     whole = mmd2(fake, real)
@@ -95,7 +73,7 @@ def kernel_distance(fake: Tensor, real: Tensor, *, seed: int = 0) -> KernelDista
         return KernelDistance(whole, math.nan)
     generator = torch.Generator().manual_seed(seed)
     halves = [
-        mmd2(_drawn(fake, len(fake) // 2, generator), _drawn(real, len(real) // 2, generator)) for _ in range(SUBSETS)
+        mmd2(*(_drawn(features, len(features) // 2, generator) for features in (fake, real))) for _ in range(SUBSETS)
     ]
     return KernelDistance(whole, _spread(halves))
 
@@ -103,10 +81,9 @@ def kernel_distance(fake: Tensor, real: Tensor, *, seed: int = 0) -> KernelDista
 def over_subsets(fake: Tensor, real: Tensor, size: int, *, subsets: int = SUBSETS, seed: int = 0) -> KernelDistance:
     """Mean and (population) standard deviation of `mmd2` over `subsets` pairs of random subsets of `size`."""
     generator = torch.Generator().manual_seed(seed)
-    values = []
-    for _ in range(subsets):
-        some_real = _drawn(real, size, generator)
-        values.append(mmd2(_drawn(fake, size, generator), some_real))
+    # Real ones are drawn first, as in torchmetrics
+    pairs = ([_drawn(features, size, generator) for features in (real, fake)] for _ in range(subsets))
+    values = [mmd2(some_fake, some_real) for some_real, some_fake in pairs]
     return KernelDistance(math.fsum(values) / subsets, _spread(values))
 
 
@@ -123,8 +100,7 @@ def mmd2(x: Tensor, y: Tensor) -> float:
     return float(within - 2 * xy.mean())
 
 
-def refuse_too_few(count: int) -> None:
-    """`UsageError` for a number of pictures that has no spread."""
+def _refuse_too_few(count: int) -> None:
     if count < 2:
         raise UsageError(
             f"FID and KID compare sets of pictures, and {'one picture is' if count else 'no pictures are'} no set; "
@@ -145,7 +121,7 @@ def _spread(values: list[float]) -> float:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
 
 
-class FeatureDistances(Metric):
+class FeatureDistances(ComparedMetric):
     """FID and KID of translations to held-out real pictures of the target.
 
     `_real` is the distance of pictures of the target that were learned from: what real pictures reach. `_source` is
@@ -154,28 +130,11 @@ class FeatureDistances(Metric):
 
     needs = frozenset({"real", "extractor"})
     gives = ("fid", "kid", "kid_std")
+    beside: ClassVar = {"_real": "training", "_source": "source"}
 
-    def add(self, batch: Measured) -> None:
-        self.parts.append(batch.features)
-
-    def figures(self) -> dict[str, float]:
-        made = torch.cat(self.parts)
-        refuse_too_few(len(made))
-        return self._distances(made, "") | self.setup.reference.once("feature distances", self._known)
-
-    def _known(self) -> dict[str, float]:
-        figures: dict[str, float] = {}
-        for suffix, role in (("_real", "training"), ("_source", "source")):
-            features = self.setup.reference.features(role)
-            if features is not None:
-                figures |= self._distances(features, suffix)
-        return figures
-
-    def _distances(self, features: Tensor, suffix: str) -> dict[str, float]:
-        real = self.setup.reference.features("real")
+    def summary(self, features: Tensor) -> dict[str, float]:
+        real = self.setup.features("real")
         assert real is not None
-        refuse_too_few(len(real))
-        kid = kernel_distance(features, real, seed=self.setup.reference.tools.seed)
-        moments = self.setup.reference.once("moments of real", lambda: FeatureMoments.of(real))
-        fid = frechet(FeatureMoments.of(features), moments)
-        return {f"fid{suffix}": fid, f"kid{suffix}": kid.mean, f"kid_std{suffix}": kid.std}
+        kid = kernel_distance(features, real, seed=self.setup.tools.seed)
+        moments = self.setup.once("moments of real", lambda: FeatureMoments.of(real))
+        return {"fid": frechet(FeatureMoments.of(features), moments), "kid": kid.mean, "kid_std": kid.std}

@@ -1,4 +1,4 @@
-"""Label maps drawn in colours: which class each pixel shows, and how many are right.
+"""Label maps drawn in colours: the class of each pixel, and how many are right.
 
 The three figures of the table for Cityscapes in the papers of pix2pix and CycleGAN (Isola et al. 2017, Zhu et al.
 2017), after Long et al. 2015: per-pixel accuracy, per-class accuracy, class IoU.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.errors import UsageError
-from cyclegan.evaluation.metrics.metric import Measured, Metric, Setup, pairs_of
+from cyclegan.evaluation.metrics.metric import Measured, Metric, Pixels
 
 IGNORED = "ignore"  # the class whose pixels, in the truth, do not count
 _ROWS = 2**16  # pixels compared with the colours at a time
@@ -27,7 +27,7 @@ class Colours:
     names: tuple[str, ...]
     values: NDArray[np.float64]
 
-    def classes(self, picture: NDArray[np.uint8]) -> NDArray[np.intp]:
+    def classes(self, picture: Pixels) -> NDArray[np.intp]:
         """The class with the nearest colour (Euclidean, in RGB) at each pixel of an HWC picture: H × W."""
         pixels = picture.reshape(-1, 3).astype(np.float64)
         found = [
@@ -52,8 +52,8 @@ def read_colours(path: Path) -> Colours:
     if not isinstance(content, dict) or len(set(content) - {IGNORED}) < 2:
         raise UsageError(f"--labels: {path} does not name two classes or more; {ways}")
     for name, colour in content.items():
-        fits = isinstance(colour, list) and len(colour) == 3 and all(type(v) is int and 0 <= v <= 255 for v in colour)
-        if not fits:
+        levels = [v for v in colour if type(v) is int and 0 <= v <= 255] if isinstance(colour, list) else []
+        if levels != colour or len(levels) != 3:
             raise UsageError(
                 f"--labels: {path}: {name} has the colour {colour!r}, not three numbers of 0 to 255; {ways}"
             )
@@ -63,54 +63,42 @@ def read_colours(path: Path) -> Colours:
     return Colours(tuple(str(name) for name in content), values)
 
 
-class Confusion:
-    """How many pixels of each class were taken for each: `counts[truth, found]`, over pictures added one by one."""
+def confusion(picture: Pixels, truth: Pixels, colours: Colours) -> NDArray[np.int64]:
+    """Numbers of pixels, `counts[true class, class found]`, of uint8 HWC pictures of one size."""
+    assert picture.shape == truth.shape, (picture.shape, truth.shape)
+    size = len(colours.names)
+    pairs = colours.classes(truth) * size + colours.classes(picture)
+    return np.bincount(pairs.ravel(), minlength=size**2).reshape(size, size)
 
-    def __init__(self, colours: Colours) -> None:
-        self.colours = colours
-        self.counts = np.zeros((len(colours.names), len(colours.names)), np.int64)
 
-    def add(self, picture: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        """Count the pixels of uint8 HWC pictures of one size."""
-        assert picture.shape == truth.shape, (picture.shape, truth.shape)
-        size = len(self.colours.names)
-        pairs = self.colours.classes(truth) * size + self.colours.classes(picture)
-        self.counts += np.bincount(pairs.ravel(), minlength=size**2).reshape(size, size)
+def label_scores(counts: NDArray[np.int64], colours: Colours) -> dict[str, float]:
+    """`pixel_accuracy`, `class_accuracy`, `class_iou` of the `confusion` of some pictures.
 
-    def marks(self) -> dict[str, float]:
-        """`pixel_accuracy`, `class_accuracy`, `class_iou`.
-
-        A class that the truth never shows has no accuracy, and one that neither shows no IoU; the means leave them out.
-        What was taken for `ignore` counts as wrong.
-        """
-        counted = [index for index, name in enumerate(self.colours.names) if name != IGNORED]
-        counts = self.counts[counted].astype(np.float64)  # rows of the truth that count, and all columns
-        right = counts[np.arange(len(counted)), counted]
-        true, found = counts.sum(axis=1), counts.sum(axis=0)[counted]
-        shown, either = true > 0, true + found - right > 0
-        if not shown.any():
-            raise UsageError("--labels: no pixel of the truth shows a class that counts; check the table of colours")
-        return {
-            "pixel_accuracy": float(right.sum() / true.sum()),
-            "class_accuracy": float((right[shown] / true[shown]).mean()),
-            "class_iou": float((right[either] / (true + found - right)[either]).mean()),
-        }
+    A class that the truth never shows has no accuracy, and one that neither shows no IoU; the means leave them out.
+    What was taken for `ignore` counts as wrong.
+    """
+    counted = [index for index, name in enumerate(colours.names) if name != IGNORED]
+    rows = counts[counted].astype(np.float64)  # rows of the truth that count, and all columns
+    right = rows[np.arange(len(counted)), counted]
+    true, found = rows.sum(axis=1), rows.sum(axis=0)[counted]
+    shown, either = true > 0, true + found - right > 0
+    if not shown.any():
+        raise UsageError("--labels: no pixel of the truth shows a class that counts; check the table of colours")
+    return {
+        "pixel_accuracy": float(right.sum() / true.sum()),
+        "class_accuracy": float((right[shown] / true[shown]).mean()),
+        "class_iou": float((right[either] / (true + found - right)[either]).mean()),
+    }
 
 
 class LabelMaps(Metric):
-    """The figures of `Confusion` over all translations and their truths."""
+    """`label_scores` over all translations and their truths."""
 
     needs = frozenset({"truth", "colours"})
     gives = ("pixel_accuracy", "class_accuracy", "class_iou")
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        assert setup.tools.colours is not None
-        self._confusion = Confusion(setup.tools.colours)
-
     def add(self, batch: Measured) -> None:
-        for picture, truth in pairs_of(batch):
-            self._confusion.add(picture, truth)
+        self.parts.append(sum(confusion(*pair, self.setup.tools.colours) for pair in batch.pairs()))
 
     def figures(self) -> dict[str, float]:
-        return self._confusion.marks()
+        return label_scores(sum(self.parts), self.setup.tools.colours)

@@ -1,5 +1,6 @@
-"""LPIPS: how different two pictures look, by weighted differences of the features of AlexNet (Zhang et al. 2018,
-https://arxiv.org/abs/1801.03924). It takes two files of weights, which are not ours to hand on.
+"""LPIPS: weighted differences of the features of AlexNet (Zhang et al. 2018, https://arxiv.org/abs/1801.03924).
+
+It takes two files of weights, which are not ours to hand on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from cyclegan.errors import UsageError
 from cyclegan.evaluation.features.weights_files import fill, read_weights
 from cyclegan.evaluation.metrics.metric import Measured, Metric
 from cyclegan.system.files import file_sha256
+from cyclegan.system.pixels import to_unit
 
 # In torchvision's AlexNet: after which layers of `features` (their ReLUs) features are taken, and how many there are
 TAPS = {1: 64, 4: 192, 7: 384, 9: 256, 11: 256}
@@ -52,8 +54,7 @@ class LPIPS(nn.Module):
         if min(pictures.shape[-2:]) < SMALLEST:
             raise UsageError(f"{OPTION}: LPIPS needs pictures of {SMALLEST} pixels or more; leave it out")
         total = torch.zeros(len(pictures), device=pictures.device)
-        both = zip(self._taken(pictures), self._taken(others), strict=True)
-        for index, (ours, theirs) in enumerate(both):
+        for index, (ours, theirs) in enumerate(zip(self._taken(pictures), self._taken(others), strict=True)):
             difference = (ours - theirs) ** 2 * self.get_buffer(f"weight{index}")
             total = total + difference.sum(dim=1).mean(dim=(1, 2))
         return total
@@ -61,7 +62,7 @@ class LPIPS(nn.Module):
     def _taken(self, pictures: Tensor) -> list[Tensor]:
         """The features of each tap, scaled to length 1 at each pixel."""
         shift, scale = (torch.tensor(values, device=pictures.device)[:, None, None] for values in (SHIFT, SCALE))
-        x = (pictures.float() / 127.5 - 1 - shift) / scale
+        x = (to_unit(pictures) - shift) / scale
         taken = []
         for index, layer in enumerate(self.features):
             x = layer(x)

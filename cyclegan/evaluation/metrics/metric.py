@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
@@ -18,11 +18,10 @@ from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.features.classifier import DomainClassifier
 from cyclegan.evaluation.image_set import ImageSet
 
-NOISE = 2.0  # standard deviation of the noise in a cycle, in levels of 255
 THRESHOLD = 16.0  # levels of 255 within which a pixel is right
 
 Pixels = NDArray[np.uint8]
-Kept = TypeVar("Kept")
+T = TypeVar("T")
 
 
 class TranslatorLike(Protocol):
@@ -45,83 +44,56 @@ class SamplerLike(Protocol):
 
 
 @dataclass(frozen=True)
-class Task:
-    """Pictures for measuring one direction.
-
-    `real` are held-out pictures of the target, `source` the inputs, `training` pictures of the target that were learned
-    from, `truth` the right translations in the order of the inputs.
-    """
-
-    direction: Direction
-    real: ImageSet | None = None
-    source: ImageSet | None = None
-    training: ImageSet | None = None
-    truth: ImageSet | None = None
-
-
-@dataclass(frozen=True)
 class Tools:
-    """Networks that measure, and settings of metrics.
-
-    `noise` is that of the honesty of the cycle, `threshold` that of right pixels, both in levels of 255. `batch` is the
-    number of pictures that go through a generator together, as many as suit their size without it.
-    """
+    """Networks that measure, and settings of metrics."""
 
     extractor: Extractor | None = None
     classifier: DomainClassifier | None = None
     lpips: nn.Module | None = None  # cyclegan.evaluation.metrics.lpips.LPIPS
     colours: Any = None  # cyclegan.evaluation.metrics.label_maps.Colours
     seed: int = 0
-    noise: float = NOISE
     threshold: float = THRESHOLD
-    batch: int | None = None
-
-
-class Reference:
-    """Pictures of a task with what is known of them, which is computed once for any number of measurings."""
-
-    def __init__(self, task: Task, tools: Tools) -> None:
-        self.task = task
-        self.tools = tools
-        self._known: dict[str, Any] = {}
-
-    def features(self, role: str) -> Tensor | None:
-        """Features of the pictures in a role of the task (`real`, `source`, `training`); None where it has none."""
-        squares, extractor = getattr(self.task, role), self.tools.extractor
-        if squares is None or extractor is None:
-            return None
-        return self.once(f"features of {role}", lambda: extractor.of_all(squares.batches()))
-
-    def once(self, name: str, compute: Callable[[], Kept]) -> Kept:
-        """The result of `compute`, kept under `name`."""
-        if name not in self._known:
-            self._known[name] = compute()
-        return cast(Kept, self._known[name])
+    batch: int | None = None  # pictures that go through a generator together; as many as suit their size without it
 
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a metric may use in measuring one direction."""
+    """All that metrics may use in measuring one direction; `known` outlasts a measuring.
 
-    reference: Reference
+    `real` are held-out pictures of the target, `source` the inputs, `training` pictures of the target that were learned
+    from, `truth` the right translations in the order of the inputs. `back` translates to the source again.
+    """
+
+    direction: Direction
+    tools: Tools
+    real: ImageSet | None = None
+    source: ImageSet | None = None
+    training: ImageSet | None = None
+    truth: ImageSet | None = None
     forward: TranslatorLike | None = None
-    back: TranslatorLike | None = None  # translates to the source again
+    back: TranslatorLike | None = None
+    known: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def task(self) -> Task:
-        """The pictures."""
-        return self.reference.task
+    def given(self) -> set[str]:
+        """Names of the fields of this and of its tools that are there."""
+        return {name for name, part in (vars(self) | vars(self.tools)).items() if part is not None}
 
-    @property
-    def tools(self) -> Tools:
-        """The networks and settings."""
-        return self.reference.tools
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """The result of `compute`, kept under `name` for any number of measurings."""
+        if name not in self.known:
+            self.known[name] = compute()
+        return cast(T, self.known[name])
 
-    @property
-    def given(self) -> frozenset[str]:
-        """Names of what is there, by which a metric says what it needs."""
-        parts: Mapping[str, Any] = {"forward": self.forward, "back": self.back} | vars(self.task) | vars(self.tools)
-        return frozenset(name for name, part in parts.items() if part is not None)
+    def of_role(self, role: str, compute: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """`compute` of all pictures in a role (`real`, `source`, `training`); None where there are none."""
+        pictures: ImageSet | None = getattr(self, role)
+        return None if pictures is None else torch.cat([compute(batch) for batch in pictures.batches()])
+
+    def features(self, role: str) -> Tensor | None:
+        """Features of the pictures in a role, N × D."""
+        assert self.tools.extractor is not None
+        return self.once(f"features of {role}", partial(self.of_role, role, self.tools.extractor))
 
 
 @dataclass(frozen=True)
@@ -144,21 +116,19 @@ class Measured:
         assert self.extractor is not None
         return self.extractor(self.fake)
 
-
-def pairs_of(batch: Measured) -> Iterator[tuple[Pixels, Pixels]]:
-    """Each translation of a batch with its truth, height × width × 3."""
-    assert batch.truth is not None
-    for pair in zip(batch.fake, batch.truth, strict=True):
-        picture, truth = (image.permute(1, 2, 0).numpy() for image in pair)
-        yield picture, truth
+    def pairs(self) -> Iterator[tuple[Pixels, Pixels]]:
+        """Each translation with its truth, height × width × 3."""
+        assert self.truth is not None
+        for picture, truth in zip(self.fake, self.truth, strict=True):
+            yield picture.permute(1, 2, 0).numpy(), truth.permute(1, 2, 0).numpy()
 
 
 class Metric(ABC):
     """Figures of the translations of one direction, added batch by batch.
 
-    A metric is measured where all that it `needs` is there: names of fields of `Task` and `Tools`, `forward` and
-    `back`. `gives` are its figures, as in `cyclegan.figures.FIGURES`; beside `kid` it may give `kid_real` and
-    `kid_source`, the same of real and of untranslated pictures.
+    A metric is measured where all that it `needs` is there: names of fields of `Setup` and `Tools`. `gives` are its
+    figures, as in `cyclegan.figures.FIGURES`; beside `kid` it may give `kid_real` and `kid_source`, the same of real
+    and of untranslated pictures.
     """
 
     needs: ClassVar[frozenset[str]]
@@ -166,7 +136,7 @@ class Metric(ABC):
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.parts: list[Tensor] = []  # of each batch what the figures are computed from, where that is a tensor
+        self.parts: list[Any] = []  # of each batch what the figures are computed from
 
     @abstractmethod
     def add(self, batch: Measured) -> None:
@@ -175,3 +145,33 @@ class Metric(ABC):
     @abstractmethod
     def figures(self) -> dict[str, float]:
         """The figures of all batches, by name."""
+
+
+class ComparedMetric(Metric):
+    """A metric that pictures of other roles have too; by default it is computed from features.
+
+    `beside` are these roles by the suffix of their figures, which are computed once for any number of measurings.
+    """
+
+    beside: ClassVar[Mapping[str, str]] = {"_real": "real", "_source": "source"}
+
+    @abstractmethod
+    def summary(self, values: Tensor) -> dict[str, float]:
+        """The figures of pictures with these features, or with what else is computed of each."""
+
+    def add(self, batch: Measured) -> None:
+        self.parts.append(batch.features)
+
+    def values(self, role: str) -> Tensor | None:
+        """The features, or what else is computed of each, of the pictures in a role."""
+        return self.setup.features(role)
+
+    def figures(self) -> dict[str, float]:
+        return self.summary(torch.cat(self.parts)) | self.setup.once(type(self).__name__, self._beside)
+
+    def _beside(self) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        for suffix, role in self.beside.items():
+            if (values := self.values(role)) is not None:
+                figures |= {f"{name}{suffix}": value for name, value in self.summary(values).items()}
+        return figures

@@ -1,13 +1,13 @@
-"""What can be said of translations without asking whether they are good: alike, copied, inverted, chequered."""
+"""Statistics of translations alone: alike, copied, inverted, chequered, and taken for the target."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from cyclegan.evaluation.metrics.metric import Measured, Metric
+from cyclegan.evaluation.metrics.metric import ComparedMetric, Measured, Metric, Setup
 from cyclegan.images.channels import LUMA
 
 # Two layers of stride 2 that enlarge leave patterns that repeat every 2 and every 4 pixels
@@ -18,21 +18,20 @@ _PAIRS = 1000  # features whose distances are all taken
 
 def diversity(features: Tensor) -> float:
     """The mean Euclidean distance of two of N × D features, over all pairs of the first 1000."""
-    some = features[:_PAIRS].double()
+    some = features[:_PAIRS]
     count = len(some)
     assert count >= 2, count
-    # Not by the product of the features, whose rounding makes distances of equal features
-    distances = torch.cdist(some, some, compute_mode="donot_use_mm_for_euclid_dist")
-    return float(distances.sum() / (count * (count - 1)))
+    return float(_distances(some, some).sum() / (count * (count - 1)))
 
 
 def nearest(features: Tensor, references: Tensor) -> Tensor:
     """For each of N × D features the Euclidean distance to the nearest of M × D `references`: N, float64."""
-    found = [
-        torch.cdist(part.double(), references.double(), compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1)
-        for part in features.split(256)
-    ]
-    return torch.cat(found)
+    return torch.cat([_distances(part, references).amin(dim=1) for part in features.split(256)])
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    # Not by the product of the features, whose rounding makes distances of equal features
+    return torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def luminance(pictures: Tensor) -> Tensor:
@@ -66,64 +65,62 @@ def checkerboard(pictures: Tensor) -> Tensor | None:
     window = torch.outer(*(torch.hann_window(side, dtype=torch.float64) for side in (height, width))).to(x.device)
     x = (x - (x * window).mean(dim=(1, 2), keepdim=True) / window.mean()) * window
     energy = torch.fft.fft2(x).abs().square()
-    marked = torch.outer(_near_quarters(height), _near_quarters(width))
-    marked &= ~torch.outer(_near(height, 0), _near(width, 0))
+    quarters, mean = (torch.outer(_near(height, parts), _near(width, parts)) for parts in (PERIODS, 1))
     total = energy.sum(dim=(1, 2))
-    share = energy[:, marked.to(x.device)].sum(dim=1) / total.clamp(min=1e-12)
+    share = energy[:, (quarters & ~mean).to(x.device)].sum(dim=1) / total.clamp(min=1e-12)
     return torch.where(total > 1e-6, share, 0.0)
 
 
-def _near_quarters(length: int) -> Tensor:
+def _near(length: int, parts: int) -> Tensor:
+    """The frequencies 0, 1/parts, 2/parts … of `length`, with their neighbours, into which the window spreads them."""
+    places = torch.arange(parts) * length // parts
     marked = torch.zeros(length, dtype=torch.bool)
-    for quarter in range(PERIODS):
-        marked |= _near(length, quarter * length // PERIODS)
+    marked[(places[:, None] + torch.tensor([-1, 0, 1])) % length] = True
     return marked
 
 
-def _near(length: int, place: int) -> Tensor:
-    """The frequency `place` of `length`, and its two neighbours, into which the window spreads it."""
-    marked = torch.zeros(length, dtype=torch.bool)
-    marked[[(place + step) % length for step in (-1, 0, 1)]] = True
-    return marked
-
-
-class Diversity(Metric):
+class Diversity(ComparedMetric):
     """`diversity` of the translations, of real pictures of the target and of the inputs."""
 
     needs = frozenset({"real", "extractor"})
     gives = ("diversity",)
 
-    def add(self, batch: Measured) -> None:
-        self.parts.append(batch.features)
-
-    def figures(self) -> dict[str, float]:
-        return {"diversity": diversity(torch.cat(self.parts))} | self.setup.reference.once("diversity", self._known)
-
-    def _known(self) -> dict[str, float]:
-        roles = ((role, self.setup.reference.features(role)) for role in ("real", "source"))
-        return {f"diversity_{role}": diversity(features) for role, features in roles if features is not None}
+    def summary(self, features: Tensor) -> dict[str, float]:
+        return {"diversity": diversity(features)}
 
 
-class NearestTraining(Metric):
+class NearestTraining(ComparedMetric):
     """The median distance to the nearest training picture, of translations and of held-out real pictures."""
 
     needs = frozenset({"real", "training", "extractor"})
     gives = ("nearest",)
+    beside: ClassVar = {"_real": "real"}
+
+    def summary(self, features: Tensor) -> dict[str, float]:
+        training = self.setup.features("training")
+        assert training is not None
+        return {"nearest": float(nearest(features, training).median())}
+
+
+class TargetShare(ComparedMetric):
+    """The share that the judge takes for the target: of translations, of real pictures of the target, of the inputs."""
+
+    needs = frozenset({"real", "classifier"})
+    gives = ("judge",)
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        assert setup.tools.classifier is not None
+        self._judge = setup.tools.classifier
 
     def add(self, batch: Measured) -> None:
-        self.parts.append(batch.features)
+        self.parts.append(self._judge.verdict(batch.fake))
 
-    def figures(self) -> dict[str, float]:
-        known = self.setup.reference.once(
-            "nearest", lambda: {"nearest_real": self._median(self.setup.reference.features("real"))}
-        )
-        return {"nearest": self._median(torch.cat(self.parts))} | known
+    def values(self, role: str) -> Tensor | None:
+        return self.setup.of_role(role, self._judge.verdict)
 
-    def _median(self, features: Tensor | None) -> float:
-        training = self.setup.reference.features("training")
-        assert features is not None
-        assert training is not None
-        return float(nearest(features, training).median())
+    def summary(self, verdicts: Tensor) -> dict[str, float]:
+        return {"judge": self._judge.share(verdicts, self.setup.direction.target)}
 
 
 class LuminanceCorrelation(Metric):
@@ -140,27 +137,23 @@ class LuminanceCorrelation(Metric):
         return {"luminance_correlation": float(torch.cat(self.parts).mean())}
 
 
-class CheckerboardEnergy(Metric):
+class CheckerboardEnergy(ComparedMetric):
     """The mean of `checkerboard` of translations and of real pictures; nothing of pictures that are too small."""
 
     needs = frozenset({"real"})
     gives = ("checkerboard",)
+    beside: ClassVar = {"_real": "real"}
 
     def add(self, batch: Measured) -> None:
-        self.parts += _there([checkerboard(batch.fake)])
+        self.parts.append(_checkerboard(batch.fake))
 
-    def figures(self) -> dict[str, float]:
-        return _mean("checkerboard", self.parts) | self.setup.reference.once("checkerboard", self._known)
+    def values(self, role: str) -> Tensor | None:
+        return self.setup.of_role(role, _checkerboard)
 
-    def _known(self) -> dict[str, float]:
-        real = self.setup.task.real
-        assert real is not None
-        return _mean("checkerboard_real", _there(map(checkerboard, real.batches())))
+    def summary(self, shares: Tensor) -> dict[str, float]:
+        return {"checkerboard": float(shares.mean())} if len(shares) else {}
 
 
-def _there(parts: Iterable[Tensor | None]) -> list[Tensor]:
-    return [part for part in parts if part is not None]
-
-
-def _mean(name: str, parts: list[Tensor]) -> dict[str, float]:
-    return {name: float(torch.cat(parts).mean())} if parts else {}
+def _checkerboard(pictures: Tensor) -> Tensor:
+    shares = checkerboard(pictures)
+    return torch.empty(0) if shares is None else shares

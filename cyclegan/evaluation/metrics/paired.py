@@ -1,4 +1,4 @@
-"""How near translations come to pictures that are known to be right, pixel by pixel.
+"""Distances of translations from their right answers, pixel by pixel.
 
 All take uint8 pictures, height × width × 3, of one size, or floats in [0, 255]; levels are those of 255.
 """
@@ -6,8 +6,7 @@ All take uint8 pictures, height × width × 3, of one size, or floats in [0, 255
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.metrics.demo_truth import psnr
-from cyclegan.evaluation.metrics.metric import THRESHOLD, Measured, Metric, Pixels, Setup, pairs_of
+from cyclegan.evaluation.metrics.metric import THRESHOLD, Measured, Metric, Pixels
 
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
@@ -74,26 +73,22 @@ def paired_scores(picture: Pixels, truth: Pixels, threshold: float = THRESHOLD) 
     }
 
 
-def by_stem(names: list[str] | tuple[str, ...], folder: Path, option: str) -> Mapping[str, str]:
-    """Relative names by themselves without suffix; `UsageError` where two have the same."""
+def matched(names: Sequence[str], candidates: Sequence[str], folder: Path, option: str) -> list[str]:
+    """For each of `names` the one of `candidates` in `folder` that differs from it at most in its suffix.
+
+    Names are relative. `UsageError`, naming the option, where there is none, and for candidates alike but for suffixes.
+    """
     found: dict[str, str] = {}
-    for name in names:
-        stem = _stem(name)
-        if stem in found:
-            raise UsageError(f"{option}: {folder} has both {found[stem]} and {name}; keep one of them")
-        found[stem] = name
-    return found
-
-
-def matched(names: tuple[str, ...], truths: Mapping[str, str], folder: Path, option: str = "--truth") -> list[str]:
-    """The name in `truths` that goes with each of `names`, whatever the suffix; `UsageError` where one has none."""
-    missing = [name for name in names if _stem(name) not in truths]
+    for name in candidates:
+        if (other := found.setdefault(_stem(name), name)) != name:
+            raise UsageError(f"{option}: {folder} has both {other} and {name}; keep one of them")
+    missing = [name for name in names if _stem(name) not in found]
     if missing:
         raise UsageError(
             f"{option}: {folder} lacks {len(missing)} of {len(names)} pictures, first {missing[0]}; a truth has the "
             "relative name of its picture, and any suffix"
         )
-    return [truths[_stem(name)] for name in names]
+    return [found[_stem(name)] for name in names]
 
 
 def _stem(name: str) -> str:
@@ -107,14 +102,9 @@ class PairedMetrics(Metric):
     needs = frozenset({"truth"})
     gives = ("psnr", "ssim", "l1", "rmse", "within")
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        self._marks: dict[str, list[float]] = defaultdict(list)
-
     def add(self, batch: Measured) -> None:
-        for picture, truth in pairs_of(batch):
-            for name, value in paired_scores(picture, truth, self.setup.tools.threshold).items():
-                self._marks[name].append(value)
+        self.parts += [paired_scores(*pair, self.setup.tools.threshold) for pair in batch.pairs()]
 
     def figures(self) -> dict[str, float]:
-        return {name: math.fsum(values) / len(values) for name, values in self._marks.items()}
+        count = len(self.parts)
+        return {name: math.fsum(scores[name] for scores in self.parts) / count for name in self.gives if count}

@@ -12,9 +12,9 @@ from cyclegan.evaluation.metrics.output_statistics import (
     Diversity,
     LuminanceCorrelation,
     NearestTraining,
+    TargetShare,
 )
 from cyclegan.evaluation.metrics.paired import PairedMetrics
-from cyclegan.evaluation.metrics.target_share import TargetShare
 
 METRICS: dict[str, type[Metric]] = {
     "fid-kid": FeatureDistances,

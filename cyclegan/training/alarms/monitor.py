@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from cyclegan.data import held_out_pictures
 from cyclegan.errors import CycleganError
+from cyclegan.system.pixels import to_unit
 from cyclegan.training.alarms import probe as probing
 from cyclegan.training.alarms.alarm import Alarm, Finding, Observation, RunInfo
 from cyclegan.training.alarms.machine import NotFinite
@@ -123,7 +123,7 @@ class AlarmMonitor:
         self.probed = step
         if self._pictures is None:
             shown = held_out_pictures(self.run.sets, self.config, probing.PICTURES, self.run.kinds)
-            self._pictures = {name: _in_unit(pictures) for name, pictures in shown.items()}
+            self._pictures = {name: to_unit(pictures) for name, pictures in shown.items()}
         pictures = {name: some.to(precision.device) for name, some in self._pictures.items()}
         figures = probing.probe(pictures, generators, self.method, precision, self.run.ranks)
         assert self._recorder is not None, "begin() comes first"
@@ -218,8 +218,3 @@ _REACTIONS: dict[str, Callable[[AlarmMonitor, int, str, str], None]] = {
     "stop": AlarmMonitor._stop,
     "restart": AlarmMonitor._restart,
 }
-
-
-def _in_unit(pictures: Tensor) -> Tensor:
-    """uint8, or floats in [0, 1] -> float32 in [-1, 1]."""
-    return pictures.float() / 127.5 - 1 if pictures.dtype == torch.uint8 else pictures.float() * 2 - 1

@@ -26,7 +26,7 @@ from cyclegan.data.loading.regions import is_large
 from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.evaluated_model import domain_names, paired_truths
-from cyclegan.evaluation.evaluator import Evaluator, tasks_of
+from cyclegan.evaluation.evaluator import Evaluator
 from cyclegan.evaluation.features.classifier import DOMAINS, FEWEST, MOST, DomainClassifier, find_classifier
 from cyclegan.evaluation.gallery import FILE as GALLERY
 from cyclegan.evaluation.gallery import write_gallery
@@ -204,7 +204,7 @@ class PeriodicEvaluation:
     def _find_evaluator(self, generators: nn.ModuleDict) -> Evaluator:
         if self._evaluator is None:
             tools = Tools(self._find_judge().extractor(), self._judge, batch=self.batch)
-            self._evaluator = Evaluator(tasks_of(generators, self.held_out, self.training, self.truths), tools)
+            self._evaluator = Evaluator(tools, generators, self.held_out, self.training, self.truths)
         return self._evaluator
 
     def _engines(self, generators: nn.ModuleDict) -> dict[str, Translator]:

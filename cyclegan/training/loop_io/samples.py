@@ -17,6 +17,7 @@ from cyclegan.images import encode_image
 from cyclegan.methods import Images, Method
 from cyclegan.system import rng
 from cyclegan.system.files import atomic_write
+from cyclegan.system.pixels import to_bytes
 from cyclegan.system.rng import Draws
 from cyclegan.training.distributed.ranks import Ranks
 from cyclegan.training.resolved_run import ResolvedRun
@@ -95,7 +96,7 @@ def write_grids(
 
 def visible(pictures: Tensor) -> Tensor:
     """NCHW pictures, uint8 or in [-1, 1], of any number of channels -> uint8 of 1 or 3: of more than 3 the first 3."""
-    bytes_ = pictures if pictures.dtype == torch.uint8 else ((pictures + 1) * 127.5).round().clamp(0, 255).byte()
+    bytes_ = pictures if pictures.dtype == torch.uint8 else to_bytes(pictures)
     return bytes_[:, : 3 if bytes_.shape[1] >= 3 else 1]
 
 

@@ -44,15 +44,15 @@ def test_it_tells_stripes_from_none_whatever_the_files_are(tmp_path: Path, monke
     assert judge.is_sure
     other_a = squares(folder(tmp_path / "other_a", "a", 20, start=500, suffix=".jpg"))
     other_b = squares(folder(tmp_path / "other_b", "b", 20, start=500))
-    of_a, of_b = ([judge.verdict(batch) for batch in others.batches()] for others in (other_a, other_b))
+    of_a, of_b = (torch.cat([judge.verdict(batch) for batch in others.batches()]) for others in (other_a, other_b))
     assert judge.share(of_a, "b") < 0.1
     assert judge.share(of_b, "b") > 0.9
     assert judge.share(of_b, "a") == 1 - judge.share(of_b, "b")
-    features = judge.extractor().of_all(other_b.batches())
+    features = torch.cat([judge.extractor()(batch) for batch in other_b.batches()])
     assert features.shape == (20, 256)
-    mirrored = judge.extractor().of_all(batch.flip(3) for batch in other_b.batches())
+    mirrored = torch.cat([judge.extractor()(batch.flip(3)) for batch in other_b.batches()])
     verdict = (judge.network.head(features) + judge.network.head(mirrored))[:, 0] > 0
-    assert torch.equal(verdict, torch.cat(of_b))
+    assert torch.equal(verdict, of_b)
 
 
 @pytest.mark.slow
@@ -103,11 +103,10 @@ def test_the_same_seed_makes_the_same_judge(tmp_path: Path, monkeypatch: pytest.
     short(monkeypatch, 4)
     a, b = (next(squares(folder(tmp_path / kind, kind, 12)).batches()) for kind in "ab")
     one, two, other = (train_classifier(a, b, seed=seed, device=torch.device("cpu")) for seed in (1, 1, 2))
-    states = [learned.network.state_dict() for learned in (one, two, other)]
+    states = [network.state_dict() for network, _ in (one, two, other)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
-    assert one.learned == (8, 8)
-    assert one.marked == (2, 2)
+    assert (one[1]["learned_from"], one[1]["marked_with"]) == ([8, 8], [2, 2])
 
 
 def test_too_few_pictures_are_a_sentence(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cyclegan.evaluation.metrics.cycle import CycleMetrics, identity_error
+from cyclegan.evaluation.metrics.cycle import CycleMetrics, l1_levels
 
 
 def smooth(count: int = 4, side: int = 32) -> Tensor:
@@ -71,6 +71,6 @@ def test_pictures_smaller_than_a_window_have_no_ssim() -> None:
     assert marks.figures()["cycle_l1"] > 0
 
 
-def test_the_identity_error_is_the_mean_difference_in_levels() -> None:
+def test_the_l1_levels_is_the_mean_difference_in_levels() -> None:
     x = smooth()
-    torch.testing.assert_close(identity_error(x, x + 2 / 127.5), torch.full((4,), 2.0).double(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(l1_levels(x, x + 2 / 127.5), torch.full((4,), 2.0).double(), atol=1e-4, rtol=0)

@@ -60,18 +60,12 @@ def test_a_set_has_no_frechet_distance_from_itself_even_with_fewer_pictures_than
     assert frechet(few, FeatureMoments.of(features(4, 0, shift=1.0, dimension=20))) == pytest.approx(20, rel=1e-6)
 
 
-def test_moments_of_batches_are_those_of_everything_at_once_in_any_order_even_far_from_zero() -> None:
+def test_moments_are_those_of_torch_in_any_order_even_far_from_zero() -> None:
     x = features(50, 3, shift=1e6)
-    whole = FeatureMoments.of(x)
-    streamed = FeatureMoments(5)
-    for part in x.split([1, 7, 20, 22]):
-        streamed.add(part)
-    shuffled = FeatureMoments.of(x[torch.randperm(50, generator=torch.Generator().manual_seed(0))])
-    for other in (streamed, shuffled):
-        assert other.count == 50
-        torch.testing.assert_close(other.mean, x.mean(dim=0), rtol=1e-12, atol=0)
-        torch.testing.assert_close(other.covariance, torch.cov(x.T), rtol=1e-6, atol=1e-8)
-        torch.testing.assert_close(other.covariance, whole.covariance, rtol=1e-6, atol=1e-8)
+    shuffled = x[torch.randperm(50, generator=torch.Generator().manual_seed(0))]
+    for found in (FeatureMoments.of(x), FeatureMoments.of(shuffled)):
+        torch.testing.assert_close(found.mean, x.mean(dim=0), rtol=1e-12, atol=0)
+        torch.testing.assert_close(found.covariance, torch.cov(x.T), rtol=1e-6, atol=1e-8)
 
 
 def test_fid_is_that_of_torchmetrics() -> None:

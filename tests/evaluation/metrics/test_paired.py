@@ -12,8 +12,8 @@ from torch import Tensor
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.metrics.lpips import LPIPS
-from cyclegan.evaluation.metrics.metric import Measured, Reference, Setup, Task, Tools
-from cyclegan.evaluation.metrics.paired import PairedMetrics, by_stem, matched, paired_scores, ssim
+from cyclegan.evaluation.metrics.metric import Measured, Setup, Tools
+from cyclegan.evaluation.metrics.paired import PairedMetrics, matched, paired_scores, ssim
 
 
 def pictures(count: int, side: int, seed: int) -> Tensor:
@@ -59,7 +59,7 @@ def test_the_marks_of_a_picture_off_by_a_constant_are_that_constant() -> None:
 
 def test_figures_are_means_over_pictures_and_batches_count_like_single_ones() -> None:
     x, y = pictures(3, 16, 0), pictures(3, 16, 1)
-    setup = Setup(Reference(Task(Direction("a", "b")), Tools()))
+    setup = Setup(Direction("a", "b"), Tools())
     together, alone = PairedMetrics(setup), PairedMetrics(setup)
     together.add(Measured(x, truth=y))
     for a, b in zip(x.split(1), y.split(1), strict=True):
@@ -73,16 +73,12 @@ def test_figures_are_means_over_pictures_and_batches_count_like_single_ones() ->
 
 
 def test_names_match_without_their_suffix_and_within_their_folder() -> None:
-    truths = by_stem(["one.png", "sub/one.tif", "two.v2.png"], Path("t"), "--truth")
-    assert matched(("one.jpg", "sub/one.jpg", "two.v2.jpg"), truths, Path("t")) == [
-        "one.png",
-        "sub/one.tif",
-        "two.v2.png",
-    ]
+    truths = ["one.png", "sub/one.tif", "two.v2.png"]
+    assert matched(("one.jpg", "sub/one.jpg", "two.v2.jpg"), truths, Path("t"), "--truth") == truths
     with pytest.raises(UsageError, match=r"t lacks 2 of 3 pictures, first three\.jpg"):
-        matched(("one.jpg", "three.jpg", "other/one.jpg"), truths, Path("t"))
+        matched(("one.jpg", "three.jpg", "other/one.jpg"), truths, Path("t"), "--truth")
     with pytest.raises(UsageError, match=r"both one\.png and one\.jpg"):
-        by_stem(["one.png", "one.jpg"], Path("t"), "--truth")
+        matched(("one.gif",), ["one.png", "one.jpg"], Path("t"), "--truth")
 
 
 @pytest.fixture(scope="module")

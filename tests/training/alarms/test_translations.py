@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from cyclegan.data import held_out_pictures
+from cyclegan.system.pixels import to_unit
 from cyclegan.training.alarms import probe as probing
-from cyclegan.training.alarms.monitor import _in_unit
 from tests.training.alarms.faults import (
     Chequers,
     Collapses,
@@ -49,7 +49,7 @@ def test_a_generator_with_a_planted_fault_raises_its_alarm_and_no_other(watched,
 def test_a_generator_that_hides_its_input_raises_the_alarm_of_hidden_signals(watched):
     run = watched()
     run.begin()
-    real = {d: _in_unit(p) for d, p in held_out_pictures(run.sets, run.config, 8, run.kinds).items()}
+    real = {d: to_unit(p) for d, p in held_out_pictures(run.sets, run.config, 8, run.kinds).items()}
     pair = nn.ModuleDict({"ab": Hides(), "ba": Finds(real["a"])})
     assert run.look(*pair.values()) == ["hidden-signal"]
     figures = run.recorder.rows[0][1]

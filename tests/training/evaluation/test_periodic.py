@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from cyclegan.config import TrainConfig
-from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.features.classifier import DomainClassifier
 from cyclegan.evaluation.image_set import ImageSet
@@ -227,7 +226,7 @@ def test_at_most_so_many_pictures_are_looked_at_and_always_the_same(
     measure = periodic.Evaluator.measure
 
     def noted(self: Any, *arguments: Any) -> Any:
-        seen.append(self._references[Direction("a", "b")].task.source.names)
+        seen.append(self._setups["ab"].source.names)
         return measure(self, *arguments)
 
     monkeypatch.setattr(periodic.Evaluator, "measure", noted)
