@@ -6,9 +6,9 @@ the same statistics, which were collected from some or all of them.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ class NormWindow(NamedTuple):
 
 @dataclass
 class Scope:
-    """Current mode of all norms of one network."""
+    """Current mode of all norms of one network; by default they only normalise."""
 
     size: tuple[int, int] = (0, 0)  # height and width of the parts in pixels; feature maps are smaller in proportion
     windows: Sequence[NormWindow] = ()  # one per part of the batch, to collect from; empty: collect nothing
@@ -170,20 +170,16 @@ class SharedStatistics:
                     setattr(module, name, self.norms[-1])
         network.eval()
 
-    @contextlib.contextmanager
-    def pooling(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> Iterator[None]:
+    def pooling(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> AbstractContextManager[None]:
         """Normalise one batch of parts of `size` by the pooled statistics of its windows.
 
         These are known from then on. If the windows cover a picture, they are the statistics of the picture.
         """
-        with self._doing(Scope(size, windows, pooled=True)):
-            yield
+        return self._within(Scope(size, windows, pooled=True))
 
-    @contextlib.contextmanager
-    def collecting(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> Iterator[None]:
+    def collecting(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> AbstractContextManager[None]:
         """Normalise a batch by the known statistics, and collect its windows for `correct`."""
-        with self._doing(Scope(size, windows)):
-            yield
+        return self._within(Scope(size, windows))
 
     def correct(self) -> float:
         """Correct the next pooling for the difference of its windows from all that was collected.
@@ -197,14 +193,13 @@ class SharedStatistics:
         for norm in self.norms:
             norm.sums = None
 
-    @contextlib.contextmanager
-    def _doing(self, scope: Scope) -> Iterator[None]:
-        own = self._scope
-        own.size, own.windows, own.pooled = scope.size, scope.windows, scope.pooled
+    @contextmanager
+    def _within(self, scope: Scope) -> Iterator[None]:
+        vars(self._scope).update(vars(scope))
         try:
             yield
         finally:
-            own.size, own.windows, own.pooled = (0, 0), (), False
+            vars(self._scope).update(vars(Scope()))
 
 
 def _shares(window: NormWindow, size: tuple[int, int], shape: torch.Size) -> tuple[slice, slice]:
