@@ -14,7 +14,7 @@ import numpy as np
 
 from cyclegan.images.formats import required
 from cyclegan.images.formats.tiff.writing import TiffLayout, check, writer
-from cyclegan.images.picture import ImageMetadata
+from cyclegan.images.picture import ImageMetadata, Picture
 
 _STRIP = 2**20  # bytes; larger strips of the source are split
 _WAIT = 0.1  # seconds between checks that the other thread is alive
@@ -58,9 +58,9 @@ class TiffBands:
         self._thread = threading.Thread(target=self._run, name="tiff writer", daemon=True)
         self._thread.start()
 
-    def add(self, pixels: np.ndarray, alpha: np.ndarray | None) -> None:
+    def add(self, band: Picture) -> None:
         """Add the next rows."""
-        self._waiting.append(self._layout.array(pixels, alpha))
+        self._waiting.append(self._layout.array(band))
         if sum(map(len, self._waiting)) < self._unit:
             return
         rows = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
