@@ -16,6 +16,7 @@ from numpy.lib import format as npy_format
 from cyclegan.images.channels import HOLDS, luma
 from cyclegan.images.formats import DEFAULT_MAX_PIXELS, FORMAT_OF, MissingExtra, installed, pnm, vips
 from cyclegan.images.formats.tiff.bands import TiffBands
+from cyclegan.images.formats.tiff.writing import TiffLayout
 from cyclegan.images.picture import ImageMetadata, Picture
 from cyclegan.images.writing import PNG_LEVEL, encode_picture, format_for
 
@@ -148,8 +149,8 @@ def _npy(plan: BandPlan) -> BandSink:
 
 
 def _tiff(plan: BandPlan) -> BandSink:
-    shape = (plan.height, plan.width, plan.channels)
-    return TiffBands(plan.path, shape, plan.dtype, plan.alpha, plan.details, plan.quality)
+    layout = TiffLayout(plan.channels, plan.alpha, plan.dtype, plan.details, plan.quality)
+    return TiffBands(plan.path, plan.height, plan.width, layout)
 
 
 class _SpilledBands:

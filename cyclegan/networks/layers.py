@@ -213,10 +213,8 @@ class Generator(nn.Module, ABC):
 
     def checkpointed(self, layer: nn.Module, x: Tensor) -> Tensor:
         """`layer(x)`; with `recompute` only x is kept (Chen et al. 2016, https://arxiv.org/abs/1604.06174)."""
-        if self.recompute and torch.is_grad_enabled():
-            kept: Tensor = checkpoint(layer, x, use_reentrant=False)
-            return kept
-        made: Tensor = layer(x)
+        recompute = self.recompute and torch.is_grad_enabled()
+        made: Tensor = checkpoint(layer, x, use_reentrant=False) if recompute else layer(x)
         return made
 
     def forward(self, x: Tensor) -> Tensor:

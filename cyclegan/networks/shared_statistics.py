@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -141,7 +141,6 @@ class SharedNorm(InstanceNorm):
         self.mean, self.variance, self.sums = mean.to(dtype), variance.to(dtype), None
 
 
-@dataclass
 class SharedStatistics:
     """Generator for the parts of one picture, with shared InstanceNorm statistics.
 
@@ -151,18 +150,14 @@ class SharedStatistics:
     is used unchanged.
     """
 
-    generator: GeneratorLike
-    network: GeneratorLike = field(init=False)
-    norms: list[SharedNorm] = field(init=False)  # in the order of the layers
-
-    def __post_init__(self) -> None:
-        self.network = self.generator
+    def __init__(self, generator: GeneratorLike) -> None:
+        self.network = generator
+        self.norms: list[SharedNorm] = []  # in the order of the layers
         self._scope = Scope()
-        self.norms = []
-        if not isinstance(self.generator, nn.Module):
+        if not isinstance(generator, nn.Module):
             return
-        own = [*self.generator.parameters(), *self.generator.buffers()]
-        network = self.network = copy.deepcopy(self.generator, {id(tensor): tensor for tensor in own})
+        own = [*generator.parameters(), *generator.buffers()]
+        network = self.network = copy.deepcopy(generator, {id(tensor): tensor for tensor in own})
         for module in list(network.modules()):
             for name, child in module.named_children():
                 if isinstance(child, InstanceNorm):

@@ -60,12 +60,7 @@ def exif_and_xmp(info: dict[Any, Any], notes: list[str]) -> tuple[bytes, bytes, 
     found = _XMP_ORIENTATION.search(xmp)
     if found and not orientation:
         orientation = int(found[2])
-    return exif, upright_xmp(xmp), orientation or 1
-
-
-def upright_xmp(xmp: bytes) -> bytes:
-    """XMP with its orientation, if any, set to upright."""
-    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+    return exif, _XMP_ORIENTATION.sub(rb"\g<1>1", xmp), orientation or 1
 
 
 def exif_of_tiff(own: Image.Exif, notes: list[str]) -> bytes:

@@ -66,8 +66,8 @@ class ByteSource:
 def opened(path: str | os.PathLike[str]) -> Iterator[ByteSource]:
     """Open the file at `path` as a source; `UnreadableImage` unless a regular file of a known format."""
     try:
-        # Without waiting for the writer of a pipe, so that pipes can be detected
-        stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115 - below; errors of the block are not caught
+        # Not waiting for the writer of a pipe, so that pipes can be detected; errors of the block are not caught here
+        stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     except OSError as error:
         reason = _special(path) or (error.strerror or str(error)).lower()
         raise UnreadableImage(path, reason) from error
