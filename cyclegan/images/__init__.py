@@ -11,7 +11,7 @@ from cyclegan.images.picture import Header, ImageMetadata, Picture
 from cyclegan.images.ranges import Full, Range, RangeRule, full_range, parse_range
 from cyclegan.images.reading import decode_picture, read_header, read_picture
 from cyclegan.images.regions import ArrayRegions, Regions, open_regions
-from cyclegan.images.rgb import Decoded, as_rgb, decode_file, decode_image, read_image, rgb_array, stored_size
+from cyclegan.images.rgb import read_image, rgb_array, stored_size
 from cyclegan.images.writing import encode_image, encode_picture, write_image, write_picture
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "FORMATS",
     "ArrayRegions",
     "BandWriter",
-    "Decoded",
     "Full",
     "Header",
     "ImageMetadata",
@@ -30,9 +29,6 @@ __all__ = [
     "RangeRule",
     "Regions",
     "UnreadableImage",
-    "as_rgb",
-    "decode_file",
-    "decode_image",
     "decode_picture",
     "encode_image",
     "encode_picture",

@@ -41,10 +41,10 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow
 
 @dataclass(frozen=True)
 class FormatCapabilities:
-    """Capabilities of a format; `deep`: 16 bits per channel, `alpha`: transparency."""
+    """Capabilities of a format that cannot hold every picture."""
 
     name: str
-    deep: bool = False
+    deep: bool = False  # 16 bits per channel
     alpha: bool = True
 
     def fit(self, picture: Picture) -> Picture:
@@ -63,17 +63,14 @@ class FormatCapabilities:
             raise CycleganError(
                 f"{self.name} holds 8{' or 16' * self.deep} bits, not {dtype}; write it as .tif or .npy"
             )
-        pixels, alpha = convert(picture.pixels), picture.alpha
-        alpha = None if alpha is None else convert(alpha)
-        if pixels.dtype == np.uint16 and not self.deep:
-            pixels = to_bytes(pixels)
-            alpha = None if alpha is None else to_bytes(alpha)
+        if dtype == np.uint16 and not self.deep:
+            convert = to_bytes
+        pixels, alpha = convert(picture.pixels), None if picture.alpha is None else convert(picture.alpha)
         if alpha is not None and not self.alpha:
             pixels, alpha = over_white(pixels, alpha), None
         return replace(picture, pixels=pixels, alpha=alpha)
 
 
-# Capabilities of the formats that cannot hold every picture
 HOLDS = {
     holds.name: holds
     for holds in (
@@ -117,8 +114,8 @@ def luma(pixels: np.ndarray) -> np.ndarray:
     return (np.rint(grey) if pixels.dtype.kind in "iu" else grey).astype(pixels.dtype)[:, :, None]
 
 
-def _same(numbers: np.ndarray) -> np.ndarray:
-    return numbers
-
-
-_WHOLE: dict[str, Callable[[np.ndarray], np.ndarray]] = {"uint8": _same, "uint16": _same, "bool": truth_to_bytes}
+_WHOLE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "uint8": lambda numbers: numbers,
+    "uint16": lambda numbers: numbers,
+    "bool": truth_to_bytes,
+}

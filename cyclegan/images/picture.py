@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,9 +51,26 @@ class Picture:
         return int(self.pixels.shape[2])
 
     @property
+    def planes(self) -> np.ndarray:
+        """Pixels and transparency together, height × width × samples."""
+        return self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha])
+
+    @property
     def kind(self) -> tuple[tuple[int, ...], np.dtype]:
         """Shape and type, which pictures of one batch have in common."""
         return self.pixels.shape, self.pixels.dtype
+
+
+# Pixels, height × width × channels, and transparency, height × width
+Part = tuple[np.ndarray, np.ndarray | None]
+# Metadata of a picture, and a reader of its regions: top, left, height, width
+Parts = tuple[ImageMetadata, Callable[[int, int, int, int], Part]]
+
+
+def separated(planes: np.ndarray, channels: int) -> Part:
+    """The first `channels` samples of H×W×S, and the last as transparency if there are more."""
+    alpha = np.ascontiguousarray(planes[:, :, -1]) if planes.shape[2] > channels else None
+    return np.ascontiguousarray(planes[:, :, :channels]), alpha
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,7 @@ class Full(RangeRule):
     text = "full"
 
     def of(self, arrays: Iterable[np.ndarray]) -> Range:
-        """The range of the first array's type; `ValueError` for types too wide to be used in full."""
-        first = next(iter(arrays))
-        return full_range(first.dtype)
+        return full_range(next(iter(arrays)).dtype)
 
 
 class MinMax(RangeRule):
@@ -67,7 +65,6 @@ class MinMax(RangeRule):
     text = "minmax"
 
     def of(self, arrays: Iterable[np.ndarray]) -> Range:
-        """The range of all arrays together."""
         lows, highs = [], []
         for array in arrays:
             finite = array if array.dtype.kind != "f" else array[np.isfinite(array)]
@@ -111,7 +108,6 @@ class Fixed(RangeRule):
         return f"{self.range.low:.9g},{self.range.high:.9g}"
 
     def of(self, arrays: Iterable[np.ndarray]) -> Range:
-        """The given range."""
         return self.range
 
 
@@ -134,7 +130,12 @@ def parse_range(text: str, option: str = "--range") -> RangeRule:
         if text == rule.text:
             return rule
     name, _, values = text.rpartition(":")
-    low, high = _two_numbers(values, text, option)
+    try:
+        low, high = (float(value) for value in values.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text}: not a range of numbers; {WAYS}") from None
+    if not np.isfinite([low, high]).all():
+        raise UsageError(f"{option} {text}: not a range of finite numbers; {WAYS}")
     if name == "percentile":
         if not 0 <= low < high <= 100:
             raise UsageError(f"{option} {text}: percentiles rise from 0 to 100; {WAYS}")
@@ -142,16 +143,6 @@ def parse_range(text: str, option: str = "--range") -> RangeRule:
     if name or not low < high:
         raise UsageError(f"{option} {text}: not a range of numbers; {WAYS}")
     return Fixed(Range(low, high))
-
-
-def _two_numbers(values: str, text: str, option: str) -> tuple[float, float]:
-    try:
-        low, high = (float(value) for value in values.split(","))
-    except ValueError:
-        raise UsageError(f"{option} {text}: not a range of numbers; {WAYS}") from None
-    if not np.isfinite([low, high]).all():
-        raise UsageError(f"{option} {text}: not a range of finite numbers; {WAYS}")
-    return low, high
 
 
 def _between(low: float, high: float) -> Range:

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import Protocol
 
 from cyclegan.images.formats import jpeg2000, npy, pillow, png, pnm, tiff
 from cyclegan.images.formats.sources import ByteSource, explain_decode_error, in_memory, opened
 from cyclegan.images.picture import Header, Picture
 
 
-@dataclass(frozen=True)
-class _Format:
-    """Reader functions of a format; on damaged files they raise whatever their library raises."""
+class _FormatModule(Protocol):
+    """Module of a format; on damaged files its functions raise whatever their library raises."""
 
-    header: Callable[[ByteSource], Header] = field(default=pillow.header)
-    read: Callable[[ByteSource, int | None, int | None], Picture] = field(default=pillow.read)
+    def header(self, source: ByteSource, /) -> Header: ...
+
+    def read(self, source: ByteSource, at_least: int | None, max_pixels: int | None, /) -> Picture: ...
 
 
-_OTHERS = _Format()
-_READERS: dict[str, _Format] = {
-    "PNG": _Format(png.header, png.read),
-    "PPM": _Format(pnm.header, pnm.read),
-    "TIFF": _Format(tiff.header, tiff.read),
-    "JPEG2000": _Format(jpeg2000.header, jpeg2000.read),
-    "NPY": _Format(npy.header, npy.read),
-}
+_OTHERS: _FormatModule = pillow
+_READERS: dict[str, _FormatModule] = {"PNG": png, "PPM": pnm, "TIFF": tiff, "JPEG2000": jpeg2000, "NPY": npy}
 
 
 def read_picture(

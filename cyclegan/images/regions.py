@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from types import TracebackType
 
 import numpy as np
 
 from cyclegan.images.formats import npy, pnm, vips
 from cyclegan.images.formats.sources import ByteSource, explain_decode_error, opened
 from cyclegan.images.formats.tiff import regions
-from cyclegan.images.picture import Header, ImageMetadata, Picture
+from cyclegan.images.picture import Header, ImageMetadata, Part, Parts, Picture
 from cyclegan.images.reading import header_of, read_source
 
 SMALL = 64 * 2**20  # bytes of pixels up to which a picture is decoded whole and kept, which is fastest
-Part = tuple[np.ndarray, np.ndarray | None]
 
 
-class Regions(ABC):
+class Regions(contextlib.AbstractContextManager["Regions"]):
     """A picture read by regions; a context manager, for one thread at a time.
 
     `header` and `details` (the metadata copied to its translation) are those of the first page. Colours are in sRGB, as
@@ -41,12 +39,7 @@ class Regions(ABC):
     def close(self) -> None:
         """Close the file."""
 
-    def __enter__(self) -> Regions:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _check(self, top: int, left: int, height: int, width: int) -> None:
@@ -72,40 +65,31 @@ class ArrayRegions(Regions):
         return self.picture.pixels[part].copy(), None if self.picture.alpha is None else self.picture.alpha[part].copy()
 
     def close(self) -> None:
-        """Do nothing: no file is open."""
+        pass  # no file is open
 
 
 class _FileRegions(Regions):
     """Regions of a file that stays open."""
 
-    def __init__(
-        self,
-        source: ByteSource,
-        header: Header,
-        details: ImageMetadata,
-        reader: Callable[..., Part],
-        files: contextlib.ExitStack,
-    ) -> None:
-        self._source, self.header, self.details, self._reader, self._files = source, header, details, reader, files
+    def __init__(self, source: ByteSource, header: Header, parts: Parts, files: contextlib.ExitStack) -> None:
+        self._source, self.header, self._files = source, header, files
+        self.details, self._read = parts
 
     def read(self, top: int, left: int, height: int, width: int) -> Part:
         self._check(top, left, height, width)
         with explain_decode_error(self._source.path):
-            return self._reader(top, left, height, width)
+            return self._read(top, left, height, width)
 
     def close(self) -> None:
         self._files.close()
 
 
-# Metadata and a reader of regions, or None if this file can only be decoded whole
-Offer = tuple[ImageMetadata, Callable[..., Part]] | None
-_READERS: dict[str, Callable[[ByteSource, contextlib.ExitStack, Header, int | None], Offer]] = {
+# The functions return None if this file can only be decoded whole
+_READERS: dict[str, Callable[[ByteSource, contextlib.ExitStack, Header, int | None], Parts | None]] = {
     "NPY": lambda source, *_: npy.parts(source),
-    "TIFF": lambda source, files, *_: regions.parts(source, files),
-    "PNG": lambda source, files, *more: vips.parts(source, *more),
-    "JPEG": lambda source, files, *more: vips.parts(source, *more),
-    "WEBP": lambda source, files, *more: vips.parts(source, *more),
     "PPM": lambda source, *_: pnm.parts(source),
+    "TIFF": lambda source, files, *_: regions.parts(source, files),
+    **dict.fromkeys(("PNG", "JPEG", "WEBP"), lambda source, files, *more: vips.parts(source, *more)),
 }
 
 
@@ -123,8 +107,8 @@ def open_regions(path: str | os.PathLike[str], *, max_pixels: int | None = None)
         if max_pixels is not None:
             source.check_size(header.height, header.width, 1, max_pixels)
         open_parts = _READERS.get(source.format)
-        offer = open_parts(source, files, header, max_pixels) if open_parts and header.nbytes > SMALL else None
-        if offer is None:
+        parts = open_parts(source, files, header, max_pixels) if open_parts and header.nbytes > SMALL else None
+        if parts is None:
             return ArrayRegions(read_source(source, max_pixels))
-        return _FileRegions(source, header, *offer, files.pop_all())
+        return _FileRegions(source, header, parts, files.pop_all())
     raise AssertionError("unreachable")

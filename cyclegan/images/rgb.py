@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -12,18 +10,7 @@ from PIL import Image
 from cyclegan.images.channels import over_white, to_bytes, truth_to_bytes
 from cyclegan.images.formats import UnreadableImage, pillow
 from cyclegan.images.picture import Picture
-from cyclegan.images.reading import decode_picture, read_header, read_picture
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """8-bit RGB pixels and the storage mode of their file."""
-
-    pixels: np.ndarray  # uint8 HWC RGB
-    format: str  # a key of FORMATS
-    mode: str  # Pillow's name: "L", "RGB", "CMYK", …
-    height: int  # of the picture in the file, upright: more than that of `pixels` if decoded at reduced scale
-    width: int
+from cyclegan.images.reading import read_header, read_picture
 
 
 def read_image(path: str | os.PathLike[str], *, at_least: int | None = None) -> np.ndarray:
@@ -31,17 +18,11 @@ def read_image(path: str | os.PathLike[str], *, at_least: int | None = None) -> 
 
     16-bit values are scaled to 8 bits. See `read_picture`, also for `at_least`. `UnreadableImage` names the fault.
     """
-    return decode_file(path, at_least=at_least).pixels
-
-
-def decode_file(path: str | os.PathLike[str], *, at_least: int | None = None) -> Decoded:
-    """As `read_image`, with the full size and the storage mode."""
-    return _decoded(read_picture(path, at_least=at_least), path)
-
-
-def decode_image(data: bytes, path: str | os.PathLike[str], *, at_least: int | None = None) -> Decoded:
-    """As `decode_file`, from the bytes of a file; `path` is only for error messages."""
-    return _decoded(decode_picture(data, path, at_least=at_least), path)
+    picture = read_picture(path, at_least=at_least)
+    try:
+        return as_rgb(picture)
+    except ValueError as error:
+        raise UnreadableImage(path, str(error)) from error
 
 
 def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -76,38 +57,16 @@ def as_rgb(picture: Picture) -> np.ndarray:
     return pixels if picture.alpha is None else over_white(pixels, _bytes(picture.alpha))
 
 
-def _decoded(picture: Picture, path: str | os.PathLike[str]) -> Decoded:
-    try:
-        pixels = as_rgb(picture)
-    except ValueError as error:
-        raise UnreadableImage(path, str(error)) from error
-    details = picture.details
-    height, width = details.container.get("size", (picture.height, picture.width))
-    return Decoded(pixels, details.format, details.mode, height, width)
-
-
 def _bytes(numbers: np.ndarray) -> np.ndarray:
-    return _TO_BYTES[numbers.dtype.kind](numbers)
-
-
-def _from_whole_numbers(numbers: np.ndarray) -> np.ndarray:
+    if numbers.dtype.kind == "b":
+        return truth_to_bytes(numbers)
+    if numbers.dtype.kind == "f":
+        low, high = float(numbers.min()), float(numbers.max())
+        if not (low >= 0 and high <= 255):  # also when either is NaN
+            raise ValueError("floating-point grey with values outside 0 to 255; save it with 8 or 16 bits")
+        return np.rint(numbers * (255 if high <= 1 else 1)).astype(np.uint8)
     if numbers.dtype == np.uint8:
         return numbers
     if numbers.dtype != np.uint16 and (numbers.min() < 0 or numbers.max() > 65535):
         raise ValueError("32-bit grey with values outside 0 to 65535; save it with 8 or 16 bits")
     return to_bytes(numbers)
-
-
-def _from_fractions(numbers: np.ndarray) -> np.ndarray:
-    low, high = float(numbers.min()), float(numbers.max())
-    if not (low >= 0 and high <= 255):  # also when either is NaN
-        raise ValueError("floating-point grey with values outside 0 to 255; save it with 8 or 16 bits")
-    return np.rint(numbers * (255 if high <= 1 else 1)).astype(np.uint8)
-
-
-_TO_BYTES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "b": truth_to_bytes,
-    "u": _from_whole_numbers,
-    "i": _from_whole_numbers,
-    "f": _from_fractions,
-}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,25 +15,23 @@ from PIL.PngImagePlugin import PngInfo
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images.channels import HOLDS, luma
 from cyclegan.images.formats import EXTENSIONS, FORMAT_OF, escaped, jpeg2000, npy, pillow, png, pnm
-from cyclegan.images.formats import png as png_writing
 from cyclegan.images.formats.colour import srgb_profile
 from cyclegan.images.formats.sources import in_memory
-from cyclegan.images.formats.tiff import writing
-from cyclegan.images.picture import ImageMetadata, Picture
+from cyclegan.images.formats.tiff import writing as tiff_writing
+from cyclegan.images.picture import Picture
 from cyclegan.system.files import atomic_write
 
 _MOST_DPI = 5e7  # limit of PNG, which stores pixels per metre in 31 bits
 PNG_LEVEL = 1  # five times as fast as the usual 6, files a sixth larger
-_PLANES = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}  # Pillow's names
+_MODES = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}  # Pillow's names
 
 
-@dataclass(frozen=True)
-class Effort:
+class Effort(NamedTuple):
     """Compression settings."""
 
-    quality: int = 95  # 1 to 100, for lossy formats
-    png_level: int = PNG_LEVEL  # 0, not compressed, to 9, slowest
-    suffix: str = ""  # lower case; some select a variant of the format
+    quality: int  # 1 to 100, for lossy formats
+    png_level: int  # 0, not compressed, to 9, slowest
+    suffix: str  # lower case; some select a variant of the format
 
 
 def write_picture(
@@ -78,45 +76,46 @@ def encode_picture(picture: Picture, suffix: str, *, quality: int = 95, png_leve
     """
     assert 0 <= png_level <= 9, f"PNG has levels 0 to 9, not {png_level}"
     assert 1 <= quality <= 100, f"quality goes from 1 to 100, not {quality}"
+    name, suffix = format_for(suffix), suffix.lower()
+    if suffix == ".pgm" and picture.channels == 3:
+        picture = _grey(picture)
+    fitted = HOLDS[name].fit(picture) if name in HOLDS else picture
+    return _WRITERS[name](fitted, Effort(quality, png_level, suffix))
+
+
+def format_for(suffix: str) -> str:
+    """The format of a suffix; `UsageError` for an unknown one."""
     name = FORMAT_OF.get(suffix.lower())
     if name is None:
         raise UsageError(f"no format is known for the suffix {suffix!r}; use one of {' '.join(EXTENSIONS)}")
-    if suffix.lower() in _GREY_ONLY and picture.channels == 3:
-        picture = _grey(picture)
-    return _WRITERS[name](picture, Effort(quality, png_level, suffix.lower()))
+    return name
 
 
 def _of_array(array: np.ndarray) -> Picture:
     assert array.dtype == np.uint8, f"pictures are written from uint8, not {array.dtype}"
     assert array.ndim in (2, 3), f"expected HWC or HW, not {array.shape}"
     assert array.ndim == 2 or array.shape[2] in (1, 3), f"expected 1 or 3 channels, not {array.shape}"
-    return Picture(array.reshape(*array.shape[:2], -1), None, ImageMetadata())
+    return Picture(array.reshape(*array.shape[:2], -1))
 
 
-def image_of(picture: Picture) -> Image.Image:
+def _grey(picture: Picture) -> Picture:
+    return Picture(luma(picture.pixels), picture.alpha, picture.details, tuple(map(_grey, picture.pages)))
+
+
+def _image(picture: Picture) -> Image.Image:
     """Pillow image of an 8-bit picture with one or three channels."""
-    planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
-    mode = _PLANES[picture.channels, picture.alpha is not None]
-    return Image.frombuffer(
-        mode, (picture.width, picture.height), np.ascontiguousarray(planes).tobytes(), "raw", mode, 0, 1
-    )
+    mode = _MODES[picture.channels, picture.alpha is not None]
+    data = np.ascontiguousarray(picture.planes).tobytes()
+    return Image.frombuffer(mode, (picture.width, picture.height), data, "raw", mode, 0, 1)
 
 
-@dataclass(frozen=True)
-class _ByPillow:
-    """Encoder of a format that Pillow writes."""
-
-    name: str
-    options: Callable[[Picture, Effort], dict[str, Any]]
-
-    def __call__(self, picture: Picture, effort: Effort) -> bytes:
-        fitted = HOLDS[self.name].fit(picture)
-        options = {name: value for name, value in self.options(fitted, effort).items() if value not in (None, b"")}
-        image = image_of(fitted)
-        try:
-            return pillow.encoded(image, self.name, **options)
-        except (OSError, ValueError) as error:  # no disk involved, so a limit of the format: WebP ends at 16383 pixels
-            raise CycleganError(f"{self.name} cannot hold {image.width}×{image.height} pixels ({error})") from error
+def _by_pillow(name: str, picture: Picture, **options: Any) -> bytes:
+    """Encode an 8-bit picture; options that are None or empty are left out."""
+    image = _image(picture)
+    try:
+        return pillow.encoded(image, name, **{key: kept for key, kept in options.items() if kept not in (None, b"")})
+    except (OSError, ValueError) as error:  # no disk involved, so a limit of the format: WebP ends at 16383 pixels
+        raise CycleganError(f"{name} cannot hold {image.width}×{image.height} pixels ({error})") from error
 
 
 def _described(picture: Picture) -> dict[str, Any]:
@@ -126,85 +125,50 @@ def _described(picture: Picture) -> dict[str, Any]:
     return {"exif": details.exif, "xmp": details.xmp, "icc_profile": icc}
 
 
-def _jpeg(picture: Picture, effort: Effort) -> dict[str, Any]:
+def _jpeg(picture: Picture, effort: Effort) -> bytes:
     # Colour at full resolution: chroma subsampling would blur the fine coloured texture that a translation creates
-    dpi = picture.details.dpi
-    chosen = {"quality": effort.quality, "subsampling": "4:4:4", "dpi": dpi and tuple(round(value) for value in dpi)}
-    return _described(picture) | chosen
+    dpi = picture.details.dpi and tuple(round(value) for value in picture.details.dpi)
+    return _by_pillow("JPEG", picture, quality=effort.quality, subsampling="4:4:4", dpi=dpi, **_described(picture))
 
 
-def _png_options(picture: Picture, effort: Effort) -> dict[str, Any]:
+def _png(picture: Picture, effort: Effort) -> bytes:
+    if picture.pixels.dtype == np.uint16:
+        # The metadata chunks are those that Pillow writes for one 8-bit pixel
+        pixel = replace(picture, pixels=np.zeros((1, 1, picture.channels), np.uint8), alpha=None)
+        model = _png(pixel, effort)
+        return png.deep(picture, effort.png_level, model[slice(*png.described(in_memory(model, "")))])
     details, info = picture.details, PngInfo()
     if details.xmp:
         info.add_itxt("XML:com.adobe.xmp", details.xmp)
     dpi = details.dpi and tuple(min(value, _MOST_DPI) for value in details.dpi)
-    return _described(picture) | {"compress_level": effort.png_level, "pnginfo": info, "dpi": dpi}
-
-
-def _quality(picture: Picture, effort: Effort) -> dict[str, Any]:
-    return _described(picture) | {"quality": effort.quality}
-
-
-def _avif(picture: Picture, effort: Effort) -> dict[str, Any]:
-    return _quality(picture, effort) | {"subsampling": "4:4:4"}
-
-
-def _bmp(picture: Picture, effort: Effort) -> dict[str, Any]:
-    return {"dpi": picture.details.dpi}
-
-
-def _nothing(picture: Picture, effort: Effort) -> dict[str, Any]:
-    return {}
-
-
-def _png(picture: Picture, effort: Effort) -> bytes:
-    fitted = HOLDS["PNG"].fit(picture)
-    if fitted.pixels.dtype == np.uint8:
-        return _png_of_bytes(fitted, effort)
-    # The metadata chunks are those that Pillow writes for one 8-bit pixel
-    model = _png_of_bytes(replace(fitted, pixels=np.zeros((1, 1, fitted.channels), np.uint8), alpha=None), effort)
-    return png_writing.deep(fitted, effort.png_level, model[slice(*png.described(in_memory(model, "")))])
-
-
-def _ppm(picture: Picture, effort: Effort) -> bytes:
-    fitted = HOLDS["PPM"].fit(picture)
-    deep = fitted.pixels.dtype == np.uint16
-    return pnm.encoded(fitted.pixels) if deep else pillow.encoded(image_of(fitted), "PPM")
+    return _by_pillow("PNG", picture, compress_level=effort.png_level, pnginfo=info, dpi=dpi, **_described(picture))
 
 
 def _jpeg2000(picture: Picture, effort: Effort) -> bytes:
-    fitted = HOLDS["JPEG2000"].fit(picture)
     bare = effort.suffix == ".j2k"
-    if fitted.pixels.dtype == np.uint16:
-        return jpeg2000.encoded(fitted, bare)
-    return pillow.encoded(image_of(fitted), "JPEG2000", no_jp2=bare)
+    if picture.pixels.dtype == np.uint16:
+        return jpeg2000.encoded(picture, bare)
+    return pillow.encoded(_image(picture), "JPEG2000", no_jp2=bare)
 
 
-def _npy(picture: Picture, effort: Effort) -> bytes:
-    if picture.pages:
-        raise CycleganError(f"an array file holds one page, not {1 + len(picture.pages)}; write it as .tif")
-    return npy.encoded(picture)
+def _webp(picture: Picture, effort: Effort) -> bytes:
+    return _by_pillow("WEBP", picture, quality=effort.quality, **_described(picture))
 
 
-def _tiff(picture: Picture, effort: Effort) -> bytes:
-    return writing.encoded(picture, effort.quality)
+def _avif(picture: Picture, effort: Effort) -> bytes:
+    return _by_pillow("AVIF", picture, quality=effort.quality, subsampling="4:4:4", **_described(picture))
 
 
-def _grey(picture: Picture) -> Picture:
-    return Picture(luma(picture.pixels), picture.alpha, picture.details, tuple(map(_grey, picture.pages)))
-
-
-_png_of_bytes = _ByPillow("PNG", _png_options)
-_GREY_ONLY = (".pgm",)
+# Encoders of pictures that their format holds
 _WRITERS: dict[str, Callable[[Picture, Effort], bytes]] = {
     "PNG": _png,
-    "JPEG": _ByPillow("JPEG", _jpeg),
-    "WEBP": _ByPillow("WEBP", _quality),
-    "AVIF": _ByPillow("AVIF", _avif),
+    "JPEG": _jpeg,
+    "WEBP": _webp,
+    "AVIF": _avif,
     "JPEG2000": _jpeg2000,
-    "BMP": _ByPillow("BMP", _bmp),
-    "GIF": _ByPillow("GIF", _nothing),
-    "PPM": _ppm,
-    "TIFF": _tiff,
-    "NPY": _npy,
+    "BMP": lambda picture, _: _by_pillow("BMP", picture, dpi=picture.details.dpi),
+    "GIF": lambda picture, _: _by_pillow("GIF", picture),
+    "PPM": lambda picture, _: pnm.encoded(picture.pixels),
+    "TIFF": lambda picture, effort: tiff_writing.encoded(picture, effort.quality),
+    "NPY": lambda picture, _: npy.encoded(picture),
 }

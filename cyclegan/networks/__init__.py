@@ -17,7 +17,7 @@ from torch import nn
 
 from cyclegan.config import NoOptions
 from cyclegan.errors import UsageError, lookup
-from cyclegan.networks.kernels import load_kernels
+from cyclegan.networks.kernels.build import load_kernels
 from cyclegan.networks.layers import (
     Generator,
     GeneratorLike,
@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 Network = TypeVar("Network", bound=nn.Module)
-Built = TypeVar("Built", bound=nn.Module)
+Built = TypeVar("Built", bound=Generator | NoiseGenerator | Discriminator)
 
 GENERATORS: dict[str, Callable[..., Generator | NoiseGenerator]] = {
     "resnet_9blocks": partial(ResNetGenerator, blocks=9),
@@ -82,10 +82,7 @@ def build_generator(
     noise to pictures. Its `spec` is a JSON-able dict from which this function rebuilds the architecture. Unknown names
     raise `UsageError`.
     """
-    make = lookup(GENERATORS, name, "--generator")
-    network = make(**arguments)
-    network.spec = {"name": name, **arguments_of(make), **arguments, "spectral_norm": spectral_norm}
-    return _finish(network, spectral_norm, init, init_gain)
+    return _build(lookup(GENERATORS, name, "--generator"), name, spectral_norm, init, init_gain, arguments)
 
 
 def build_discriminator(
@@ -98,9 +95,7 @@ def build_discriminator(
     side below its `smallest`, raise `UsageError`.
     """
     make = lookup(DISCRIMINATORS, name, "--discriminator")
-    network = make(**arguments)
-    network.spec = {"name": name, **arguments_of(make), **arguments, "spectral_norm": spectral_norm}
-    return _finish(network, spectral_norm, init, init_gain)
+    return _build(make, name, spectral_norm, init, init_gain, arguments)
 
 
 def arguments_of(make: Callable[..., nn.Module]) -> dict[str, Any]:
@@ -162,11 +157,14 @@ def place_networks(network: Network, device: torch.device, *, exact: bool) -> Ne
     return network
 
 
-def _finish(network: Built, spectral_norm: bool, init: str, init_gain: float) -> Built:
+def _build(
+    make: Callable[..., Built], name: str, spectral_norm: bool, init: str, init_gain: float, arguments: dict[str, Any]
+) -> Built:
+    network = make(**arguments)
+    network.spec = {"name": name, **arguments_of(make), **arguments, "spectral_norm": spectral_norm}
     initialise(network, init, init_gain)
     if spectral_norm:
         bound_lipschitz(network)
     # True where a batch gives the same result as its pictures one by one, in training too
-    per_sample = not (spectral_norm or any(isinstance(part, nn.BatchNorm2d) for part in network.modules()))
-    network.per_sample = per_sample  # type: ignore[assignment]
+    network.per_sample = not (spectral_norm or any(isinstance(part, nn.BatchNorm2d) for part in network.modules()))
     return network

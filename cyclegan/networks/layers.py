@@ -18,7 +18,9 @@ from torch.utils.checkpoint import checkpoint
 
 from cyclegan.config import NoOptions
 from cyclegan.errors import lookup
-from cyclegan.networks.kernels import conv_from_picture, conv_to_picture, resize_conv2x, transposed_conv2x, usable
+from cyclegan.networks.kernels.build import usable
+from cyclegan.networks.kernels.outer_conv import conv_from_picture, conv_to_picture
+from cyclegan.networks.kernels.upsample_conv import resize_conv2x, transposed_conv2x
 from cyclegan.system import rng
 from cyclegan.system.pixels import full_precision
 
@@ -59,7 +61,6 @@ class InstanceNorm(nn.Module):
             return torch.instance_norm(exact, None, None, None, None, True, 0.0, self.eps, False).to(x.dtype)
 
     def extra_repr(self) -> str:
-        """Text in the brackets of `print(network)`."""
         return f"{self.channels}, eps={self.eps}"
 
 
@@ -86,7 +87,11 @@ class HasKernel:
 
 
 class DoublingConv2d(nn.ConvTranspose2d, HasKernel):
-    """Transposed convolution that doubles the size: an odd or even kernel, stride 2."""
+    """Transposed convolution that doubles the size, as in the papers: an odd or even kernel, stride 2.
+
+    With a 3×3 kernel an output pixel is the sum of 1, 2 or 4 products depending on its parity, so the network has to
+    learn to avoid a checkerboard pattern; one is visible early in training and where it is uncertain.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, bias: bool) -> None:
         odd = kernel % 2  # an odd kernel falls one pixel short of the double size
@@ -112,7 +117,14 @@ class OuterConv2d(nn.Conv2d, HasKernel):
 
 
 class ResizeConv2d(nn.Conv2d, HasKernel):
-    """Nearest upsampling, then convolution (Odena et al. 2016, https://doi.org/10.23915/distill.00003)."""
+    """Nearest upsampling, then convolution (Odena et al. 2016, https://doi.org/10.23915/distill.00003).
+
+    Without checkerboard: all output pixels sum equally many products. The convolution is 3×3, whatever the `kernel` of
+    the transposed one; it runs at the larger size and costs four times the multiplications of a transposed 3×3.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:  # N,C,h,w -> N,C',2h,2w
         if self.use_kernel and usable(x):
@@ -120,25 +132,7 @@ class ResizeConv2d(nn.Conv2d, HasKernel):
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def transposed(in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> DoublingConv2d:
-    """Two-fold upsampling by a transposed convolution, as in the papers.
-
-    With a 3×3 kernel and stride 2 an output pixel is the sum of 1, 2 or 4 products depending on its parity, so the
-    network has to learn to avoid a checkerboard pattern; one is visible early in training and where it is uncertain.
-    """
-    return DoublingConv2d(in_channels, out_channels, kernel, bias=bias)
-
-
-def resize(in_channels: int, out_channels: int, *, kernel: int, bias: bool) -> ResizeConv2d:
-    """Two-fold upsampling without checkerboard: all output pixels sum equally many products.
-
-    The convolution is 3×3, whatever the `kernel` of the transposed one; it runs at the larger size and costs four
-    times the multiplications of a transposed 3×3.
-    """
-    return ResizeConv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
-
-
-UPSAMPLINGS: dict[str, Callable[..., Convolution]] = {"transposed": transposed, "resize": resize}
+UPSAMPLINGS: dict[str, Callable[..., Convolution]] = {"transposed": DoublingConv2d, "resize": ResizeConv2d}
 
 
 class ConvBlock(nn.Module):
@@ -215,10 +209,8 @@ class Generator(nn.Module, ABC):
 
     def checkpointed(self, layer: nn.Module, x: Tensor) -> Tensor:
         """`layer(x)`; with `recompute` only x is kept (Chen et al. 2016, https://arxiv.org/abs/1604.06174)."""
-        if self.recompute and torch.is_grad_enabled():
-            kept: Tensor = checkpoint(layer, x, use_reentrant=False)
-            return kept
-        made: Tensor = layer(x)
+        recompute = self.recompute and torch.is_grad_enabled()
+        made: Tensor = checkpoint(layer, x, use_reentrant=False) if recompute else layer(x)
         return made
 
     def forward(self, x: Tensor) -> Tensor:
@@ -243,17 +235,10 @@ class Noise:
         return lookup(DISTRIBUTIONS, self.distribution, "--noise")(count, self.dim)
 
 
-def standard_normal(count: int, dim: int) -> Tensor:
-    """N(0, 1)."""
-    return rng.normal(count, dim)
-
-
-def symmetric_uniform(count: int, dim: int) -> Tensor:
-    """Uniform in [-1, 1)."""
-    return rng.uniform(count, dim) * 2 - 1
-
-
-DISTRIBUTIONS: dict[str, Callable[[int, int], Tensor]] = {"normal": standard_normal, "uniform": symmetric_uniform}
+DISTRIBUTIONS: dict[str, Callable[[int, int], Tensor]] = {
+    "normal": rng.normal,  # N(0, 1)
+    "uniform": lambda count, dim: rng.uniform(count, dim) * 2 - 1,  # in [-1, 1)
+}
 
 
 class NoiseGenerator(nn.Module, ABC):
@@ -287,31 +272,15 @@ def pad_to_fit(x: Tensor, multiple: int, smallest: int) -> Tensor:
     return x
 
 
-def normal(weight: Tensor, gain: float) -> None:
-    """N(0, gain²), the papers' choice with 0.02 (Radford et al. 2015, https://arxiv.org/abs/1511.06434)."""
-    nn.init.normal_(weight, 0.0, gain)
-
-
-def xavier(weight: Tensor, gain: float) -> None:
-    """Variance 2 / (inputs + outputs) (Glorot & Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html)."""
-    nn.init.xavier_normal_(weight)
-
-
-def kaiming(weight: Tensor, gain: float) -> None:
-    """Variance 2 / inputs, which preserves the scale through ReLUs (He et al. 2015, https://arxiv.org/abs/1502.01852)."""
-    nn.init.kaiming_normal_(weight)
-
-
-def orthogonal(weight: Tensor, gain: float) -> None:
-    """Orthonormal rows or columns (Saxe et al. 2014, https://arxiv.org/abs/1312.6120)."""
-    nn.init.orthogonal_(weight)
-
-
-INITS: dict[str, Callable[[Tensor, float], None]] = {
-    "normal": normal,
-    "xavier": xavier,
-    "kaiming": kaiming,
-    "orthogonal": orthogonal,
+INITS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    # N(0, gain²), the papers' choice with 0.02 (Radford et al. 2015, https://arxiv.org/abs/1511.06434)
+    "normal": lambda weight, gain: nn.init.normal_(weight, 0.0, gain),
+    # Variance 2 / (inputs + outputs) (Glorot & Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html)
+    "xavier": lambda weight, gain: nn.init.xavier_normal_(weight),
+    # Variance 2 / inputs, which preserves the scale through ReLUs (He et al. 2015, https://arxiv.org/abs/1502.01852)
+    "kaiming": lambda weight, gain: nn.init.kaiming_normal_(weight),
+    # Orthonormal rows or columns (Saxe et al. 2014, https://arxiv.org/abs/1312.6120)
+    "orthogonal": lambda weight, gain: nn.init.orthogonal_(weight),
 }
 
 

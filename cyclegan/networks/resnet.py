@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cyclegan.errors import lookup
-from cyclegan.networks.kernels import LANES, residual_block, shared_residual_block, usable
+from cyclegan.networks.kernels.build import usable
+from cyclegan.networks.kernels.residual import LANES, residual_block, shared_residual_block
 from cyclegan.networks.layers import (
     NORMS,
     UPSAMPLINGS,

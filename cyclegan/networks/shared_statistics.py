@@ -6,10 +6,10 @@ the same statistics, which were collected from some or all of them.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -32,7 +32,7 @@ class NormWindow(NamedTuple):
 
 @dataclass
 class Scope:
-    """Current mode of all norms of one network."""
+    """Current mode of all norms of one network; by default they only normalise."""
 
     size: tuple[int, int] = (0, 0)  # height and width of the parts in pixels; feature maps are smaller in proportion
     windows: Sequence[NormWindow] = ()  # one per part of the batch, to collect from; empty: collect nothing
@@ -142,7 +142,6 @@ class SharedNorm(InstanceNorm):
         self.mean, self.variance, self.sums = mean.to(dtype), variance.to(dtype), None
 
 
-@dataclass
 class SharedStatistics:
     """Generator for the parts of one picture, with shared InstanceNorm statistics.
 
@@ -152,18 +151,14 @@ class SharedStatistics:
     is used unchanged.
     """
 
-    generator: GeneratorLike
-    network: GeneratorLike = field(init=False)
-    norms: list[SharedNorm] = field(init=False)  # in the order of the layers
-
-    def __post_init__(self) -> None:
-        self.network = self.generator
+    def __init__(self, generator: GeneratorLike) -> None:
+        self.network = generator
+        self.norms: list[SharedNorm] = []  # in the order of the layers
         self._scope = Scope()
-        self.norms = []
-        if not isinstance(self.generator, nn.Module):
+        if not isinstance(generator, nn.Module):
             return
-        own = [*self.generator.parameters(), *self.generator.buffers()]
-        network = self.network = copy.deepcopy(self.generator, {id(tensor): tensor for tensor in own})
+        own = [*generator.parameters(), *generator.buffers()]
+        network = self.network = copy.deepcopy(generator, {id(tensor): tensor for tensor in own})
         for module in list(network.modules()):
             for name, child in module.named_children():
                 if isinstance(child, InstanceNorm):
@@ -171,20 +166,16 @@ class SharedStatistics:
                     setattr(module, name, self.norms[-1])
         network.eval()
 
-    @contextlib.contextmanager
-    def pooling(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> Iterator[None]:
+    def pooling(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> AbstractContextManager[None]:
         """Normalise one batch of parts of `size` by the pooled statistics of its windows.
 
         These are known from then on. If the windows cover a picture, they are the statistics of the picture.
         """
-        with self._doing(Scope(size, windows, pooled=True)):
-            yield
+        return self._within(Scope(size, windows, pooled=True))
 
-    @contextlib.contextmanager
-    def collecting(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> Iterator[None]:
+    def collecting(self, size: tuple[int, int], windows: Sequence[NormWindow]) -> AbstractContextManager[None]:
         """Normalise a batch by the known statistics, and collect its windows for `correct`."""
-        with self._doing(Scope(size, windows)):
-            yield
+        return self._within(Scope(size, windows))
 
     def correct(self) -> float:
         """Correct the next pooling for the difference of its windows from all that was collected.
@@ -198,14 +189,13 @@ class SharedStatistics:
         for norm in self.norms:
             norm.sums = None
 
-    @contextlib.contextmanager
-    def _doing(self, scope: Scope) -> Iterator[None]:
-        own = self._scope
-        own.size, own.windows, own.pooled = scope.size, scope.windows, scope.pooled
+    @contextmanager
+    def _within(self, scope: Scope) -> Iterator[None]:
+        vars(self._scope).update(vars(scope))
         try:
             yield
         finally:
-            own.size, own.windows, own.pooled = (0, 0), (), False
+            vars(self._scope).update(vars(Scope()))
 
 
 def _shares(window: NormWindow, size: tuple[int, int], shape: torch.Size) -> tuple[slice, slice]:

@@ -7,18 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cyclegan.errors import lookup
-from cyclegan.networks.layers import NORMS, UPSAMPLINGS, Convolution, Generator
+from cyclegan.networks.layers import NORMS, UPSAMPLINGS, ConvBlock, Generator
 
 
-class Stage(nn.Module):
-    """Activation, convolution, normalisation and optional dropout, in the order of the U-Net."""
-
-    def __init__(self, activation: nn.Module, conv: Convolution, norm: nn.Module, dropout: bool = False) -> None:
-        super().__init__()
-        self.activation = activation
-        self.conv = conv
-        self.norm = norm
-        self.dropout = nn.Dropout(0.5) if dropout else nn.Identity()
+class Stage(ConvBlock):
+    """The same layers in the order of the U-Net, with the activation first."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dropout(self.norm(self.conv(self.activation(x))))
@@ -61,9 +54,9 @@ class UNetGenerator(Generator):
             outer = widths[level - 1] if level else in_channels
             self.down.append(
                 Stage(
-                    nn.LeakyReLU(0.2) if level else nn.Identity(),
                     nn.Conv2d(outer, width, 4, 2, 1, bias=bias),
                     make_norm(width) if 0 < level < innermost else nn.Identity(),
+                    nn.LeakyReLU(0.2) if level else nn.Identity(),
                 )
             )
 
@@ -72,9 +65,9 @@ class UNetGenerator(Generator):
             width = widths[level] * (1 if level == innermost else 2)  # twice: the stage below and the skip
             self.up.append(
                 Stage(
-                    nn.ReLU(),
                     upsample(width, widths[level - 1], kernel=4, bias=bias),
                     make_norm(widths[level - 1]),
+                    nn.ReLU(),
                     dropout and 4 <= level < innermost,
                 )
             )

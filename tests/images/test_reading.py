@@ -1,5 +1,6 @@
 import io
 import pickle
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan.images import UnreadableImage, decode_image, escaped, read_image, rgb_array, stored_size
+from cyclegan.images import UnreadableImage, decode_picture, escaped, read_image, rgb_array, stored_size
 
 # Twelve flat blocks, so that neither JPEG nor chroma subsampling can confuse one with another.
 BLOCKS = np.random.default_rng(3).integers(0, 256, (3, 4, 3), dtype=np.uint8)
@@ -20,8 +21,14 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def read_content(data: bytes, name: str, **options: int) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / name).write_bytes(data)
+        return read_image(Path(folder) / name, **options)
+
+
 def decoded(image: Image.Image, kind: str, **options: object) -> np.ndarray:
-    return decode_image(saved(image, kind, **options), "picture").pixels
+    return read_content(saved(image, kind, **options), "picture")
 
 
 def png_16(grey: np.ndarray) -> bytes:
@@ -55,16 +62,16 @@ def test_sixteen_bit_grey_is_scaled_and_not_cut_off() -> None:
     grey = np.array([[0, 128, 129, 255, 257, 32768, 65278, 65535]])
     expected = np.rint(grey / 257).astype(np.uint8)  # 65535 / 255 = 257
     for data in (png_16(grey), saved(Image.fromarray(grey.astype(np.uint16)), "TIFF")):
-        pixels = decode_image(data, "deep").pixels
+        pixels = read_content(data, "deep")
         assert np.array_equal(pixels, np.repeat(expected[..., None], 3, axis=2))
     pgm = b"P5 8 1 65535\n" + grey.astype(">u2").tobytes()
-    assert np.array_equal(decode_image(pgm, "deep").pixels[..., 0], expected)
+    assert np.array_equal(read_content(pgm, "deep")[..., 0], expected)
 
 
 def test_grey_whose_white_is_unknown_is_refused_with_a_reason() -> None:
     for values in (np.array([[-1, 70000]], np.int32), np.array([[0.0, np.nan]], np.float32)):
         with pytest.raises(UnreadableImage, match="save it with 8 or 16 bits"):
-            decode_image(saved(Image.fromarray(values), "TIFF"), "odd")
+            read_content(saved(Image.fromarray(values), "TIFF"), "odd")
 
 
 def test_fractions_are_scaled_to_eight_bits() -> None:
@@ -139,16 +146,16 @@ def test_an_animation_gives_its_first_frame() -> None:
 def test_a_truncated_jpeg_is_unreadable_however_much_is_there(share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = saved(Image.fromarray(noise), "JPEG")
-    assert decode_image(data, "whole").pixels.shape == (64, 64, 3)
+    assert read_content(data, "whole").shape == (64, 64, 3)
     with pytest.raises(UnreadableImage, match=r"half\.jpg"):
-        decode_image(data[: int(len(data) * share)], "half.jpg")
+        read_content(data[: int(len(data) * share)], "half.jpg")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF"])
 def test_half_a_file_of_any_format_is_unreadable(kind: str) -> None:
     data = saved(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)), kind)
     with pytest.raises(UnreadableImage):
-        decode_image(data[: len(data) // 2], "half")
+        read_content(data[: len(data) // 2], "half")
 
 
 def test_what_is_no_picture_says_so(tmp_path: Path) -> None:
@@ -166,12 +173,12 @@ def test_what_is_no_picture_says_so(tmp_path: Path) -> None:
 def test_formats_that_run_programs_or_hold_layers_are_not_opened() -> None:
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
     with pytest.raises(UnreadableImage, match="not a picture"):
-        decode_image(postscript, "drawing.jpg")
+        read_content(postscript, "drawing.jpg")
 
 
 def test_a_picture_that_claims_to_be_enormous_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(UnreadableImage, match="million pixels"):
-        decode_image(b"P5 100000 100000 255\n", "bomb.pgm")
+        read_content(b"P5 100000 100000 255\n", "bomb.pgm")
 
 
 def test_the_error_survives_pickling_and_has_a_printable_name() -> None:
@@ -212,11 +219,11 @@ def test_a_jpeg_at_reduced_scale_differs_from_full_decoding_by_less_than_40_db(
     at_least: int, reduced: int, quality: int
 ) -> None:
     data = saved(Image.fromarray(LANDSCAPE), "JPEG", quality=quality)
-    full, part = decode_image(data, "full").pixels, decode_image(data, "part", at_least=at_least)
-    assert part.pixels.shape == (reduced, reduced * 5 // 4, 3)
-    assert (part.height, part.width) == (768, 960)
+    full, part = read_content(data, "full"), read_content(data, "part", at_least=at_least)
+    assert part.shape == (reduced, reduced * 5 // 4, 3)
+    assert decode_picture(data, "part", at_least=at_least).details.container["size"] == (768, 960)
     size = (at_least * 5 // 4, at_least)
-    first, second = (cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) for pixels in (full, part.pixels))
+    first, second = (cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) for pixels in (full, part))
     error = np.square(first.astype(float) - second).mean()
     assert 10 * np.log10(255**2 / error) >= 40
 
@@ -224,26 +231,27 @@ def test_a_jpeg_at_reduced_scale_differs_from_full_decoding_by_less_than_40_db(
 @pytest.mark.parametrize(("kind", "at_least"), [("JPEG", 129), ("JPEG", 768), ("PNG", 10), ("WEBP", 10), ("TIFF", 10)])
 def test_other_formats_and_jpegs_that_are_not_far_larger_are_decoded_in_full(kind: str, at_least: int) -> None:
     data = saved(Image.fromarray(LANDSCAPE), kind)
-    part = decode_image(data, "part", at_least=at_least)
-    assert np.array_equal(part.pixels, decode_image(data, "full").pixels)
-    assert (part.height, part.width) == (768, 960)
+    part = read_content(data, "part", at_least=at_least)
+    assert np.array_equal(part, read_content(data, "full"))
+    assert part.shape == (768, 960, 3)
+    assert "size" not in decode_picture(data, "part", at_least=at_least).details.container
 
 
 def test_a_jpeg_that_lies_on_its_side_is_upright_at_reduced_scale_too() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = saved(Image.fromarray(LANDSCAPE), "JPEG", exif=exif)
-    part = decode_image(data, "part", at_least=64)
-    assert part.pixels.shape == (240, 192, 3)
-    assert (part.height, part.width) == (960, 768)
-    upright = cv2.resize(decode_image(data, "full").pixels, (192, 240), interpolation=cv2.INTER_AREA)
-    assert np.abs(upright.astype(int) - part.pixels).mean() < 4
+    part = read_content(data, "part", at_least=64)
+    assert part.shape == (240, 192, 3)
+    assert decode_picture(data, "part", at_least=64).details.container["size"] == (960, 768)
+    upright = cv2.resize(read_content(data, "full"), (192, 240), interpolation=cv2.INTER_AREA)
+    assert np.abs(upright.astype(int) - part).mean() < 4
 
 
 def test_half_a_jpeg_is_unreadable_at_reduced_scale_too() -> None:
     data = saved(Image.fromarray(LANDSCAPE), "JPEG")
     with pytest.raises(UnreadableImage, match="truncated"):
-        decode_image(data[: len(data) // 2], "half", at_least=64)
+        read_content(data[: len(data) // 2], "half", at_least=64)
 
 
 def test_the_stored_size_needs_no_more_than_the_header(tmp_path: Path) -> None:

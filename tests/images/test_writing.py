@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images import EXTENSIONS, decode_image, encode_image, read_image, write_image
+from cyclegan.images import EXTENSIONS, decode_picture, encode_image, read_image, write_image
 
 GREY = np.kron(np.arange(0, 240, 20, dtype=np.uint8).reshape(3, 4), np.ones((8, 8), np.uint8))
 PICTURE = np.stack([GREY, GREY[::-1], 255 - GREY], axis=2)
@@ -26,9 +26,9 @@ def test_what_is_written_reads_back_in_the_format_of_its_suffix(suffix: str, tmp
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
 def test_one_channel_is_written_as_grey(suffix: str) -> None:
     for array in (GREY, GREY[..., None]):
-        decoded = decode_image(encode_image(array, suffix), "grey")
-        assert decoded.mode == "L"
-        assert np.array_equal(decoded.pixels[..., 2], GREY)
+        decoded = decode_picture(encode_image(array, suffix), "grey")
+        assert decoded.details.mode == "L"
+        assert np.array_equal(decoded.pixels[..., 0], GREY)
 
 
 def test_quality_decides_the_size_of_a_jpeg() -> None:
@@ -40,7 +40,7 @@ def test_a_higher_level_makes_a_smaller_png_of_the_same_picture() -> None:
     sizes = []
     for level in (0, 1, 9):
         data = encode_image(PICTURE, ".png", png_level=level)
-        assert np.array_equal(decode_image(data, "picture").pixels, PICTURE)
+        assert np.array_equal(decode_picture(data, "picture").pixels, PICTURE)
         sizes.append(len(data))
     assert sizes[0] > PICTURE.nbytes > sizes[1] > sizes[2]
     assert len(encode_image(PICTURE, ".png")) == sizes[1]  # unless it is asked for otherwise, the quick one

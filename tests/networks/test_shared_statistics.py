@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.networks import build_generator, place_networks
-from cyclegan.networks.kernels import load_kernels
+from cyclegan.networks.kernels.build import load_kernels
 from cyclegan.networks.layers import Generator, InstanceNorm
 from cyclegan.networks.shared_statistics import NormWindow, SharedStatistics, Sums
 

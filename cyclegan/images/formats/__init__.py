@@ -74,10 +74,8 @@ def escaped(name: str) -> str:
 
 def format_of(head: bytes) -> str | None:
     """The format of a file by its first bytes `head` (16 or more), whatever its name."""
-    for name, beginnings in _BEGINNINGS.items():
-        if any(head[offset : offset + len(start)] == start for offset, start in beginnings):
-            return name
-    return None
+    known = _BEGINNINGS.items()
+    return next((name for name, starts in known if any(head.startswith(s, offset) for offset, s in starts)), None)
 
 
 def required(module: str, what: str) -> Any:

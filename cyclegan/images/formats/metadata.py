@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-_EXIF_START = b"Exif\0\0"
+_EXIF_START = b"Exif\0\0"  # in a JPEG
 _ORIENTATION_TAG = 0x0112  # Exif 2.3, section 4.6.4
 _WHOLE_NUMBERS = {3: "H", 4: "I"}  # types of a tag, as TIFF numbers them
 # In XMP as an attribute, tiff:Orientation="6", or as an element, <tiff:Orientation>6</tiff:Orientation>
@@ -37,8 +37,7 @@ EXIF_TABLE, GPS_TABLE = 34665, 34853
 
 def upright(stored: np.ndarray, orientation: int) -> np.ndarray:
     """An array, H×W or H×W×C, turned upright; a view."""
-    turn = _UPRIGHT.get(orientation)
-    return stored if turn is None else turn(stored)
+    return _UPRIGHT.get(orientation, lambda array: array)(stored)
 
 
 def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
@@ -61,18 +60,13 @@ def exif_and_xmp(info: dict[Any, Any], notes: list[str]) -> tuple[bytes, bytes, 
     found = _XMP_ORIENTATION.search(xmp)
     if found and not orientation:
         orientation = int(found[2])
-    return exif, upright_xmp(xmp), orientation or 1
-
-
-def upright_xmp(xmp: bytes) -> bytes:
-    """XMP with its orientation, if any, set to upright."""
-    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+    return exif, _XMP_ORIENTATION.sub(rb"\g<1>1", xmp), orientation or 1
 
 
 def exif_of_tiff(own: Image.Exif, notes: list[str]) -> bytes:
     """The EXIF part of a TIFF's tags, as EXIF bytes; call before Pillow loads the pixels."""
     try:
-        tags = _descriptive(own)
+        tags = descriptive(own)
         return tags.tobytes() if len(tags) else b""
     except Exception:
         # Pillow raises arbitrary errors on damaged tags, and the tags are not needed
@@ -80,15 +74,8 @@ def exif_of_tiff(own: Image.Exif, notes: list[str]) -> bytes:
         return b""
 
 
-def descriptive(exif: bytes) -> Image.Exif:
-    """The part of EXIF that may be copied to the tags of another TIFF, as Pillow's tag table."""
-    own = Image.Exif()
-    if exif:
-        own.load(exif)
-    return _descriptive(own)
-
-
-def _descriptive(own: Image.Exif) -> Image.Exif:
+def descriptive(own: Image.Exif) -> Image.Exif:
+    """The part of EXIF that may be copied to the tags of another TIFF."""
     tags = Image.Exif()
     for code in _DESCRIPTIVE:
         if code in own:
@@ -111,11 +98,6 @@ def resolution(info: dict[Any, Any], orientation: int) -> tuple[float, float] | 
     return (down, across) if orientation in ON_ITS_SIDE else (across, down)
 
 
-def exif_body(exif: bytes) -> bytes:
-    """EXIF without the six-byte prefix of JPEG."""
-    return exif.removeprefix(_EXIF_START)
-
-
 def _raw_exif(info: dict[Any, Any]) -> bytes:
     raw = info.get("exif")
     if raw is None and "Raw profile type exif" in info:  # ImageMagick's convention from before PNG had a chunk for it
@@ -130,7 +112,7 @@ def _reset(exif: bytes) -> tuple[bytes, int]:
     Rewriting by a library would lose the thumbnail and the makers' notes, which hold offsets. Raises `ValueError` or
     `struct.error` for invalid EXIF.
     """
-    body = bytearray(exif_body(exif))
+    body = bytearray(exif.removeprefix(_EXIF_START))
     order = {b"II": "<", b"MM": ">"}.get(bytes(body[:2]))
     if order is None:
         raise ValueError("neither byte order")

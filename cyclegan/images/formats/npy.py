@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.lib import format as npy
 
+from cyclegan.errors import CycleganError
 from cyclegan.images.formats.sources import ByteSource
-from cyclegan.images.picture import Header, ImageMetadata, Picture
+from cyclegan.images.picture import Header, ImageMetadata, Parts, Picture
 
 _TYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
 _LEAST_PLANES = 16  # 1, 3 or 4 rows with a last axis above this mean that the channels come first
@@ -20,7 +20,7 @@ _DEPTHS = {"uint8": "", "bool": ";1", "uint16": ";16", "int16": ";16S", "float32
 
 
 @dataclass(frozen=True)
-class NpyLayout:
+class _Layout:
     """Layout of the array in the file."""
 
     shape: tuple[int, ...]
@@ -47,7 +47,7 @@ def mode_of(channels: int, dtype: np.dtype, alpha: bool = False) -> str:
     return name or base + _DEPTHS.get(dtype.name, f";{dtype.name}")
 
 
-def layout(source: ByteSource) -> NpyLayout:
+def _layout(source: ByteSource) -> _Layout:
     """Layout from a file's header alone; `ValueError` with a readable reason if it is not a picture."""
     source.stream.seek(0)
     version = npy.read_magic(source.stream)
@@ -57,35 +57,30 @@ def layout(source: ByteSource) -> NpyLayout:
     shape, fortran, dtype = read_header(source.stream)
     if dtype.name not in _TYPES:
         raise ValueError(f"an array of {dtype.name}; save it as uint8, uint16, int16 or float32")
+    sides = "×".join(map(str, shape))
     if len(shape) not in (2, 3):
         raise ValueError(
-            f"an array of {len(shape)} dimensions, {_times(shape)}; save each picture as height × width, "
+            f"an array of {len(shape)} dimensions, {sides}; save each picture as height × width, "
             "or height × width × channels"
         )
     if 0 in shape:
-        raise ValueError(f"an array of {_times(shape)}, which has no pixels")
+        raise ValueError(f"an array of {sides}, which has no pixels")
     if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] > _LEAST_PLANES:
-        raise ValueError(
-            f"an array of {'×'.join(map(str, shape))}, channels first; save it as height × width × channels"
-        )
-    found = NpyLayout(shape, fortran, dtype, source.stream.tell())
+        raise ValueError(f"an array of {sides}, channels first; save it as height × width × channels")
+    found = _Layout(shape, fortran, dtype, source.stream.tell())
     if found.start + int(np.prod(shape, dtype=object)) * dtype.itemsize > source.size:
         raise ValueError("file is truncated")
     return found
 
 
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
-
-
 def header(source: ByteSource) -> Header:
     """Header of the picture in a file."""
-    return layout(source).header
+    return _layout(source).header
 
 
 def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
     """Read the picture in a file; objects are never unpickled."""
-    found = layout(source)
+    found = _layout(source)
     source.check_size(found.header.height, found.header.width, 1, max_pixels)
     count = int(np.prod(found.shape))
     data = source.stream.read(count * found.dtype.itemsize)
@@ -94,26 +89,19 @@ def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Pi
     return Picture(np.array(pixels, found.dtype.newbyteorder("="), order="C"), None, found.details)
 
 
-def parts(source: ByteSource) -> tuple[ImageMetadata, Callable[..., tuple[np.ndarray, None]]]:
+def parts(source: ByteSource) -> Parts:
     """Metadata of a picture and a memory-mapped reader of its regions."""
-    found = layout(source)
+    found = _layout(source)
+    height, width, channels = (*found.shape, 1)[:3]
     order: Literal["C", "F"] = "F" if found.fortran else "C"
-    shape = (*found.shape, 1)[:3]
-
-    def read(top: int, left: int, height: int, width: int) -> tuple[np.ndarray, None]:
-        # A new map for each region: pages that were read stay in memory as long as their map exists
-        mapped = np.memmap(source.stream, found.dtype, "r", found.start, shape, order)
-        part = mapped[top : top + height, left : left + width]
-        return np.array(part, found.dtype.newbyteorder("="), order="C", subok=False), None
-
-    return found.details, read
+    return found.details, source.raw_regions(found.dtype, found.start, (height, width, channels), order)
 
 
 def encoded(picture: Picture) -> bytes:
     """Encode a file: alpha becomes one more channel, and grey is 2-D if its source was."""
-    pixels = picture.pixels
-    if picture.alpha is not None:
-        pixels = np.concatenate([pixels, picture.alpha[:, :, None]], axis=2)
+    if picture.pages:
+        raise CycleganError(f"an array file holds one page, not {1 + len(picture.pages)}; write it as .tif")
+    pixels = picture.planes
     if pixels.shape[2] == 1 and picture.details.container.get("rank") == 2:
         pixels = pixels[:, :, 0]
     if picture.details.container.get("fortran"):

@@ -12,7 +12,7 @@ from cyclegan.images.formats import FORMATS
 from cyclegan.images.formats.colour import is_damaged, to_srgb
 from cyclegan.images.formats.metadata import exif_and_xmp, resolution, upright, upright_size
 from cyclegan.images.formats.sources import ByteSource
-from cyclegan.images.picture import Header, ImageMetadata, Picture
+from cyclegan.images.picture import Header, ImageMetadata, Picture, separated
 
 # Least shorter side of a JPEG decoded at reduced scale, relative to the side that the caller needs. Detailed
 # photographs, scaled on by area, then have a PSNR against full decoding of at least 41.4 dB at 1/2, 1/4 and 1/8
@@ -24,7 +24,7 @@ _U8, _U16, _I32, _F32 = (np.dtype(name) for name in ("uint8", "uint16", "int32",
 
 
 @dataclass(frozen=True)
-class Mode:
+class _Mode:
     """Conversion of Pillow images of one mode to arrays."""
 
     channels: int  # without transparency
@@ -34,27 +34,16 @@ class Mode:
     space: str = "RGB"  # colour space of a profile in such a file
 
 
-MODES: dict[str, Mode] = {
-    "1": Mode(1, _U8, "L", "LA", "L"),
-    "L": Mode(1, _U8, "L", "LA", "L"),
-    "LA": Mode(1, _U8, "LA", "LA", "L"),
-    "La": Mode(1, _U8, "LA", "LA", "L"),
-    "P": Mode(3, _U8, "RGB", "RGBA"),
-    "PA": Mode(3, _U8, "RGBA", "RGBA"),
-    "RGB": Mode(3, _U8, "RGB", "RGBA"),
-    "RGBX": Mode(3, _U8, "RGB", "RGB"),
-    "RGBA": Mode(3, _U8, "RGBA", "RGBA"),
-    "RGBa": Mode(3, _U8, "RGBA", "RGBA"),
-    "CMYK": Mode(3, _U8, "RGB", "RGB", "CMYK"),
-    "YCbCr": Mode(3, _U8, "RGB", "RGB"),
-    "HSV": Mode(3, _U8, "RGB", "RGB"),
-    "LAB": Mode(3, _U8, "RGB", "RGB"),
-    "I;16": Mode(1, _U16, space="L"),
-    "I;16L": Mode(1, _U16, space="L"),
-    "I;16B": Mode(1, _U16, space="L"),
-    "I;16N": Mode(1, _U16, space="L"),
-    "I": Mode(1, _I32, space="L"),
-    "F": Mode(1, _F32, space="L"),
+_MODES: dict[str, _Mode] = {
+    **dict.fromkeys(("1", "L"), _Mode(1, _U8, "L", "LA", "L")),
+    **dict.fromkeys(("LA", "La"), _Mode(1, _U8, "LA", "LA", "L")),
+    **dict.fromkeys(("P", "RGB"), _Mode(3, _U8, "RGB", "RGBA")),
+    **dict.fromkeys(("PA", "RGBA", "RGBa"), _Mode(3, _U8, "RGBA", "RGBA")),
+    **dict.fromkeys(("RGBX", "YCbCr", "HSV", "LAB"), _Mode(3, _U8, "RGB", "RGB")),
+    "CMYK": _Mode(3, _U8, "RGB", "RGB", "CMYK"),
+    **dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N"), _Mode(1, _U16, space="L")),
+    "I": _Mode(1, _I32, space="L"),
+    "F": _Mode(1, _F32, space="L"),
 }
 
 
@@ -87,7 +76,7 @@ def header(source: ByteSource) -> Header:
 
 def header_of(image: Image.Image, name: str, height: int, width: int, pages: int = 1) -> Header:
     """Header of a Pillow image whose size is known."""
-    mode = MODES[image.mode]
+    mode = _MODES[image.mode]
     dtype = _U16 if image.mode == "I" and name != "TIFF" else mode.dtype
     return Header(height, width, mode.channels, dtype, name, image.mode, pages)
 
@@ -135,31 +124,25 @@ def arrays(
     `whole_numbers` is the type of mode I: 32 bits, or 16 in formats that have no more. Raises `ValueError` with a
     readable reason for unknown modes.
     """
-    if image.mode not in MODES:
+    if image.mode not in _MODES:
         raise ValueError(f"of a kind that is not known ({image.mode})")
-    mode = MODES[image.mode]
+    mode = _MODES[image.mode]
     profile = image.info.get("icc_profile") or b""
     if mode.plain is None:
-        pixels = np.array(image)[:, :, None]
+        pixels, alpha = np.array(image)[:, :, None], None
         if image.mode == "I":
             pixels = pixels.astype(whole_numbers)
-        alpha = None
     elif mode.space == "CMYK" and profile and not is_damaged(profile, "CMYK"):
         return to_srgb(np.array(image), profile, "CMYK", notes), None, True
     else:
         stored = np.array(image.convert(mode.clear if image.has_transparency_data else mode.plain))
-        pixels = np.ascontiguousarray(stored.reshape(*stored.shape[:2], -1)[:, :, : mode.channels])
-        alpha = np.ascontiguousarray(stored[:, :, -1]) if _has_alpha(stored, mode.channels) else None
+        pixels, alpha = separated(stored.reshape(*stored.shape[:2], -1), mode.channels)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if profile and mode.space != "CMYK":
         pixels = to_srgb(pixels, profile, mode.space, notes)
     elif profile:
         notes.append("its colour profile is damaged and was left out")
     return pixels, alpha, bool(profile)
-
-
-def _has_alpha(stored: np.ndarray, channels: int) -> bool:
-    return stored.ndim == 3 and stored.shape[2] > channels
 
 
 def encoded(image: Image.Image, name: str, **options: object) -> bytes:

@@ -6,7 +6,8 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,7 +21,6 @@ from cyclegan.images.picture import Header, ImageMetadata, Picture
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # of each colour type, without transparency
 _STORED = {0: 1, 2: 3, 4: 2, 6: 4}  # with it, for colour types without palette
-COLOUR_TYPES = {samples: colour for colour, samples in _STORED.items()}
 _MODES = {0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}
 _WITH_ALPHA = (4, 6)
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
@@ -28,62 +28,41 @@ _PIECE = 2**20  # bytes inflated at a time
 _LARGEST_NOTE = 2**24  # bytes of a metadata chunk; larger ones are skipped when reading a header
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """One chunk of a PNG: its kind and the position of its content."""
-
-    kind: bytes
-    start: int
-    length: int
-
-
-@dataclass(frozen=True)
-class _Top:
+class _Top(NamedTuple):
     """Content of the first chunk, IHDR."""
 
     width: int
     height: int
-    depth: int  # bits per sample
+    depth: int  # bits per sample; 16 would be truncated by Pillow
     colour: int
-    interlaced: bool
-
-    @classmethod
-    def of(cls, data: bytes) -> _Top:
-        """Parse the 13 bytes of the chunk; `ValueError` for an invalid colour type."""
-        width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[:13])
-        if colour not in _CHANNELS:
-            raise ValueError(f"PNG has no colour type {colour}")
-        return cls(width, height, depth, colour, bool(interlaced))
-
-    @property
-    def deep(self) -> bool:
-        """True if Pillow would truncate its values."""
-        return self.depth == 16
+    compression: int
+    filter: int
+    interlaced: int
 
 
 def header(source: ByteSource) -> Header:
     """Header of the picture in a file, from its metadata chunks."""
     parts = _noted(source)
     top = _top(parts)
-    image = pillow.open_image(_beside_pixels(source, parts))
+    image = beside_pixels(source, parts)
     *_, orientation = exif_and_xmp(image.info, [])
     height, width = upright_size(top.height, top.width, orientation)
-    if top.deep:
-        mode = _MODES[top.colour]
-        return Header(height, width, _CHANNELS[top.colour], np.dtype(np.uint16), "PNG", mode)
+    if top.depth == 16:
+        return Header(height, width, _CHANNELS[top.colour], np.dtype(np.uint16), "PNG", _MODES[top.colour])
     return pillow.header_of(image, "PNG", height, width)
 
 
-def beside_pixels(source: ByteSource) -> Image.Image:
-    """Open the metadata of a file by Pillow, without its pixels."""
-    return pillow.open_image(_beside_pixels(source, _noted(source)))
+def beside_pixels(source: ByteSource, parts: list[tuple[bytes, bytes]] | None = None) -> Image.Image:
+    """Open a file by Pillow without its pixels, so that all metadata is read on opening it."""
+    data = _file(_noted(source) if parts is None else parts, [])
+    return pillow.open_image(replace(source, stream=io.BytesIO(data), size=len(data)))
 
 
 def described(source: ByteSource) -> tuple[int, int]:
     """Start and end of the chunks between IHDR and the pixels."""
     chunks = _walk(source)
-    first = next(chunks)
-    return first.start + first.length + 4, next(other.start - 8 for other in chunks if other.kind == b"IDAT")
+    _, start, length = next(chunks)
+    return start + length + 4, next(start - 8 for kind, start, _ in chunks if kind == b"IDAT")
 
 
 def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Picture:
@@ -93,15 +72,15 @@ def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Pi
     pixels: list[memoryview] = []
     view = memoryview(data)
     top = None
-    for chunk in _walk(replace(source, stream=io.BytesIO(data))):
-        content = view[chunk.start : chunk.start + chunk.length]
-        end = chunk.start + chunk.length
-        if zlib.crc32(content, zlib.crc32(chunk.kind)) != int.from_bytes(view[end : end + 4]):
-            raise ValueError(f"the checksum of its {chunk.kind.decode('latin-1')} chunk is wrong")
-        if chunk.kind == b"IDAT":
+    for kind, start, length in _walk(replace(source, stream=io.BytesIO(data))):
+        end = start + length
+        content = view[start:end]
+        if zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(view[end : end + 4]):
+            raise ValueError(f"the checksum of its {kind.decode('latin-1')} chunk is wrong")
+        if kind == b"IDAT":
             pixels.append(content)
         else:
-            parts.append((chunk.kind, bytes(content)))
+            parts.append((kind, bytes(content)))
         if top is None:
             top = _top(parts)
             source.check_size(top.height, top.width, 1, max_pixels)
@@ -109,10 +88,10 @@ def read(source: ByteSource, at_least: int | None, max_pixels: int | None) -> Pi
         raise ValueError("it has no pixels")
     frames = [int.from_bytes(content[:4]) for kind, content in parts if kind == b"acTL"]
     notes = [f"the first of {frames[0]} frames"] if frames and frames[0] > 1 else []
-    if top.deep:
+    if top.depth == 16:
         return _deep(source, top, parts, pixels, notes)
     if frames:
-        data = _file([part for part in parts if part[0] not in _ANIMATION], pixels)
+        data = _file(parts, pixels)
     picture = pillow.read(replace(source, stream=io.BytesIO(data)), at_least, max_pixels)
     return replace(picture, details=replace(picture.details, notes=(*picture.details.notes, *notes)))
 
@@ -122,7 +101,7 @@ def _deep(
 ) -> Picture:
     import cv2
 
-    image = pillow.open_image(_beside_pixels(source, parts))
+    image = beside_pixels(source, parts)
     exif, xmp, orientation = exif_and_xmp(image.info, notes)
     _check_pixels(top, content)
     # OpenCV's library prints warnings about other chunks, and OpenCV applies some of them: it gets none
@@ -145,8 +124,8 @@ def _deep(
     return pillow.turned(Picture(pixels, alpha, details), orientation)
 
 
-def _walk(source: ByteSource) -> Iterator[Chunk]:
-    """The chunks of a PNG in order; `ValueError` if the file ends before the last one."""
+def _walk(source: ByteSource) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and length of each chunk's content; `ValueError` if the file ends before the last one."""
     position = len(SIGNATURE)
     kind = b""
     while kind != b"IEND":
@@ -157,41 +136,37 @@ def _walk(source: ByteSource) -> Iterator[Chunk]:
         length, kind = struct.unpack(">I4s", start)
         if position + 12 + length > source.size:
             raise ValueError("image file is truncated")
-        yield Chunk(kind, position + 8, length)
+        yield kind, position + 8, length
         position += 12 + length
 
 
 def _noted(source: ByteSource) -> list[tuple[bytes, bytes]]:
     parts: list[tuple[bytes, bytes]] = []
-    for chunk in _walk(source):
-        if chunk.kind != b"IDAT" and chunk.kind not in _ANIMATION and chunk.length <= _LARGEST_NOTE:
-            source.stream.seek(chunk.start)
-            parts.append((chunk.kind, source.stream.read(chunk.length)))
+    for kind, start, length in _walk(source):
+        if kind != b"IDAT" and kind not in _ANIMATION and length <= _LARGEST_NOTE:
+            source.stream.seek(start)
+            parts.append((kind, source.stream.read(length)))
     return parts
 
 
 def _top(parts: list[tuple[bytes, bytes]]) -> _Top:
     if not parts or parts[0][0] != b"IHDR" or len(parts[0][1]) < 13:
         raise ValueError("it does not begin as a PNG")
-    return _Top.of(parts[0][1])
-
-
-def _beside_pixels(source: ByteSource, parts: list[tuple[bytes, bytes]]) -> ByteSource:
-    """The file without pixels and animation, so that Pillow reads all metadata on opening it."""
-    data = _file([part for part in parts if part[0] not in _ANIMATION], [])
-    return replace(source, stream=io.BytesIO(data), size=len(data))
+    top = _Top(*struct.unpack(">IIBBBBB", parts[0][1][:13]))
+    if top.colour not in _CHANNELS:
+        raise ValueError(f"PNG has no colour type {top.colour}")
+    return top
 
 
 def _file(parts: list[tuple[bytes, bytes]], pixels: list[memoryview]) -> bytes:
-    chunks = [chunk(kind, content) for kind, content in parts if kind != b"IEND"]
-    return b"".join([SIGNATURE, *chunks, chunk(b"IDAT", b"".join(pixels)), chunk(b"IEND", b"")])
+    """A file of these chunks and pixels, without animation."""
+    chunks = [_chunk(kind, content) for kind, content in parts if kind not in (b"IEND", *_ANIMATION)]
+    return b"".join([SIGNATURE, *chunks, _chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")])
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    """Encode a chunk."""
-    return b"".join(
-        [struct.pack(">I", len(content)), kind, content, struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))]
-    )
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(kind))
+    return b"".join([struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum)])
 
 
 def _check_pixels(top: _Top, content: list[memoryview]) -> None:
@@ -221,13 +196,14 @@ _UP = 2  # filter: each byte as its difference from the one above, vectorised by
 
 def deep(picture: Picture, level: int, described: bytes) -> bytes:
     """Encode a file with uint16 pixels; `described` are the metadata chunks."""
-    planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
+    planes = picture.planes
     height, width, samples = planes.shape
     stored = np.ascontiguousarray(planes, ">u2").view(np.uint8).reshape(height, -1)
     rows = np.empty((height, 1 + stored.shape[1]), np.uint8)
     rows[:, 0] = _UP
     rows[0, 1:] = stored[0]
     rows[1:, 1:] = stored[1:] - stored[:-1]
-    top = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[samples], 0, 0, 0)
-    pixels = chunk(b"IDAT", zlib.compress(rows.data, level))
-    return b"".join([SIGNATURE, chunk(b"IHDR", top), described, pixels, chunk(b"IEND", b"")])
+    (colour,) = (colour for colour, count in _STORED.items() if count == samples)
+    top = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
+    pixels = _chunk(b"IDAT", zlib.compress(rows.data, level))
+    return b"".join([SIGNATURE, top, described, pixels, _chunk(b"IEND", b"")])

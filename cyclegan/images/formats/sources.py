@@ -8,20 +8,17 @@ import logging
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cyclegan.images.formats import (
-    DEFAULT_MAX_PIXELS,
-    FORMATS,
-    HEAD,
-    MissingExtra,
-    UnreadableImage,
-    format_of,
-)
+from cyclegan.images.formats import DEFAULT_MAX_PIXELS, FORMATS, HEAD, MissingExtra, UnreadableImage, format_of
+from cyclegan.images.picture import Part
+
+_UNKNOWN = f"not a picture, or none of {', '.join(FORMATS)}"
 
 
 @dataclass(frozen=True)
@@ -44,23 +41,33 @@ class ByteSource:
         if height < 1 or width < 1:
             raise UnreadableImage(self.path, f"it says that it is {width}×{height} pixels large")
         if height * width * count > limit:
-            raise UnreadableImage(self.path, too_many(height, width, count, limit))
+            pages = f" and {count} pages" if count > 1 else ""
+            allowed = f"{limit / 1e6:.0f} million" if limit >= 10**6 else str(limit)
+            raise UnreadableImage(
+                self.path,
+                f"{width}×{height} pixels{pages} are more than {allowed} pixels; "
+                "allow more by --max-pixels, or scale it down",
+            )
 
+    def raw_regions(
+        self, dtype: np.dtype, start: int, shape: tuple[int, int, int], order: Literal["C", "F"] = "C"
+    ) -> Callable[[int, int, int, int], Part]:
+        """Memory-mapped reader of regions of the raw pixels H×W×C from byte `start`."""
 
-def too_many(height: int, width: int, count: int, limit: int) -> str:
-    """Reason text for a picture with too many pixels."""
-    pages = f" and {count} pages" if count > 1 else ""
-    allowed = f"{limit / 1e6:.0f} million" if limit >= 10**6 else str(limit)
-    return (
-        f"{width}×{height} pixels{pages} are more than {allowed} pixels; allow more by --max-pixels, or scale it down"
-    )
+        def read(top: int, left: int, height: int, width: int) -> Part:
+            # A new map for each region: pages that were read stay in memory as long as their map exists
+            part = np.memmap(self.stream, dtype, "r", start, shape, order)[top : top + height, left : left + width]
+            return np.array(part, dtype.newbyteorder("="), order="C", subok=False), None
+
+        return read
 
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[ByteSource]:
     """Open the file at `path` as a source; `UnreadableImage` unless a regular file of a known format."""
     try:
-        stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - below; errors of the block are not caught
+        # Not waiting for the writer of a pipe, so that pipes can be detected; errors of the block are not caught here
+        stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     except OSError as error:
         reason = _special(path) or (error.strerror or str(error)).lower()
         raise UnreadableImage(path, reason) from error
@@ -87,7 +94,7 @@ def explain_decode_error(path: str | os.PathLike[str]) -> Iterator[None]:
     except MissingExtra as error:
         raise UnreadableImage(path, str(error)) from error
     except UnidentifiedImageError as error:
-        raise UnreadableImage(path, _unknown()) from error
+        raise UnreadableImage(path, _UNKNOWN) from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise UnreadableImage(path, f"more than {limit} million pixels; scale it down first") from error
@@ -120,13 +127,8 @@ def _known(path: str | os.PathLike[str], stream: BinaryIO, size: int) -> ByteSou
         raise UnreadableImage(path, "the file is empty")
     name = format_of(head)
     if name is None:
-        raise UnreadableImage(path, _unknown())
+        raise UnreadableImage(path, _UNKNOWN)
     return ByteSource(path, stream, size, name)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Opener that does not wait for the writer of a pipe, so that pipes can be detected."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _special(path: str | os.PathLike[str]) -> str | None:
@@ -140,7 +142,3 @@ def _special(path: str | os.PathLike[str]) -> str | None:
     if stat.S_ISDIR(mode):
         return "is a directory"
     return "a pipe, a socket or a device, not a file"
-
-
-def _unknown() -> str:
-    return f"not a picture, or none of {', '.join(FORMATS)}"

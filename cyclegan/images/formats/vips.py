@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,13 @@ from cyclegan.images.formats import installed, pillow, png
 from cyclegan.images.formats.colour import to_srgb
 from cyclegan.images.formats.metadata import exif_and_xmp, resolution
 from cyclegan.images.formats.sources import ByteSource, in_memory, opened
-from cyclegan.images.picture import Header, ImageMetadata
+from cyclegan.images.picture import Header, ImageMetadata, Part, Parts, separated
 
 # Modes for which libvips gives the same pixels as the reader of whole pictures
 _MODES = ("L", "LA", "RGB", "RGBA", "P", "I;16", "LA;16", "RGB;16", "RGBA;16")
 _TYPES = {"uchar": np.dtype(np.uint8), "ushort": np.dtype(np.uint16)}
 _START = 2  # bytes of a JPEG before its segments
 _FOR_APPLICATIONS = range(0xE0, 0xF0)
-
-Part = tuple[np.ndarray, np.ndarray | None]
 
 
 def library() -> Any:
@@ -36,9 +33,7 @@ def library() -> Any:
     return pyvips
 
 
-def parts(
-    source: ByteSource, header: Header, max_pixels: int | None
-) -> tuple[ImageMetadata, Callable[..., Part]] | None:
+def parts(source: ByteSource, header: Header, max_pixels: int | None) -> Parts | None:
     """Metadata of a picture and a reader of its regions; None if it can only be decoded whole."""
     if header.mode not in _MODES or not installed("pyvips"):
         return None
@@ -63,8 +58,7 @@ def parts(
 
     def read(top: int, left: int, height: int, width: int) -> Part:
         stored = np.frombuffer(region.fetch(left, top, width, height), header.dtype).reshape(height, width, -1)
-        pixels = np.ascontiguousarray(stored[:, :, : header.channels])
-        alpha = np.ascontiguousarray(stored[:, :, -1]) if image.bands > header.channels else None
+        pixels, alpha = separated(stored, header.channels)
         return to_srgb(pixels, profile, space, []) if profile else pixels, alpha
 
     dpi = resolution(beside.info, 1)

@@ -7,7 +7,7 @@ recomputed where it is needed; the last one is the output minus the input.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ TILES = 512  # computed at a time: their scratch, 19 MB for 256 channels, stays 
 LANES = 16  # as in vectors.h; channels are multiples of it
 
 Stats = Callable[[Tensor], tuple[Tensor, Tensor]]
+Normalisation = Sequence[Tensor] | Tensor | tuple[None, None]  # mean and scale, (N, C) each
+UNCHANGED = (None, None)
 
 
 def residual_block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> Tensor:
@@ -39,8 +41,8 @@ def shared_residual_block(x: Tensor, first: Tensor, second: Tensor, of_first: St
     """
     x = _nhwc(x)
     n, c, height, width = x.shape
-    made = _convolve(x, None, _nhwc(first))
-    out = _convolve(made, torch.stack(of_first(made)), _nhwc(second))
+    made = _convolve(x, UNCHANGED, _nhwc(first))
+    out = _convolve(made, of_first(made), _nhwc(second))
     call("add_normalised", x, out, *of_second(out), out, n, height * width, c)
     return out
 
@@ -62,7 +64,7 @@ def _block(x: Tensor, first: Tensor, second: Tensor, eps: float) -> tuple[Tensor
     x = _nhwc(x)
     n, c, height, width = x.shape
     mean, statistics = x.new_empty(n, c), x.new_empty(3, n, c)
-    made = _convolve(x, None, _nhwc(first))
+    made = _convolve(x, UNCHANGED, _nhwc(first))
     call("statistics", made, *statistics[:2], eps, n, height * width, c)
     out = _convolve(made, statistics[:2], _nhwc(second))
     call("statistics", out, mean, statistics[2], eps, n, height * width, c)
@@ -90,7 +92,7 @@ def _block_backward(
     d_second = _convolve_adjoint(inner, made, statistics[:2], _nhwc(second), between)
     call("rectified_norm_adjoint", between, made, *statistics[:2], inner, *shape)
     d_x = gradient.clone()  # the gradient of the residual sum
-    d_first = _convolve_adjoint(inner, x, None, _nhwc(first), d_x)
+    d_first = _convolve_adjoint(inner, x, UNCHANGED, _nhwc(first), d_x)
     return d_x, d_first, d_second
 
 
@@ -113,21 +115,21 @@ def _backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor | Non
 torch.library.register_autograd("cyclegan::residual_block", _backward, setup_context=_keep)
 
 
-def _convolve(x: Tensor, normalisation: Tensor | None, kernel: Tensor) -> Tensor:
-    """Convolution of NHWC `x`, after `normalisation` (2, N, C) and ReLU if given."""
+def _convolve(x: Tensor, normalisation: Normalisation, kernel: Tensor) -> Tensor:
+    """Convolution of NHWC `x`, after `normalisation` and ReLU if given."""
     n, c, height, width = x.shape
     transformed = _transformed(kernel)
     out = torch.empty_like(x)
     for start, stop in _chunks(n, height, width):
         tiles, products = (scratch(name, 36, stop - start, c) for name in ("tiles", "products"))
-        call("tiles_of_input", x, *_both(normalisation), tiles, start, stop, height, width, c)
+        call("tiles_of_input", x, *normalisation, tiles, start, stop, height, width, c)
         torch.bmm(tiles, transformed.mT, out=products)
         call("output_of_tiles", products, out, start, stop, height, width, c)
     return out
 
 
 def _convolve_adjoint(
-    gradient: Tensor, x: Tensor, normalisation: Tensor | None, kernel: Tensor, d_input: Tensor
+    gradient: Tensor, x: Tensor, normalisation: Normalisation, kernel: Tensor, d_input: Tensor
 ) -> Tensor:
     """Gradient of `_convolve`: adds that of the convolved input to `d_input`, returns the kernel's."""
     n, c, height, width = x.shape
@@ -136,7 +138,7 @@ def _convolve_adjoint(
     for start, stop in _chunks(n, height, width):
         tiles, d_products = (scratch(name, 36, stop - start, c) for name in ("tiles", "products"))
         call("output_of_tiles_adjoint", gradient, d_products, start, stop, height, width, c)
-        call("tiles_of_input", x, *_both(normalisation), tiles, start, stop, height, width, c)
+        call("tiles_of_input", x, *normalisation, tiles, start, stop, height, width, c)
         if start == 0:
             torch.bmm(d_products.mT, tiles, out=d_transformed)
         else:
@@ -158,10 +160,6 @@ def _transformed(kernel: Tensor) -> Tensor:
 def _chunks(n: int, height: int, width: int) -> list[tuple[int, int]]:
     tiles = n * -(-height // 4) * -(-width // 4)
     return [(start, min(start + TILES, tiles)) for start in range(0, tiles, TILES)]
-
-
-def _both(pair: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    return (None, None) if pair is None else (pair[0], pair[1])
 
 
 def _nhwc(x: Tensor) -> Tensor:

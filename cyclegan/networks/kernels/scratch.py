@@ -22,14 +22,3 @@ def scratch(name: str, *shape: int) -> Tensor:
         with torch.inference_mode(False):  # a tensor made in inference mode cannot be written to outside it
             held[name] = torch.empty(size)
     return held[name][:size].view(shape)
-
-
-def by_plane(weight: Tensor) -> Tensor:
-    """O,C,k,k -> (O · k², C): the matrix that computes a plane for each output and kernel position."""
-    return weight.permute(0, 2, 3, 1).reshape(-1, weight.shape[1])
-
-
-def bands(height: int, width: int, planes: int, numbers: int) -> list[tuple[int, int]]:
-    """Row ranges of bands, at least four rows each, in which `planes` planes hold about `numbers` values."""
-    rows = max(numbers // (planes * width), 4)
-    return [(top, min(top + rows, height)) for top in range(0, height, rows)]

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cyclegan.networks.kernels import conv_from_picture, conv_to_picture
 from cyclegan.networks.kernels.build import load_kernels
+from cyclegan.networks.kernels.outer_conv import conv_from_picture, conv_to_picture
 from cyclegan.networks.layers import OuterConv2d
 
 pytestmark = pytest.mark.skipif(load_kernels() is None, reason="needs a C compiler")
@@ -31,7 +31,7 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def test_values_and_gradients_are_those_of_the_convolution(
     operator, inputs, outputs, kernel, height, width, band, monkeypatch
 ) -> None:
-    monkeypatch.setattr("cyclegan.networks.kernels.outer_conv.BAND", band)
+    monkeypatch.setattr("cyclegan.networks.kernels.planes.BAND", band)
     height += 8 if band == 10 else 0
     torch.manual_seed(0)
     x = torch.randn(2, inputs, height, width, dtype=torch.double, requires_grad=True)

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from cyclegan.networks import build_generator, place_networks
-from cyclegan.networks.kernels import residual_block, usable
-from cyclegan.networks.kernels.build import load_kernels
+from cyclegan.networks.kernels.build import load_kernels, usable
+from cyclegan.networks.kernels.residual import residual_block
 from cyclegan.networks.resnet import ResidualBlock
 
 pytestmark = pytest.mark.skipif(load_kernels() is None, reason="needs a C compiler")

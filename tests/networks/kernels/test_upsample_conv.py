@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from cyclegan.networks import build_generator, place_networks
-from cyclegan.networks.kernels import resize_conv2x, transposed_conv2x
 from cyclegan.networks.kernels.build import load_kernels
+from cyclegan.networks.kernels.upsample_conv import resize_conv2x, transposed_conv2x
 from cyclegan.networks.layers import DoublingConv2d, ResizeConv2d
 
 pytestmark = pytest.mark.skipif(load_kernels() is None, reason="needs a C compiler")
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(load_kernels() is None, reason="needs a C compil
 @pytest.mark.parametrize("band", [1, 2**21])  # four rows at a time, and all at once
 @pytest.mark.parametrize(("inputs", "outputs", "height", "width"), [(4, 3, 9, 14), (3, 5, 1, 1), (2, 1, 5, 2)])
 def test_values_and_gradients_are_those_of_the_convolution(inputs, outputs, height, width, band, monkeypatch) -> None:
-    monkeypatch.setattr("cyclegan.networks.kernels.upsample_conv.BAND", band)
+    monkeypatch.setattr("cyclegan.networks.kernels.planes.BAND", band)
     torch.manual_seed(0)
     x = torch.randn(2, inputs, height, width, dtype=torch.double, requires_grad=True)
     weight = torch.randn(inputs, outputs, 3, 3, dtype=torch.double, requires_grad=True)
@@ -37,7 +37,7 @@ def enlarged(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -
 @pytest.mark.parametrize("band", [1, 2**21])
 @pytest.mark.parametrize(("inputs", "outputs", "height", "width"), [(4, 3, 9, 14), (3, 5, 1, 1), (2, 1, 5, 2)])
 def test_repeating_is_enlarging_first(inputs, outputs, height, width, band, monkeypatch) -> None:
-    monkeypatch.setattr("cyclegan.networks.kernels.upsample_conv.BAND", band)
+    monkeypatch.setattr("cyclegan.networks.kernels.planes.BAND", band)
     torch.manual_seed(0)
     x = torch.randn(2, inputs, height, width, dtype=torch.double, requires_grad=True)
     weight = torch.randn(outputs, inputs, 3, 3, dtype=torch.double, requires_grad=True)
@@ -58,7 +58,7 @@ def test_the_enlarging_layer_takes_the_kernel_only_when_it_may(monkeypatch: pyte
     monkeypatch.setattr(
         "cyclegan.networks.layers.resize_conv2x", lambda *given: calls.append(1) or resize_conv2x(*given)
     )
-    layer = ResizeConv2d(4, 2, 3, padding=1, padding_mode="reflect")
+    layer = ResizeConv2d(4, 2, kernel=3, bias=True)
     x = torch.randn(1, 4, 5, 6)
     plain = layer(x)
     assert not calls

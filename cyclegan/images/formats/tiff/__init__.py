@@ -122,20 +122,13 @@ def _page(image: Image.Image) -> Picture:
 def _container(tags: Any, orientation: int, notes: list[str]) -> dict[str, Any]:
     """Layout of the pixels in the file, and its georeference."""
     sides = (tags.get(tiff_tags.TILE_HEIGHT), tags.get(tiff_tags.TILE_WIDTH))
-    tile = None if None in sides else (int(sides[0]), int(sides[1]))
-    places = tuple(
-        (code, int(tags.tagtype[code]), tags[code] if isinstance(tags[code], tuple | str) else (tags[code],))
-        for code in tiff_tags.PLACES
-        if code in tags
-    )
-    return tiff_tags.container(
-        compression=int(tags.get(tiff_tags.COMPRESSION, 1)),
-        predictor=int(tags.get(tiff_tags.PREDICTOR, 1)),
-        planar=int(tags.get(tiff_tags.PLANAR, 1)),
-        rows=int(tags.get(tiff_tags.ROWS, 0)),
-        tile=tile,
-        byteorder=">" if tags.prefix == b"MM" else "<",
-        places=places,
-        orientation=orientation,
-        notes=notes,
-    )
+    places = [(code, int(tags.tagtype[code]), tags[code]) for code in tiff_tags.PLACES if code in tags]
+    return {
+        "compression": int(tags.get(tiff_tags.COMPRESSION, 1)),
+        "predictor": int(tags.get(tiff_tags.PREDICTOR, 1)),
+        "planar": int(tags.get(tiff_tags.PLANAR, 1)),
+        "rows": int(tags.get(tiff_tags.ROWS, 0)),
+        "tile": None if None in sides else (int(sides[0]), int(sides[1])),
+        "byteorder": ">" if tags.prefix == b"MM" else "<",
+        "places": tiff_tags.places(places, orientation, notes),
+    }

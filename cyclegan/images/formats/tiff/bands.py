@@ -14,7 +14,7 @@ import numpy as np
 
 from cyclegan.images.formats import required
 from cyclegan.images.formats.tiff.writing import TiffLayout, check, writer
-from cyclegan.images.picture import ImageMetadata
+from cyclegan.images.picture import Picture
 
 _STRIP = 2**20  # bytes; larger strips of the source are split
 _WAIT = 0.1  # seconds between checks that the other thread is alive
@@ -25,26 +25,17 @@ class _Abandoned(Exception):
 
 
 class TiffBands:
-    """Writer of a TIFF at `path`, of `shape` height × width × channels, with `alpha` if true.
+    """Writer of a TIFF at `path`, whose planes become interleaved.
 
     tifffile's writer pulls tiles from an iterator, while bands are pushed here: so it runs in its own thread, which
     waits for them. It is never more than one row of tiles behind.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, int, int],
-        dtype: np.dtype,
-        alpha: bool,
-        details: ImageMetadata,
-        quality: int,
-    ) -> None:
-        height, width, channels = shape
-        rows = max(1, _STRIP // (width * (channels + alpha) * dtype.itemsize))
-        kept = int(details.container.get("rows") or rows)
-        whole = replace(details, container={**details.container, "planar": 1, "rows": min(kept, rows)})
-        self._layout = TiffLayout(channels, alpha, dtype, whole, quality)
+    def __init__(self, path: Path, height: int, width: int, layout: TiffLayout) -> None:
+        row = width * layout.samples * layout.dtype.itemsize
+        most, container = max(1, _STRIP // row), layout.details.container
+        container = {**container, "planar": 1, "rows": min(int(container.get("rows") or most), most)}
+        self._layout = replace(layout, details=replace(layout.details, container=container))
         check(self._layout)
         self._height, self._width = height, width
         self._unit = self._layout.tile[0] if self._layout.tile else self._layout.rows
@@ -53,14 +44,13 @@ class TiffBands:
         self._left = False
         self._error: BaseException | None = None
         self._stream = open(path, "w+b")  # noqa: SIM115 - closed by abandon
-        size = height * width * (channels + alpha) * dtype.itemsize
-        self._file = writer(self._stream, self._layout, size)
+        self._file = writer(self._stream, self._layout, height * row)
         self._thread = threading.Thread(target=self._run, name="tiff writer", daemon=True)
         self._thread.start()
 
-    def add(self, pixels: np.ndarray, alpha: np.ndarray | None) -> None:
+    def add(self, band: Picture) -> None:
         """Add the next rows."""
-        self._waiting.append(self._layout.array(pixels, alpha))
+        self._waiting.append(self._layout.array(band))
         if sum(map(len, self._waiting)) < self._unit:
             return
         rows = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]

@@ -11,12 +11,12 @@ from PIL import Image
 
 from cyclegan.images.formats import required
 from cyclegan.images.formats.colour import to_srgb
-from cyclegan.images.formats.metadata import ON_ITS_SIDE, exif_and_xmp, exif_of_tiff, upright_size
+from cyclegan.images.formats.metadata import exif_and_xmp, exif_of_tiff, resolution, upright_size
 from cyclegan.images.formats.npy import mode_of
 from cyclegan.images.formats.pillow import turned
 from cyclegan.images.formats.sources import ByteSource
 from cyclegan.images.formats.tiff import tags as tiff_tags
-from cyclegan.images.picture import Header, ImageMetadata, Picture
+from cyclegan.images.picture import Header, ImageMetadata, Part, Picture
 
 _TYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
 # Number of colour samples, by photometric interpretation; None: all samples, as in linear raw data
@@ -58,7 +58,6 @@ class Page:
 
     @cached_property
     def orientation(self) -> int:
-        """EXIF orientation."""
         tag = self.page.tags.get(tiff_tags.ORIENTATION)
         return int(tag.value) if tag is not None else exif_and_xmp({"xmp": self.xmp}, [])[2]
 
@@ -70,12 +69,10 @@ class Page:
 
     @property
     def profile(self) -> bytes:
-        """The colour profile, or empty."""
         return bytes(self.page.iccprofile or b"")
 
     @property
     def mode(self) -> str:
-        """Mode name, see `mode_of`."""
         return mode_of(self.channels, self.dtype, self.alpha is not None)
 
     @property
@@ -99,11 +96,11 @@ class Page:
             raise ValueError("image file is truncated")
 
     def header(self, pages: int) -> Header:
-        """Header of the picture."""
+        """Header of a document of such pages."""
         height, width = upright_size(self.page.imagelength, self.page.imagewidth, self.orientation)
         return Header(height, width, self.channels, self.dtype, "TIFF", self.mode, pages)
 
-    def split(self, stored: np.ndarray, notes: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
+    def split(self, stored: np.ndarray, notes: list[str]) -> Part:
         """Samples H×W×S from tifffile -> pixels H×W×C in sRGB, and transparency H×W."""
         if stored.dtype == np.bool_:
             stored = stored.astype(np.uint8) * np.uint8(255)
@@ -140,22 +137,16 @@ class Page:
             notes.append("its EXIF is damaged and was left out")
         _, xmp, _ = exif_and_xmp({"xmp": self.xmp}, [])
         tags = self.page.tags
-        found = [(code, tags[code]) for code in tiff_tags.PLACES if code in tags]
-        places = tuple(
-            (code, int(tag.dtype), tag.value if isinstance(tag.value, tuple | str) else (tag.value,))
-            for code, tag in found
-        )
-        container = tiff_tags.container(
-            compression=int(self.page.compression),
-            predictor=int(self.page.predictor),
-            planar=int(self.page.planarconfig),
-            rows=int(self.page.rowsperstrip or 0),
-            tile=(self.page.tilelength, self.page.tilewidth) if self.page.is_tiled else None,
-            byteorder=self.page.parent.byteorder,
-            places=places,
-            orientation=self.orientation,
-            notes=notes,
-        )
+        places = [(code, int(tags[code].dtype), tags[code].value) for code in tiff_tags.PLACES if code in tags]
+        container = {
+            "compression": int(self.page.compression),
+            "predictor": int(self.page.predictor),
+            "planar": int(self.page.planarconfig),
+            "rows": int(self.page.rowsperstrip or 0),
+            "tile": (self.page.tilelength, self.page.tilewidth) if self.page.is_tiled else None,
+            "byteorder": self.page.parent.byteorder,
+            "places": tiff_tags.places(places, self.orientation, notes),
+        }
         tagged = bool(self.profile) and self.dtype in (np.uint8, np.uint16) and self.channels in (1, 3)
         return ImageMetadata("TIFF", self.mode, exif, xmp, tagged, self._dpi(), container, tuple(dict.fromkeys(notes)))
 
@@ -165,10 +156,8 @@ class Page:
         values = [self.page.tags.get(code) for code in (282, 283)]
         if factor is None or None in values:
             return None
-        across, down = (tag.value[0] / tag.value[1] * factor if tag.value[1] else 0.0 for tag in values)
-        if not (across > 0 and down > 0):
-            return None
-        return (down, across) if self.orientation in ON_ITS_SIDE else (across, down)
+        dpi = tuple(tag.value[0] / tag.value[1] * factor if tag.value[1] else 0.0 for tag in values)
+        return resolution({"dpi": dpi}, self.orientation)
 
 
 def header(source: ByteSource) -> Header:

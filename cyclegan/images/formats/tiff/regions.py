@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -13,15 +13,13 @@ from cyclegan.images.formats import installed
 from cyclegan.images.formats.sources import ByteSource
 from cyclegan.images.formats.tiff import pages
 from cyclegan.images.formats.tiff.pages import Page
-from cyclegan.images.picture import ImageMetadata
+from cyclegan.images.picture import Part, Parts
 
 KEPT = 128 * 2**20  # bytes of decoded tiles: one row of them, 1024 high, of a picture 40,000 pixels wide
 _LARGEST = 256 * 2**20  # bytes of one tile or strip; above this, reading by regions gains nothing
 
-Part = tuple[np.ndarray, np.ndarray | None]
 
-
-def parts(source: ByteSource, files: contextlib.ExitStack) -> tuple[ImageMetadata, Callable[..., Part]] | None:
+def parts(source: ByteSource, files: contextlib.ExitStack) -> Parts | None:
     """Metadata of the first page and a reader of its regions; None if it can only be decoded whole."""
     if not installed("tifffile"):
         return None
@@ -73,13 +71,13 @@ class _Segments:
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         """The samples of a region, H×W×S."""
         if self.page.is_memmappable:
-            return (
-                self._mapped()[:, 0, top : top + height, left : left + width]
-                .transpose(1, 2, 0, 3)
-                .reshape(height, width, -1)
-            )
+            region = self._mapped()[:, 0, top : top + height, left : left + width]
+            return region.transpose(1, 2, 0, 3).reshape(height, width, -1)
+        # The tiles or strips that it touches
+        down = range(top // self.height, -(-(top + height) // self.height))
+        across = range(left // self.width, -(-(left + width) // self.width))
         made = np.zeros((height, width, self.planes * self.together), self.page.dtype)
-        for plane, row, column in self._touched(top, left, height, width):
+        for plane, row, column in product(range(self.planes), down, across):
             first, start = row * self.height, column * self.width
             segment = self._segment((plane * self.down + row) * self.across + column)
             if segment is None:  # sparse file: nothing was stored here
@@ -91,12 +89,6 @@ class _Segments:
                 rows.start - first : rows.stop - first, columns.start - start : columns.stop - start
             ]
         return made
-
-    def _touched(self, top: int, left: int, height: int, width: int) -> Iterator[tuple[int, int, int]]:
-        for plane in range(self.planes):
-            for row in range(top // self.height, -(-(top + height) // self.height)):
-                for column in range(left // self.width, -(-(left + width) // self.width)):
-                    yield plane, row, column
 
     def _mapped(self) -> np.ndarray:
         """A short-lived memory map of all samples: pages stay in memory as long as the map exists."""

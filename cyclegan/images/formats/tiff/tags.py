@@ -1,4 +1,4 @@
-"""TIFF tags by name, and the TIFF settings that are copied to a translation."""
+"""TIFF tags by name, and what both readers of TIFF have in common."""
 
 from __future__ import annotations
 
@@ -23,28 +23,9 @@ def document(pages: list[Picture], others: int) -> Picture:
     return replace(first, pages=tuple(pages[1:]))
 
 
-def container(
-    *,
-    compression: int,
-    predictor: int,
-    planar: int,
-    rows: int,
-    tile: tuple[int, int] | None,
-    byteorder: str,
-    places: tuple[tuple[int, int, Any], ...],
-    orientation: int,
-    notes: list[str],
-) -> dict[str, Any]:
-    """Settings that only a TIFF can keep; a georeference is valid only for the unrotated picture."""
-    if places and orientation != 1:
+def places(found: list[tuple[int, int, Any]], orientation: int, notes: list[str]) -> tuple[tuple[int, int, Any], ...]:
+    """Georeference tags: number, type and value; none for a turned picture, for which they are not valid."""
+    if found and orientation != 1:
         notes.append("its place on the earth was left out, because the picture was turned")
-        places = ()
-    return {
-        "compression": compression,
-        "predictor": predictor,
-        "planar": planar,
-        "rows": rows,
-        "tile": tile,
-        "byteorder": byteorder,
-        "places": places,
-    }
+        return ()
+    return tuple((code, kind, value if isinstance(value, tuple | str) else (value,)) for code, kind, value in found)

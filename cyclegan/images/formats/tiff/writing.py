@@ -96,14 +96,21 @@ class TiffLayout:
         return self.details.tagged and self.channels == 3
 
     @property
+    def exif(self) -> Image.Exif:
+        """The part of the EXIF that becomes tags of the file."""
+        own = Image.Exif()
+        if self.details.exif:
+            own.load(self.details.exif)
+        return descriptive(own)
+
+    @property
     def tables(self) -> bool:
         """True if there are EXIF or GPS tables, which only Pillow writes, and only for 8 bits in strips."""
-        tags = descriptive(self.details.exif)
-        return EXIF_TABLE in tags or GPS_TABLE in tags
+        return EXIF_TABLE in self.exif or GPS_TABLE in self.exif
 
-    def array(self, pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    def array(self, picture: Picture) -> np.ndarray:
         """Array for tifffile: H×W, H×W×S or S×H×W, in the byte order of the file."""
-        planes = pixels if alpha is None else np.dstack([pixels, alpha])
+        planes = picture.planes
         if self.samples == 1:
             planes = planes[:, :, 0]
         elif self.separate:
@@ -153,7 +160,7 @@ class TiffLayout:
         ]
         if self.details.xmp:
             tags.append((XMP, 1, len(self.details.xmp), self.details.xmp, True))
-        for code, value in descriptive(self.details.exif).items():
+        for code, value in self.exif.items():
             if isinstance(value, str):
                 tags.append((code, 2, 0, value, True))
             elif isinstance(value, bytes):
@@ -166,15 +173,15 @@ def encoded(picture: Picture, quality: int) -> bytes:
     alpha = picture.alpha is not None
     layout = TiffLayout(picture.channels, alpha, picture.pixels.dtype, picture.details, quality)
     check(layout)
-    if _plain(picture, layout) and (_simple(layout) or not installed("tifffile")):
+    if _plain(layout) and (_simple(layout) or not installed("tifffile")):
         return _by_pillow(picture, layout)
     buffer = io.BytesIO()
     pages = (picture, *picture.pages)
     size = picture.pixels.nbytes * len(pages) * (1 + alpha)
     with writer(buffer, layout, size) as file:
-        for number, page in enumerate(pages):
-            tags = layout.tags() if number == 0 else []
-            file.write(layout.array(page.pixels, page.alpha), extratags=tags, contiguous=False, **layout.options())
+        for page in pages:
+            tags = layout.tags() if page is picture else []
+            file.write(layout.array(page), extratags=tags, contiguous=False, **layout.options())
     return buffer.getvalue()
 
 
@@ -199,21 +206,17 @@ def _simple(layout: TiffLayout) -> bool:
     return layout.dtype == np.uint8 and not laid_out and not (strips and not layout.tables)
 
 
-def _plain(picture: Picture, layout: TiffLayout) -> bool:
+def _plain(layout: TiffLayout) -> bool:
     """True if Pillow has a mode for the pixels."""
     if layout.dtype == np.uint8:
         return layout.channels in (1, 3)
     return layout.samples == 1 and layout.dtype in (np.uint16, np.float32)
 
 
-def _image(picture: Picture) -> Image.Image:
-    planes = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
-    return Image.fromarray(np.ascontiguousarray(planes[:, :, 0] if planes.shape[2] == 1 else planes))
-
-
 def _by_pillow(picture: Picture, layout: TiffLayout) -> bytes:
-    first, *others = (_image(page) for page in (picture, *picture.pages))
-    tags = descriptive(layout.details.exif)
+    planes = (page.planes for page in (picture, *picture.pages))
+    first, *others = (Image.fromarray(np.ascontiguousarray(p[:, :, 0] if p.shape[2] == 1 else p)) for p in planes)
+    tags = layout.exif
     if layout.details.xmp:
         tags[XMP] = layout.details.xmp
     # Pillow writes EXIF tables only into uncompressed files
