@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cyclegan.config import PICTURE_FOLDERS, TrainConfig, resolve
-from cyclegan.config.safe_yaml import read_yaml
+from cyclegan.config import PICTURE_FOLDERS, TrainConfig, read_run_config, resolve
 from cyclegan.data.pairing import PAIRINGS
 from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.directions import Direction
@@ -205,11 +204,8 @@ def _run_of(path: Path) -> Path | None:
 
 
 def _config(run: Path) -> dict[str, Any]:
-    file = run / "config.yaml"
     try:
-        values = read_yaml(file)
+        return read_run_config(run)
     except (OSError, ValueError):
-        values = None
-    if not isinstance(values, dict):
-        raise UsageError(f"{file} is damaged; give --data DIR, or --a and --b, to say what to measure on")
-    return values
+        file = run / "config.yaml"
+        raise UsageError(f"{file} is damaged; give --data DIR, or --a and --b, to say what to measure on") from None
