@@ -9,7 +9,7 @@ The keys are flat and the same everywhere: `batch_size` in YAML is `--batch-size
 
 from cyclegan.config.options import NoOptions, check_values, convert, default_of, option
 from cyclegan.config.presets import PRESETS
-from cyclegan.config.resolve import flatten, in_steps, known_keys, read_run_config, resolve
+from cyclegan.config.resolve import flatten, in_steps, known_keys, resolve
 from cyclegan.config.train_config import AUTO, PICTURE_FOLDERS, TrainConfig
 
 __all__ = [
@@ -25,6 +25,5 @@ __all__ = [
     "in_steps",
     "known_keys",
     "option",
-    "read_run_config",
     "resolve",
 ]

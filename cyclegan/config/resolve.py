@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from cyclegan.config.options import check_values, convert, converted, words_of
-from cyclegan.config.presets import overlay, with_present_names
-from cyclegan.config.safe_yaml import read_yaml
+from cyclegan.config.presets import overlay
 from cyclegan.config.train_config import PICTURE_FOLDERS, TrainConfig
 from cyclegan.errors import UsageError
 
@@ -43,17 +41,6 @@ def flatten(config: TrainConfig, method_options: type | None = None) -> dict[str
             values[item.name] = word if values[item.name] == held else values[item.name]
     defaults = {item.name: item.default for item in fields(method_options)} if method_options else {}
     return values | defaults | dict(config.options)
-
-
-def read_run_config(run: Path) -> dict[str, Any]:
-    """Read the flat `config.yaml` of a run, by today's option names; `OSError`, or `ValueError` with the fault."""
-    try:
-        values = read_yaml(run / "config.yaml")
-    except ValueError as error:
-        raise ValueError("is damaged") from error
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ValueError("is not a configuration")
-    return with_present_names(values)
 
 
 def in_steps(config: TrainConfig, steps_per_epoch: int) -> TrainConfig:

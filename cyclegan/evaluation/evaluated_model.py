@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from cyclegan.config import PICTURE_FOLDERS, TrainConfig, read_run_config, resolve
+from cyclegan.config import PICTURE_FOLDERS, TrainConfig, resolve
+from cyclegan.config.safe_yaml import read_run_config
 from cyclegan.data.pairing import PAIRINGS
 from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.directions import Direction

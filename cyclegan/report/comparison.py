@@ -13,11 +13,11 @@ from cyclegan.figures import FIGURES, in_words, key_of, name_of
 from cyclegan.report import text
 from cyclegan.report.page import check_libraries, render, write_page
 from cyclegan.report.run_record import RunRecord, nested, number_of, read_record
-from cyclegan.report.tables import Column, columns, written
+from cyclegan.report.tables import MAIN, Column, columns, written
 
 MOST = 8  # runs in a comparison, since there are as many colours of curves
 _ALIKE = 12  # held-out pictures of a direction that a page shows of all runs
-_SHOWN = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio", "luminance_correlation", "diversity", "psnr", "ssim")
+_SHOWN = (*MAIN, "luminance_correlation", "diversity", "psnr", "ssim")
 _UNIMPORTANT = {"device", "workers", "cache", "wandb", "wandb_project", "compile", "checkpoint_activations"}
 _UNIMPORTANT |= {"log_every", "sample_every", "samples", "state_every", "generators_every", "on_alarm"}
 _UNIMPORTANT |= {"evaluate_every", "evaluate_pictures", "metric"}
@@ -76,7 +76,12 @@ def compare(runs: Sequence[Path]) -> Comparison:
     return Comparison(
         records,
         _labels(records),
-        _standing(records),
+        [
+            ("Status", [f"{word}: {reason}" if reason else word for word, reason in map(text.status, records)]),
+            ("Steps", [f"{record.step:,}" for record in records]),
+            ("Time in training", [text.duration(record.seconds) if record.seconds else "" for record in records]),
+            ("Alarms", [", ".join(sorted({alarm.name for alarm in record.alarms})) or "none" for record in records]),
+        ],
         [
             (name.replace("_", "-"), [text.plain(_value(record, name)) for record in records])
             for name in _differing(records)
@@ -89,7 +94,7 @@ def compare(runs: Sequence[Path]) -> Comparison:
 def write_comparison(comparison: Comparison, output: Path) -> Path:
     """Write the page of a comparison and return its path; raises as `write_report`."""
     check_libraries()
-    from cyclegan.report.chart_groups import comparison_groups
+    from cyclegan.report.charts import comparison_groups
     from cyclegan.report.images import alike, newest_grids
 
     labels = comparison.labels
@@ -121,15 +126,6 @@ def _labels(records: Sequence[RunRecord]) -> list[str]:
         if len(set(labels)) == len(labels):
             return labels
     raise UsageError(f"RUN: {paths[0]} is named more than once; name each run once")
-
-
-def _standing(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
-    return [
-        ("Status", [f"{word}: {reason}" if reason else word for word, reason in map(text.status, records)]),
-        ("Steps", [f"{record.step:,}" for record in records]),
-        ("Time in training", [text.duration(record.seconds) if record.seconds else "" for record in records]),
-        ("Alarms", [", ".join(sorted({alarm.name for alarm in record.alarms})) or "none" for record in records]),
-    ]
 
 
 def _differing(records: Sequence[RunRecord]) -> list[str]:

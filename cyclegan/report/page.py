@@ -33,13 +33,12 @@ def write_report(run: Path, output: Path | None = None) -> Path:
 def check_libraries() -> None:
     """Raise `CycleganError` if a library for pages is missing."""
     try:
-        import jinja2
-        import matplotlib
+        import jinja2  # noqa: F401 (both are used elsewhere)
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise CycleganError(
             f"a page needs {error.name}, which is not installed; install it with `pip install 'cyclegan[report]'`"
         ) from error
-    assert jinja2, matplotlib
 
 
 def write_page(path: Path, page: str) -> Path:
@@ -76,7 +75,7 @@ def render(template: str, **context: Any) -> str:
 
 
 def _context(record: RunRecord) -> dict[str, Any]:
-    from cyclegan.report.chart_groups import run_groups
+    from cyclegan.report.charts import run_groups
     from cyclegan.report.images import gallery, samples
 
     found, names = columns(record), record.domains

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cyclegan.config import read_run_config
+from cyclegan.config.safe_yaml import read_run_config
 from cyclegan.directions import NOISE, Direction
 from cyclegan.errors import UsageError
 from cyclegan.report.series import Series

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -68,9 +68,7 @@ class Series:
             values[COLUMNS:] = empty
 
 
-def evenly(items: Iterable[int], most: int) -> list[int]:
+def evenly(items: Sequence[int], most: int) -> list[int]:
     """Up to `most` of sorted numbers: the first, the last, and others evenly between."""
-    there = list(items)
-    if len(there) <= most:
-        return there
-    return [there[place] for place in np.linspace(0, len(there) - 1, most).round().astype(int)]
+    places = np.linspace(0, len(items) - 1, min(most, len(items)))
+    return [items[place] for place in places.round().astype(int)]

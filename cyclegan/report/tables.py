@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cyclegan.directions import Direction
-from cyclegan.figures import FIGURES, HIGHER, LOWER, Figure, domain_name, key_of
+from cyclegan.figures import FIGURES, HIGHER, LOWER, Figure, key_of
 from cyclegan.report.run_record import RunRecord, mapping, nested, number_of, whole
 
-CURVES = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio", "luminance_correlation", "diversity", "identity_l1")
+MAIN = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio")  # figures of every table, in its order
+CURVES = (*MAIN, "luminance_correlation", "diversity", "identity_l1")
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,6 @@ def columns(record: RunRecord) -> list[Column]:
         protocol = mapping(again.get("protocol")) or _conditions(entry)
         found.append(Column(f"Best by {metric}", step, figures, source, protocol, metric, value))
     return found
-
-
-def verdicts(figures: Mapping[str, Any], record: RunRecord) -> Iterator[dict[str, Any]]:
-    """Shares of the judge, in [0, 1], with the names of the domains, for each direction that it has judged."""
-    for direction in record.directions:
-        keys = (key_of(f"judge{part}", direction) for part in ("", "_real", "_source"))
-        share, real, untranslated = (number_of(figures.get(key)) for key in keys)
-        if share is not None:
-            yield {
-                "direction": direction,
-                "source": domain_name(direction.source, record.domains),
-                "target": domain_name(direction.target, record.domains),
-                "share": share,
-                "real": real,
-                "untranslated": untranslated,
-            }
 
 
 def table(direction: Direction, found: list[Column]) -> list[dict[str, Any]]:

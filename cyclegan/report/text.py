@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.config import PICTURE_FOLDERS, TrainConfig, default_of
-from cyclegan.figures import SURE
+from cyclegan.figures import SURE, domain_name, key_of
 from cyclegan.report.run_record import RunRecord, mapping, nested, number_of, whole
-from cyclegan.report.tables import Column, columns, verdicts
+from cyclegan.report.tables import Column, columns
 
 DEFAULTS = {item.name: default_of(item) for item in fields(TrainConfig) if item.name != "options"}
 _STATUS = {"done": "done", "running": "running", "preempted": "stopped", "failed": "failed"}
@@ -33,34 +33,41 @@ def facts(record: RunRecord) -> list[str]:
     created = number_of(record.meta.get("created"))
     if created is not None:
         said.append(f"begun {day(created)}")
-    config = record.config
-    if config.get("generator"):
-        said.append(f"{config['generator']}, {config.get('crop_size')} px")
+    if record.config.get("generator"):
+        said.append(f"{record.config['generator']}, {record.config.get('crop_size')} px")
     return said
 
 
 def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
     """Verdict of the judge on the last generators for each direction, and beneath it on the best."""
-    found = columns(record)
-    shown = []
-    for it in verdicts(found[0].figures, record) if found else ():
-        beside = ((it["untranslated"], f"untranslated {it['source']}"), (it["real"], f"real {it['target']}"))
-        marks = [at for at, _ in beside if at is not None]
+    found, shown = columns(record), []
+    for direction in record.directions if found else ():
+        keys = [key_of(f"judge{part}", direction) for part in ("", "_real", "_source")]
+        share, real, untranslated = (number_of(found[0].figures.get(key)) for key in keys)
+        if share is None:
+            continue
+        source, target = (domain_name(domain, record.domains) for domain in (direction.source, direction.target))
+        beside = ((untranslated, f"untranslated {source}"), (real, f"real {target}"))
         said = [f"{pictures} {percent(at)}" for at, pictures in beside if at is not None]
-        share = percent(it["share"])
-        words = f"{share} of the translated pictures are taken for {it['target']}; {', '.join(said)}"
-        held_out = f"held out {it['direction'].source.upper()}"
-        count = whole(nested(found[0].protocol, "pictures", held_out, "count")) or 0
+        words = f"{percent(share)} of the translated pictures are taken for {target}; {', '.join(said)}"
+        held_out = nested(found[0].protocol, "pictures", f"held out {direction.source.upper()}")
+        count = whole(nested(held_out, "count")) or 0
         if count > 0:
-            low, high = interval(it["share"], count)
+            low, high = interval(share, count)
             said.append(f"with {count} pictures it may as well be {percent(low)} to {percent(high)}")
-        also = [
-            f"{column.title}, step {column.step}: {percent(other['share'])}"
-            for column in found[1:]
-            for other in verdicts(column.figures, record)
-            if other["direction"] == it["direction"]
-        ]
-        shown.append(it | {"percent": share, "marks": marks, "beside": " · ".join(said), "words": words, "also": also})
+        of_best = [(column, number_of(column.figures.get(keys[0]))) for column in found[1:]]
+        shown.append(
+            {
+                "source": source,
+                "target": target,
+                "share": share,
+                "percent": percent(share),
+                "marks": [at for at, _ in beside if at is not None],
+                "beside": " · ".join(said),
+                "words": words,
+                "also": [f"{it.title}, step {it.step}: {percent(best)}" for it, best in of_best if best is not None],
+            }
+        )
     return shown
 
 

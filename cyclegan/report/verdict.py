@@ -15,6 +15,7 @@ from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.figures import FIGURES, SURE, domain_name, in_words, key_of, subject_of
 from cyclegan.report.run_record import number_of
+from cyclegan.report.tables import MAIN
 from cyclegan.report.text import percent
 from cyclegan.tracking.journal import ALARM, FILE, Reader
 
@@ -37,7 +38,6 @@ JUDGED = {
     False: "it has not learned it yet.",
 }
 LONGER = "cyclegan train --resume {run} --steps {steps}"
-SHOWN = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio")
 
 Figures = Mapping[str, Any]
 
@@ -102,7 +102,7 @@ def verdict_lines(
     yield _row("", columns)
     yield _row("step", (part["protocol"]["checkpoint"]["step"] for part in columns.values()))
     for direction in directions:
-        for name in SHOWN:
+        for name in MAIN:
             values = [part["metrics"].get(key_of(name, direction)) for part in columns.values()]
             if any(value is not None for value in values):
                 cells = (None if value is None else FIGURES[name].written(value) for value in values)

@@ -49,11 +49,6 @@ class Tracker:
         self._disk_failed = False
         self._finished = False
 
-    @property
-    def url(self) -> str | None:
-        """Web address of the run, once the service has reported it."""
-        return self._process.url if self._process else None
-
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics of `step`. Those on record from before a resume are ignored."""
         self._append(step, values)

@@ -131,7 +131,6 @@ class WandbProcess:
 
     def __init__(self, run: Path, mode: str, deadline: float) -> None:
         """Start it. Raises `OSError` if no process can be started."""
-        self.url: str | None = None
         self._run = run
         self._error: str | None = None
         self._deadline = deadline
@@ -176,8 +175,7 @@ class WandbProcess:
         for line in self._process.stdout:
             message = json.loads(line)
             if message["kind"] == "url":
-                self.url = message["text"]
-                logger.info("Weights & Biases: curves at %s", self.url)
+                logger.info("Weights & Biases: curves at %s", message["text"])
             elif message["kind"] == "failed":
                 self._error = message["text"]
             done = done or message["kind"] == "done"

@@ -143,10 +143,7 @@ def _open_client(folder: Path, mode: str, deadline: float, pid: int) -> wandb.Ru
         x_stats_pid=pid,
     )
     return wandb.init(
-        project=session["project"],
-        id=session["id"],
-        name=session["name"],
-        config=session["config"],
+        **session,
         dir=str(folder.parent),
         mode="online" if mode == "online" else "offline",
         resume="allow",

@@ -33,7 +33,8 @@ from typing import Any
 
 import yaml
 
-from cyclegan.config import TrainConfig, default_of, flatten, read_run_config
+from cyclegan.config import TrainConfig, default_of, flatten
+from cyclegan.config.safe_yaml import read_run_config
 from cyclegan.data import PictureSets
 from cyclegan.errors import CycleganError, UsageError, lookup
 from cyclegan.methods import METHODS, options_for
