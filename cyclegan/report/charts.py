@@ -98,10 +98,10 @@ class Drawing:
         self._count += 1
         svg = chart(f"c{self._count}", filled, level=level, form=form, floor=floor)
         legend = [{"label": line.label, "colour": line.colour % SERIES, "dashed": line.dashed} for line in filled]
-        # The only text in the SVG is numbers, which matplotlib has escaped
         level_words = ""
         if level is not None:
             level_words = f"Dashed: the equilibrium, {level:g}, where real and fake cannot be told apart."
+        # The only text in the SVG is numbers, which matplotlib has escaped
         return [Chart(title, Markup(svg), words(filled, form), legend, hint, level_words)]
 
 
@@ -263,12 +263,12 @@ def words(lines: Sequence[Line], form: str = "{:.3g}") -> str:
     for line in lines:
         steps, mean, low, high = line.series.points()
         start, end, least, most = (form.format(value) for value in (mean[0], mean[-1], np.min(low), np.max(high)))
-        said = f"{line.label}: {start} at step {steps[0]:.0f}"
+        part = f"{line.label}: {start} at step {steps[0]:.0f}"
         if len(steps) > 1:
-            said += f", {end} at step {steps[-1]:.0f}, between {least} and {most}"
+            part += f", {end} at step {steps[-1]:.0f}, between {least} and {most}"
         if line.mark is not None:
-            said += f", best {form.format(line.mark[1])} at step {line.mark[0]}"
-        parts.append(said)
+            part += f", best {form.format(line.mark[1])} at step {line.mark[0]}"
+        parts.append(part)
     return "; ".join(parts)
 
 

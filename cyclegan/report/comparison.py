@@ -147,19 +147,19 @@ def _figures(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) ->
     for direction in dict.fromkeys(direction for record in records for direction in record.directions):
         for name in _SHOWN:
             key = key_of(name, direction)
-            cells = [written(name, of_run[0].figures.get(key)) if of_run else "" for of_run in found]
+            cells = [written(name, run_columns[0].figures.get(key)) if run_columns else "" for run_columns in found]
             if any(cells):
                 yield f"{FIGURES[name].title}, {in_words(direction)}", cells
-    metrics = dict.fromkeys(column.metric for of_run in found for column in of_run if column.metric)
+    metrics = dict.fromkeys(column.metric for run_columns in found for column in run_columns if column.metric)
     for metric in metrics:
-        best = (next((column for column in of_run if column.metric == metric), None) for of_run in found)
+        best = (next((column for column in run_columns if column.metric == metric), None) for run_columns in found)
         cells = [f"{written(name_of(metric), column.value)} at step {column.step}" if column else "" for column in best]
         yield f"Best {metric}", cells
 
 
 def _warnings(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -> Iterator[str]:
     """Sentences about differences that keep figures from being compared."""
-    protocols = [of_run[0].protocol if of_run else {} for of_run in found]
+    protocols = [run_columns[0].protocol if run_columns else {} for run_columns in found]
     held_out = (
         (("pictures", f"held out {domain.upper()}", "names_sha256"), f"held-out pictures of {domain.upper()}", _NONE)
         for domain in sorted({domain for record in records for domain in record.domains})
@@ -168,7 +168,7 @@ def _warnings(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -
         values = [_scalar(protocol, *keys) for protocol in protocols]
         if any(one is not None and other is not None and one != other for one, other in combinations(values, 2)):
             yield f"The {what} differ from run to run, so {which} compare."
-    sources = {of_run[0].source for of_run in found if of_run}
+    sources = {run_columns[0].source for run_columns in found if run_columns}
     if len(sources) > 1:
         yield (
             "Some figures are of `cyclegan evaluate` and some of evaluations in training, perhaps of other pictures: "

@@ -136,14 +136,14 @@ def gallery(record: RunRecord) -> dict[str, Any]:
             source, target = (domain_name(end, record.domains) for end in (direction.source, direction.target))
             shown.append({"source": source, "target": target, "groups": groups})
     counts = mapping(record.gallery.get("count"))
-    said = f"chosen of {sum(int(number_of(count) or 0) for count in counts.values())}"
+    origin = f"chosen of {sum(int(number_of(count) or 0) for count in counts.values())}"
     if record.gallery.get("step") is not None:
-        said += f", by the {record.gallery.get('which', 'last')} generators (step {record.gallery['step']})"
+        origin += f", by the {record.gallery.get('which', 'last')} generators (step {record.gallery['step']})"
     more = " The number is how sure the judge is that the translation belongs to the target." if judged else ""
     return {
         "gallery": shown,
         "gallery_title": "Best and worst by the judge" if judged else "Translations",
-        "gallery_words": f"Held-out pictures and their translations, {said}.{more}",
+        "gallery_words": f"Held-out pictures and their translations, {origin}.{more}",
     }
 
 

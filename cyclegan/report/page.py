@@ -109,7 +109,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
         **samples(record),
         **gallery(record),
     }
-    there = {
+    sections = {
         "samples": context["frames"],
         "translations": context["gallery"],
         "figures": tables,
@@ -119,7 +119,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "configuration": context["config"],
         "reproduce": context["reproduce"],
     }
-    return context | {"sections": [(name, name.capitalize()) for name, filled in there.items() if filled]}
+    return context | {"sections": [(name, name.capitalize()) for name, filled in sections.items() if filled]}
 
 
 def _routes(record: RunRecord) -> Iterator[tuple[str, str, str]]:

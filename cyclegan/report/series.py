@@ -33,9 +33,9 @@ class Series:
     def points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Steps, means, least and greatest values of the N ≤ 960 bins that are not empty: four arrays."""
         self._fold()
-        there = self._count > 0
-        count = self._count[there]
-        return self._steps[there] / count, self._total[there] / count, self._low[there], self._high[there]
+        filled = self._count > 0
+        count = self._count[filled]
+        return self._steps[filled] / count, self._total[filled] / count, self._low[filled], self._high[filled]
 
     def __bool__(self) -> bool:
         return bool(self._waiting) or bool(self._count.any())

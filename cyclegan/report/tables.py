@@ -76,9 +76,9 @@ def table(direction: Direction, found: list[Column]) -> list[dict[str, Any]]:
         if all(value is None for value in values):
             continue
         figure = FIGURES.get(name, Figure(name.replace("_", " "), "{:.4g}"))
-        there = [value for value in values if value is not None]
-        ranks = alike and len(set(there)) > 1
-        best = {LOWER: min, HIGHER: max}[figure.better](there) if figure.better and ranks else None
+        present = [value for value in values if value is not None]
+        ranks = alike and len(set(present)) > 1
+        best = {LOWER: min, HIGHER: max}[figure.better](present) if figure.better and ranks else None
         rows.append(
             {
                 "label": figure.title if name in FIGURES else figure.label,

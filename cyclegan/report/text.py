@@ -27,15 +27,15 @@ def status(record: RunRecord) -> tuple[str, str]:
 def facts(record: RunRecord) -> list[str]:
     """Progress, duration, date and networks, each in a few words."""
     steps = number_of(record.status.get("steps")) or number_of(record.config.get("steps"))
-    said = [f"{record.step:,} steps" if not steps or steps <= record.step else f"step {record.step:,} of {steps:,.0f}"]
+    parts = [f"{record.step:,} steps" if not steps or steps <= record.step else f"step {record.step:,} of {steps:,.0f}"]
     if record.seconds:
-        said.append(f"{duration(record.seconds)} of training")
+        parts.append(f"{duration(record.seconds)} of training")
     created = number_of(record.meta.get("created"))
     if created is not None:
-        said.append(f"begun {day(created)}")
+        parts.append(f"begun {day(created)}")
     if record.config.get("generator"):
-        said.append(f"{record.config['generator']}, {record.config.get('crop_size')} px")
-    return said
+        parts.append(f"{record.config['generator']}, {record.config.get('crop_size')} px")
+    return parts
 
 
 def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
@@ -48,13 +48,13 @@ def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
             continue
         source, target = (domain_name(domain, record.domains) for domain in (direction.source, direction.target))
         beside = ((untranslated, f"untranslated {source}"), (real, f"real {target}"))
-        said = [f"{pictures} {percent(at)}" for at, pictures in beside if at is not None]
-        words = f"{percent(share)} of the translated pictures are taken for {target}; {', '.join(said)}"
+        parts = [f"{pictures} {percent(at)}" for at, pictures in beside if at is not None]
+        words = f"{percent(share)} of the translated pictures are taken for {target}; {', '.join(parts)}"
         held_out = nested(found[0].protocol, "pictures", f"held out {direction.source.upper()}")
         count = whole(nested(held_out, "count")) or 0
         if count > 0:
             low, high = interval(share, count)
-            said.append(f"with {count} pictures it may as well be {percent(low)} to {percent(high)}")
+            parts.append(f"with {count} pictures it may as well be {percent(low)} to {percent(high)}")
         of_best = [(column, number_of(column.figures.get(keys[0]))) for column in found[1:]]
         shown.append(
             {
@@ -63,7 +63,7 @@ def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
                 "share": share,
                 "percent": percent(share),
                 "marks": [at for at, _ in beside if at is not None],
-                "beside": " · ".join(said),
+                "beside": " · ".join(parts),
                 "words": words,
                 "also": [f"{it.title}, step {it.step}: {percent(best)}" for it, best in of_best if best is not None],
             }
@@ -91,20 +91,20 @@ def figure_notes(found: Sequence[Column]) -> list[str]:
     return notes
 
 
-def protocol(said: Mapping[str, Any]) -> list[tuple[str, str]]:
+def protocol(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Protocol of a measurement, as names and texts."""
     rows = []
-    if file := mapping(said.get("checkpoint")):
+    if file := mapping(values.get("checkpoint")):
         rows.append(("Measured", f"{Path(str(file.get('file'))).name}, step {file.get('step')}"))
-    for role, about in mapping(said.get("pictures")).items():
+    for role, about in mapping(values.get("pictures")).items():
         about = mapping(about)
         some = f" of {about['of']}" if about.get("of", about.get("count")) != about.get("count") else ""
         place = f" in {Path(str(about['folder'])).name}" if about.get("folder") else ""
         rows.append((role.capitalize(), f"{about.get('count')}{some} pictures{place}"))
     for key, title in (("scaling", "Scaled"), ("kid", "KID"), ("cycle", "Cycle"), ("seed", "Seed")):
-        if said.get(key) is not None:
-            rows.append((title, str(said[key])))
-    features, judge = mapping(said.get("features")), mapping(said.get("judge"))
+        if values.get(key) is not None:
+            rows.append((title, str(values[key])))
+    features, judge = mapping(values.get("features")), mapping(values.get("judge"))
     if features:
         rows.append(("Features", f"{features.get('name')} ({str(features.get('sha256'))[:12]}), {features.get('how')}"))
     accuracy = number_of(judge.get("accuracy"))
@@ -135,10 +135,10 @@ def data(record: RunRecord) -> list[dict[str, str]]:
 def data_words(record: RunRecord) -> str:
     """Sentences about the folder and the unreadable pictures."""
     unreadable = record.newest.get("health/unreadable_pictures")
-    said = f"{unreadable[1]:.0f} pictures could not be read." if unreadable and unreadable[1] else ""
+    sentences = f"{unreadable[1]:.0f} pictures could not be read." if unreadable and unreadable[1] else ""
     if record.config.get("data"):
-        said = f"From the folder {Path(str(record.config['data'])).name}. {said}"
-    return said
+        sentences = f"From the folder {Path(str(record.config['data'])).name}. {sentences}"
+    return sentences
 
 
 def config(record: RunRecord) -> dict[str, list[dict[str, str]]]:

@@ -84,8 +84,8 @@ def verdict_lines(
     known = [_by_truth(score, direction, names) for direction, score in scores.items()]
     asked = (_by_judge(figures, protocol, direction, names) for direction in directions)
     judged = [evidence for evidence in asked if evidence is not None]
-    learned, said = _summary(known, judged)
-    yield said
+    learned, headline = _summary(known, judged)
+    yield headline
     yield from (f"  {evidence.sentence}." for evidence in (*known, *judged))
     if not judged:
         yield "  No judge has looked at the translations; it needs more pictures to learn from."
