@@ -11,6 +11,8 @@ LOWER, HIGHER = "lower", "higher"
 DIRECTION, SOURCE, TARGET = "direction", "source", "target"
 LEVELS = "levels"  # of 255
 
+# Mean verdict at which real and fake cannot be told apart, by --adversarial; wgan-gp has none
+EQUILIBRIUM = {"lsgan": 0.5, "bce": 0.5, "hinge": 0.0}
 SURE = 0.75  # accuracy of the judge on held-out real pictures below which its verdict means little
 
 

@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cyclegan.errors import lookup
+from cyclegan.figures import EQUILIBRIUM
 from cyclegan.system import rng
 from cyclegan.system.pixels import full_precision
 
@@ -90,7 +91,7 @@ class LeastSquares(AdversarialLoss):
     The paper halves L_G as well; CycleGAN does not, and its weight of the cycle is relative to this.
     """
 
-    equilibrium = 0.5
+    equilibrium = EQUILIBRIUM["lsgan"]
 
     def generator_term(self, fake: Tensor) -> Tensor:
         return (fake - 1).square()
@@ -111,7 +112,7 @@ class CrossEntropy(AdversarialLoss):
     Computed by −log σ(r) = softplus(−r), which neither overflows nor loses digits. At the equilibrium both are log 2.
     """
 
-    equilibrium = 0.5
+    equilibrium = EQUILIBRIUM["bce"]
 
     def generator_term(self, fake: Tensor) -> Tensor:
         return F.softplus(-fake)
@@ -135,7 +136,7 @@ class Hinge(AdversarialLoss):
         L_G = −E[D(y)]
     """
 
-    equilibrium = 0.0
+    equilibrium = EQUILIBRIUM["hinge"]
 
     def generator_term(self, fake: Tensor) -> Tensor:
         return -fake

@@ -354,7 +354,7 @@ def test_the_command_line_answers_before_anything_heavy_is_loaded(code: str) -> 
 
 
 def test_to_look_at_a_run_neither_torch_nor_a_model_is_loaded() -> None:
-    loaded = loaded_by("import cyclegan.report, cyclegan.report.chart_groups, cyclegan.report.images")
+    loaded = loaded_by("import cyclegan.report, cyclegan.report.charts, cyclegan.report.images")
     assert {"cyclegan.report", "matplotlib"} <= loaded
     assert not loaded & {"torch", "albumentations", "wandb", "cv2", "cyclegan.models", "matplotlib.pyplot"}
     assert not loaded_by("import cyclegan.report") & {"matplotlib", "jinja2"}  # the extra, which may be missing

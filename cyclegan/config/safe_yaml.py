@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from cyclegan.config.presets import with_present_names
+
 LONGEST = 2**20  # bytes of a file; a configuration of ours has 3,000
 _DEEPEST = 50  # levels of nesting; an augmentation pipeline has 5
 _DIGITS = 2**12  # bits of a whole number, 1,233 digits: Python itself refuses to print more than 4,300
@@ -67,6 +69,17 @@ def read_yaml(path: Path) -> Any:
     if len(data) > LONGEST:
         raise ValueError(f"longer than {LONGEST:,} bytes")
     return parse_yaml(data.decode())
+
+
+def read_run_config(run: Path) -> dict[str, Any]:
+    """Read the flat `config.yaml` of a run, by today's option names; `OSError`, or `ValueError` with the fault."""
+    try:
+        values = read_yaml(run / "config.yaml")
+    except ValueError as error:
+        raise ValueError("is damaged") from error
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ValueError("is not a configuration")
+    return with_present_names(values)
 
 
 def parse_yaml(text: str) -> Any:

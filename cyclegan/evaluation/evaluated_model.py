@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cyclegan.config import PICTURE_FOLDERS, TrainConfig, resolve
-from cyclegan.config.safe_yaml import read_yaml
+from cyclegan.config.safe_yaml import read_run_config
 from cyclegan.data.pairing import PAIRINGS
 from cyclegan.data.sets import PictureSets
 from cyclegan.directions import Direction
@@ -152,11 +152,8 @@ def load_evaluated_model(
 
 
 def _config(run: Path) -> dict[str, Any]:
-    file = run / "config.yaml"
     try:
-        values = read_yaml(file)
+        return read_run_config(run)
     except (OSError, ValueError):
-        values = None
-    if not isinstance(values, dict):
-        raise UsageError(f"{file} is damaged; give --data DIR, or --a and --b, to say what to measure on")
-    return values
+        file = run / "config.yaml"
+        raise UsageError(f"{file} is damaged; give --data DIR, or --a and --b, to say what to measure on") from None

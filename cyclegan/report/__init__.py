@@ -1,6 +1,7 @@
-"""Runs as pages to look at: one run, or several beside each other. Reads run directories and nothing else.
+"""Reports of runs as HTML pages: one run, or several side by side.
 
-Knows neither torch nor models: a page is made of what a run has written down, on any machine, in seconds.
+Only the records in the run directories are read, neither torch nor models, so that a page is made on any machine, in
+seconds.
 """
 
 from cyclegan.report.comparison import Comparison, compare, write_comparison

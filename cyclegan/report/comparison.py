@@ -1,31 +1,29 @@
-"""Several runs beside each other: what differs in them, what came of it, and whether that can be compared at all."""
+"""Comparison of several runs: their differences, their figures, and whether those can be compared at all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from cyclegan.config import TrainConfig, default_of
 from cyclegan.errors import UsageError
 from cyclegan.figures import FIGURES, in_words, key_of, name_of
 from cyclegan.report import text
-from cyclegan.report.page import need, render, write_page
-from cyclegan.report.run_record import RunRecord, mapping, number_of, read_record
-from cyclegan.report.tables import Column, columns, written
+from cyclegan.report.page import check_libraries, render, write_page
+from cyclegan.report.run_record import RunRecord, nested, number_of, read_record
+from cyclegan.report.tables import MAIN, Column, columns, written
 
-MOST = 8  # runs in a comparison: curves of more could not be told apart by their colours
+MOST = 8  # runs in a comparison, since there are as many colours of curves
 _ALIKE = 12  # held-out pictures of a direction that a page shows of all runs
-_SHOWN = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio", "luminance_correlation", "diversity", "psnr", "ssim")
+_SHOWN = (*MAIN, "luminance_correlation", "diversity", "psnr", "ssim")
 _UNIMPORTANT = {"device", "workers", "cache", "wandb", "wandb_project", "compile", "checkpoint_activations"}
 _UNIMPORTANT |= {"log_every", "sample_every", "samples", "state_every", "generators_every", "on_alarm"}
 _UNIMPORTANT |= {"evaluate_every", "evaluate_pictures", "metric"}
-_DEFAULTS = {item.name: default_of(item) for item in fields(TrainConfig) if item.name != "options"}
 
 _NONE = "none of the figures"
-# What of a protocol figures hang on, what to call it, and which of them do not compare where it differs
+# Path in a protocol, the plural of its name, and the figures that do not compare if it differs
 _TERMS = (
     (("judge", "sha256"), "judges", "the shares taken for the target do not"),
     (("features", "sha256"), "features", "FID, KID and diversity do not"),
@@ -36,17 +34,17 @@ _TERMS = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs with their labels, tables of texts and what must be known before anything in them is compared."""
+    """Runs with their labels, tables of texts, and warnings about figures that do not compare."""
 
     records: Sequence[RunRecord]
     labels: Sequence[str]
-    standing: list[tuple[str, list[str]]]  # a row for each: status, steps, time
-    differences: list[tuple[str, list[str]]]  # an option and its value in each run, where these differ
+    standing: list[tuple[str, list[str]]]  # rows: status, steps, time, alarms
+    differences: list[tuple[str, list[str]]]  # an option and its value in each run, if these differ
     figures: list[tuple[str, list[str]]]
     warnings: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        """The same for programs: figures as numbers, the configuration where it differs."""
+        """The comparison for programs: figures as numbers, and the options that differ."""
         runs = []
         for record, label in zip(self.records, self.labels, strict=True):
             about = [
@@ -70,7 +68,7 @@ class Comparison:
 
 
 def compare(runs: Sequence[Path]) -> Comparison:
-    """The runs in some directories beside each other; `UsageError` for fewer than two, more than eight, or no run."""
+    """Compare the runs in some directories; `UsageError` for fewer than two, more than eight, or no run."""
     if not 2 <= len(runs) <= MOST:
         raise UsageError(f"RUN: a comparison is of 2 to {MOST} runs, not of {len(runs)}; name others")
     records = [read_record(run) for run in runs]
@@ -78,7 +76,12 @@ def compare(runs: Sequence[Path]) -> Comparison:
     return Comparison(
         records,
         _labels(records),
-        _standing(records),
+        [
+            ("Status", [f"{word}: {reason}" if reason else word for word, reason in map(text.status, records)]),
+            ("Steps", [f"{record.step:,}" for record in records]),
+            ("Time in training", [text.duration(record.seconds) if record.seconds else "" for record in records]),
+            ("Alarms", [", ".join(sorted({alarm.name for alarm in record.alarms})) or "none" for record in records]),
+        ],
         [
             (name.replace("_", "-"), [text.plain(_value(record, name)) for record in records])
             for name in _differing(records)
@@ -90,8 +93,8 @@ def compare(runs: Sequence[Path]) -> Comparison:
 
 def write_comparison(comparison: Comparison, output: Path) -> Path:
     """Write the page of a comparison and return its path; raises as `write_report`."""
-    need()
-    from cyclegan.report.chart_groups import comparison_groups
+    check_libraries()
+    from cyclegan.report.charts import comparison_groups
     from cyclegan.report.images import alike, newest_grids
 
     labels = comparison.labels
@@ -116,23 +119,13 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
 
 
 def _labels(records: Sequence[RunRecord]) -> list[str]:
-    """The names of the folders, or as much of their paths as tells them apart."""
+    """Names of the folders, with as much of their paths as tells them apart."""
     paths = [record.path.resolve() for record in records]
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
         labels = ["/".join(path.parts[-parts:]) for path in paths]
         if len(set(labels)) == len(labels):
             return labels
     raise UsageError(f"RUN: {paths[0]} is named more than once; name each run once")
-
-
-def _standing(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
-    ends = [text.status(record) for record in records]
-    return [
-        ("Status", [f"{end['word']}: {end['reason']}" if end["reason"] else end["word"] for end in ends]),
-        ("Steps", [f"{record.step:,}" for record in records]),
-        ("Time in training", [text.duration(record.seconds) if record.seconds else "" for record in records]),
-        ("Alarms", [", ".join(sorted({alarm.name for alarm in record.alarms})) or "none" for record in records]),
-    ]
 
 
 def _differing(records: Sequence[RunRecord]) -> list[str]:
@@ -145,42 +138,37 @@ def _differing(records: Sequence[RunRecord]) -> list[str]:
 
 
 def _value(record: RunRecord, name: str) -> Any:
-    """The value of an option in a run. One that was none when the run began was as it is by default now."""
-    return record.config.get(name, _DEFAULTS.get(name))
+    """Value of an option in a run. An option that is newer than the run had the effect of today's default."""
+    return record.config.get(name, text.DEFAULTS.get(name))
 
 
 def _figures(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -> Iterator[tuple[str, list[str]]]:
-    """A row for each figure of the last generators, and of those kept as best by each metric the figure itself."""
+    """Rows of the last generators' figures, then of the best value of each metric that runs kept generators by."""
     for direction in dict.fromkeys(direction for record in records for direction in record.directions):
         for name in _SHOWN:
             key = key_of(name, direction)
-            cells = [written(name, of_run[0].figures.get(key)) if of_run else "" for of_run in found]
+            cells = [written(name, run_columns[0].figures.get(key)) if run_columns else "" for run_columns in found]
             if any(cells):
                 yield f"{FIGURES[name].title}, {in_words(direction)}", cells
-    metrics = dict.fromkeys(column.metric for of_run in found for column in of_run if column.metric)
+    metrics = dict.fromkeys(column.metric for run_columns in found for column in run_columns if column.metric)
     for metric in metrics:
-        yield f"Best {metric}", [_best(of_run, metric) for of_run in found]
-
-
-def _best(of_run: Sequence[Column], metric: str) -> str:
-    for column in of_run:
-        if column.metric == metric:
-            return f"{written(name_of(metric), column.value)} at step {column.step}"
-    return ""
+        best = (next((column for column in run_columns if column.metric == metric), None) for run_columns in found)
+        cells = [f"{written(name_of(metric), column.value)} at step {column.step}" if column else "" for column in best]
+        yield f"Best {metric}", cells
 
 
 def _warnings(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -> Iterator[str]:
-    """What keeps figures from being compared, a sentence each."""
-    protocols = [of_run[0].protocol if of_run else {} for of_run in found]
+    """Sentences about differences that keep figures from being compared."""
+    protocols = [run_columns[0].protocol if run_columns else {} for run_columns in found]
     held_out = (
         (("pictures", f"held out {domain.upper()}", "names_sha256"), f"held-out pictures of {domain.upper()}", _NONE)
         for domain in sorted({domain for record in records for domain in record.domains})
     )
     for keys, what, which in (*_TERMS, *held_out):
-        values = [_inside(protocol, keys) for protocol in protocols]
+        values = [_scalar(protocol, *keys) for protocol in protocols]
         if any(one is not None and other is not None and one != other for one, other in combinations(values, 2)):
             yield f"The {what} differ from run to run, so {which} compare."
-    sources = {of_run[0].source for of_run in found if of_run}
+    sources = {run_columns[0].source for run_columns in found if run_columns}
     if len(sources) > 1:
         yield (
             "Some figures are of `cyclegan evaluate` and some of evaluations in training, perhaps of other pictures: "
@@ -189,13 +177,11 @@ def _warnings(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -
     steps = {record.step for record in records}
     if len(steps) > 1:
         yield f"The runs have come differently far, from {min(steps):,} to {max(steps):,} steps."
-    prints = {_inside(record.meta, ("data_fingerprint",)) for record in records} - {None}
+    prints = {_scalar(record.meta, "data_fingerprint") for record in records} - {None}
     if len(prints) > 1:
         yield "The runs learned from different pictures: their fingerprints of the data differ."
 
 
-def _inside(protocol: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    value: Any = protocol
-    for key in keys:
-        value = mapping(value).get(key)
+def _scalar(values: Mapping[str, Any], *keys: str) -> Any:
+    value = nested(values, *keys)
     return value if isinstance(value, str) or number_of(value) is not None else None

@@ -1,4 +1,4 @@
-"""One run as one HTML file: pictures and plots first, text second, and nothing that is not in the file."""
+"""Report of a run as one self-contained HTML file, pictures and plots first, text second."""
 
 from __future__ import annotations
 
@@ -7,51 +7,45 @@ import hashlib
 import importlib.metadata
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError
 from cyclegan.figures import domain_name, in_words
-from cyclegan.report import text as telling
+from cyclegan.report import text
 from cyclegan.report.run_record import RunRecord, read_record
 from cyclegan.report.tables import columns, table
 from cyclegan.system.files import atomic_write
-
-if TYPE_CHECKING:
-    import jinja2
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(run: Path, output: Path | None = None) -> Path:
-    """Write the page of the run in `run` to `output`, RUN/report.html unless given, and return its path.
+    """Write the page of `run` to `output`, by default RUN/report.html, and return its path.
 
-    What is not there yet is left out; what is damaged is named in the page. Raises `UsageError` for what is no run,
-    `CycleganError` where matplotlib or jinja2 is missing or the page cannot be written.
+    Missing records are left out, damaged ones named in the page. Raises `UsageError` if `run` is no run, and
+    `CycleganError` if matplotlib or jinja2 is missing or the page cannot be written.
     """
-    need()
+    check_libraries()
     return write_page(output or run / "report.html", render("report.html", **_context(read_record(run))))
 
 
-def need() -> None:
-    """`CycleganError` where a library that pages are made with is missing."""
+def check_libraries() -> None:
+    """Raise `CycleganError` if a library for pages is missing."""
     try:
-        import jinja2
-        import matplotlib
+        import jinja2  # noqa: F401 (both are used elsewhere)
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise CycleganError(
             f"a page needs {error.name}, which is not installed; install it with `pip install 'cyclegan[report]'`"
         ) from error
-    assert jinja2, matplotlib
 
 
-def write_page(path: Path, text: str) -> Path:
-    """Write a page; `CycleganError` where that cannot be."""
+def write_page(path: Path, page: str) -> Path:
+    """Write a page and return its path; `CycleganError` if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, text.encode(errors="backslashreplace"))  # names of files may hold bytes that are no text
+        atomic_write(path, page.encode(errors="backslashreplace"))  # names of files may hold bytes that are no text
     except OSError as error:
         raise CycleganError(
             f"--output: cannot write {path} ({(error.strerror or str(error)).lower()}); name another place"
@@ -60,44 +54,32 @@ def write_page(path: Path, text: str) -> Path:
 
 
 def render(template: str, **context: Any) -> str:
-    """A template with the style and the script of all pages. All text is escaped but what is `Markup`."""
+    """Render a template with the style and script of all pages. All text but `Markup` is escaped."""
+    import jinja2
     from markupsafe import Markup
 
     style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            style=Markup(style),
-            script=Markup(script),
-            # The one script that the page's policy lets run
-            script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            version=importlib.metadata.version("cyclegan"),
-            made=telling.day(time.time()),
-            **context,
-        )
+    loader = jinja2.FileSystemLoader(_TEMPLATES)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    """Where templates are compiled, once."""
-    import jinja2
-
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return environment.get_template(template).render(
+        style=Markup(style),
+        script=Markup(script),
+        # The only script that the page's policy allows
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        version=importlib.metadata.version("cyclegan"),
+        made=text.day(time.time()),
+        **context,
     )
 
 
 def _context(record: RunRecord) -> dict[str, Any]:
-    from cyclegan.report.chart_groups import run_groups
+    from cyclegan.report.charts import run_groups
     from cyclegan.report.images import gallery, samples
 
     found, names = columns(record), record.domains
+    status, reason = text.status(record)
     tables = [
         {"title": in_words(direction, names), "caption": in_words(direction, names, "→"), "rows": rows}
         for direction in record.directions
@@ -106,27 +88,28 @@ def _context(record: RunRecord) -> dict[str, Any]:
     context = {
         "name": record.name,
         "routes": list(_routes(record)),
-        "status": telling.status(record),
-        "facts": telling.facts(record),
-        "verdicts": telling.judge_verdicts(record),
-        "judge_words": telling.judge_words(record),
+        "status": status,
+        "reason": reason,
+        "facts": text.facts(record),
+        "verdicts": text.judge_verdicts(record),
+        "judge_words": text.judge_words(record),
         "columns": found,
         "tables": tables,
-        "figure_notes": telling.figure_notes(found),
-        "protocol": telling.protocol(found[0].protocol) if found else [],
+        "figure_notes": text.figure_notes(found),
+        "protocol": text.protocol(found[0].protocol) if found else [],
         "charts": run_groups(record),
         "alarms": record.alarms,
         "alarm_count": record.alarm_count,
         "notes": record.notes,
-        "data": telling.data(record),
-        "data_words": telling.data_words(record),
-        "config": telling.config(record),
-        "command": telling.command(record),
-        "reproduce": telling.reproduce(record),
+        "data": text.data(record),
+        "data_words": text.data_words(record),
+        "config": text.config(record),
+        "command": text.command(record),
+        "reproduce": text.reproduce(record),
         **samples(record),
         **gallery(record),
     }
-    there = {
+    sections = {
         "samples": context["frames"],
         "translations": context["gallery"],
         "figures": tables,
@@ -136,15 +119,13 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "configuration": context["config"],
         "reproduce": context["reproduce"],
     }
-    return context | {"sections": [(name, name.capitalize()) for name, filled in there.items() if filled]}
+    return context | {"sections": [(name, name.capitalize()) for name, filled in sections.items() if filled]}
 
 
 def _routes(record: RunRecord) -> Iterator[tuple[str, str, str]]:
-    """Source, arrow and target of each direction, both ways in one where there are both."""
-    seen: set[Direction] = set()
-    for direction in record.directions:
-        if direction not in seen:
-            both = direction.reverse is not None and direction.reverse in record.directions
-            seen |= {direction.reverse} if direction.reverse is not None else set()
+    """Source, arrow and target of each direction; a direction and its reverse share an arrow."""
+    for place, direction in enumerate(record.directions):
+        if direction.reverse not in record.directions[:place]:
+            arrow = "⇄" if direction.reverse in record.directions else "→"
             source, target = (domain_name(end, record.domains) for end in (direction.source, direction.target))
-            yield source, "⇄" if both else "→", target
+            yield source, arrow, target

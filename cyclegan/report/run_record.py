@@ -1,8 +1,7 @@
-"""What a run has written down, read as far as it can be read.
+"""Records of a run directory, read as far as possible.
 
-A run may have just begun, may have been made by an older version, or may have lost a file to a failing disk. What is
-not there is empty; what is there and damaged is left out, and said in `notes`. Only a folder with nothing of a run in
-it is an error.
+A run may have just begun, may come from an older version, or may have lost a file to a failing disk. A missing record
+is empty; a damaged one is left out and named in `notes`. Only a folder without any record of a run is an error.
 """
 
 from __future__ import annotations
@@ -11,27 +10,28 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cyclegan.config.safe_yaml import parse_yaml
+from cyclegan.config.safe_yaml import read_run_config
 from cyclegan.directions import NOISE, Direction
 from cyclegan.errors import UsageError
 from cyclegan.report.series import Series
 from cyclegan.tracking.journal import FILE as JOURNAL
 from cyclegan.tracking.journal import Reader
 
-ALARMS = 200  # of a run are listed; a run that has more has one cause for most of them
+ALARMS = 200  # listed of a run; one with more has a single cause for most of them
 GALLERY = "gallery"
 _OLDER = (Direction("a", "b"), Direction("b", "a"))  # of runs from before meta.json named their directions
-_FILES = ("meta.json", "status.json", "pictures.json", "evaluation.json", "best.json", f"{GALLERY}/gallery.json")
+CONFIG = "config.yaml"
+_RECORDS = ("meta.json", "status.json", "pictures.json", "evaluation.json", "best.json", f"{GALLERY}/gallery.json")
 
 
 @dataclass(frozen=True)
 class RaisedAlarm:
-    """Something that went wrong, in the words of the one who noticed it."""
+    """An alarm of the training, with its text and the measured figure."""
 
     step: int
     name: str
@@ -41,17 +41,18 @@ class RaisedAlarm:
 
 @dataclass
 class RunRecord:
-    """A run as its directory tells of it. Mappings are empty where a file is not there."""
+    """Contents of a run directory. The mappings are config.yaml and `_RECORDS`, empty if missing."""
 
     path: Path
-    config: Mapping[str, Any] = field(default_factory=dict)
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    status: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Mapping[str, Any] = field(default_factory=dict)
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-    best: Mapping[str, Any] = field(default_factory=dict)
-    gallery: Mapping[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    config: Mapping[str, Any]
+    meta: Mapping[str, Any]
+    status: Mapping[str, Any]
+    pictures: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    best: Mapping[str, Any]
+    gallery: Mapping[str, Any]
+    _: KW_ONLY
+    notes: list[str]  # a sentence for each record that was left out
     series: dict[str, Series] = field(default_factory=lambda: defaultdict(Series))
     newest: dict[str, tuple[int, float]] = field(default_factory=dict)  # name -> step and value of its last row
     grids: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))  # "a2b" -> step -> path in run
@@ -63,12 +64,10 @@ class RunRecord:
 
     @property
     def name(self) -> str:
-        """What to call the run: its folder."""
         return self.path.resolve().name
 
     @cached_property
     def directions(self) -> tuple[Direction, ...]:
-        """The directions that the run has generators for."""
         named = self.meta.get("directions")
         try:
             return tuple(Direction.parse(str(key)) for key in named) if isinstance(named, list) and named else _OLDER
@@ -77,17 +76,16 @@ class RunRecord:
 
     @property
     def domains(self) -> dict[str, str]:
-        """What to call the domains: the folders of --a and --b, or A and B."""
+        """Domain -> its name: the folder of --a or --b, else A or B."""
         found = sorted({domain for way in self.directions for domain in (way.source, way.target)} - {NOISE})
         return {d: Path(str(self.config[d])).name if self.config.get(d) else d.upper() for d in found}
 
     @property
     def step(self) -> int:
-        """How far it has come."""
-        return max(self.last_step, _whole(self.status.get("step")))
+        return max(self.last_step, whole(self.status.get("step")) or 0)
 
     def inside(self, relative: str) -> Path | None:
-        """The file of that name in the run; None where it is none, or lies elsewhere, whatever a record says."""
+        """Path of a file of the run; None if there is none, or if a record leads outside the run."""
         try:
             path = (self.path / relative).resolve()
             return path if self.path.resolve() in path.parents and path.is_file() else None
@@ -96,46 +94,43 @@ class RunRecord:
 
 
 def read_record(path: Path) -> RunRecord:
-    """The run in `path`; `UsageError` where nothing of a run is there.
+    """Read the run in `path`; `UsageError` if it holds no record of a run.
 
     Memory is bounded whatever the length of the journal, but for the names of its grids: 35 MiB for a million rows of
     twenty figures, which take about a minute.
     """
-    if not any((path / name).is_file() for name in ("config.yaml", "status.json", JOURNAL)):
+    if not any((path / name).is_file() for name in (CONFIG, "status.json", JOURNAL)):
         raise UsageError(f"RUN: {path} is no run; name a folder that `cyclegan train` made")
-    record = RunRecord(path)
-    record.config = _mapping(record, "config.yaml", parse_yaml)
-    found = [_mapping(record, name, json.loads) for name in _FILES]
-    record.meta, record.status, record.pictures, record.evaluation, record.best, record.gallery = found
+    notes: list[str] = []
+    record = RunRecord(path, *(_read_mapping(path, name, notes) for name in (CONFIG, *_RECORDS)), notes=notes)
     if (path / JOURNAL).is_file():
         _read_journal(record)
     return record
 
 
-def _mapping(record: RunRecord, name: str, parse: Any) -> Mapping[str, Any]:
-    file = record.path / name
+def _read_mapping(run: Path, name: str, notes: list[str]) -> Mapping[str, Any]:
     try:
-        values = parse(file.read_text(encoding="utf-8"))
+        values = read_run_config(run) if name == CONFIG else json.loads((run / name).read_text(encoding="utf-8"))
+        if isinstance(values, dict):
+            return values
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        record.notes.append(f"{name} cannot be read ({(error.strerror or str(error)).lower()}) and is left out")
+        notes.append(f"{name} cannot be read ({(error.strerror or str(error)).lower()}) and is left out")
         return {}
     except (ValueError, RecursionError):  # not JSON, not YAML, or not even UTF-8
-        values = None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        record.notes.append(f"{name} is damaged and left out")
-        return {}
-    return values
+        pass
+    notes.append(f"{name} is damaged and left out")
+    return {}
 
 
 def _read_journal(record: RunRecord) -> None:
-    batch = _whole(record.config.get("batch_size")) or 1
+    batch = whole(record.config.get("batch_size")) or 1
     before = 0
     try:
         for row in Reader(record.path / JOURNAL).new():
             step = row["step"]
-            if not 0 <= step < 2**53:  # of a damaged line
+            if not 0 <= step < 2**53:  # a damaged line
                 continue
             record.last_step = max(record.last_step, step)
             for name, value in row.items():
@@ -166,7 +161,7 @@ def _note_text(record: RunRecord, row: Mapping[str, Any], step: int, name: str, 
 
 
 def number_of(value: Any) -> float | None:
-    """`value` as a finite number, None where it is none."""
+    """`value` as a float if it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -176,11 +171,19 @@ def number_of(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def whole(value: Any) -> int | None:
+    """`value` as a whole number if it is a finite number, else None."""
+    number = number_of(value)
+    return None if number is None else int(number)
+
+
 def mapping(value: Any) -> Mapping[str, Any]:
-    """`value` if it is a mapping, else an empty one: records may be damaged in any way."""
+    """`value` if it is a mapping, else an empty one, since records may be damaged in any way."""
     return value if isinstance(value, Mapping) else {}
 
 
-def _whole(value: Any) -> int:
-    number = number_of(value)
-    return 0 if number is None else int(number)
+def nested(values: Any, *keys: str) -> Any:
+    """The value at a path of keys; None if the path ends before."""
+    for key in keys:
+        values = mapping(values).get(key)
+    return values

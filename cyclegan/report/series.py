@@ -1,21 +1,20 @@
-"""Curves of any length in bounded memory: for each column of a chart the least, the greatest and the mean."""
+"""Curves of any length in bounded memory: least, greatest and mean value per column of a chart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
-COLUMNS = 480  # at least so many of a long curve: a chart is some 400 pixels wide, and screens have two for each
-_BUFFER = 4096  # values that wait to be folded in by numpy, which is ten times as quick as one by one
+COLUMNS = 480  # least number for a long curve: a chart is some 400 CSS pixels wide, and screens have two for each
+_BUFFER = 4096  # values added by numpy at once, which is ten times as quick as one by one
 
 
 class Series:
-    """One figure over the steps.
+    """Values of one figure by step, in up to 960 bins of equal width.
 
-    Up to 960 bins of equally many steps. Where a value comes that lies beyond them, each two become one and are twice
-    as wide, so that what is kept depends neither on the number of rows nor on when a run ends. As long as every bin
-    holds one value, the curve is exact.
+    A step beyond the last bin merges bins in pairs, so that memory depends neither on the number of rows nor on the
+    length of the run. As long as every bin holds one value, the curve is exact.
     """
 
     def __init__(self) -> None:
@@ -26,17 +25,17 @@ class Series:
         self._low, self._high = np.full(2 * COLUMNS, np.inf), np.full(2 * COLUMNS, -np.inf)
 
     def add(self, step: int, value: float) -> None:
-        """A value, in any order of the steps, which are 0 or more."""
+        """Add the value of a step, 0 or more, in any order."""
         self._waiting.append((step, value))
         if len(self._waiting) >= _BUFFER:
             self._fold()
 
     def points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Steps, means, least and greatest values: four arrays of N ≤ 960 bins that are not empty."""
+        """Steps, means, least and greatest values of the N ≤ 960 bins that are not empty: four arrays."""
         self._fold()
-        there = self._count > 0
-        count = self._count[there]
-        return self._steps[there] / count, self._total[there] / count, self._low[there], self._high[there]
+        filled = self._count > 0
+        count = self._count[filled]
+        return self._steps[filled] / count, self._total[filled] / count, self._low[filled], self._high[filled]
 
     def __bool__(self) -> bool:
         return bool(self._waiting) or bool(self._count.any())
@@ -56,7 +55,7 @@ class Series:
         np.maximum.at(self._high, bins, values)
 
     def _halve(self) -> None:
-        """Each two bins become one; the upper half is free again."""
+        """Merge bins in pairs, which frees the upper half."""
         self._width *= 2
         for values, join, empty in (
             (self._count, np.add, 0),
@@ -69,9 +68,7 @@ class Series:
             values[COLUMNS:] = empty
 
 
-def evenly(items: Iterable[int], most: int) -> list[int]:
-    """Up to `most` of some sorted numbers, the first and the last among them and the others evenly between."""
-    there = list(items)
-    if len(there) <= most:
-        return there
-    return [there[place] for place in np.linspace(0, len(there) - 1, most).round().astype(int)]
+def evenly(items: Sequence[int], most: int) -> list[int]:
+    """Up to `most` of sorted numbers: the first, the last, and others evenly between."""
+    places = np.linspace(0, len(items) - 1, min(most, len(items)))
+    return [items[place] for place in places.round().astype(int)]

@@ -1,4 +1,4 @@
-"""Figures of a run in columns and rows, and the verdict in words."""
+"""Figures of a run in columns and rows."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from cyclegan.directions import Direction
-from cyclegan.figures import FIGURES, HIGHER, LOWER, Figure, domain_name, key_of
-from cyclegan.report.run_record import RunRecord, mapping, number_of
+from cyclegan.figures import FIGURES, HIGHER, LOWER, Figure, key_of
+from cyclegan.report.run_record import RunRecord, mapping, nested, number_of, whole
 
-CURVES = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio", "luminance_correlation", "diversity", "identity_l1")
+MAIN = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio")  # figures of every table, in its order
+CURVES = (*MAIN, "luminance_correlation", "diversity", "identity_l1")
 
 
 @dataclass(frozen=True)
 class Column:
-    """Figures of one set of generators, and what to call it."""
+    """Figures of one set of generators, under a title."""
 
     title: str
     step: int | None
     figures: Mapping[str, Any]
     source: str  # where the figures come from, in words
     protocol: Mapping[str, Any]
-    metric: str | None = None  # by which these generators were kept, None of the last ones
+    metric: str | None = None  # by which these generators were kept; None for the last ones
     value: float | None = None  # of that metric
 
 
 def written(name: str, value: Any) -> str:
-    """A figure as it is shown; an empty text for one that is not there."""
+    """A figure in its format; an empty text for a missing one."""
     number = number_of(value)
     if number is None:
         return ""
@@ -35,16 +36,15 @@ def written(name: str, value: Any) -> str:
 
 
 def columns(record: RunRecord) -> list[Column]:
-    """The last generators and the best ones, with all that is known of each; the last first.
+    """The last generators, then the best ones.
 
-    Figures of `cyclegan evaluate` where there are any, else those of the evaluations in training.
+    Figures are those of `cyclegan evaluate` if there are any, else those of the evaluations in training.
     """
     found = []
-    measured = mapping(record.evaluation.get("metrics"))
-    protocol = mapping(record.evaluation.get("protocol"))
+    measured, protocol = (mapping(record.evaluation.get(key)) for key in ("metrics", "protocol"))
     if measured:
-        step = mapping(protocol.get("checkpoint")).get("step")
-        found.append(Column("Last", _step(step), measured, "cyclegan evaluate", protocol))
+        step = whole(nested(protocol, "checkpoint", "step"))
+        found.append(Column("Last", step, measured, "cyclegan evaluate", protocol))
     elif newest := {
         name.removeprefix("evaluation/"): at for name, at in record.newest.items() if name.startswith("evaluation/")
     }:
@@ -57,33 +57,16 @@ def columns(record: RunRecord) -> list[Column]:
         entry, again = mapping(entry), mapping(evaluated.get(metric))
         figures = mapping(again.get("metrics")) or mapping(entry.get("figures"))
         source = "cyclegan evaluate" if again.get("metrics") else "in training"
-        title, step = f"Best by {metric}", _step(entry.get("step"))
-        value = number_of(entry.get("value"))
-        how = mapping(again.get("protocol")) or _conditions(entry)
-        found.append(Column(title, step, figures, source, how, metric, value))
+        step, value = whole(entry.get("step")), number_of(entry.get("value"))
+        protocol = mapping(again.get("protocol")) or _conditions(entry)
+        found.append(Column(f"Best by {metric}", step, figures, source, protocol, metric, value))
     return found
 
 
-def verdicts(figures: Mapping[str, Any], record: RunRecord) -> Iterator[dict[str, Any]]:
-    """For each direction that the judge has spoken of: the shares, between 0 and 1, and who is who."""
-    for direction in record.directions:
-        keys = (key_of(f"judge{part}", direction) for part in ("", "_real", "_source"))
-        share, real, untranslated = (number_of(figures.get(key)) for key in keys)
-        if share is not None:
-            yield {
-                "direction": direction,
-                "source": domain_name(direction.source, record.domains),
-                "target": domain_name(direction.target, record.domains),
-                "share": share,
-                "real": real,
-                "untranslated": untranslated,
-            }
-
-
 def table(direction: Direction, found: list[Column]) -> list[dict[str, Any]]:
-    """The rows of one direction: label, hint, a cell for each column, and the same of real and untranslated pictures.
+    """Rows of one direction: label, hint, a cell per column, and the figure of real and of untranslated pictures.
 
-    The best of several cells is marked where one end is better and all were measured in the same way.
+    The best of several cells is marked if the figure has a better end and all were measured in the same way.
     """
     alike = len({column.source for column in found}) == 1
     beside = found[0].figures if found else {}
@@ -93,9 +76,9 @@ def table(direction: Direction, found: list[Column]) -> list[dict[str, Any]]:
         if all(value is None for value in values):
             continue
         figure = FIGURES.get(name, Figure(name.replace("_", " "), "{:.4g}"))
-        there = [value for value in values if value is not None]
-        ranks = alike and len(set(there)) > 1
-        best = {LOWER: min, HIGHER: max}[figure.better](there) if figure.better and ranks else None
+        present = [value for value in values if value is not None]
+        ranks = alike and len(set(present)) > 1
+        best = {LOWER: min, HIGHER: max}[figure.better](present) if figure.better and ranks else None
         rows.append(
             {
                 "label": figure.title if name in FIGURES else figure.label,
@@ -112,7 +95,7 @@ def table(direction: Direction, found: list[Column]) -> list[dict[str, Any]]:
 
 
 def _names(direction: Direction, found: list[Column]) -> Iterator[str]:
-    """The figures that are shown, then those of the direction that nothing is known of."""
+    """The known figures that are shown, then the unknown ones of the direction."""
     spreads = {figure.spread for figure in FIGURES.values()}
     yield from (name for name, figure in FIGURES.items() if figure.shown)
     for key in dict.fromkeys(key for column in found for key in column.figures):
@@ -122,18 +105,13 @@ def _names(direction: Direction, found: list[Column]) -> Iterator[str]:
 
 
 def _conditions(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The protocol of the figures in best.json."""
+    """Protocol of the figures of an entry of best.json."""
     pictures = {f"held out {domain.upper()}": it for domain, it in mapping(entry.get("chosen_on")).items()}
     return {"judge": {"sha256": entry.get("judge")}, "pictures": pictures}
 
 
 def _with_spread(name: str, figures: Mapping[str, Any], direction: Direction) -> str:
-    """A figure with its standard deviation where it has one."""
+    """A figure, with its standard deviation if it has one."""
     text = written(name, figures.get(key_of(name, direction)))
     spread = number_of(figures.get(key_of(FIGURES[name].spread, direction))) if name in FIGURES else None
     return f"{text} ± {written(name, spread)}" if text and spread is not None else text
-
-
-def _step(value: Any) -> int | None:
-    number = number_of(value)
-    return None if number is None else int(number)

@@ -1,4 +1,4 @@
-"""What a page says of a run in words and small tables: its standing, the verdict, data, configuration, origin."""
+"""Texts and small tables of a page: status, verdict of the judge, protocol, data, configuration, origin."""
 
 from __future__ import annotations
 
@@ -11,74 +11,69 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.config import PICTURE_FOLDERS, TrainConfig, default_of
-from cyclegan.figures import SURE
-from cyclegan.report.run_record import RunRecord, mapping, number_of
-from cyclegan.report.tables import Column, columns, verdicts
+from cyclegan.figures import SURE, domain_name, key_of
+from cyclegan.report.run_record import RunRecord, mapping, nested, number_of, whole
+from cyclegan.report.tables import Column, columns
 
+DEFAULTS = {item.name: default_of(item) for item in fields(TrainConfig) if item.name != "options"}
 _STATUS = {"done": "done", "running": "running", "preempted": "stopped", "failed": "failed"}
 
 
-def status(record: RunRecord) -> dict[str, str]:
-    """How the run stands: a kind for its colour, a word, and the reason where there is one."""
-    kind = _STATUS.get(str(record.status.get("status")), "unknown")
-    return {"kind": kind, "word": kind, "reason": str(record.status.get("reason") or "")}
+def status(record: RunRecord) -> tuple[str, str]:
+    """Status of the run in one word, and the reason for it, which may be empty."""
+    return _STATUS.get(str(record.status.get("status")), "unknown"), str(record.status.get("reason") or "")
 
 
 def facts(record: RunRecord) -> list[str]:
-    """How far it has come, how long that took, and what learned, each in a few words."""
+    """Progress, duration, date and networks, each in a few words."""
     steps = number_of(record.status.get("steps")) or number_of(record.config.get("steps"))
-    said = [f"{record.step:,} steps" if not steps or steps <= record.step else f"step {record.step:,} of {steps:,.0f}"]
+    parts = [f"{record.step:,} steps" if not steps or steps <= record.step else f"step {record.step:,} of {steps:,.0f}"]
     if record.seconds:
-        said.append(f"{duration(record.seconds)} of training")
+        parts.append(f"{duration(record.seconds)} of training")
     created = number_of(record.meta.get("created"))
     if created is not None:
-        said.append(f"begun {day(created)}")
-    config = record.config
-    if config.get("generator"):
-        said.append(f"{config['generator']}, {config.get('crop_size')} px")
-    return said
+        parts.append(f"begun {day(created)}")
+    if record.config.get("generator"):
+        parts.append(f"{record.config['generator']}, {record.config.get('crop_size')} px")
+    return parts
 
 
 def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
-    """What the judge says of the last generators for each direction, and of the best beneath."""
-    found = columns(record)
-    if not found:
-        return []
-    shown = []
-    for it in verdicts(found[0].figures, record):
-        marks = [
-            (it["untranslated"], f"untranslated {it['source']} {percent(it['untranslated'])}"),
-            (it["real"], f"real {it['target']} {percent(it['real'])}"),
-        ]
-        said = [words for at, words in marks if at is not None]
-        count = _count(found[0].protocol, it["direction"].source)
-        if count:
-            low, high = interval(it["share"], count)
-            said.append(f"with {count} pictures it may as well be {percent(low)} to {percent(high)}")
-        also = [
-            f"{column.title}, step {column.step}: {percent(other['share'])}"
-            for column in found[1:]
-            for other in verdicts(column.figures, record)
-            if other["direction"] == it["direction"]
-        ]
+    """Verdict of the judge on the last generators for each direction, and beneath it on the best."""
+    found, shown = columns(record), []
+    for direction in record.directions if found else ():
+        keys = [key_of(f"judge{part}", direction) for part in ("", "_real", "_source")]
+        share, real, untranslated = (number_of(found[0].figures.get(key)) for key in keys)
+        if share is None:
+            continue
+        source, target = (domain_name(domain, record.domains) for domain in (direction.source, direction.target))
+        beside = ((untranslated, f"untranslated {source}"), (real, f"real {target}"))
+        parts = [f"{pictures} {percent(at)}" for at, pictures in beside if at is not None]
+        words = f"{percent(share)} of the translated pictures are taken for {target}; {', '.join(parts)}"
+        held_out = nested(found[0].protocol, "pictures", f"held out {direction.source.upper()}")
+        count = whole(nested(held_out, "count")) or 0
+        if count > 0:
+            low, high = interval(share, count)
+            parts.append(f"with {count} pictures it may as well be {percent(low)} to {percent(high)}")
+        of_best = [(column, number_of(column.figures.get(keys[0]))) for column in found[1:]]
         shown.append(
             {
-                **it,
-                "percent": percent(it["share"]),
-                "marks": [{"at": at} for at, _ in marks if at is not None],
-                "beside": " · ".join(said),
-                "words": f"{percent(it['share'])} of the translated pictures are taken for {it['target']}; "
-                + ", ".join(words for at, words in marks if at is not None),
-                "also": also,
+                "source": source,
+                "target": target,
+                "share": share,
+                "percent": percent(share),
+                "marks": [at for at, _ in beside if at is not None],
+                "beside": " · ".join(parts),
+                "words": words,
+                "also": [f"{it.title}, step {it.step}: {percent(best)}" for it, best in of_best if best is not None],
             }
         )
     return shown
 
 
 def judge_words(record: RunRecord) -> str:
-    """What to know of a judge that is not sure; an empty text for one that is."""
-    judge = mapping(mapping(record.evaluation.get("protocol")).get("judge"))
-    accuracy = number_of(judge.get("accuracy"))
+    """Warning about a judge that is not sure; an empty text for one that is."""
+    accuracy = number_of(nested(record.evaluation, "protocol", "judge", "accuracy"))
     if accuracy is None or accuracy >= SURE:
         return ""
     return (
@@ -87,14 +82,8 @@ def judge_words(record: RunRecord) -> str:
     )
 
 
-def _count(said: Mapping[str, Any], domain: str) -> int | None:
-    about = mapping(mapping(said.get("pictures")).get(f"held out {domain.upper()}"))
-    count = number_of(about.get("count"))
-    return int(count) if count and count > 0 else None
-
-
 def figure_notes(found: Sequence[Column]) -> list[str]:
-    """What to know of the columns of figures."""
+    """Notes beneath the tables of figures."""
     training = [column.title for column in found if column.source == "in training"]
     notes = [f"Figures of the evaluations in training: {', '.join(training)}."] if training else []
     if any(column.metric for column in found):
@@ -102,21 +91,20 @@ def figure_notes(found: Sequence[Column]) -> list[str]:
     return notes
 
 
-def protocol(said: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How figures came about, as names and texts."""
+def protocol(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Protocol of a measurement, as names and texts."""
     rows = []
-    file = mapping(said.get("checkpoint"))
-    if file:
+    if file := mapping(values.get("checkpoint")):
         rows.append(("Measured", f"{Path(str(file.get('file'))).name}, step {file.get('step')}"))
-    for role, about in mapping(said.get("pictures")).items():
+    for role, about in mapping(values.get("pictures")).items():
         about = mapping(about)
         some = f" of {about['of']}" if about.get("of", about.get("count")) != about.get("count") else ""
         place = f" in {Path(str(about['folder'])).name}" if about.get("folder") else ""
         rows.append((role.capitalize(), f"{about.get('count')}{some} pictures{place}"))
     for key, title in (("scaling", "Scaled"), ("kid", "KID"), ("cycle", "Cycle"), ("seed", "Seed")):
-        if said.get(key) is not None:
-            rows.append((title, str(said[key])))
-    features, judge = mapping(said.get("features")), mapping(said.get("judge"))
+        if values.get(key) is not None:
+            rows.append((title, str(values[key])))
+    features, judge = mapping(values.get("features")), mapping(values.get("judge"))
     if features:
         rows.append(("Features", f"{features.get('name')} ({str(features.get('sha256'))[:12]}), {features.get('how')}"))
     accuracy = number_of(judge.get("accuracy"))
@@ -127,56 +115,51 @@ def protocol(said: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def data(record: RunRecord) -> list[dict[str, str]]:
-    """A row for each domain: how many pictures, of which channels and range."""
-    counts = mapping(record.meta.get("pictures"))
-    channels, ranges = (mapping(record.pictures.get(key)) for key in ("channels", "ranges"))
+    """Rows of the domains: numbers of pictures, their channels and range."""
     unknown = "not recorded"
-    rows = []
-    for domain in record.domains:
-        train, test = (counts.get(f"{role}_{domain}") for role in ("train", "test"))
-        between = str(ranges[domain]).replace(",", " to ") if ranges.get(domain) else ""
-        rows.append(
-            {
-                "name": record.domains[domain],
-                "train": unknown if train is None else f"{train}",
-                "test": unknown if test is None else f"{test}",
-                "channels": str(channels.get(domain, unknown)),
-                "range": between or ("all that the type can hold" if record.pictures else unknown),
-            }
-        )
-    return rows
+    counts = {role: count for role, count in mapping(record.meta.get("pictures")).items() if count is not None}
+    channels, ranges = (mapping(record.pictures.get(key)) for key in ("channels", "ranges"))
+    default = "all that the type can hold" if record.pictures else unknown
+    return [
+        {
+            "name": name,
+            "train": str(counts.get(f"train_{domain}", unknown)),
+            "test": str(counts.get(f"test_{domain}", unknown)),
+            "channels": str(channels.get(domain, unknown)),
+            "range": str(ranges.get(domain) or default).replace(",", " to "),
+        }
+        for domain, name in record.domains.items()
+    ]
 
 
 def data_words(record: RunRecord) -> str:
-    """What else there is to say of the pictures."""
+    """Sentences about the folder and the unreadable pictures."""
     unreadable = record.newest.get("health/unreadable_pictures")
-    said = f"{unreadable[1]:.0f} pictures could not be read." if unreadable and unreadable[1] else ""
+    sentences = f"{unreadable[1]:.0f} pictures could not be read." if unreadable and unreadable[1] else ""
     if record.config.get("data"):
-        said = f"From the folder {Path(str(record.config['data'])).name}. {said}"
-    return said
+        sentences = f"From the folder {Path(str(record.config['data'])).name}. {sentences}"
+    return sentences
 
 
 def config(record: RunRecord) -> dict[str, list[dict[str, str]]]:
-    """What differs from the defaults, the method's own options, and the rest."""
-    declared = {item.name: default_of(item) for item in fields(TrainConfig) if item.name != "options"}
-    sorted_: dict[str, list[dict[str, str]]] = {"changed": [], "own": [], "rest": []}
+    """Options that differ from the defaults, the method's own ones, and the rest."""
+    groups: dict[str, list[dict[str, str]]] = {"changed": [], "own": [], "rest": []}
     for name, value in record.config.items():
+        default = DEFAULTS.get(name)
         item = {"name": name.replace("_", "-"), "value": plain(value), "default": ""}
-        if name not in declared:
-            sorted_["own"].append(item)
-        elif value is None or value == declared[name]:
-            sorted_["rest"].append(item)
+        if name not in DEFAULTS:
+            groups["own"].append(item)
+        elif value is None or value == default:
+            groups["rest"].append(item)
         else:
-            if name in PICTURE_FOLDERS:
-                item["value"] = Path(str(value)).name
-            else:
-                item["default"] = f"not {plain(declared[name])}" if declared[name] is not None else ""
-            sorted_["changed"].append(item)
-    return sorted_ if record.config else {}
+            item["value"] = Path(str(value)).name if name in PICTURE_FOLDERS else plain(value)
+            item["default"] = "" if default is None else f"not {plain(default)}"
+            groups["changed"].append(item)
+    return groups if record.config else {}
 
 
 def command(record: RunRecord) -> str:
-    """The command line, as a shell would take it; the program by its name alone, wherever it lay."""
+    """Command line in shell syntax, with the program by its name alone."""
     words = record.meta.get("command")
     if not isinstance(words, list) or not words:
         return ""
@@ -186,7 +169,7 @@ def command(record: RunRecord) -> str:
 
 
 def reproduce(record: RunRecord) -> list[tuple[str, str]]:
-    """What a run follows from, as names and texts."""
+    """Seed, versions and fingerprints that determine a run, as names and texts."""
     meta = record.meta
     packages = ", ".join(f"{name} {version}" for name, version in mapping(meta.get("packages")).items() if version)
     rows = (
@@ -202,21 +185,21 @@ def reproduce(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def plain(value: Any) -> str:
-    """A value of a configuration as YAML has it."""
+    """A value of a configuration in YAML's spelling."""
     return str(value).lower() if value is None or isinstance(value, bool) else str(value) or "–"
 
 
 def interval(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `count` pictures, which is honest for few pictures and near 0 and 1 too."""
+    """Wilson's 95 % interval of a share of `count` pictures, valid for few pictures and near 0 and 1 too."""
     z = 1.96
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def percent(share: float | None) -> str:
+def percent(share: float) -> str:
     """`0.834` -> `83 %`."""
-    return "" if share is None else f"{share:.0%}".replace("%", " %")
+    return f"{share:.0%}".replace("%", " %")
 
 
 def duration(seconds: float) -> str:
@@ -229,7 +212,7 @@ def duration(seconds: float) -> str:
 
 
 def day(seconds: float) -> str:
-    """A time as a date, in the clock of this machine; an empty text for one that no calendar has."""
+    """Date of a time since the epoch, in the zone of this machine; an empty text for one outside the calendar."""
     try:
         return time.strftime("%d %B %Y", time.localtime(seconds)).lstrip("0")
     except (ValueError, OverflowError, OSError):

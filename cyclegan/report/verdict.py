@@ -1,6 +1,6 @@
-"""Does it work? A verdict in words on what was measured, and the figures that it stands on.
+"""Verdict in words on an evaluation, with the figures that support it.
 
-It measures nothing, and knows of no result but an evaluation and, of the drawn pictures, their scores.
+It measures nothing: its only inputs are an evaluation and, for the drawn pictures, their scores.
 """
 
 from __future__ import annotations
@@ -8,29 +8,29 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.figures import FIGURES, SURE, domain_name, in_words, key_of, subject_of
 from cyclegan.report.run_record import number_of
+from cyclegan.report.tables import MAIN
+from cyclegan.report.text import percent
 from cyclegan.tracking.journal import ALARM, FILE, Reader
 
-# Figures lie somewhere on the way from doing nothing (0) to the right answer, or to real pictures (1). Of the animals'
-# pixels, and of the judge's verdicts, more than half must be gone: a translation is then nearer to where it should go
-# than to where it comes from. Whoever wants more can read the figures; less is a start and no translator.
+# Figures are placed on a scale from doing nothing (0) to the right answer, or to real pictures (1). The animals'
+# pixels, and the judge's verdicts, must pass the middle: a translation is then nearer to its target than to its source.
+# Less is a start but no translator; how much more it is, the figures say.
 LEARNED = 0.5
-# The judge chooses between two, so that what looks like neither is taken for one of them. Hence the translations must
-# also be like real pictures as a set, by their FID in its features. Photographs at 64 pixels in which nobody would see
-# a horse, though the judge took 96 % of them for one, had gone 0.65 of that way; drawn animals, mostly right, 0.95.
+# The judge has only two classes, and assigns one of them to a picture that looks like neither. Hence the translations
+# must also resemble real pictures as a set, by their FID in its features. Photographs at 64 pixels in which nobody
+# would see a horse, though the judge took 96 % of them for one, were at 0.65; drawn animals, mostly right, at 0.95.
 ALIKE = 0.8
-# By this much real pictures and untranslated ones must differ in the judge's eyes for a way to be measured between them
+# Least difference between the judge's shares of real and of untranslated pictures for a scale between them
 APART = 0.2
 
-# The right answer, where it is known, decides alone: the judge is pleased by less, and says only that the change is
-# there.
+# The right answer, if known, decides alone: less is enough for the judge, which says only that the change is there
 KNOWN = {True: "it works.", None: "it works one way, and not the other yet.", False: "it has not learned it yet."}
 JUDGED = {
     True: "the change is there, both ways; how good it looks, only the pictures show.",
@@ -38,22 +38,33 @@ JUDGED = {
     False: "it has not learned it yet.",
 }
 LONGER = "cyclegan train --resume {run} --steps {steps}"
-SHOWN = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio")
 
 Figures = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """A sentence with its figures, and whether it speaks of something learned; None where it cannot tell."""
+class Evidence(NamedTuple):
+    """A sentence with its figures, and the conclusion."""
 
     sentence: str
-    learned: bool | None
+    learned: bool | None  # None: inconclusive
 
 
 def read_scores(files: Iterable[tuple[str, Path]]) -> dict[Direction, Figures]:
-    """Scores of drawn pictures by direction, from `cyclegan data demo-score --json`; `UsageError` for others."""
-    return {Direction.parse(key): _read_score(path) for key, path in files}
+    """Read files of `cyclegan data demo-score --json` by direction; `UsageError` for other files."""
+    scores: dict[Direction, Figures] = {}
+    for key, path in files:
+        direction = Direction.parse(key)
+        try:
+            score = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            score = None
+        shares = ("texture", "texture_nothing", "background")
+        if not isinstance(score, dict) or any(number_of(score.get(share)) is None for share in shares):
+            raise UsageError(
+                f"--score: {path} holds no score; write it with `cyclegan data demo-score OUT --demo DIR --json`"
+            )
+        scores[direction] = score
+    return scores
 
 
 def verdict_lines(
@@ -63,22 +74,23 @@ def verdict_lines(
     scores: Mapping[Direction, Figures],
     longer: str = LONGER,
 ) -> Iterator[str]:
-    """The verdict on an evaluation, as `cyclegan evaluate` stores it, with the last generators beside the best.
+    """Lines of the verdict on an evaluation as `cyclegan evaluate` stores it, and a table of the last and the best.
 
-    `names` are what the pictures of the domains are, in the plural. `longer` is what to type for more steps of `run`,
-    with {run} and {steps} to be filled in.
+    `names` are plural names of the domains' pictures. `longer` is the command to train `run` longer, with placeholders
+    {run} and {steps}.
     """
     figures, protocol = evaluation["metrics"], evaluation["protocol"]
     directions = [Direction.parse(key) for key in protocol["directions"]]
     known = [_by_truth(score, direction, names) for direction, score in scores.items()]
     asked = (_by_judge(figures, protocol, direction, names) for direction in directions)
     judged = [evidence for evidence in asked if evidence is not None]
-    learned, said = _summary(known, judged)
-    yield said
+    learned, headline = _summary(known, judged)
+    yield headline
     yield from (f"  {evidence.sentence}." for evidence in (*known, *judged))
     if not judged:
         yield "  No judge has looked at the translations; it needs more pictures to learn from."
-    raised = [] if run is None else _alarms(run)
+    rows = Reader(run / FILE).new() if run is not None and (run / FILE).is_file() else ()
+    raised = dict.fromkeys(name.removeprefix(ALARM) for row in rows for name in row if name.startswith(ALARM))
     if raised:
         yield f"  Alarms were raised: {', '.join(raised)} (docs/alarms.md says what each means and what helps)."
     step = protocol["checkpoint"]["step"]
@@ -86,21 +98,29 @@ def verdict_lines(
         advice = longer.replace("{run}", shlex.quote(str(run))).replace("{steps}", str(3 * step))
         yield f"  It has learned for {step} steps. For longer: {advice}"
     yield ""
-    yield from _table(evaluation, directions)
+    columns = {"last": evaluation} | {f"best {name}": part for name, part in evaluation.get("best", {}).items()}
+    yield _row("", columns)
+    yield _row("step", (part["protocol"]["checkpoint"]["step"] for part in columns.values()))
+    for direction in directions:
+        for name in MAIN:
+            values = [part["metrics"].get(key_of(name, direction)) for part in columns.values()]
+            if any(value is not None for value in values):
+                cells = (None if value is None else FIGURES[name].written(value) for value in values)
+                yield _row(f"{FIGURES[name].label_with_unit}, {subject_of(name, direction)}", cells)
 
 
 def _by_truth(score: Figures, direction: Direction, names: Mapping[str, str]) -> Evidence:
-    """The verdict by the known truth of the drawn pictures."""
+    """Evidence from the known truth of the drawn pictures."""
     nothing, reached = score["texture_nothing"], score["texture"]
     sentence = (
-        f"{in_words(direction, names)}: {_percent(reached)} of the animals' pixels have the right texture (doing "
-        f"nothing: {_percent(nothing)}); {_percent(score['background'])} of the background is kept"
+        f"{in_words(direction, names)}: {percent(reached)} of the animals' pixels have the right texture (doing "
+        f"nothing: {percent(nothing)}); {percent(score['background'])} of the background is kept"
     )
-    return Evidence(sentence, _gone(reached, nothing, 1) >= LEARNED)
+    return Evidence(sentence, _progress(reached, nothing, 1) >= LEARNED)
 
 
 def _by_judge(figures: Figures, protocol: Figures, direction: Direction, names: Mapping[str, str]) -> Evidence | None:
-    """The judge's figures of one direction; None without any."""
+    """Evidence from the judge's figures of one direction; None without any."""
     parts = ("", "_real", "_source")
     share, real, untranslated = (figures.get(key_of(f"judge{part}", direction)) for part in parts)
     if share is None or real is None or untranslated is None:
@@ -108,27 +128,27 @@ def _by_judge(figures: Figures, protocol: Figures, direction: Direction, names: 
     source, target = (domain_name(domain, names) for domain in (direction.source, direction.target))
     count = protocol["pictures"][f"held out {direction.source.upper()}"]["count"]
     sentence = (
-        f"{_percent(share)} of {count} translated {source} are taken for {target} "
-        f"(real {target}: {_percent(real)}, untranslated {source}: {_percent(untranslated)})"
+        f"{percent(share)} of {count} translated {source} are taken for {target} "
+        f"(real {target}: {percent(real)}, untranslated {source}: {percent(untranslated)})"
     )
     if protocol["judge"]["accuracy"] < SURE or real - untranslated < APART:
         return Evidence(f"{sentence}; that judge cannot tell the two apart, so this counts for nothing", None)
-    if _gone(share, untranslated, real) < LEARNED:
+    if _progress(share, untranslated, real) < LEARNED:
         return Evidence(sentence, False)
     fid, fid_real, fid_source = (figures[key_of(f"fid{part}", direction)] for part in parts)
-    if _gone(fid, fid_source, fid_real) < ALIKE:
+    if _progress(fid, fid_source, fid_real) < ALIKE:
         beside = f"real {target}: {fid_real:.0f}, untranslated {source}: {fid_source:.0f}"
         return Evidence(f"{sentence}, but they do not look like them: their FID is {fid:.0f} ({beside})", False)
     return Evidence(sentence, True)
 
 
-def _gone(value: float, nothing: float, goal: float) -> float:
-    """The position of `value` on the way from `nothing` to `goal`, as a share."""
+def _progress(value: float, nothing: float, goal: float) -> float:
+    """Place of `value` on the scale from `nothing` (0) to `goal` (1)."""
     return (value - nothing) / (goal - nothing)
 
 
-def _summary(known: list[Evidence], judged: list[Evidence]) -> tuple[bool | None, str]:
-    """True if it has learned, None if in part, and the first line."""
+def _summary(known: Sequence[Evidence], judged: Sequence[Evidence]) -> tuple[bool | None, str]:
+    """Conclusion, None if directions differ, and the first line."""
     words, found = (KNOWN, known) if known else (JUDGED, judged)
     learned = {evidence.learned for evidence in found if evidence.learned is not None}
     if not learned:
@@ -137,42 +157,5 @@ def _summary(known: list[Evidence], judged: list[Evidence]) -> tuple[bool | None
     return whole, f"Verdict: {words[whole]}"
 
 
-def _table(evaluation: Figures, directions: Sequence[Direction]) -> Iterator[str]:
-    """The figures of the last generators beside those of the best, where there are such."""
-    columns = {"last": evaluation} | {f"best {name}": part for name, part in evaluation.get("best", {}).items()}
-    yield _row("", columns)
-    yield _row("step", (part["protocol"]["checkpoint"]["step"] for part in columns.values()))
-    for direction in directions:
-        for name in SHOWN:
-            values = [part["metrics"].get(key_of(name, direction)) for part in columns.values()]
-            if any(value is not None for value in values):
-                cells = ("–" if value is None else FIGURES[name].written(value) for value in values)
-                yield _row(f"{FIGURES[name].label_with_unit}, {subject_of(name, direction)}", cells)
-
-
-def _row(label: str, cells: Iterable[object]) -> str:
-    return f"  {label:34}" + "".join(f"{cell:>14}" for cell in cells)
-
-
-def _alarms(run: Path) -> list[str]:
-    """The names of the alarms that the run has raised, each once, in their order."""
-    rows = Reader(run / FILE).new() if (run / FILE).is_file() else ()
-    found = dict.fromkeys(name for row in rows for name in row if name.startswith(ALARM))
-    return [name.removeprefix(ALARM) for name in found]
-
-
-def _read_score(path: Path) -> Figures:
-    try:
-        score = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        score = None
-    shares = ("texture", "texture_nothing", "background")
-    if not isinstance(score, dict) or any(number_of(score.get(share)) is None for share in shares):
-        raise UsageError(
-            f"--score: {path} holds no score; write it with `cyclegan data demo-score OUT --demo DIR --json`"
-        )
-    return score
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def _row(label: str, cells: Iterable[str | int | None]) -> str:
+    return f"  {label:34}" + "".join(f"{'–' if cell is None else cell:>14}" for cell in cells)

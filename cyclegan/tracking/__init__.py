@@ -13,16 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cyclegan.tracking.journal import ALARM, ALARM_FIGURE, BEST, GRID_COLUMNS, MODEL, TABLE, Journal
-from cyclegan.tracking.wandb_launcher import (
-    WandbProcess,
-    describe_session,
-    pick_mode,
-    sync_command,
-    upload_command,
-)
+from cyclegan.tracking.wandb_launcher import WandbProcess, describe_session, pick_mode, sync_command
 from cyclegan.tracking.wandb_process import EXIT_CODES
 
-__all__ = ["Recorder", "Tracker", "open_tracker", "upload_command"]
+__all__ = ["Recorder", "Tracker", "open_tracker"]
 
 logger = logging.getLogger("cyclegan")
 
@@ -54,11 +48,6 @@ class Tracker:
         self._process = process
         self._disk_failed = False
         self._finished = False
-
-    @property
-    def url(self) -> str | None:
-        """Web address of the run, once the service has reported it."""
-        return self._process.url if self._process else None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics of `step`. Those on record from before a resume are ignored."""
@@ -134,17 +123,16 @@ def open_tracker(
     is not available, and `OSError` if the run directory cannot be written.
     """
     mode, reason = pick_mode(mode)
-    journal = Journal(run)
-    if mode == "disabled":
-        note = f"Weights & Biases: off ({reason})" if reason else "Weights & Biases: off"
-        return Tracker(run, journal, None, run_id=run_id, note=note)
-    run_id = describe_session(run, run_id=run_id, project=project, name=name, config=config)
-    note = f"Weights & Biases: {'continuing' if resumed else 'starting'} run {run_id} of project {project}"
-    if mode == "offline":
-        note = f"Weights & Biases: offline{f' ({reason})' if reason else ''}; upload later with: {sync_command(run)}"
-    try:
-        process = WandbProcess(run, mode, deadline)
-    except OSError as error:
-        logger.warning("Weights & Biases cannot be started (%s); the figures are in metrics.jsonl", error.strerror)
-        return Tracker(run, journal, None, run_id=run_id, note="Weights & Biases: off")
-    return Tracker(run, journal, process, run_id=run_id, note=note)
+    reason = f" ({reason})" if reason else ""
+    journal, process, note = Journal(run), None, f"off{reason}"
+    if mode != "disabled":
+        run_id = describe_session(run, run_id=run_id, project=project, name=name, config=config)
+        note = f"{'continuing' if resumed else 'starting'} run {run_id} of project {project}"
+        if mode == "offline":
+            note = f"offline{reason}; upload later with: {sync_command(run)}"
+        try:
+            process = WandbProcess(run, mode, deadline)
+        except OSError as error:
+            logger.warning("Weights & Biases cannot be started (%s); the figures are in metrics.jsonl", error.strerror)
+            note = "off"
+    return Tracker(run, journal, process, run_id=run_id, note=f"Weights & Biases: {note}")

@@ -13,25 +13,22 @@ import sys
 import threading
 from pathlib import Path
 
-from cyclegan.tracking.wandb_process import EXIT_CODES, StopFlag, give_up, one_line, upload_rows
+from cyclegan.tracking.wandb_process import EXIT_CODES, StopFlag, one_line, upload_rows
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Follow a run for its trainer and return the exit code."""
+def main() -> int:
+    """Send rows until the trainer at the other end of the pipe ends; errors become messages to it."""
     parser = argparse.ArgumentParser(prog="python -m cyclegan.tracking", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run directory, as cyclegan train made it")
     parser.add_argument("--deadline", type=float, default=600.0, help="seconds for the upload (default 600)")
     parser.add_argument("--follow", choices=["online", "offline"], required=True, help="how it is tracked")
-    given = parser.parse_args(arguments)
-    return follow(given.run, given.follow, given.deadline)
-
-
-def follow(run: Path, mode: str, deadline: float) -> int:
-    """Send rows until the trainer at the other end of the pipe ends; errors become messages to it."""
+    given = parser.parse_args()
+    deadline = given.deadline
     stop = StopFlag()
     threading.Thread(target=_listen, args=(stop, deadline), daemon=True).start()
     try:
-        upload_rows(run, mode, stop, _tell_trainer, deadline=deadline, patience=2 * deadline, pid=os.getppid())
+        patience, trainer = 2 * deadline, os.getppid()
+        upload_rows(given.run, given.follow, stop, _tell_trainer, deadline=deadline, patience=patience, pid=trainer)
     except Exception as error:
         _tell_trainer("failed", one_line(error))
         return 1
@@ -41,9 +38,11 @@ def follow(run: Path, mode: str, deadline: float) -> int:
 
 def _listen(stop: StopFlag, deadline: float) -> None:
     line = sys.stdin.readline().strip()
-    status = line if line in EXIT_CODES else "failed"  # the input of a killed trainer just ends
-    give_up(deadline + 5)
-    stop.set(status)
+    timer = threading.Timer(deadline + 5, os._exit, [1])  # whatever the client is waiting for then
+    timer.daemon = True
+    timer.start()
+    stop.status = line if line in EXIT_CODES else "failed"  # the input of a killed trainer just ends
+    stop.set()
 
 
 def _tell_trainer(kind: str, text: str) -> None:

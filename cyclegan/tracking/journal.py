@@ -18,7 +18,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ class Journal:
             _cut_torn_line(self._file)
             self._last: dict[str, int] = {}  # name -> last step with a value
             for row in Reader(self.path).new():
-                self._remember(row, row["step"])
+                step: int = row["step"]
+                self._last |= dict.fromkeys(row, step)
         except BaseException:
             os.close(self._file)
             raise
@@ -67,16 +68,12 @@ class Journal:
         if written < len(line):
             os.ftruncate(self._file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        self._remember(new, step)
+        self._last |= dict.fromkeys(new, step)
 
     def close(self) -> None:
         """Close the file; nothing can be appended after that."""
         os.close(self._file)
         self._file = -1
-
-    def _remember(self, names: Iterable[str], step: int) -> None:
-        for name in names:
-            self._last[name] = step
 
 
 class Reader:

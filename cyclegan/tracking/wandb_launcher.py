@@ -32,13 +32,7 @@ PUBLIC_SERVICE = "https://api.wandb.ai"
 KEY_VARIABLES = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 MODES = ("auto", "online", "offline", "disabled")
 # values of WANDB_MODE, with the client's older names -> our mode
-ENVIRONMENT_MODES = {
-    "online": "online",
-    "run": "online",
-    "offline": "offline",
-    "dryrun": "offline",
-    "disabled": "disabled",
-}
+ENVIRONMENT_MODES = {mode: mode for mode in MODES[1:]} | {"run": "online", "dryrun": "offline"}
 
 
 def pick_mode(asked: str) -> tuple[str, str]:
@@ -57,12 +51,11 @@ def pick_mode(asked: str) -> tuple[str, str]:
         if asked == "auto":
             return "disabled", "wandb is not installed"
         raise UsageError(f"--wandb {asked}: wandb is not installed; run pip install wandb, or use --wandb disabled")
-    known = knows_key()
-    if mode == "online" and not known:
-        raise UsageError(f"--wandb online: no key for {service()} is known; run wandb login, or use --wandb offline")
+    if mode == "offline" or knows_key():
+        return ("online" if mode == "auto" else mode), ""
     if mode == "auto":
-        return ("online", "") if known else ("offline", f"no key for {service()} is known")
-    return mode, ""
+        return "offline", f"no key for {service()} is known"
+    raise UsageError(f"--wandb online: no key for {service()} is known; run wandb login, or use --wandb offline")
 
 
 def is_installed() -> bool:
@@ -104,19 +97,16 @@ def knows_key() -> bool:
     return False
 
 
-def new_id() -> str:
-    """Random run ID of 8 letters and digits, as the client makes them."""
-    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
-
-
 def describe_session(run: Path, *, run_id: str | None, project: str, name: str, config: Mapping[str, Any]) -> str:
     """Write the session file for the subprocess and later uploads; return its run ID, old or new."""
     secret = os.environ.get("WANDB_API_KEY")
     assert not secret or secret not in json.dumps(config, default=str), "the config holds the API key"
     path = run / FOLDER / SESSION
     path.parent.mkdir(exist_ok=True)
-    if run_id is None:
-        run_id = json.loads(path.read_text())["id"] if path.exists() else new_id()
+    if run_id is None and path.exists():
+        run_id = json.loads(path.read_text())["id"]
+    elif run_id is None:  # 8 letters and digits, as the client makes them
+        run_id = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
     plain = json.loads(json.dumps(config, default=str))
     write_json(path, {"id": run_id, "project": project, "name": name, "config": plain})
     return run_id
@@ -141,7 +131,6 @@ class WandbProcess:
 
     def __init__(self, run: Path, mode: str, deadline: float) -> None:
         """Start it. Raises `OSError` if no process can be started."""
-        self.url: str | None = None
         self._run = run
         self._error: str | None = None
         self._deadline = deadline
@@ -186,8 +175,7 @@ class WandbProcess:
         for line in self._process.stdout:
             message = json.loads(line)
             if message["kind"] == "url":
-                self.url = message["text"]
-                logger.info("Weights & Biases: curves at %s", self.url)
+                logger.info("Weights & Biases: curves at %s", message["text"])
             elif message["kind"] == "failed":
                 self._error = message["text"]
             done = done or message["kind"] == "done"

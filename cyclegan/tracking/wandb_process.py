@@ -41,21 +41,10 @@ EXIT_CODES = {"done": 0, "preempted": 1, "failed": 1}
 Notify = Callable[[str, str], None]  # kind of message ("url") and its text
 
 
-class StopFlag:
-    """End of training and its status. Set once by the thread that listens to the trainer."""
+class StopFlag(threading.Event):
+    """End of training, set once by the thread that listens to the trainer, after its status."""
 
-    def __init__(self, status: str | None = None) -> None:
-        self.status = status
-        self._event = threading.Event()
-
-    def set(self, status: str) -> None:
-        """Set the status of the ended trainer."""
-        self.status = status
-        self._event.set()
-
-    def wait(self, seconds: float) -> None:
-        """Sleep until the trainer ends, at most `seconds`."""
-        self._event.wait(seconds)
+    status = "failed"
 
 
 class UploadCount:
@@ -103,7 +92,9 @@ def upload_rows(
                 uploaded.save(0 if _supersede(folder) else uploaded.rows, certain=False)
                 notify("url", client.url or "")
             rows = _follow(run, mode, client, stop, uploaded)
-            _close_client(client, stop.status or "failed")
+            if stop.status == "preempted":
+                client.mark_preempting()
+            client.finish(exit_code=EXIT_CODES[stop.status])
             uploaded.save(rows, certain=True)
         finally:
             uploaded.close()
@@ -115,7 +106,7 @@ def _follow(run: Path, mode: str, client: wandb.Run, stop: StopFlag, uploaded: U
     wandb_rows = WandbRows(run, client)
     rows = points = 0
     while True:
-        ended = stop.status is not None  # read before the rows, so that no earlier row is missed
+        ended = stop.is_set()  # read before the rows, so that no earlier row is missed
         for row in reader.new():
             wandb_rows.learn(row)
             # the service does not count artifacts; it recognises one that had arrived by its content
@@ -152,21 +143,12 @@ def _open_client(folder: Path, mode: str, deadline: float, pid: int) -> wandb.Ru
         x_stats_pid=pid,
     )
     return wandb.init(
-        project=session["project"],
-        id=session["id"],
-        name=session["name"],
-        config=session["config"],
+        **session,
         dir=str(folder.parent),
         mode="online" if mode == "online" else "offline",
         resume="allow",
         settings=settings,
     )
-
-
-def _close_client(client: wandb.Run, status: str) -> None:
-    if status == "preempted":
-        client.mark_preempting()
-    client.finish(exit_code=EXIT_CODES[status])
 
 
 def _supersede(folder: Path) -> bool:
@@ -206,13 +188,6 @@ def client_variables(run: Path) -> dict[str, str]:
     return folders | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
 
 
-def give_up(seconds: float) -> None:
-    """Exit this process after `seconds`, whatever the client is waiting for."""
-    timer = threading.Timer(seconds, os._exit, [1])
-    timer.daemon = True
-    timer.start()
-
-
 def sync(run: Path, deadline: float, tell: Callable[[str], None]) -> None:
     """Send the rows of `run` that the service does not have; `tell` receives the run's web address.
 
@@ -223,16 +198,11 @@ def sync(run: Path, deadline: float, tell: Callable[[str], None]) -> None:
             f"{run} is not a run tracked by Weights & Biases (it has no {FILE} or no {FOLDER}/{SESSION}); name one"
         )
     os.environ.update(client_variables(run))
+    stop = StopFlag()
+    stop.status = "done"
+    stop.set()
     try:
-        upload_rows(
-            run,
-            "online",
-            StopFlag("done"),
-            lambda kind, text: tell(text),
-            deadline=deadline,
-            patience=0,
-            pid=os.getpid(),
-        )
+        upload_rows(run, "online", stop, lambda _, text: tell(text), deadline=deadline, patience=0, pid=os.getpid())
     except CycleganError:
         raise
     except Exception as error:

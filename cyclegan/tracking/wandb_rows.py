@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +119,11 @@ def _tables(path: Path, step: int) -> Iterator[tuple[str, wandb.Table]]:
     """Yield the tables of `gallery.json` by direction; none if it is missing or of another step."""
     import wandb
 
-    gallery = _read(path)
-    if gallery.get("step") != step:
+    try:
+        gallery = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # a damaged gallery loses its table but not the curves
+    if not isinstance(gallery, dict) or gallery.get("step") != step:
         return
     counts = gallery.get("count")
     for direction in counts if isinstance(counts, dict) else ():
@@ -138,12 +141,3 @@ def _picture(folder: Path, name: str | None) -> wandb.Image | None:
     import wandb
 
     return wandb.Image(str(folder / name)) if name is not None and (folder / name).exists() else None
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    """Read a gallery; a damaged one loses its table but not the curves."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -15,10 +15,10 @@ import pytest
 
 from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError
+from cyclegan.figures import EQUILIBRIUM
 from cyclegan.losses import ADVERSARIAL_LOSSES
 from cyclegan.report import page, write_report
 from cyclegan.report import text as telling
-from cyclegan.report.chart_groups import EQUILIBRIUM
 from cyclegan.report.images import GRIDS
 from cyclegan.report.run_record import read_record
 from cyclegan.report.tables import columns, table

@@ -20,7 +20,7 @@ BAD = GOOD | {"judge_ab": 0.1}
 BACK = {name.replace("_ab", "_ba"): value for name, value in GOOD.items() if name.endswith("_ab")}
 
 
-def evaluated(metrics: dict[str, Any], *, accuracy: float = 0.9, step: int = 400) -> dict[str, Any]:
+def evaluated(metrics: dict[str, Any], *, accuracy: float = 0.9, step: int | None = 400) -> dict[str, Any]:
     protocol = {
         "directions": sorted({name[-2:] for name in metrics if name.endswith(("_ab", "_ba"))}),
         "checkpoint": {"step": step},
@@ -143,6 +143,12 @@ def test_a_model_without_a_run_has_a_verdict_and_no_advice() -> None:
         "  10 % of 120 translated A are taken for B (real B: 97 %, untranslated A: 4 %).",
     ]
     assert not any("For longer" in line for line in lines)
+
+
+def test_a_model_of_unknown_step_has_a_verdict(tmp_path: Path) -> None:
+    lines = said(tmp_path, evaluated(BAD, step=None))
+    assert not any("For longer" in line for line in lines)
+    assert lines[lines.index("") + 2].split() == ["step", "–"]
 
 
 def test_scores_are_those_that_data_score_has_written(tmp_path: Path) -> None:

@@ -54,7 +54,6 @@ def test_pictures_and_models_stand_in_the_journal_by_their_place_in_the_run(tmp_
     assert first["columns/samples/a2b"] == "real, fake"
     assert second["model"] == "checkpoints/generators-00000500.safetensors"
     assert tracker.run_id == "id"
-    assert tracker.url is None
 
 
 def test_a_client_that_does_not_end_is_ended_at_the_deadline(

@@ -63,9 +63,7 @@ def test_a_run_online_and_its_resume_send_every_point_once(
         tracker = track(run, "auto")
         train(tracker, run, range(6))
         tracker.finish("preempted")
-    assert tracker.url is not None
-    assert tracker.url.startswith(service.url)
-    assert f"curves at {tracker.url}" in caplog.text
+    assert f"curves at {service.url}" in caplog.text
     assert_complete(service, range(6))
 
     tracker = track(run, "auto", resumed=True)

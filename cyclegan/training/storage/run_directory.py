@@ -34,8 +34,7 @@ from typing import Any
 import yaml
 
 from cyclegan.config import TrainConfig, default_of
-from cyclegan.config.presets import with_present_names
-from cyclegan.config.safe_yaml import read_yaml
+from cyclegan.config.safe_yaml import read_run_config
 from cyclegan.data import PictureSets, record_of
 from cyclegan.errors import CycleganError, UsageError, lookup
 from cyclegan.methods import METHODS, options_for
@@ -81,18 +80,15 @@ def refuse_run_among_pictures(run: Path, sets: PictureSets) -> None:
 
 def read_config(run: Path) -> dict[str, Any]:
     """The flat configuration of the run in `run`; `UsageError` when there is none."""
-    path = run / "config.yaml"
     try:
-        values = read_yaml(path)
+        return read_run_config(run)
     except OSError:
         raise UsageError(
             f"{run} has no readable config.yaml, so it is no run; name a folder that `cyclegan train` made"
         ) from None
-    except ValueError:
-        raise UsageError(f"{path} is damaged; restore it from a copy, or start again with another -o") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} is not a configuration; restore it from a copy, or start again with another -o")
-    return with_present_names(values)
+    except ValueError as error:
+        path = run / "config.yaml"
+        raise UsageError(f"{path} {error}; restore it from a copy, or start again with another -o") from None
 
 
 def read_data_record(run: Path) -> dict[str, Any] | None:
