@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
-from cyclegan.models.rebuild import DamagedModel, Weights, building, filled, grouped, is_plausible
+from cyclegan.models.rebuild import DamagedModel, Weights, grouped, rebuild
 from cyclegan.models.safe_torch import read_torch
 from cyclegan.models.validate import OLDEST_DOMAINS, checked_config, checked_info, checked_specs
 from cyclegan.networks import build_discriminator
@@ -70,12 +70,7 @@ def read_state_discriminators(file: Path) -> tuple[dict[str, nn.Module], int]:
     networks: dict[str, nn.Module] = {}
     for domain, weights in grouped(state["method"], "discriminators.").items():
         spec = specs.get(domain) if isinstance(specs, dict) else None
-        if not (isinstance(spec, dict) and is_plausible(spec)):
-            raise DamagedModel(f"MODEL: {file} describes no possible discriminators")
-        what = f"discriminator {domain[:20]}"
-        with building(file, what):
-            empty = build_discriminator(**spec)
-        networks[domain] = filled(empty, weights, file, what)
+        networks[domain] = rebuild(build_discriminator, spec, weights, file, f"discriminator {domain[:20]}")
     return networks, state["step"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
@@ -18,30 +18,20 @@ _TYPES = frozenset({"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32
 
 def checked_info(info: Any, file: Path) -> dict[str, Any]:
     """Validate `info` of a model (see `model_info`); `DamagedModel` if it is invalid."""
-    sound = isinstance(info, dict) and all(isinstance(key, str) for key in info) and _is_step(info.get("step", 0))
-    if sound:
-        domains = info.get("domains", OLDEST_DOMAINS)
-        sound = isinstance(domains, dict) and all(isinstance(name, str) for pair in domains.items() for name in pair)
-        sound = sound and _are_ranges(info.get("ranges"), domains)
-        sound = sound and all(_is_plain(value) for name, value in info.items() if name not in ("domains", "ranges"))
-    if sound:
-        sound = all(isinstance(info.get(name, ""), str) for name in ("method", "best_by", *domains))
-        sound = sound and all(_is_size(info.get(name, 1)) for name in ("load_size", "crop_size"))
-    if not sound:
+    if not _is_info(info):
         raise DamagedModel(f"MODEL: {file} says of itself what no model of ours does; fetch or save it again")
-    result: dict[str, Any] = info
-    return result
+    return info
 
 
 def checked_specs(specs: Any, file: Path) -> dict[str, Any]:
     """Validate the generators' specs by direction; `DamagedModel` if they are invalid."""
     try:
-        keys = [Direction.parse(key) for key in specs]
+        if isinstance(specs, dict) and [Direction.parse(key) for key in specs]:
+            return specs
+        reason = None
     except (TypeError, UsageError) as error:
-        raise DamagedModel(f"MODEL: {file} describes no generators by direction; fetch or save it again") from error
-    if not isinstance(specs, dict) or not keys:
-        raise DamagedModel(f"MODEL: {file} describes no generators by direction; fetch or save it again")
-    return specs
+        reason = error
+    raise DamagedModel(f"MODEL: {file} describes no generators by direction; fetch or save it again") from reason
 
 
 def checked_config(config: Mapping[Any, Any], file: Path) -> Mapping[str, Any]:
@@ -49,6 +39,20 @@ def checked_config(config: Mapping[Any, Any], file: Path) -> Mapping[str, Any]:
     if not all(isinstance(name, str) and _is_plain(value) for name, value in config.items()):
         raise DamagedModel(f"MODEL: {file} holds a configuration that is none; take an earlier one")
     return config
+
+
+def _is_info(info: Any) -> TypeGuard[dict[str, Any]]:
+    domains = info.get("domains", OLDEST_DOMAINS) if isinstance(info, dict) else None
+    return (
+        isinstance(domains, dict)
+        and all(isinstance(name, str) for pair in domains.items() for name in pair)
+        and all(isinstance(key, str) for key in info)
+        and all(_is_plain(value) for name, value in info.items() if name not in ("domains", "ranges"))
+        and all(isinstance(info.get(name, ""), str) for name in ("method", "best_by", *domains))
+        and all(_is_size(info.get(name, 1)) for name in ("load_size", "crop_size"))
+        and _is_step(info.get("step", 0))
+        and _are_ranges(info.get("ranges"), domains)
+    )
 
 
 def _is_plain(value: Any) -> bool:
