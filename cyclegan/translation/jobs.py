@@ -49,6 +49,9 @@ class Failure:
         return cls(type(error).__name__, str(error) or type(error).__name__)
 
 
+OnResult = Callable[[Job, Failure | None], None]  # None: the translation is written
+
+
 @dataclass(frozen=True)
 class TiledPicture:
     """A picture to translate in tiles of `tile` pixels, never in a batch with others."""
@@ -84,8 +87,10 @@ class PictureIO:
                 picture = self._decoded(job)
                 tile = None if tile_for is None else tile_for(header_of(picture))
             return picture if tile is None else TiledPicture(tile, picture)
-        except (CycleganError, MemoryError) as error:
-            return _read_failure(error)
+        except CycleganError as error:
+            return Failure.of(error)
+        except MemoryError:
+            return Failure("MemoryError", "not enough memory to decode it")
 
     def _decoded(self, job: Job) -> Picture:
         how: dict[str, int | None] = {"at_least": self.size, "max_pixels": self.max_pixels}
@@ -125,12 +130,6 @@ def write_failure(error: Exception) -> Failure:
     if isinstance(error, MemoryError):
         return Failure(type(error).__name__, "not enough memory to write it")
     return Failure(type(error).__name__, f"cannot write it ({error})")
-
-
-def _read_failure(error: CycleganError | MemoryError) -> Failure:
-    if isinstance(error, MemoryError):
-        return Failure("MemoryError", "not enough memory to decode it")
-    return Failure.of(error)
 
 
 def _part(path: str, offset: int, length: int) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 import torch
@@ -16,7 +15,7 @@ import torch
 from cyclegan.images import Picture
 from cyclegan.system.devices import processors
 from cyclegan.translation.batching import BYTES, Batcher, BatchSizes, ItemBatch
-from cyclegan.translation.jobs import Failure, Job, PictureIO, TiledPicture
+from cyclegan.translation.jobs import Failure, Job, OnResult, TiledPicture
 from cyclegan.translation.tiling.single import Single, Written, attempt, nbytes
 from cyclegan.translation.translator import Translator
 
@@ -80,16 +79,11 @@ class Backlog(Generic[R]):
         return self._weights[future] or self._latest
 
 
-@dataclass(frozen=True)
-class Listener:
-    """Callbacks of a pipeline, called in the thread that runs it."""
-
-    on_result: Callable[[Job, Failure | None], None]  # once for each picture; None: written
-    note: Callable[[str], None] = lambda text: None  # what was dropped from a picture, e.g. "the first of 12 frames"
-
-
 class TranslationPipeline:
-    """Pipeline of one folder, from files to `listener.on_result(job, failure)`.
+    """Pipeline of one folder, from files to results.
+
+    `on_result(job, failure)` is called once for each picture, None: written, and `note(text)` for what was dropped from
+    one, e.g. "the first of 12 frames", both in the thread that calls `run`.
 
     The thread that calls `run` only moves pictures from each stage to the next as soon as that has room. Pictures
     leave reading in the order of the jobs, so that the same folder always makes the same batches.
@@ -100,18 +94,15 @@ class TranslationPipeline:
     run alone.
     """
 
-    def __init__(
-        self, translator: Translator, sizes: BatchSizes, io: PictureIO, single: Single, listener: Listener
-    ) -> None:
-        self._translator, self._sizes, self._io = translator, sizes, io
-        self._single, self._listener = single, listener
+    def __init__(self, single: Single, sizes: BatchSizes, on_result: OnResult, note: Callable[[str], None]) -> None:
+        self._single, self._sizes, self._on_result, self._note = single, sizes, on_result, note
         threads = min(MOST_THREADS, max(2, processors()))
         most = 2 * max(threads, sizes.most)
         self._reading: Backlog[Picture | TiledPicture | Failure] = Backlog(threads, most, nbytes)
         self._writing: Backlog[Failure | None] = Backlog(threads, most)
         self._batcher: Batcher[Item] = Batcher(sizes)
-        self._computer = _computer(translator)
-        self._computing: dict[Future[list[Picture | Failure] | None], list[tuple[Job, Picture]]] = {}
+        self._computer = _computer(single.translator)
+        self._computing: dict[Future[Sequence[Picture | Failure] | None], list[tuple[Job, Picture]]] = {}
         self._alone: dict[Future[Picture | Failure | Written], Job] = {}  # at most one
         self._depth, self._deepest = 1, 2
 
@@ -126,7 +117,7 @@ class TranslationPipeline:
                 for done in [future for future in self._alone if future.done()]:
                     self._finish(self._alone.pop(done), done.result())
                 for job, failure in self._writing.finished():
-                    self._listener.on_result(job, failure)
+                    self._on_result(job, failure)
         finally:
             self._reading.close()
             self._computer.shutdown(cancel_futures=True)
@@ -136,7 +127,7 @@ class TranslationPipeline:
         """Start what there is room for; return the futures to wait for next, none at the end."""
         self._read_on(left)
         partial = not (self._batcher.ready or self._reading.tasks)
-        while not self._writing.full and self._has_room():
+        while not self._writing.full and len(self._computing) < self._depth and not self._alone:
             batch = self._batcher.take(idle=not self._computing, partial=partial)
             if batch is None:
                 break
@@ -149,7 +140,7 @@ class TranslationPipeline:
         """Read ahead and collect pictures until a batch is ready or reads are pending."""
         while True:
             while not self._reading.full and (job := next(left, None)) is not None:
-                self._reading.add(job, self._io.read, job, self._single.tile_for)
+                self._reading.add(job, self._single.io.read, job, self._single.tile_for)
             if not self._reading.tasks:
                 return  # nothing is left
             while not self._batcher.ready and (first := self._reading.pop_first()):
@@ -158,17 +149,14 @@ class TranslationPipeline:
             if self._batcher.ready or self._reading.tasks:
                 return
 
-    def _has_room(self) -> bool:
-        """True if the device can be given one more batch."""
-        return len(self._computing) < self._depth and not self._alone
-
     def _gather(self, job: Job, read: Picture | TiledPicture | Failure) -> None:
         """Sort what was read: into a batch of its kind, to run alone, or as a failure."""
         if isinstance(read, Failure):
-            self._listener.on_result(job, read)
+            self._on_result(job, read)
             return
         picture = read.picture if isinstance(read, TiledPicture) else read
-        self._note(() if picture is None else picture.details.notes)
+        for note in () if picture is None else picture.details.notes:
+            self._note(note)
         if isinstance(read, TiledPicture) or read.pages:
             self._batcher.add_alone((job, read))
         else:
@@ -182,14 +170,18 @@ class TranslationPipeline:
         else:
             items = cast(list[tuple[Job, Picture]], batch.items)  # a `TiledPicture` has no kind
             pictures = [picture for _, picture in items]
-            self._computing[self._computer.submit(attempt, self._translator, pictures)] = items
+            self._computing[self._computer.submit(attempt, self._single.translator, pictures)] = items
 
-    def _deliver(self, batch: list[tuple[Job, Picture]], made: list[Picture | Failure] | None) -> None:
+    def _deliver(self, batch: list[tuple[Job, Picture]], made: Sequence[Picture | Failure] | None) -> None:
         """Pass results on to writing; retry in smaller batches if memory ran out."""
+
+        def retry(part: Sequence[Picture]) -> Sequence[Picture | Failure] | None:
+            return self._computer.submit(attempt, self._single.translator, part).result()
+
         results: list[Picture | Failure | None] = list(made or [])
         if made is None:
             wait(self._computing)  # other work on the device has to finish first
-            results = self._in_parts([picture for _, picture in batch])
+            results = self._sizes.fit(retry, [picture for _, picture in batch])
             if None not in results:
                 self._deepest = 1  # they fit alone: from now on only one batch at a time
         self._depth = self._deepest
@@ -199,27 +191,16 @@ class TranslationPipeline:
             else:
                 self._finish(job, result)
 
-    def _in_parts(self, pictures: list[Picture]) -> list[Picture | Failure | None]:
-        """Translate pictures that did not fit together; None for one that does not fit alone."""
-
-        def some(part: Sequence[Picture]) -> list[Picture | Failure] | None:
-            return self._computer.submit(attempt, self._translator, part).result()
-
-        return self._sizes.fit(some, pictures)
-
     def _finish(self, job: Job, result: Picture | Failure | Written) -> None:
         """Submit a translation for writing unless already written, or report its failure."""
         if isinstance(result, Failure):
-            self._listener.on_result(job, result)
+            self._on_result(job, result)
         elif isinstance(result, Written):
-            self._note(result.notes)
-            self._listener.on_result(job, None)
+            for note in result.notes:
+                self._note(note)
+            self._on_result(job, None)
         else:
-            self._writing.add(job, self._io.write, job, result, weight=nbytes(result))
-
-    def _note(self, notes: Iterable[str]) -> None:
-        for note in notes:
-            self._listener.note(note)
+            self._writing.add(job, self._single.io.write, job, result, weight=nbytes(result))
 
 
 def _computer(translator: Translator) -> ThreadPoolExecutor:

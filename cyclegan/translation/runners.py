@@ -15,16 +15,12 @@ from cyclegan.errors import UsageError
 from cyclegan.images import parse_range
 from cyclegan.networks import GeneratorLike
 from cyclegan.translation.batching import BatchSizes
-from cyclegan.translation.jobs import Failure, Job, PictureIO
-from cyclegan.translation.pipeline import Listener, TranslationPipeline
+from cyclegan.translation.jobs import Job, OnResult, PictureIO
+from cyclegan.translation.pipeline import TranslationPipeline
 from cyclegan.translation.tiling.policy import Tiling
 from cyclegan.translation.tiling.single import Single
 from cyclegan.translation.translator import Translator
 from cyclegan.translation.value_scale import ValueScale
-
-__all__ = ["Engine", "EngineOptions", "Failure", "Job", "OnResult", "TranslationSettings", "translate_jobs"]
-
-OnResult = Callable[[Job, Failure | None], None]
 
 
 @dataclass(frozen=True)
@@ -54,19 +50,17 @@ class TranslationSettings:
             translator.scales = ValueScale(rule)
         return translator
 
-    def tiling(self, generator: GeneratorLike) -> Tiling | None:
-        """Build the tiling policy for `generator`; None if tiles are never used.
+    def tiling(self, generator: GeneratorLike) -> Tiling:
+        """Build the tiling policy for `generator`.
 
         Raises `UsageError` for invalid tile settings, or if the network takes whole pictures only.
         """
-        if self.tile is None:
-            return None
-        tiling = Tiling(self.tile, self.overlap, self.max_memory)
-        if generator.tileable:
+        tiling = Tiling(None) if self.tile is None else Tiling(self.tile, self.overlap, self.max_memory)
+        if generator.tileable or self.tile is None:
             return tiling
         if tiling != Tiling():
             raise UsageError("--tile, --overlap, --max-memory: this network takes whole pictures only; leave them out")
-        return None
+        return Tiling(None)
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ class EngineOptions:
 
     translator: Translator | None = None  # already loaded, for an engine that computes in this process
     address: str | None = None  # of a Ray cluster
-    note: Callable[[str], None] = lambda text: None  # see `Listener.note`; optional for an engine
+    note: Callable[[str], None] = lambda text: None  # see `TranslationPipeline`; optional for an engine
 
 
 Engine = Callable[[TranslationSettings, Sequence[Job], OnResult, EngineOptions], None]
@@ -94,4 +88,4 @@ def translate_jobs(
         os.makedirs(settings.io.temporary, exist_ok=True)
     sizes = BatchSizes(translator, settings.batch_size, len(jobs))
     single = Single(translator, settings.io, settings.tiling(translator.generator))
-    TranslationPipeline(translator, sizes, settings.io, single, Listener(on_result, options.note)).run(jobs)
+    TranslationPipeline(single, sizes, on_result, options.note).run(jobs)

@@ -75,8 +75,8 @@ def _list_archive(source: str, dest: Path) -> Listing:
             listing.bad.append((member.raw, failure))
             continue
         listing.names.append(member.name)
-        offsets.append(member.data)
-        sizes.append(member.size)
+        offsets.append(member.span[0])
+        sizes.append(member.span[1])
     return listing
 
 

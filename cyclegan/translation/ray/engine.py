@@ -19,10 +19,10 @@ from dataclasses import replace
 from typing import Any
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.translation.jobs import Failure, Job
+from cyclegan.translation.jobs import Failure, Job, OnResult
 from cyclegan.translation.ray.session import Session, WorkerSlots, session
 from cyclegan.translation.ray.worker import RESULTS, TASKS, AttemptCounter, TaskResult, Worker, pack, version
-from cyclegan.translation.runners import EngineOptions, OnResult, TranslationSettings
+from cyclegan.translation.runners import EngineOptions, TranslationSettings
 
 TOGETHER = {False: 32, True: 256}  # maximal jobs per task, without and with a GPU
 TASKS_EACH = 4  # minimal tasks per worker, so that the last ones do not wait long for each other
@@ -64,10 +64,7 @@ def run(settings: TranslationSettings, jobs: Sequence[Job], on_result: OnResult,
         raise UsageError("--engine ray: only a model in a file can be sent to other machines; save it, and name it")
     if not jobs:
         return
-    here = os.path.abspath
-    temporary = None if settings.io.temporary is None else here(settings.io.temporary)
-    io = replace(settings.io, root=here(settings.io.root), temporary=temporary)
-    settings = replace(settings, model=here(settings.model), io=io)
+    settings = replace(settings, model=os.path.abspath(settings.model))
     remaining = _RemainingTasks(jobs, on_result)
     with session(options.address) as cluster:
         for alone in (False, True):
@@ -108,12 +105,8 @@ def _tasks(remaining: _RemainingTasks, most: int, slots: WorkerSlots) -> list[An
     numbers = list(remaining)
     size = max(1, min(most, len(numbers) // (TASKS_EACH * slots.count)))
     parts = (numbers[first : first + size] for first in range(0, len(numbers), size))
-    packed = (pack([(number, _absolute(remaining.jobs[number])) for number in part]) for part in parts)
+    packed = (pack([(number, remaining.jobs[number]) for number in part]) for part in parts)
     return [pyarrow.table({TASKS: pyarrow.array([task], pyarrow.binary())}) for task in packed]
-
-
-def _absolute(job: Job) -> Job:
-    return job if os.path.isabs(job.source) else replace(job, source=os.path.abspath(job.source))
 
 
 def _dataset(cluster: Session, settings: TranslationSettings, tasks: list[Any], slots: WorkerSlots) -> Any:
@@ -165,9 +158,14 @@ def _results(cluster: Session, dataset: Any) -> Generator[TaskResult, None, None
             try:
                 result = arrived.get(timeout=1)
             except queue.Empty:
-                if time.monotonic() > latest + PATIENCE and len(cluster.nodes()) < machines:
-                    _give_up(cluster)
-                continue
+                if time.monotonic() <= latest + PATIENCE or len(cluster.nodes()) >= machines:
+                    continue
+                if cluster.own:
+                    raise _SmallerCluster from None
+                raise CycleganError(
+                    "--engine ray: machines of the cluster are gone and the others send no results; run the same "
+                    "command again, it resumes where it stopped"
+                ) from None
             latest = time.monotonic()
             if result is None:
                 return
@@ -183,12 +181,3 @@ def _message_of(error: Exception) -> str:
     """Extract the message from an exception of Ray, which has coloured traces of several processes."""
     messages = [line for line in str(error).splitlines() if re.match(r"[\w.]+(Error|Exception): ", line)]
     return messages[0] if messages else next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _give_up(cluster: Session) -> None:
-    if cluster.own:
-        raise _SmallerCluster
-    raise CycleganError(
-        "--engine ray: machines of the cluster are gone and the others send no results; run the same command again, "
-        "it resumes where it stopped"
-    )

@@ -11,7 +11,6 @@ import socket
 import traceback
 import zlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -38,9 +37,9 @@ def version() -> str:
     return metadata.version("cyclegan")
 
 
-def pack(numbered: Sequence[tuple[int, Job]]) -> bytes:
+def pack(numbered: list[tuple[int, Job]]) -> bytes:
     """Pack numbered jobs into a task."""
-    return zlib.compress(pickle.dumps([(number, job) for number, job in numbered]), 1)
+    return zlib.compress(pickle.dumps(numbered), 1)
 
 
 class Worker:
