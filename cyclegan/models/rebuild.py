@@ -1,22 +1,29 @@
-"""Reconstruction of networks from the weights in a file, validated before allocation."""
+"""Validation of untrusted model files, and reconstruction of their networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cyclegan.errors import CycleganError
+from cyclegan.directions import Direction
+from cyclegan.errors import CycleganError, UsageError
 
 LARGEST = 2**16  # channels; a spec with more was not written by us, and would only exhaust memory
 
 # Types of weights: floating-point parameters, and the batch counters of BatchNorm
 FRACTIONS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 NUMBERS = FRACTIONS | {torch.int64}
+
+OLDEST_DOMAINS = {"a": "", "b": ""}  # of files that do not name theirs
+_STEPS = 2**53  # above this, floats, such as those of charts, cannot represent every step
+_LONGEST = 4096  # characters of a name; the limit of file systems
+_TYPES = frozenset({"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"})
 
 Network = TypeVar("Network", bound=nn.Module)
 Weights = dict[str, dict[str, Tensor]]  # by network, then by parameter
@@ -91,3 +98,57 @@ def grouped(tensors: Mapping[str, Tensor], prefix: str = "") -> Weights:
             group, _, rest = name.removeprefix(prefix).partition(".")
             groups.setdefault(group, {})[rest] = value
     return groups
+
+
+def checked_info(info: Any, file: Path) -> dict[str, Any]:
+    """Validate `info` of a model (see `model_info`); `DamagedModel` if it is invalid."""
+    if not _is_info(info):
+        raise DamagedModel(f"MODEL: {file} says of itself what no model of ours does; fetch or save it again")
+    return info
+
+
+def checked_specs(specs: Any, file: Path) -> dict[str, Any]:
+    """Validate the generators' specs by direction; `DamagedModel` if they are invalid."""
+    try:
+        if isinstance(specs, dict) and [Direction.parse(key) for key in specs]:
+            return specs
+        reason = None
+    except (TypeError, UsageError) as error:
+        reason = error
+    raise DamagedModel(f"MODEL: {file} describes no generators by direction; fetch or save it again") from reason
+
+
+def check_config(config: Mapping[Any, Any], file: Path) -> None:
+    """Validate the configuration in a state; `DamagedModel` if it is not flat."""
+    if not all(isinstance(name, str) and _is_plain(value) for name, value in config.items()):
+        raise DamagedModel(f"MODEL: {file} holds a configuration that is none; take an earlier one")
+
+
+def _is_info(info: Any) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(info, dict):
+        return False
+    domains, step = info.get("domains", OLDEST_DOMAINS), info.get("step", 0)
+    sizes = info.get("load_size"), info.get("crop_size")
+    return (
+        isinstance(domains, dict)
+        and all(isinstance(name, str) for pair in domains.items() for name in pair)
+        and all(isinstance(key, str) for key in info)
+        and all(_is_plain(value) for name, value in info.items() if name not in ("domains", "ranges"))
+        and all(isinstance(info.get(name, ""), str) for name in ("method", "best_by", *domains))
+        and all(type(size) in (int, NoneType) and 0 <= (size or 0) <= 2**24 for size in sizes)
+        and type(step) is int
+        and 0 <= step < _STEPS
+        and _are_ranges(info.get("ranges"), domains)
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _LONGEST)
+
+
+def _are_ranges(value: Any, domains: Iterable[str]) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not all(isinstance(value.get(domain), str) for domain in domains):
+        return False
+    return value.get("dtype") is None or (isinstance(value["dtype"], str) and value["dtype"] in _TYPES)

@@ -17,9 +17,17 @@ from torch import Tensor, nn
 
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
-from cyclegan.models.rebuild import DamagedModel, Weights, grouped, rebuild
+from cyclegan.models.rebuild import (
+    OLDEST_DOMAINS,
+    DamagedModel,
+    Weights,
+    check_config,
+    checked_info,
+    checked_specs,
+    grouped,
+    rebuild,
+)
 from cyclegan.models.safe_torch import read_torch
-from cyclegan.models.validate import OLDEST_DOMAINS, checked_config, checked_info, checked_specs
 from cyclegan.networks import build_discriminator
 from cyclegan.system.files import file_sha256, named_by_text
 
@@ -121,7 +129,7 @@ def _read(file: Path) -> dict[str, Any]:
         if not isinstance(state.get(part), kind):
             raise DamagedModel(f"MODEL: {file} lacks its part {part!r}")
     checked_specs(state["generator_specs"], file)
-    checked_config(state["config"], file)
+    check_config(state["config"], file)
     # Beside the networks a method has its pools, whose part is a dict that nobody here looks into
     for part, networks in (("method", ("generators.", "discriminators.")), ("ema", ("",))):
         names = [name for name in state[part] if not isinstance(name, str) or name.startswith(networks)]

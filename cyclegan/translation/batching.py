@@ -190,10 +190,7 @@ class BatchSizes:
     def _for_gpu(self, size: Size) -> int:
         if self._bytes_per_pixel is None:
             self._bytes_per_pixel = _measured(self._translator)
-        device, pixels = self._translator.device, size[0] * size[1]
-        # Memory cached by torch counts as free
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        room = (torch.cuda.mem_get_info(device)[0] + cached) / SHARE
+        pixels, room = size[0] * size[1], free_gpu_memory(self._translator.device) / SHARE
         return int(max(1, min(MOST, GPU_PIXELS / pixels, room / (self._bytes_per_pixel * pixels))))
 
 
@@ -202,6 +199,12 @@ _BY_DEVICE: dict[str, tuple[int, Callable[[BatchSizes, Size], int]]] = {
     "cpu": (PROCESSOR_MOST, BatchSizes._for_processor),
     "cuda": (MOST, BatchSizes._for_gpu),
 }
+
+
+def free_gpu_memory(device: torch.device) -> int:
+    """Free bytes of a CUDA device; memory cached by torch counts as free."""
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + cached
 
 
 def _measured(translator: Translator) -> float:
@@ -242,6 +245,5 @@ _SIGNS = ("out of memory", "not enough memory", "allocate", "alloc_failed")
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Return whether an error of any library means that memory has run out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(sign in str(error).lower() for sign in _SIGNS)
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or any(sign in str(error).lower() for sign in _SIGNS)

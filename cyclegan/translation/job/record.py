@@ -48,6 +48,7 @@ class JobRecord:
         self._manifest = folder / f"manifest{tag}.jsonl"
         self._done = folder / f"done{tag}.jsonl"
         self._lock = f"lock{tag}"
+        self._fingerprint: Fingerprint = {}  # known from `begin` on
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -85,8 +86,8 @@ class JobRecord:
         self._fingerprint = fingerprint
         if overwrite:
             if own is None or not own["renewing"] or _differences(own["fingerprint"], fingerprint):
-                for stale in (self._done, self.failed):
-                    stale.unlink(missing_ok=True)
+                self._done.unlink(missing_ok=True)
+                self.failed.unlink(missing_ok=True)
                 self._write_job(renewing=True)
             return False
         for known in [own, *others]:
@@ -148,8 +149,8 @@ class JobRecord:
         It writes to the system unbuffered, so that the row survives a kill.
         """
         with self.writing():
-            for path in (self._done, self.failed):
-                path.touch()
+            self._done.touch()
+            self.failed.touch()
         with _appending(self._done) as done, _appending(self.failed) as failed:
 
             def mark(name: str, failure: dict[str, Any] | None) -> None:
@@ -193,8 +194,7 @@ class JobRecord:
                 return  # left to the shard that finishes last
         for known in others:
             if _differences(known["fingerprint"], self._fingerprint):
-                shard = None if known["shard"] is None else Shard(*known["shard"])
-                other = JobRecord(self.folder, shard)
+                other = JobRecord(self.folder, None if known["shard"] is None else Shard(*known["shard"]))
                 for path in (other._job, other._manifest, other._done, other.failed):
                     path.unlink(missing_ok=True)
 

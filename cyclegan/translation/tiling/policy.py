@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from cyclegan.errors import UsageError
 from cyclegan.images import Header
 from cyclegan.system.memory import available_memory
+from cyclegan.translation.batching import free_gpu_memory
 from cyclegan.translation.tiling.axis import rounded
 from cyclegan.translation.tiling.painter import fitting
 from cyclegan.translation.tiling.statistics import PIECE, PIECES
@@ -64,17 +65,17 @@ class Tiling:
         if isinstance(self.tile, int):
             tile = fitting(translator, self.tile)
             return tile if size > tile else None
-        room = _free(translator.device) / SHARE if self.max_memory is None else self.max_memory
+        room: float | None = self.max_memory
+        if room is None:
+            device = translator.device
+            room = (free_gpu_memory(device) if device.type == "cuda" else available_memory()) / SHARE
         if whole_bytes(translator, header) <= room:
             return None
-        sizes = [fitting(translator, tile) for tile in SIZES]
-        fits = (
-            tile
-            for tile in sizes
-            if tile_bytes(translator, header, tile) <= room and row_bytes(translator, header, tile) <= ROW_BYTES
-        )
-        chosen = next(fits, sizes[-1])
-        return chosen if size > chosen else None
+        for number in SIZES:
+            tile = fitting(translator, number)
+            if tile_bytes(translator, header, tile) <= room and row_bytes(translator, header, tile) <= ROW_BYTES:
+                break  # else the smallest
+        return tile if size > tile else None
 
 
 def whole_bytes(translator: Translator, header: Header) -> int:
@@ -96,14 +97,6 @@ def row_bytes(translator: Translator, header: Header, tile: int) -> int:
     """Memory of a row of tiles, as stored pixels and as network output."""
     numbers = min(tile, header.height) * header.width * max(header.channels, translator.in_channels)
     return numbers * (2 * header.dtype.itemsize + BAND_BYTES)
-
-
-def _free(device: torch.device) -> int:
-    """Free bytes on the compute device."""
-    if device.type != "cuda":
-        return available_memory()
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + cached
 
 
 _known: weakref.WeakKeyDictionary[Translator, float] = weakref.WeakKeyDictionary()
