@@ -83,7 +83,6 @@ SMALL = {
     "training/loop_io/metrics.py": "flat loop",
     "training/evaluation/sharded.py": "processes",  # the rest of periodic evaluation knows of one
     "training/storage/disk_space.py": "flat loop",
-    "translation/job/fingerprint.py": "stored format",  # what it returns lies in the records of users' folders
 }
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}
 NULL_OBJECT = re.compile("Null|Silent|SingleProcess|No[A-Z]")

@@ -13,7 +13,8 @@ from benchmarks.seats import Seat
 from cyclegan.images import ImageMetadata, open_regions, open_writer, read_header
 from cyclegan.system.devices import prepare
 from cyclegan.translation import Translator
-from cyclegan.translation.tiling.translate import Tiling, translate_regions
+from cyclegan.translation.tiling.policy import Tiling
+from cyclegan.translation.tiling.translate import translate_regions
 
 SIDE = 20_000
 BUDGET = 2**30  # bytes: --max-memory of the run

@@ -26,9 +26,8 @@ from cyclegan.networks.shared_statistics import NormWindow
 from cyclegan.system.devices import is_exact, pick_device, prepare
 from cyclegan.translation import Translator
 from cyclegan.translation.tiling import statistics
-from cyclegan.translation.tiling.memory import network_bytes
 from cyclegan.translation.tiling.painter import Show, TiledGenerator, as_batch
-from cyclegan.translation.tiling.policy import OVERLAP
+from cyclegan.translation.tiling.policy import OVERLAP, network_bytes
 from cyclegan.translation.tiling.translate import translate_regions
 
 ENLARGED, MOSAIC = 4, 4  # times, bicubic; photographs along each side

@@ -22,12 +22,11 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.models.generators_file import model_bytes, read_generators, save_model, weights_sha256
 from cyclegan.models.rebuild import DamagedModel, Weights, rebuild
 from cyclegan.models.state_file import foreign, model_info, read_state_discriminators, read_state_generators
-from cyclegan.networks import Generator
+from cyclegan.networks import Generator, build_generator
 
 __all__ = [
     "DamagedModel",
     "Model",
-    "find_model",
     "is_run",
     "load_discriminators",
     "load_model",
@@ -68,11 +67,6 @@ def load_model(path: str | os.PathLike[str], directions: Iterable[str] | None = 
     for direction in wanted:
         Direction.choose(model.generators, direction, path)
     return replace(model, generators={key: model.generators[key] for key in wanted}, damaged=damaged)
-
-
-def find_model(path: str | os.PathLike[str]) -> Path:
-    """File that `load_model(path)` uses, found by loading it, since only that proves it valid."""
-    return load_model(path).path
 
 
 def load_discriminators(path: str | os.PathLike[str]) -> tuple[dict[str, nn.Module], int]:
@@ -142,7 +136,10 @@ def _read_model(file: Path) -> Model:
     if read is None:
         raise foreign(file)
     specs, info, weights = read(file)
-    return Model({key: rebuild(specs[key], weights[key], file, key) for key in specs}, info, file)
+    generators = {
+        key: rebuild(build_generator, spec, weights[key], file, f"generator {key}") for key, spec in specs.items()
+    }
+    return Model(generators, info, file)
 
 
 def _kind(file: Path) -> Callable[[Path], tuple[dict[str, Any], dict[str, Any], Weights]] | None:

@@ -25,8 +25,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cyclegan.errors import UsageError
-from cyclegan.models.rebuild import NUMBERS, DamagedModel, Weights, grouped
-from cyclegan.models.validate import checked_info, checked_specs
+from cyclegan.models.rebuild import NUMBERS, DamagedModel, Weights, checked_info, checked_specs, grouped
 from cyclegan.system.files import atomic_write, named_by_text
 
 FORMAT = "cyclegan-generators"

@@ -1,24 +1,29 @@
-"""Reconstruction of networks from the weights in a file, validated before allocation."""
+"""Validation of untrusted model files, and reconstruction of their networks."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cyclegan.errors import CycleganError
-from cyclegan.networks import Generator, build_generator
+from cyclegan.directions import Direction
+from cyclegan.errors import CycleganError, UsageError
 
 LARGEST = 2**16  # channels; a spec with more was not written by us, and would only exhaust memory
 
 # Types of weights: floating-point parameters, and the batch counters of BatchNorm
 FRACTIONS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 NUMBERS = FRACTIONS | {torch.int64}
+
+OLDEST_DOMAINS = {"a": "", "b": ""}  # of files that do not name theirs
+_STEPS = 2**53  # above this, floats, such as those of charts, cannot represent every step
+_LONGEST = 4096  # characters of a name; the limit of file systems
+_TYPES = frozenset({"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"})
 
 Network = TypeVar("Network", bound=nn.Module)
 Weights = dict[str, dict[str, Tensor]]  # by network, then by parameter
@@ -28,47 +33,49 @@ class DamagedModel(CycleganError):
     """A model file that is damaged or invalid; the message states the reason."""
 
 
-def rebuild(spec: Any, weights: Mapping[str, Tensor], file: Path, direction: str) -> Generator:
-    """Build the generator of `spec`, the arguments of `build_generator`, and load `weights`.
+def rebuild(build: Callable[..., Network], spec: Any, weights: Mapping[str, Tensor], file: Path, what: str) -> Network:
+    """Build the network `what` of `file` and load its weights.
 
-    Raises `DamagedModel` for an invalid spec and for weights that do not match it.
+    It is fp32, on the CPU and in evaluation mode. `build(**spec)` runs on the meta device and draws no random numbers.
+    So a file which claims to be enormous is detected before anything is allocated for it, and loading a model in the
+    middle of a training run does not change the run.
+
+    Raises `DamagedModel` for an invalid spec, for names or shapes that do not match the network's, and for non-finite
+    weights.
     """
-    if not (isinstance(spec, dict) and is_plausible(spec)):
-        raise DamagedModel(f"MODEL: {file} describes no possible generator {direction} ({str(spec)[:200]})")
-    what = f"generator {direction}"
-    with building(file, what):
-        generator = build_generator(**spec)
-    return filled(generator, weights, file, what)
-
-
-@contextlib.contextmanager
-def building(file: Path, what: str) -> Iterator[None]:
-    """Context to build a `blank` network described by `file`; `DamagedModel` if that fails."""
-    try:
-        with blank():
-            yield
-    except Exception as error:  # arguments from a file: unknown names, wrong types, numbers that no layer accepts
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise DamagedModel(f"MODEL: {file} has a {what} that this cyclegan cannot build ({reason})") from error
-
-
-def is_plausible(spec: Mapping[Any, Any]) -> bool:
-    """Return whether all arguments for a network have plausible types and values."""
-    return all(
+    plausible = isinstance(spec, dict) and all(
         isinstance(name, str) and (isinstance(value, str | bool) or (isinstance(value, int) and 1 <= value <= LARGEST))
         for name, value in spec.items()
     )
-
-
-@contextlib.contextmanager
-def blank() -> Iterator[None]:
-    """Context in which networks are built on the meta device and draw no random numbers.
-
-    So a file which claims to be enormous is detected before anything is allocated for it, and loading a model in the
-    middle of a training run does not change the run.
-    """
-    with torch.device("meta"), _Undrawn():
-        yield
+    if not plausible:
+        raise DamagedModel(f"MODEL: {file} describes no possible {what} ({str(spec)[:200]})")
+    try:
+        with torch.device("meta"), _Undrawn():
+            network = build(**spec)
+    except Exception as error:  # arguments from a file: unknown names, wrong types, numbers that no layer accepts
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DamagedModel(f"MODEL: {file} has a {what} that this cyclegan cannot build ({reason})") from error
+    empty = network.state_dict()
+    wanted, given = ({name: tuple(value.shape) for name, value in held.items()} for held in (empty, weights))
+    for name in sorted(wanted.keys() | given.keys()):
+        if wanted.get(name) != given.get(name):
+            raise DamagedModel(
+                f"MODEL: {file} does not fit its own description: {name} of {what} should be "
+                f"{wanted.get(name, 'absent')} and is {given.get(name, 'absent')}"
+            )
+    for name, value in weights.items():
+        if value.dtype not in (FRACTIONS if empty[name].is_floating_point() else (torch.int64,)):
+            raise DamagedModel(f"MODEL: {file} holds {value.dtype} in {name} of {what}, which is not a type of weights")
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise DamagedModel(
+                f"MODEL: {file} holds weights that are not finite ({name} of {what}); take an earlier one"
+            )
+    # Copied to memory, since a mapped file may disappear
+    kinds = {name: torch.float32 if value.is_floating_point() else value.dtype for name, value in weights.items()}
+    network.load_state_dict({name: value.to(kinds[name], copy=True) for name, value in weights.items()}, assign=True)
+    left = [n for n, value in (*network.named_parameters(), *network.named_buffers()) if value.is_meta]
+    assert not left, f"{what}: {left} are not in a state_dict, so that a file cannot restore them"
+    return network.eval()
 
 
 class _Undrawn(TorchFunctionMode):
@@ -83,33 +90,6 @@ class _Undrawn(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def filled(network: Network, weights: Mapping[str, Tensor], file: Path, what: str) -> Network:
-    """Load `weights` into a `blank` network: fp32, on the CPU, in evaluation mode.
-
-    Raises `DamagedModel` if names or shapes do not match the network's, and for non-finite weights.
-    """
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in weights.items()}
-    for name in sorted(wanted.keys() | given.keys()):
-        if wanted.get(name) != given.get(name):
-            raise DamagedModel(
-                f"MODEL: {file} does not fit its own description: {name} of {what} should be "
-                f"{wanted.get(name, 'absent')} and is {given.get(name, 'absent')}"
-            )
-    kinds = {name: value.is_floating_point() for name, value in network.state_dict().items()}
-    for name, value in weights.items():
-        if value.dtype not in (FRACTIONS if kinds[name] else (torch.int64,)):
-            raise DamagedModel(f"MODEL: {file} holds {value.dtype} in {name} of {what}, which is not a type of weights")
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise DamagedModel(
-                f"MODEL: {file} holds weights that are not finite ({name} of {what}); take an earlier one"
-            )
-    network.load_state_dict({name: _owned(value) for name, value in weights.items()}, assign=True)
-    left = [n for n, value in (*network.named_parameters(), *network.named_buffers()) if value.is_meta]
-    assert not left, f"{what}: {left} are not in a state_dict, so that a file cannot restore them"
-    return network.eval()
-
-
 def grouped(tensors: Mapping[str, Tensor], prefix: str = "") -> Weights:
     """Group `{"<prefix>ab.stem.weight": …}` to `{"ab": {"stem.weight": …}}`, dropping other names."""
     groups: Weights = {}
@@ -120,6 +100,55 @@ def grouped(tensors: Mapping[str, Tensor], prefix: str = "") -> Weights:
     return groups
 
 
-def _owned(value: Tensor) -> Tensor:
-    """Copy to memory (a mapped file may disappear), in fp32 if it is floating-point."""
-    return value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
+def checked_info(info: Any, file: Path) -> dict[str, Any]:
+    """Validate `info` of a model (see `model_info`); `DamagedModel` if it is invalid."""
+    if not _is_info(info):
+        raise DamagedModel(f"MODEL: {file} says of itself what no model of ours does; fetch or save it again")
+    return info
+
+
+def checked_specs(specs: Any, file: Path) -> dict[str, Any]:
+    """Validate the generators' specs by direction; `DamagedModel` if they are invalid."""
+    try:
+        if isinstance(specs, dict) and [Direction.parse(key) for key in specs]:
+            return specs
+        reason = None
+    except (TypeError, UsageError) as error:
+        reason = error
+    raise DamagedModel(f"MODEL: {file} describes no generators by direction; fetch or save it again") from reason
+
+
+def check_config(config: Mapping[Any, Any], file: Path) -> None:
+    """Validate the configuration in a state; `DamagedModel` if it is not flat."""
+    if not all(isinstance(name, str) and _is_plain(value) for name, value in config.items()):
+        raise DamagedModel(f"MODEL: {file} holds a configuration that is none; take an earlier one")
+
+
+def _is_info(info: Any) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(info, dict):
+        return False
+    domains, step = info.get("domains", OLDEST_DOMAINS), info.get("step", 0)
+    sizes = info.get("load_size"), info.get("crop_size")
+    return (
+        isinstance(domains, dict)
+        and all(isinstance(name, str) for pair in domains.items() for name in pair)
+        and all(isinstance(key, str) for key in info)
+        and all(_is_plain(value) for name, value in info.items() if name not in ("domains", "ranges"))
+        and all(isinstance(info.get(name, ""), str) for name in ("method", "best_by", *domains))
+        and all(type(size) in (int, NoneType) and 0 <= (size or 0) <= 2**24 for size in sizes)
+        and type(step) is int
+        and 0 <= step < _STEPS
+        and _are_ranges(info.get("ranges"), domains)
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _LONGEST)
+
+
+def _are_ranges(value: Any, domains: Iterable[str]) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not all(isinstance(value.get(domain), str) for domain in domains):
+        return False
+    return value.get("dtype") is None or (isinstance(value["dtype"], str) and value["dtype"] in _TYPES)

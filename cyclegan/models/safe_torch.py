@@ -7,6 +7,7 @@ values. So the archive is checked before torch reads it, and the values before a
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import pickletools
 import re
@@ -38,11 +39,15 @@ def read_torch(file: Path | BinaryIO, *, mmap: bool = False, archive: bool = Tru
     damaged or would expand. Unless `archive`, files from before torch 1.6, which are not zip archives, are read too.
     """
     try:
-        size, is_zip = _size_of(file), _is_zip(file)
-        if is_zip:
-            _check_archive(file, size)
-        elif archive:
-            raise ValueError("it is not an archive of torch")
+        with open(file, "rb") if isinstance(file, Path) else contextlib.nullcontext(file) as stream:
+            size = stream.seek(0, 2)
+            stream.seek(0)
+            is_zip = stream.read(2) == b"PK"
+            if is_zip:
+                _check_archive(stream, size)
+            elif archive:
+                raise ValueError("it is not an archive of torch")
+            stream.seek(0)
         with warnings.catch_warnings(action="ignore"):  # about pickle protocols, irrelevant to users
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap and is_zip)
         if _measured(content, 0, {})[0] > _REPEATED * size:
@@ -54,24 +59,7 @@ def read_torch(file: Path | BinaryIO, *, mmap: bool = False, archive: bool = Tru
     return content
 
 
-def _size_of(file: Path | BinaryIO) -> int:
-    if isinstance(file, Path):
-        return file.stat().st_size
-    size = file.seek(0, 2)
-    file.seek(0)
-    return size
-
-
-def _is_zip(file: Path | BinaryIO) -> bool:
-    if isinstance(file, Path):
-        with open(file, "rb") as stream:
-            return stream.read(2) == b"PK"
-    start = file.read(2)
-    file.seek(0)
-    return start == b"PK"
-
-
-def _check_archive(file: Path | BinaryIO, size: int) -> None:
+def _check_archive(file: BinaryIO, size: int) -> None:
     """Raise if a zip archive would expand when read, or its pickle needs more globals than weights do."""
     with zipfile.ZipFile(file) as opened:
         parts = opened.infolist()
@@ -84,8 +72,6 @@ def _check_archive(file: Path | BinaryIO, size: int) -> None:
                 if part.file_size > _LARGEST_PICKLE:
                     raise ValueError(f"it has a pickle of {part.file_size:,} bytes")
                 _check_pickle(opened.read(part))
-    if not isinstance(file, Path):
-        file.seek(0)
 
 
 def _check_pickle(data: bytes) -> None:

@@ -17,9 +17,17 @@ from torch import Tensor, nn
 
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
-from cyclegan.models.rebuild import DamagedModel, Weights, building, filled, grouped, is_plausible
+from cyclegan.models.rebuild import (
+    OLDEST_DOMAINS,
+    DamagedModel,
+    Weights,
+    check_config,
+    checked_info,
+    checked_specs,
+    grouped,
+    rebuild,
+)
 from cyclegan.models.safe_torch import read_torch
-from cyclegan.models.validate import OLDEST_DOMAINS, checked_config, checked_info, checked_specs
 from cyclegan.networks import build_discriminator
 from cyclegan.system.files import file_sha256, named_by_text
 
@@ -70,12 +78,7 @@ def read_state_discriminators(file: Path) -> tuple[dict[str, nn.Module], int]:
     networks: dict[str, nn.Module] = {}
     for domain, weights in grouped(state["method"], "discriminators.").items():
         spec = specs.get(domain) if isinstance(specs, dict) else None
-        if not (isinstance(spec, dict) and is_plausible(spec)):
-            raise DamagedModel(f"MODEL: {file} describes no possible discriminators")
-        what = f"discriminator {domain[:20]}"
-        with building(file, what):
-            empty = build_discriminator(**spec)
-        networks[domain] = filled(empty, weights, file, what)
+        networks[domain] = rebuild(build_discriminator, spec, weights, file, f"discriminator {domain[:20]}")
     return networks, state["step"]
 
 
@@ -126,7 +129,7 @@ def _read(file: Path) -> dict[str, Any]:
         if not isinstance(state.get(part), kind):
             raise DamagedModel(f"MODEL: {file} lacks its part {part!r}")
     checked_specs(state["generator_specs"], file)
-    checked_config(state["config"], file)
+    check_config(state["config"], file)
     # Beside the networks a method has its pools, whose part is a dict that nobody here looks into
     for part, networks in (("method", ("generators.", "discriminators.")), ("ema", ("",))):
         names = [name for name in state[part] if not isinstance(name, str) or name.startswith(networks)]

@@ -81,19 +81,16 @@ class Batcher(Generic[T]):
             self._count += 1
             self._bytes += nbytes
             if len(batch.items) >= self._sizes[size]:
-                self._decide(kind)
+                self._release(kind)
             while self._count > 2 * self._sizes.most or self._bytes > BYTES:
-                self._decide_oldest()
+                self._release_oldest()
             self._came.notify()
 
     def add_alone(self, item: T, *, first: bool = False) -> None:
         """Add an item that must run alone; with `first`, before all others."""
         with self._came:
-            batch = ItemBatch(None, self._clock(), [item])
-            if first:
-                self._ready.appendleft(batch)
-            else:
-                self._ready.append(batch)
+            add = self._ready.appendleft if first else self._ready.append
+            add(ItemBatch(None, self._clock(), [item]))
             self._came.notify()
 
     def take(self, *, idle: bool = True, partial: bool = True) -> ItemBatch[T] | None:
@@ -103,10 +100,10 @@ class Batcher(Generic[T]):
         oldest incomplete batch is given out: waiting for more gains nothing.
         """
         with self._came:
-            while self._waiting and self._clock() - self._oldest().began >= self._patience:
-                self._decide_oldest()
+            while self._waiting and self._clock() - next(iter(self._waiting.values())).began >= self._patience:
+                self._release_oldest()
             if partial and self._waiting and not self._ready:
-                self._decide_oldest()
+                self._release_oldest()
             if not self._ready or (self._ready[0].size is None and not idle):
                 return None
             batch = self._ready.popleft()
@@ -122,13 +119,10 @@ class Batcher(Generic[T]):
         with self._came:
             return self._came.wait_for(lambda: bool(self._ready or self._waiting), timeout)
 
-    def _oldest(self) -> ItemBatch[T]:
-        return next(iter(self._waiting.values()))
+    def _release_oldest(self) -> None:
+        self._release(next(iter(self._waiting)))
 
-    def _decide_oldest(self) -> None:
-        self._decide(next(iter(self._waiting)))
-
-    def _decide(self, kind: Kind) -> None:
+    def _release(self, kind: Kind) -> None:
         batch = self._waiting.pop(kind)
         self._count -= len(batch.items)
         self._bytes -= batch.nbytes
@@ -152,13 +146,13 @@ class BatchSizes:
         self._sizes: dict[Size, int] = {}
         self._bytes_per_pixel: float | None = None
         self._said = False
-        self.most = wanted or _MOST.get(translator.device.type, 1)  # over all sizes
+        most, self._choose = _BY_DEVICE.get(translator.device.type, (1, lambda sizes, size: 1))
+        self.most = wanted or most  # over all sizes
 
     def __getitem__(self, size: Size) -> int:
         """Batch size for pictures of this height and width."""
         if size not in self._sizes:
-            choose = _BY_DEVICE.get(self._translator.device.type, lambda sizes, size: 1)
-            self._sizes[size] = self._wanted or min(choose(self, size), self._rounds)
+            self._sizes[size] = self._wanted or min(self._choose(self, size), self._rounds)
         return self._sizes[size]
 
     def fit(
@@ -196,19 +190,21 @@ class BatchSizes:
     def _for_gpu(self, size: Size) -> int:
         if self._bytes_per_pixel is None:
             self._bytes_per_pixel = _measured(self._translator)
-        device, pixels = self._translator.device, size[0] * size[1]
-        # Memory cached by torch counts as free
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        room = (torch.cuda.mem_get_info(device)[0] + cached) / SHARE
+        pixels, room = size[0] * size[1], free_gpu_memory(self._translator.device) / SHARE
         return int(max(1, min(MOST, GPU_PIXELS / pixels, room / (self._bytes_per_pixel * pixels))))
 
 
-_MOST = {"cpu": PROCESSOR_MOST, "cuda": MOST}
-# By device type; on others pictures go one by one.
-_BY_DEVICE: dict[str, Callable[[BatchSizes, Size], int]] = {
-    "cpu": BatchSizes._for_processor,
-    "cuda": BatchSizes._for_gpu,
+# Largest batch, and that for a size, by device type; on others pictures go one by one.
+_BY_DEVICE: dict[str, tuple[int, Callable[[BatchSizes, Size], int]]] = {
+    "cpu": (PROCESSOR_MOST, BatchSizes._for_processor),
+    "cuda": (MOST, BatchSizes._for_gpu),
 }
+
+
+def free_gpu_memory(device: torch.device) -> int:
+    """Free bytes of a CUDA device; memory cached by torch counts as free."""
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + cached
 
 
 def _measured(translator: Translator) -> float:
@@ -217,28 +213,23 @@ def _measured(translator: Translator) -> float:
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     picture = np.full((PROBE, PROBE, translator.in_channels), 127, np.uint8)
-    if try_batch(translator, [picture]) is None:
-        release_memory(device)
+    if unless_out_of_memory(lambda: translator.batch([picture]), device) is None:
         return float("inf")
     return max(1, torch.cuda.max_memory_allocated(device) - before) / PROBE**2
 
 
-def try_batch(translator: Translator, pictures: Sequence[np.ndarray]) -> list[np.ndarray] | None:
-    """Translate a batch; None if it does not fit in memory.
+def unless_out_of_memory(compute: Callable[[], T], device: torch.device) -> T | None:
+    """Call `compute`; None, with the memory of the attempt released, if it does not fit.
 
     The error is not passed on, since its traceback keeps the tensors of the failed attempt alive.
     """
     try:
-        return translator.batch(pictures)
+        return compute()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
+    release_memory(device)
     return None
-
-
-def too_large(height: int, width: int) -> str:
-    """Reason reported for a picture that does not fit in memory by itself."""
-    return f"{width}×{height} pixels are more than fit in the memory; scale it down, or use another --device"
 
 
 def release_memory(device: torch.device) -> None:
@@ -254,6 +245,5 @@ _SIGNS = ("out of memory", "not enough memory", "allocate", "alloc_failed")
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Return whether an error of any library means that memory has run out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(sign in str(error).lower() for sign in _SIGNS)
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or any(sign in str(error).lower() for sign in _SIGNS)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cyclegan.errors import CycleganError
 from cyclegan.images import (
+    ArrayRegions,
     Header,
     Picture,
     UnreadableImage,
@@ -29,7 +30,7 @@ class Job:
     """One picture to translate."""
 
     name: str  # as in reports: relative to the source
-    source: str  # the file that contains it
+    source: str  # absolute path of the file that contains it
     target: str  # relative to the output folder
     span: tuple[int, int] | None = None  # offset and length within that file; None: the whole file
 
@@ -47,6 +48,9 @@ class Failure:
         if isinstance(error, UnreadableImage):
             return cls(type(error).__name__, error.reason)
         return cls(type(error).__name__, str(error) or type(error).__name__)
+
+
+OnResult = Callable[[Job, Failure | None], None]  # None: the translation is written
 
 
 @dataclass(frozen=True)
@@ -82,17 +86,28 @@ class PictureIO:
                 picture = self._decoded(job)
             else:
                 picture = self._decoded(job)
-                tile = None if tile_for is None else tile_for(header_of(picture))
+                tile = None if tile_for is None else tile_for(ArrayRegions(picture).header)
             return picture if tile is None else TiledPicture(tile, picture)
-        except (CycleganError, MemoryError) as error:
-            return _read_failure(error)
+        except CycleganError as error:
+            return Failure.of(error)
+        except MemoryError:
+            return Failure("MemoryError", "not enough memory to decode it")
 
     def _decoded(self, job: Job) -> Picture:
         how: dict[str, int | None] = {"at_least": self.size, "max_pixels": self.max_pixels}
         if job.span is None:
             picture = read_picture(job.source, **how)
         else:
-            picture = decode_picture(_part(job.source, *job.span), job.name, **how)
+            offset, length = job.span
+            try:
+                with open(job.source, "rb") as stream:
+                    stream.seek(offset)
+                    data = stream.read(length)
+            except OSError as error:
+                raise UnreadableImage(job.source, (error.strerror or str(error)).lower()) from error
+            if len(data) < length:
+                raise UnreadableImage(job.source, f"the archive ends after {len(data)} of its {length} bytes")
+            picture = decode_picture(data, job.name, **how)
         return picture if self.size is None else resized(picture, self.size)
 
     def write(self, job: Job, picture: Picture) -> Failure | None:
@@ -111,13 +126,6 @@ class PictureIO:
         return Path(self.root, job.target)
 
 
-def header_of(picture: Picture) -> Header:
-    """Build the header of a picture in memory."""
-    details = picture.details
-    size = picture.height, picture.width, picture.channels
-    return Header(*size, picture.pixels.dtype, details.format, details.mode, 1 + len(picture.pages))
-
-
 def write_failure(error: Exception) -> Failure:
     """Build the failure of writing a translation."""
     if isinstance(error, OSError):
@@ -125,24 +133,6 @@ def write_failure(error: Exception) -> Failure:
     if isinstance(error, MemoryError):
         return Failure(type(error).__name__, "not enough memory to write it")
     return Failure(type(error).__name__, f"cannot write it ({error})")
-
-
-def _read_failure(error: CycleganError | MemoryError) -> Failure:
-    if isinstance(error, MemoryError):
-        return Failure("MemoryError", "not enough memory to decode it")
-    return Failure.of(error)
-
-
-def _part(path: str, offset: int, length: int) -> bytes:
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(offset)
-            data = stream.read(length)
-    except OSError as error:
-        raise UnreadableImage(path, (error.strerror or str(error)).lower()) from error
-    if len(data) < length:
-        raise UnreadableImage(path, f"the archive ends after {len(data)} of its {length} bytes")
-    return data
 
 
 def identity_of(path: str) -> list[int] | None:

@@ -19,8 +19,9 @@ def resized(picture: Picture, size: int) -> Picture:
     Colours are weighted by opacity, so that colours hidden under transparent pixels do not bleed at their edges.
     """
     pages = tuple(resized(page, size) for page in picture.pages)
-    height, width = _scaled(picture.height, picture.width, size)
-    if (height, width) == (picture.height, picture.width):
+    sides = picture.height, picture.width
+    height, width = (max(1, round(side * size / min(sides))) for side in sides)
+    if (height, width) == sides:
         return replace(picture, pages=pages)
     if picture.alpha is None:
         return replace(picture, pixels=_resize(picture.pixels, height, width), pages=pages)
@@ -35,11 +36,6 @@ def resized(picture: Picture, size: int) -> Picture:
         alpha=_fitted(weights, picture.alpha)[:, :, 0],
         pages=pages,
     )
-
-
-def _scaled(height: int, width: int, size: int) -> tuple[int, int]:
-    shorter = min(height, width)
-    return max(1, round(height * size / shorter)), max(1, round(width * size / shorter))
 
 
 def _resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

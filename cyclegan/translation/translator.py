@@ -139,11 +139,7 @@ class Translator:
         return [replace(picture, pixels=pixels, pages=()) for picture, pixels in zip(pictures, made, strict=True)]
 
     def _image(self, picture: Image.Image) -> Image.Image:
-        if self.in_channels == 1:
-            array = np.array(picture.convert("L"))[:, :, None]
-        else:
-            array = rgb_array(picture)
-        made = self._array(array)
+        made = self._array(np.array(picture.convert("L"))[:, :, None] if self.in_channels == 1 else rgb_array(picture))
         return Image.fromarray(made[:, :, 0] if made.shape[2] == 1 else made)
 
     def _picture(self, picture: Picture) -> Picture:

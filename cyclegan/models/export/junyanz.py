@@ -1,8 +1,8 @@
 """Import and export of weight files of the reference implementation.
 
 See https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix. A file is a bare state dict without a description of its
-network, so the architecture is inferred from names and shapes. `cyclegan.models.export.junyanz_layout` maps our modules
-to theirs.
+network, so the architecture is inferred from names and shapes. The networks there are `Sequential`, so modules are
+numbered, including layers without weights; `LAYOUTS` maps our modules to theirs.
 
 Beware of one difference in names: there G_A maps A *to B*, and D_A scores the output of G_A, that is B. Ours are
 `generators["ab"]` and `discriminators["b"]`.
@@ -14,23 +14,25 @@ import copy
 import io
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.models.export.junyanz_layout import LAYOUTS, translate_names
 from cyclegan.models.safe_torch import read_torch
 from cyclegan.networks import Discriminator, Generator, build_generator
 from cyclegan.networks.layers import InstanceNorm, ResizeConv2d
 from cyclegan.networks.patchgan import PatchDiscriminator, PixelDiscriminator
+from cyclegan.networks.resnet import ResNetGenerator
+from cyclegan.networks.unet import UNetGenerator
 from cyclegan.system.files import atomic_write
 
 Weights = dict[str, Tensor]
+Layout = dict[str, str]  # our module name -> theirs
 
 # Their part of a file name -> our key; of two names for one key the first that exists.
 GENERATOR_PARTS = {"G_A": "ab", "G_B": "ba", "G": "ab"}
@@ -207,7 +209,7 @@ def _fill(network: nn.Module, weights: Weights, path: Path) -> None:
     # Without normalisation theirs have a bias only in the first and the last convolution; elsewhere it counts as 0.
     unbiased = not any(isinstance(module, InstanceNorm | nn.BatchNorm2d) for module in network.modules())
     state = network.state_dict()
-    for ours, theirs in translate_names(state, network).items():
+    for ours, theirs in _translate_names(state, network).items():
         if theirs in left and left[theirs].shape == state[ours].shape:
             state[ours] = left.pop(theirs)
         elif theirs in left:
@@ -245,4 +247,61 @@ def _export(network: nn.Module) -> Weights:
         # remove_parametrizations() would do, but it also breaks the original, whose class the copy shares
         if parametrize.is_parametrized(module, "weight"):
             state[f"{name}.weight"] = cast(nn.Conv2d, module).weight
-    return {theirs: state[ours].detach().clone() for ours, theirs in translate_names(state, plain).items()}
+    return {theirs: state[ours].detach().clone() for ours, theirs in _translate_names(state, plain).items()}
+
+
+def _resnet(network: Any) -> Layout:
+    """Padding, convolution, norm and ReLU are numbered consecutively; so is dropout within its block."""
+    blocks = len(network.blocks)
+    second = 5 + any(isinstance(module, nn.Dropout) for module in network.modules())
+    layout = _block("stem", "model", 1) | _block("down.0", "model", 4) | _block("down.1", "model", 7)
+    for number in range(blocks):
+        theirs = f"model.{10 + number}.conv_block"
+        layout |= _block(f"blocks.{number}.first", theirs, 1) | _block(f"blocks.{number}.second", theirs, second)
+    after = 10 + blocks
+    layout |= _block("up.0", "model", after) | _block("up.1", "model", after + 3)
+    return layout | {"head": f"model.{after + 7}"}
+
+
+def _unet(network: Any) -> Layout:
+    """Each stage contains the next inner one: (activation, down, norm, inner, activation, up, norm)."""
+    depth = len(network.down)
+    layout = {"down.0.conv": "model.model.0", "head": "model.model.3"}
+    theirs = "model.model.1.model"
+    for level in range(1, depth):
+        innermost = level == depth - 1  # nothing inside, no norm on the way down
+        layout |= _block(f"down.{level}", theirs, 1)
+        layout |= _block(f"up.{depth - 1 - level}", theirs, 3 if innermost else 5)
+        theirs += ".3.model"
+    return layout
+
+
+def _patch(network: Any) -> Layout:
+    layers = len(network.blocks)
+    layout = {"stem.conv": "model.0", "head": f"model.{2 + 3 * layers}"}
+    for number in range(layers):
+        layout |= _block(f"blocks.{number}", "model", 2 + 3 * number)
+    return layout
+
+
+def _pixel(network: Any) -> Layout:
+    return {"stem.conv": "net.0", "head": "net.5"} | _block("blocks.0", "net", 2)
+
+
+LAYOUTS: dict[type[nn.Module], Callable[[Any], Layout]] = {
+    ResNetGenerator: _resnet,
+    UNetGenerator: _unet,
+    PatchDiscriminator: _patch,
+    PixelDiscriminator: _pixel,
+}
+
+
+def _block(ours: str, theirs: str, number: int) -> Layout:
+    return {f"{ours}.conv": f"{theirs}.{number}", f"{ours}.norm": f"{theirs}.{number + 1}"}
+
+
+def _translate_names(names: Iterable[str], network: nn.Module) -> dict[str, str]:
+    """Map our names of parameters and buffers to theirs."""
+    layout = LAYOUTS[type(network)](network)
+    split = {name: name.rsplit(".", 1) for name in names}
+    return {name: f"{layout[module]}.{leaf}" for name, (module, leaf) in split.items()}

@@ -27,12 +27,10 @@ _CHUNK = 2**20  # bytes copied at a time
 
 @dataclass(frozen=True)
 class Member:
-    """Archive member: bytes `start` to `end` with its header, `size` bytes from `data` on without."""
+    """Archive member: bytes `start` to `end` of the archive, with its header."""
 
     info: tarfile.TarInfo
     start: int
-    data: int
-    size: int
     end: int
 
     @property
@@ -44,6 +42,11 @@ class Member:
     def name(self) -> str:
         """Normalised relative name; valid only if `failure()` is None."""
         return cleaned(self.raw, absolute=False)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Offset and length of its content."""
+        return self.info.offset_data, self.info.size
 
     @property
     def is_picture(self) -> bool:
@@ -77,22 +80,18 @@ def members(path: str | os.PathLike[str]) -> Iterator[Member]:
             start = 0
             while (info := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # else it keeps all of them
-                yield Member(info, start, info.offset_data, info.size, tar.offset)  # offset is now that of the next
+                yield Member(info, start, tar.offset)  # offset is now that of the next
                 start = tar.offset
-            _expect_end(path, start)
+        # Zeros or the end of the file, since `tarfile` takes a damaged header for the end
+        with open(path, "rb") as stream:
+            stream.seek(start)
+            if stream.read(BLOCK).strip(b"\0"):
+                raise tarfile.ReadError(f"what follows byte {start} is no member")
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise CycleganError(f"SOURCE: {shown} is no plain .tar, or damaged ({error}); fetch it again") from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise CycleganError(f"SOURCE: cannot read {shown} ({reason})") from error
-
-
-def _expect_end(path: str | os.PathLike[str], offset: int) -> None:
-    """Check for zeros or the end of the file, since `tarfile` takes a damaged header for the end."""
-    with open(path, "rb") as stream:
-        stream.seek(offset)
-        if stream.read(BLOCK).strip(b"\0"):
-            raise tarfile.ReadError(f"what follows byte {offset} is no member")
 
 
 def names_in(path: Path) -> set[str]:
@@ -110,7 +109,7 @@ def assemble(
     """
     before: dict[str, tuple[int, int]] = {}
     if dest.exists() and not renewed:
-        before = {member.raw: (member.data, member.size) for member in members(dest)}
+        before = {member.raw: member.span for member in members(dest)}
     with (
         replacing(dest, temporary_in=spool.parent) as temporary,
         open(temporary, "wb") as out,
@@ -124,7 +123,8 @@ def assemble(
             if member.failure() is not None:
                 continue
             made = target(member.name)
-            raw = _renamed(member, made)
+            lead = member.raw.removesuffix(member.name) if member.raw.endswith(member.name) else ""
+            raw = lead + made  # with a leading ./ if its picture has one
             if (file := spool / made).exists():
                 with open(file, "rb") as stream:
                     _put(member.info, raw, stream, 0, file.stat().st_size, out)
@@ -132,12 +132,6 @@ def assemble(
                 _put(member.info, raw, earlier, *before[raw], out)
         out.write(b"\0" * (2 * BLOCK))
         out.write(b"\0" * (-out.tell() % tarfile.RECORDSIZE))
-
-
-def _renamed(member: Member, made: str) -> str:
-    """Name of a translation in the new archive, with a leading ./ if its picture has one."""
-    lead = member.raw.removesuffix(member.name) if member.raw.endswith(member.name) else ""
-    return lead + made
 
 
 def _put(info: tarfile.TarInfo, name: str, content: BinaryIO, offset: int, size: int, out: BinaryIO) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -59,14 +60,17 @@ def find_destination(source: str, dest: Path, naming: Naming) -> Destination:
     return Destination(record / "members", record, dest)
 
 
+@dataclass(frozen=True, eq=False)
 class Jobs(Sequence[Job]):
     """Lazy sequence of the jobs of the pictures `numbers` of a listing."""
 
-    def __init__(self, listing: Listing, place: Destination, naming: Naming, numbers: array[int]) -> None:
-        self._listing, self._place, self._naming, self._numbers = listing, place, naming, numbers
+    listing: Listing
+    place: Destination
+    naming: Naming
+    numbers: array[int]
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self.numbers)
 
     @overload
     def __getitem__(self, at: int) -> Job: ...
@@ -76,51 +80,49 @@ class Jobs(Sequence[Job]):
 
     def __getitem__(self, at: int | slice) -> Job | Jobs:
         if isinstance(at, slice):
-            return Jobs(self._listing, self._place, self._naming, self._numbers[at])
-        number = self._numbers[at]
-        path, span = self._listing.place(number)
-        return Job(self._listing.names[number], path, self.target(number), span)
-
-    def __iter__(self) -> Iterator[Job]:
-        return (self[at] for at in range(len(self)))
+            return replace(self, numbers=self.numbers[at])
+        number = self.numbers[at]
+        path, span = self.listing.place(number)
+        return Job(self.listing.names[number], path, self.target(number), span)
 
     def part(self, positions: Iterable[int]) -> Jobs:
         """Subsequence of the jobs at these positions."""
-        return Jobs(self._listing, self._place, self._naming, array("q", (self._numbers[at] for at in positions)))
+        return replace(self, numbers=array("q", (self.numbers[at] for at in positions)))
 
     def target(self, number: int) -> str:
         """Output name of a picture of the listing, relative to the root of the destination."""
-        return self._place.single or self._naming.target(self._listing.names[number])
+        return self.place.single or self.naming.target(self.listing.names[number])
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Yield the name and target of each job."""
-        return ((self._listing.names[number], self.target(number)) for number in self._numbers)
+        return ((self.listing.names[number], self.target(number)) for number in self.numbers)
 
     def sources(self) -> Iterator[str]:
         """Yield the file that contains each picture."""
-        return (self._listing.place(number)[0] for number in self._numbers)
+        return (self.listing.place(number)[0] for number in self.numbers)
 
     def existing(self, fold: Fold | None) -> bytearray:
         """Flag the jobs whose target exists. Each folder is listed once; no single files are looked up.
 
         `fold` maps names that the file system treats as equal to one; None: exact comparison.
         """
+        fold = fold or str
         by_folder: dict[str, array[int]] = {}
-        for at, number in enumerate(self._numbers):
-            by_folder.setdefault(self.target(number).rpartition("/")[0], array("q")).append(at)
-        there = bytearray(len(self._numbers))
+        for at, (_, target) in enumerate(self.named()):
+            by_folder.setdefault(target.rpartition("/")[0], array("q")).append(at)
+        there = bytearray(len(self))
         for folder, positions in by_folder.items():
-            held = _names(self._place.root / folder)
-            if fold is not None:
-                held = set(map(fold, held))
-            for at in positions if held else ():
-                name = self.target(self._numbers[at]).rpartition("/")[2]
-                there[at] = (name if fold is None else fold(name)) in held
+            absent = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+            with absent, os.scandir(self.place.root / folder) as scan:
+                held = {fold(entry.name) for entry in scan}
+                for at in positions if held else ():
+                    there[at] = fold(self.target(self.numbers[at]).rpartition("/")[2]) in held
         return there
 
 
-def refuse_damage(jobs: Jobs, root: Path) -> None:
-    """Raise `UsageError` if a translation would replace an input picture or leave `root` by a link."""
+def refuse_damage(jobs: Jobs) -> None:
+    """Raise `UsageError` if a translation would replace an input picture or leave the destination by a link."""
+    root = jobs.place.root
     real_root = os.path.realpath(root)
     # Folders are compared first, as there are fewer of them; their files only where two folders are the same
     sources = {folder: os.path.realpath(folder) for folder in {os.path.dirname(path) for path in jobs.sources()}}
@@ -134,22 +136,11 @@ def refuse_damage(jobs: Jobs, root: Path) -> None:
             )
     if not (shared := set(sources.values()) & set(targets.values())):
         return
-    taken = set(_in(shared, ((sources[os.path.dirname(path)], path) for path in jobs.sources())))
-    written = ((targets[target.rpartition("/")[0]], target) for _, target in jobs.named())
-    for real, target in written:
-        if real in shared and (real, os.path.basename(target)) in taken:
+    read = ((sources[os.path.dirname(path)], os.path.basename(path)) for path in jobs.sources())
+    taken = {(folder, name) for folder, name in read if folder in shared}
+    for _, target in jobs.named():
+        folder, _, name = target.rpartition("/")
+        if (targets[folder], name) in taken:
             raise UsageError(
                 f"DEST: {escaped(str(root / target))} is itself one of the pictures to translate; name another DEST"
             )
-
-
-def _in(folders: set[str], paths: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    return ((real, os.path.basename(path)) for real, path in paths if real in folders)
-
-
-def _names(folder: Path) -> set[str]:
-    try:
-        with os.scandir(folder) as scan:
-            return {entry.name for entry in scan}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()

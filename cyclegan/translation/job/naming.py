@@ -87,36 +87,34 @@ def refuse_clashes(named: Callable[[], Iterable[tuple[str, str]]], fold: Fold | 
 
     `fold` maps names that the file system treats as equal to one; None: exact. `named` is called twice.
     """
+    fold = fold or (lambda name: name)
     once: set[int] = set()
     twice: set[int] = set()
     for _, target in named():
-        key = hash(target if fold is None else fold(target))
+        key = hash(fold(target))
         (twice if key in once else once).add(key)
     if not twice:
         return
     first: dict[str, tuple[str, str]] = {}
     clashes: list[tuple[str, str, str, str]] = []
     for name, target in named():
-        folded = target if fold is None else fold(target)
+        folded = fold(target)
         if hash(folded) not in twice:
             continue
         if folded in first:
             clashes.append((*first[folded], name, target))
         else:
             first[folded] = (name, target)
-    if clashes:
-        raise UsageError(_sentence(clashes, where))
-
-
-def _sentence(clashes: list[tuple[str, str, str, str]], where: str) -> str:
+    if not clashes:
+        return
     name, target, other, other_target = map(escaped, clashes[0])
     more = f" ({len(clashes)} such pictures)" if len(clashes) > 1 else ""
     if target == other_target:
-        return (
+        raise UsageError(
             f"DEST: {name} and {other} would both become {target}{more}; "
             "leave out --format or --flat, or give them other names"
         )
-    return (
+    raise UsageError(
         f"DEST: {name} and {other} would become one file, since {where} takes {target} and {other_target} for the "
         f"same name{more}; give them other names, or name a DEST that tells them apart"
     )

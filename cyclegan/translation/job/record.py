@@ -16,15 +16,18 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import escaped
+from cyclegan.models import weights_sha256
 from cyclegan.system.files import atomic_write, locked
-from cyclegan.translation.job.naming import Shard
+from cyclegan.translation.job.naming import Naming, Shard
 from cyclegan.translation.jobs import Failure, identity_of
+from cyclegan.translation.runners import TranslationSettings
+from cyclegan.translation.translator import Translator
 
 Fingerprint = Mapping[str, Any]  # JSON values by option name without dashes
 
@@ -45,6 +48,7 @@ class JobRecord:
         self._manifest = folder / f"manifest{tag}.jsonl"
         self._done = folder / f"done{tag}.jsonl"
         self._lock = f"lock{tag}"
+        self._fingerprint: Fingerprint = {}  # known from `begin` on
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -68,18 +72,23 @@ class JobRecord:
                 f"DEST: cannot write to {escaped(str(self.folder))} ({reason}); fix that and run the same command again"
             ) from error
 
+    def covers(self, name: str) -> bool:
+        """Return whether the picture of this name belongs to the job or shard."""
+        return self._shard is None or self._shard.holds(name)
+
     def begin(self, fingerprint: Fingerprint, *, overwrite: bool, there: str | None) -> bool:
         """Start or resume a job; return whether existing translations count as done, else only marked ones do.
 
         `there` is an existing translation, if any. Raises `UsageError` if it may have been made by another model or
         with other options, unless `overwrite` makes all of them again.
         """
-        own, others = self._own(), list(self._others())
+        own, others = _job_in(self._job), list(self._others())
+        self._fingerprint = fingerprint
         if overwrite:
             if own is None or not own["renewing"] or _differences(own["fingerprint"], fingerprint):
-                for stale in (self._done, self.failed):
-                    stale.unlink(missing_ok=True)
-                self._write_job(fingerprint, renewing=True)
+                self._done.unlink(missing_ok=True)
+                self.failed.unlink(missing_ok=True)
+                self._write_job(renewing=True)
             return False
         for known in [own, *others]:
             if known is not None and (differences := _differences(known["fingerprint"], fingerprint)):
@@ -100,17 +109,22 @@ class JobRecord:
                     f"DEST: {self._place} has {escaped(there)} already, and no record of what made it; give "
                     "--overwrite to replace it, or name another DEST"
                 )
-            self._write_job(fingerprint, renewing=False)
+            self._write_job(renewing=False)
         return own is None or not own["renewing"]
 
-    def finish(self, fingerprint: Fingerprint, failures: Mapping[str, dict[str, Any]]) -> None:
+    def finish(self, failures: Mapping[str, dict[str, Any]]) -> None:
         """Finish a job: write its failures in order; existing translations count as done from now on."""
-        self._write_failed(failures)
+        if failures:
+            rows = (_row(failures[name]) for name in sorted(failures))
+            with self.writing():
+                atomic_write(self.failed, *rows, temporary_in=self.temporary)
+        else:
+            self.failed.unlink(missing_ok=True)
         renewed = self.renewing
-        self._write_job(fingerprint, renewing=False)
+        self._write_job(renewing=False)
         self._done.unlink(missing_ok=True)
         if renewed:
-            self._supersede(fingerprint)
+            self._supersede()
 
     def write_manifest(self, pictures: Iterable[tuple[str, str]]) -> None:
         """Write a row for each picture, given as (name, target)."""
@@ -129,40 +143,38 @@ class JobRecord:
         return {row["path"]: row for row in _rows(self.failed) if isinstance(row, dict) and "path" in row}
 
     @contextlib.contextmanager
-    def marking(self) -> Iterator[ResultMarks]:
-        """Open the logs of finished and failed pictures for appending."""
+    def marking(self) -> Iterator[Callable[[str, dict[str, Any] | None], None]]:
+        """Open the logs; yields a function that appends a finished picture, or the row of a failed one.
+
+        It writes to the system unbuffered, so that the row survives a kill.
+        """
         with self.writing():
-            for path in (self._done, self.failed):
-                path.touch()
+            self._done.touch()
+            self.failed.touch()
         with _appending(self._done) as done, _appending(self.failed) as failed:
-            yield ResultMarks(self, done, failed)
+
+            def mark(name: str, failure: dict[str, Any] | None) -> None:
+                log, row = (done, _row(name)) if failure is None else (failed, _row(failure))
+                with self.writing():
+                    os.write(log, row)
+
+            yield mark
 
     @property
     def renewing(self) -> bool:
         """True while all translations are being made again, so that older ones do not count."""
-        own = self._own()
+        own = _job_in(self._job)
         return own is not None and bool(own["renewing"])
 
     @property
     def _place(self) -> str:
         return escaped(str(self.folder.parent))
 
-    def _write_failed(self, failures: Mapping[str, dict[str, Any]]) -> None:
-        if failures:
-            rows = "".join(_row(failures[name]) for name in sorted(failures))
-            with self.writing():
-                atomic_write(self.failed, rows.encode("ascii"), temporary_in=self.temporary)
-        else:
-            self.failed.unlink(missing_ok=True)
-
-    def _write_job(self, fingerprint: Fingerprint, *, renewing: bool) -> None:
+    def _write_job(self, *, renewing: bool) -> None:
         parts = None if self._shard is None else [self._shard.number, self._shard.count]
-        row = {"version": 1, "fingerprint": dict(fingerprint), "renewing": renewing, "shard": parts}
+        row = {"version": 1, "fingerprint": dict(self._fingerprint), "renewing": renewing, "shard": parts}
         with self.writing():
             atomic_write(self._job, (json.dumps(row, indent=2) + "\n").encode(), temporary_in=self.temporary)
-
-    def _own(self) -> dict[str, Any] | None:
-        return _job_in(self._job)
 
     def _others(self) -> Iterator[dict[str, Any]]:
         for path in sorted(self.folder.glob("job*.json")):
@@ -172,41 +184,46 @@ class JobRecord:
     def _is_sibling(self, known: Mapping[str, Any]) -> bool:
         return self._shard is not None and known["shard"] is not None and known["shard"][1] == self._shard.count
 
-    def _supersede(self, fingerprint: Fingerprint) -> None:
+    def _supersede(self) -> None:
         """Delete records with other fingerprints, whose translations have all been replaced."""
         others = list(self._others())
         if self._shard is not None:
             siblings = [known for known in others if self._is_sibling(known) and not known["renewing"]]
-            agreed = [known for known in siblings if not _differences(known["fingerprint"], fingerprint)]
+            agreed = [known for known in siblings if not _differences(known["fingerprint"], self._fingerprint)]
             if len(agreed) < self._shard.count - 1:
                 return  # left to the shard that finishes last
         for known in others:
-            if _differences(known["fingerprint"], fingerprint):
-                shard = None if known["shard"] is None else Shard(*known["shard"])
-                other = JobRecord(self.folder, shard)
+            if _differences(known["fingerprint"], self._fingerprint):
+                other = JobRecord(self.folder, None if known["shard"] is None else Shard(*known["shard"]))
                 for path in (other._job, other._manifest, other._done, other.failed):
                     path.unlink(missing_ok=True)
 
 
-class ResultMarks:
-    """Append-only logs that survive a kill: each row goes to the system unbuffered."""
+def fingerprint_of(translator: Translator, settings: TranslationSettings, naming: Naming) -> Fingerprint:
+    """Collect every setting that changes pixels or names of translations.
 
-    def __init__(self, record: JobRecord, done: int, failed: int) -> None:
-        self._record, self._done, self._failed = record, done, failed
+    It is stored in the records of users' folders. A translator made in memory has no direction; its weights identify
+    it.
+    """
+    scales, direction = translator.scales, translator.direction
+    return ({} if settings.model is None or direction is None else {"direction": direction.key}) | {
+        "model": weights_sha256(translator.generator.state_dict()),
+        "precision": str(translator.dtype).removeprefix("torch."),
+        "range": scales.source.text if scales.target is None else f"{scales.source.text} to {scales.target.text}",
+        "size": settings.io.size,
+        "tile": "off" if settings.tile is None else settings.tile,
+        "overlap": settings.overlap,
+        "quality": settings.io.quality,
+        "format": None if naming.format is None else naming.format.removeprefix("."),
+        "suffix": naming.suffix,
+        "flat": naming.flat,
+    }
 
-    def done(self, name: str) -> None:
-        """Log a finished picture."""
-        with self._record.writing():
-            os.write(self._done, _row(name).encode("ascii"))
 
-    def failed(self, name: str, failure: Failure, source: str | None) -> dict[str, Any]:
-        """Log a failure and return its row. `source` is the file, recorded to detect changes."""
-        row = {"path": name, "error": failure.error, "reason": failure.reason}
-        if source is not None and failure.error in _LASTING:
-            row["file"] = identity_of(source)  # type: ignore[assignment]
-        with self._record.writing():
-            os.write(self._failed, _row(row).encode("ascii"))
-        return row
+def failure_row(name: str, failure: Failure, source: str | None) -> dict[str, Any]:
+    """Build the row of a failed picture. `source` is its file, recorded to detect changes."""
+    row: dict[str, Any] = {"path": name, "error": failure.error, "reason": failure.reason}
+    return row | {"file": identity_of(source)} if source is not None and failure.error in _LASTING else row
 
 
 def is_known(row: Mapping[str, Any], source: str) -> bool:
@@ -240,8 +257,9 @@ def _job_in(path: Path) -> dict[str, Any] | None:
     return known
 
 
-def _row(value: Any) -> str:
-    return json.dumps(value) + "\n"  # ASCII: undecodable bytes are written as \udcXX, which os.fsencode restores
+def _row(value: Any) -> bytes:
+    # ASCII: undecodable bytes are written as \udcXX, which os.fsencode restores
+    return (json.dumps(value) + "\n").encode("ascii")
 
 
 def _rows(path: Path) -> Iterator[Any]:

@@ -21,15 +21,13 @@ from cyclegan.translation.jobs import Failure
 LISTS = (".txt", ".lst", ".list")
 STDIN = "-"
 
-Span = tuple[int, int]
-
 
 @dataclass
 class Listing:
     """Pictures of a source by number; unusable entries are in `bad`, with name and reason."""
 
     names: list[str]  # relative to the source; unique except in lists and archives
-    place: Callable[[int], tuple[str, Span | None]]  # absolute path of its file, and its span within it
+    place: Callable[[int], tuple[str, tuple[int, int] | None]]  # of its file: absolute path, and its span within
     bad: list[tuple[str, Failure]] = field(default_factory=list)
     distinct: bool = False  # names are unique by construction
 
@@ -75,8 +73,8 @@ def _list_archive(source: str, dest: Path) -> Listing:
             listing.bad.append((member.raw, failure))
             continue
         listing.names.append(member.name)
-        offsets.append(member.data)
-        sizes.append(member.size)
+        offsets.append(member.span[0])
+        sizes.append(member.span[1])
     return listing
 
 

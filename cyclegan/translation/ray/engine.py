@@ -3,6 +3,9 @@
 The driver packs jobs into tasks, Ray Data hands them to a pool of workers that hold the model, and the driver records
 the results. Files are written where they are computed. Tasks of a machine that died are retried elsewhere; since files
 are written atomically and do not depend on who writes them, repeating one does no harm.
+
+A task is a pickled list of jobs, and so is its result: file names need not be valid text, as table columns must be, and
+packed together they take a tenth of the space.
 """
 
 from __future__ import annotations
@@ -12,23 +15,38 @@ import os
 import pickle
 import queue
 import re
+import socket
 import threading
 import time
+import traceback
+import zlib
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from importlib import metadata
 from typing import Any
 
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.translation.jobs import Failure, Job
+from cyclegan.translation.jobs import Failure, Job, OnResult
 from cyclegan.translation.ray.session import Session, WorkerSlots, session
-from cyclegan.translation.ray.worker import RESULTS, TASKS, AttemptCounter, TaskResult, Worker, pack, version
-from cyclegan.translation.runners import EngineOptions, OnResult, TranslationSettings
+from cyclegan.translation.runners import EngineOptions, TranslationSettings, translate_jobs
+from cyclegan.translation.translator import Translator
 
+TASKS, RESULTS = "jobs", "settled"  # the one column of task and result tables
 TOGETHER = {False: 32, True: 256}  # maximal jobs per task, without and with a GPU
 TASKS_EACH = 4  # minimal tasks per worker, so that the last ones do not wait long for each other
 ATTEMPTS = 3  # at a task, before its pictures are tried one by one, and then at each picture
 FAREWELL = 10.0  # seconds to wait for running tasks when a job ends early
 PATIENCE = 60.0  # seconds without a result after which the tasks of a cluster that lost machines are resubmitted
+
+
+@dataclass
+class TaskResult:
+    """Results of one task."""
+
+    settled: list[tuple[int, Failure | None]] = field(default_factory=list)  # by job number
+    notes: Counter[str] = field(default_factory=Counter)
+    trouble: tuple[type[Exception], str] | None = None  # an error that is not due to one picture, to be raised
 
 
 class _RemainingTasks:
@@ -64,10 +82,7 @@ def run(settings: TranslationSettings, jobs: Sequence[Job], on_result: OnResult,
         raise UsageError("--engine ray: only a model in a file can be sent to other machines; save it, and name it")
     if not jobs:
         return
-    here = os.path.abspath
-    temporary = None if settings.io.temporary is None else here(settings.io.temporary)
-    io = replace(settings.io, root=here(settings.io.root), temporary=temporary)
-    settings = replace(settings, model=here(settings.model), io=io)
+    settings = replace(settings, model=os.path.abspath(settings.model))
     remaining = _RemainingTasks(jobs, on_result)
     with session(options.address) as cluster:
         for alone in (False, True):
@@ -108,12 +123,9 @@ def _tasks(remaining: _RemainingTasks, most: int, slots: WorkerSlots) -> list[An
     numbers = list(remaining)
     size = max(1, min(most, len(numbers) // (TASKS_EACH * slots.count)))
     parts = (numbers[first : first + size] for first in range(0, len(numbers), size))
-    packed = (pack([(number, _absolute(remaining.jobs[number])) for number in part]) for part in parts)
+    numbered = ([(number, remaining.jobs[number]) for number in part] for part in parts)
+    packed = (zlib.compress(pickle.dumps(part), 1) for part in numbered)
     return [pyarrow.table({TASKS: pyarrow.array([task], pyarrow.binary())}) for task in packed]
-
-
-def _absolute(job: Job) -> Job:
-    return job if os.path.isabs(job.source) else replace(job, source=os.path.abspath(job.source))
 
 
 def _dataset(cluster: Session, settings: TranslationSettings, tasks: list[Any], slots: WorkerSlots) -> Any:
@@ -127,7 +139,7 @@ def _dataset(cluster: Session, settings: TranslationSettings, tasks: list[Any], 
     counter = ray.remote(AttemptCounter).options(num_cpus=0, scheduling_strategy=here, **immortal).remote()
     return ray.data.from_arrow(tasks).map_batches(
         Worker,
-        fn_constructor_args=(settings, counter, ATTEMPTS, slots.threads, version()),
+        fn_constructor_args=(settings, counter, ATTEMPTS, slots.threads, metadata.version("cyclegan")),
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=slots.count),
@@ -165,9 +177,14 @@ def _results(cluster: Session, dataset: Any) -> Generator[TaskResult, None, None
             try:
                 result = arrived.get(timeout=1)
             except queue.Empty:
-                if time.monotonic() > latest + PATIENCE and len(cluster.nodes()) < machines:
-                    _give_up(cluster)
-                continue
+                if time.monotonic() <= latest + PATIENCE or len(cluster.nodes()) >= machines:
+                    continue
+                if cluster.own:
+                    raise _SmallerCluster from None
+                raise CycleganError(
+                    "--engine ray: machines of the cluster are gone and the others send no results; run the same "
+                    "command again, it resumes where it stopped"
+                ) from None
             latest = time.monotonic()
             if result is None:
                 return
@@ -185,10 +202,71 @@ def _message_of(error: Exception) -> str:
     return messages[0] if messages else next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _give_up(cluster: Session) -> None:
-    if cluster.own:
-        raise _SmallerCluster
-    raise CycleganError(
-        "--engine ray: machines of the cluster are gone and the others send no results; run the same command again, "
-        "it resumes where it stopped"
-    )
+class Worker:
+    """Actor that loads the model once and is called with one task at a time.
+
+    `counter` counts the attempts at each task. A picture that crashes the process that decodes it would crash one
+    after the other, since Ray retries such a task endlessly: after `attempts` it is returned undone.
+    """
+
+    def __init__(self, settings: TranslationSettings, counter: Any, attempts: int, threads: int, made_by: str) -> None:
+        self._settings, self._counter, self._attempts = settings, counter, attempts
+        self._threads, self._made_by = threads, made_by
+        self._translator: Translator | None = None
+
+    def __call__(self, table: Any) -> Any:
+        """Process an Arrow table of one task into a table of one result."""
+        import pyarrow
+
+        tasks = table.column(TASKS).to_pylist()
+        results = [pickle.dumps(self._process(pickle.loads(zlib.decompress(task)))) for task in tasks]
+        return pyarrow.table({RESULTS: pyarrow.array(results, pyarrow.binary())})
+
+    def _process(self, numbered: list[tuple[int, Job]]) -> TaskResult:
+        import ray
+
+        result = TaskResult()
+        if ray.get(self._counter.begin.remote(numbered[0][0])) > self._attempts:
+            return result
+        number_of = {id(job): number for number, job in numbered}
+
+        def add(job: Job, failure: Failure | None) -> None:
+            result.settled.append((number_of[id(job)], failure))
+
+        # Errors are returned as text to the sender: raised here, Ray would retry the task or show its own message
+        try:
+            self._translator = self._translator or self._load()
+            options = EngineOptions(self._translator, note=lambda text: result.notes.update([text]))
+            translate_jobs(self._settings, [job for _, job in numbered], add, options)
+        except CycleganError as error:
+            kind = UsageError if isinstance(error, UsageError) else CycleganError
+            result.trouble = kind, f"{error} (on {socket.gethostname()})"
+        except Exception:
+            result.trouble = RuntimeError, f"on {socket.gethostname()}:\n{traceback.format_exc()}"
+        return result
+
+    def _load(self) -> Translator:
+        import torch
+
+        from cyclegan.system.devices import is_exact, prepare
+
+        if (version := metadata.version("cyclegan")) != self._made_by:
+            raise UsageError(
+                f"--engine ray: a node has cyclegan {version} and this machine {self._made_by}; install the same"
+            )
+        torch.set_num_threads(self._threads)
+        translator = self._settings.translator()
+        prepare(translator.device, exact=is_exact(self._settings.precision))
+        return translator
+
+
+class AttemptCounter:
+    """Counter of the attempts at each task; it runs on the driver's node, so that it outlives workers."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, task: int) -> int:
+        """Count one more attempt at `task` and return their number."""
+        self._begun[task] += 1
+        return self._begun[task]

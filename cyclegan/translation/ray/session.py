@@ -64,7 +64,11 @@ def session(address: str | None) -> Iterator[Session]:
             return
         arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if local:
-            folder = stack.enter_context(_short_folder())
+            place = tempfile.gettempdir()
+            if len(place) > LONGEST_FOLDER and os.path.isdir("/tmp"):
+                place = "/tmp"
+            temporary = tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True)
+            folder = stack.enter_context(temporary)  # for sockets and logs
             arguments |= {"address": "local", "num_cpus": processors(), "object_store_memory": STORE}
             arguments |= {"include_dashboard": False, "_temp_dir": folder}
         else:
@@ -185,16 +189,6 @@ def _silence() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-@contextlib.contextmanager
-def _short_folder() -> Iterator[str]:
-    """Temporary folder for Ray's sockets and logs."""
-    place = tempfile.gettempdir()
-    if len(place) > LONGEST_FOLDER and os.path.isdir("/tmp"):
-        place = "/tmp"
-    with tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True) as folder:
-        yield folder
 
 
 def _first_line(error: Exception) -> str:

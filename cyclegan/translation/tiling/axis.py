@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,21 +46,16 @@ class Axis:
         """Length of each tile: that of the picture if it is smaller than a tile."""
         return min(self.tile, self.size)
 
-    def _seam(self, number: int) -> tuple[float, float]:
-        """Centre of the overlap of tile `number` with the next, and half the width of the blending ramp."""
-        this, following = self.starts[number], self.starts[number + 1]
-        return (this + self.tile + following) / 2, (this + self.tile - following) / RAMP / 2
+    @cached_property
+    def _seams(self) -> list[tuple[float, float]]:
+        """Centre of each overlap and half the width of its blending ramp, between the two edges of the picture."""
+        pairs = ((first + self.tile, second) for first, second in itertools.pairwise(self.starts))
+        return [(0, 0), *(((end + start) / 2, (end - start) / RAMP / 2) for end, start in pairs), (self.size, 0)]
 
     def span(self, number: int) -> tuple[int, int]:
         """Pixels of the picture at which tile `number` has a weight above 0."""
-        first, last = 0, self.size
-        if number:
-            middle, half = self._seam(number - 1)
-            first = int(np.floor(middle - half))
-        if number + 1 < len(self.starts):
-            middle, half = self._seam(number)
-            last = int(np.ceil(middle + half))
-        return first, last
+        (first, rise), (last, fall) = self._seams[number : number + 2]
+        return math.floor(first - rise), math.ceil(last + fall)
 
     def weights(self, number: int) -> np.ndarray:
         """Weights of tile `number` over its span, float32; all tiles' weights sum to 1 everywhere.
@@ -66,22 +63,14 @@ class Axis:
         They rise from 0 to 1 along half a cosine in the middle of an overlap. The outer part, which the mirrored edge
         of the tile affects, has weight 0.
         """
-        first, last = self.span(number)
-        centres = np.arange(first, last) + 0.5
-        weights = np.ones(last - first)
-        if number:
-            weights *= _risen(centres, *self._seam(number - 1))
-        if number + 1 < len(self.starts):
-            weights *= 1 - _risen(centres, *self._seam(number))
-        return weights.astype(np.float32)
+        centres = np.arange(*self.span(number)) + 0.5
+        before, after = self._seams[number : number + 2]
+        return (_risen(centres, *before) * (1 - _risen(centres, *after))).astype(np.float32)
 
     def interior(self, number: int) -> tuple[int, int]:
         """Interior of tile `number`; the interiors of all tiles partition the axis."""
-        bounds = [0, *(self._middle(seam) for seam in range(len(self.starts) - 1)), self.size]
-        return bounds[number], bounds[number + 1]
-
-    def _middle(self, number: int) -> int:
-        return int(self._seam(number)[0]) // self.multiple * self.multiple
+        first, last = (int(middle) // self.multiple * self.multiple for middle, _ in self._seams[number : number + 2])
+        return first, last
 
 
 def _risen(at: np.ndarray, middle: float, half: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cyclegan.networks import GeneratorLike
 from cyclegan.networks.shared_statistics import NormWindow, SharedStatistics
-from cyclegan.translation.batching import is_out_of_memory, release_memory
+from cyclegan.translation.batching import unless_out_of_memory
 from cyclegan.translation.tiling.axis import Axis, rounded
 from cyclegan.translation.translator import Translator
 
@@ -90,17 +90,9 @@ class TiledGenerator:
         return out
 
     def attempt(self, batch: Tensor, network: GeneratorLike | None = None) -> Tensor | None:
-        """Run NCHW through the network with shared statistics, or another; None if it does not fit in memory.
-
-        The error is not passed on, since its traceback keeps the tensors of the failed attempt alive.
-        """
-        try:
-            return self.translator.unit(batch.to(self.translator.device), network or self.shared.network)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        release_memory(self.translator.device)
-        return None
+        """Run NCHW through the network with shared statistics, or another; None if it does not fit in memory."""
+        device, network = self.translator.device, network or self.shared.network
+        return unless_out_of_memory(lambda: self.translator.unit(batch.to(device), network), device)
 
     def halve(self, failed: int) -> None:
         """Halve the tile size that failed; `MemoryError` if it was the smallest."""

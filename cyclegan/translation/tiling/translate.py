@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
-from cyclegan.images import Header, Range, RangeRule
+from cyclegan.images import Range, RangeRule, Regions
 from cyclegan.images.ranges import Fixed, Full, MinMax
 from cyclegan.translation.tiling.painter import TiledGenerator, as_batch, as_picture, shifted
-from cyclegan.translation.tiling.policy import OVERLAP, Tiling
+from cyclegan.translation.tiling.policy import OVERLAP
 from cyclegan.translation.tiling.statistics import settle_statistics
 from cyclegan.translation.translator import Translator
 from cyclegan.translation.value_scale import to_model_input
-
-__all__ = ["Tiling", "translate_regions"]
 
 NUMBERS = 2**22  # pixel values read or written at a time
 SAMPLED = 2**24  # pixel values read at most for percentiles
@@ -29,17 +26,8 @@ SAMPLED = 2**24  # pixel values read at most for percentiles
 Write = Callable[[np.ndarray, np.ndarray | None], None]
 
 
-class RegionSource(Protocol):
-    """Picture with random access to regions: `cyclegan.images.Regions`."""
-
-    header: Header
-
-    def read(self, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read the pixels H×W×C of a region, and its alpha H×W or None."""
-
-
 def translate_regions(
-    translator: Translator, regions: RegionSource, write: Write, *, tile: int, overlap: int | None = None
+    translator: Translator, regions: Regions, write: Write, *, tile: int, overlap: int | None = None
 ) -> None:
     """Translate a picture in tiles of `tile` pixels, rounded up to the network's stride.
 
@@ -83,14 +71,14 @@ def translate_regions(
 class Strip:
     """Sequential reader of whole rows that keeps the latest, so that each is read once."""
 
-    def __init__(self, parts: RegionSource) -> None:
+    def __init__(self, parts: Regions) -> None:
         self._parts = parts
         self._top = 0
         self._pixels: np.ndarray | None = None  # the rows from `_top`
         self._alpha: np.ndarray | None = None
 
     def read(self, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read a region as a view; see `RegionSource.read`."""
+        """Read a region as a view; see `Regions.read`."""
         kept = 0 if self._pixels is None else len(self._pixels)
         if not (self._top <= top and top + height <= self._top + kept):
             self._move(top, height)
@@ -113,7 +101,7 @@ class Strip:
 
 
 def _shown(
-    parts: RegionSource | Strip, source: Range, channels: int, top: int, left: int, height: int, width: int
+    parts: Regions | Strip, source: Range, channels: int, top: int, left: int, height: int, width: int
 ) -> np.ndarray:
     """Region as network input, float32 HWC in [-1, 1]."""
     pixels, alpha = parts.read(top, left, height, width)
@@ -129,7 +117,7 @@ def _write(band: np.ndarray, top: int, strip: Strip, target: Range, write: Write
         write(target.from_unit(part, pixels.dtype), alpha)
 
 
-def _parts(regions: RegionSource, rule: RangeRule) -> Iterator[np.ndarray]:
+def _parts(regions: Regions, rule: RangeRule) -> Iterator[np.ndarray]:
     """Bands from which `rule` finds the range of a picture.
 
     One pixel, for its type, if fixed; all rows for minimum and maximum; else `SAMPLED` values, evenly spread.

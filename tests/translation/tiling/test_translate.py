@@ -14,9 +14,8 @@ from cyclegan.images import ArrayRegions, Header, Picture, parse_range
 from cyclegan.networks import build_generator
 from cyclegan.translation import Translator
 from cyclegan.translation.tiling.axis import Axis
-from cyclegan.translation.tiling.memory import network_bytes
-from cyclegan.translation.tiling.policy import tile_bytes, whole_bytes
-from cyclegan.translation.tiling.translate import Tiling, translate_regions
+from cyclegan.translation.tiling.policy import Tiling, network_bytes, tile_bytes, whole_bytes
+from cyclegan.translation.tiling.translate import translate_regions
 from cyclegan.translation.value_scale import ValueScale
 from tests.translation.examples import Plain
 

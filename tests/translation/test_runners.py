@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from cyclegan.images import Picture, read_picture
-from cyclegan.translation import Translator, jobs, pipeline, translate_folder
+from cyclegan.translation import Translator, jobs, runners, translate_folder
 from cyclegan.translation.batching import BYTES
 from cyclegan.translation.jobs import Job
-from cyclegan.translation.pipeline import Backlog
+from cyclegan.translation.runners import Backlog
 from tests.translation.examples import Plain, Small, files, fp32, picture
 
 
@@ -48,7 +48,7 @@ def test_two_batches_that_do_not_fit_beside_each_other_are_computed_in_turn(
                     self.at_work -= 1
             return -x
 
-    monkeypatch.setattr(pipeline, "_computer", lambda translator: pipeline.ThreadPoolExecutor(2))
+    monkeypatch.setattr(runners, "_computer", lambda translator: runners.ThreadPoolExecutor(2))
     for number in range(12):
         picture(tmp_path / f"in/{number:02d}.png", seed=number)
     network = Crowded()
@@ -82,7 +82,7 @@ def test_writing_does_not_keep_reading_from_going_on(
         assert last_read.wait(20), "a writer waits for a reader that waits for a thread"
         return b""
 
-    monkeypatch.setattr(pipeline, "processors", lambda: 2)
+    monkeypatch.setattr(runners, "processors", lambda: 2)
     monkeypatch.setattr(jobs, "read_picture", reading)
     monkeypatch.setattr(jobs, "encode_picture", writing)
     assert translate_folder(negative, tmp_path / "in", tmp_path / "out").translated == 30
@@ -110,7 +110,7 @@ def test_only_so_many_pictures_are_in_memory(
         count(-1)
         return b""
 
-    monkeypatch.setattr(pipeline, "processors", lambda: 2)
+    monkeypatch.setattr(runners, "processors", lambda: 2)
     monkeypatch.setattr(jobs, "read_picture", reading)
     monkeypatch.setattr(jobs, "encode_picture", writing)
     translate_folder(negative, tmp_path / "in", tmp_path / "out", batch_size=3)
@@ -130,7 +130,7 @@ def test_pictures_behind_many_that_fail_at_once_are_translated(
             wait([future])
             return future
 
-    monkeypatch.setattr(pipeline, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(runners, "ThreadPoolExecutor", AtOnce)
     (tmp_path / "in").mkdir()
     for number in range(100):
         (tmp_path / f"in/{number:02d}.png").write_bytes(b"")
