@@ -16,8 +16,7 @@ from torch import Tensor
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.augmentation_file import first_line
-from cyclegan.data.cache.policy import open_cache
-from cyclegan.data.cache.stores import Cache, Prepared
+from cyclegan.data.cache import Cache, Prepared, open_cache
 from cyclegan.data.kinds import InputKind, InputKinds, find_kinds
 from cyclegan.data.loading.buffers import BatchLayout, SharedBuffers
 from cyclegan.data.loading.regions import Large

@@ -1,9 +1,9 @@
-"""What happens to a picture between the file and the network: scaling, cutting, mirroring, or a pipeline of the user's.
+"""Scaling, cropping and flipping of training pictures, or a pipeline of the user's.
 
-The part that is always the same, `prepare`, is apart from the part that is drawn anew each time, `augment`, so that the
-first can be kept. albumentations does the scaling and whatever the user asks for. A random state is set for every
-sample: left alone, all transforms of a pipeline draw from one and the same stream, so that two kinds of flip come out
-as one, and every worker repeats the others.
+The deterministic part, `prepare`, is apart from the random one, `augment`, so that its result can be cached.
+albumentations does the scaling and whatever the user asks for. A random state is set for every sample: left alone, all
+transforms of a pipeline draw from one and the same stream, so that two kinds of flip come out as one, and every worker
+repeats the others.
 """
 
 from __future__ import annotations
@@ -48,12 +48,14 @@ class Transform(ABC):
     shorter side that `prepare` makes, or None where it leaves pictures of at least `crop_size` as decoded.
     """
 
+    windows = False  # `window` may return a square
+
     def __init__(self, crop_size: int, load_size: int | None) -> None:
         self.crop_size = crop_size
         self.load_size = load_size
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A picture of any size to one of `crop_size`, as `rng` decides: both parts."""
+        """Both parts: a picture of any size to one of `crop_size`."""
         return self.augment(self.prepare(image), rng)
 
     @abstractmethod
@@ -62,33 +64,35 @@ class Transform(ABC):
 
     @abstractmethod
     def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """What `rng` decides: a prepared picture to one of `crop_size`. `image` is never written to."""
-
-    windows = False  # whether `window` ever says that the square is all that is needed
+        """The random part: a prepared picture to one of `crop_size`. `image` is never written to."""
 
     def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
-        """The square that `augment` would cut from a picture of this size, None where it needs more of it than that."""
+        """The square that `augment` would cut from a picture of this size; None where it needs more than that."""
         return None
 
     @property
     def depends_on(self) -> tuple[Any, ...]:
-        """What `prepare` depends on besides the picture."""
+        """The parameters of `prepare`."""
         return (self.load_size,)
 
 
-class ScaleCropFlip(Transform):
-    """The shorter side to `load_size`; then a random square of `crop_size`, half of them mirrored if `flip`.
+class CropFlip(Transform):
+    """The shorter side to `load_size`, then a random square of `crop_size`, half of them mirrored if `flip`.
 
-    The square and the mirroring are taken without albumentations, whose calls cost 0.11 ms beside the 0.03 ms of the
-    work, with its own draws in its own order: pixel for pixel `Compose([RandomCrop, HorizontalFlip])`.
+    Without a `load_size` only pictures smaller than the crop are scaled, to its size. The square and the mirroring are
+    taken without albumentations, whose calls cost 0.11 ms beside the 0.03 ms of the work, with its own draws in its own
+    order: pixel for pixel `Compose([RandomCrop, HorizontalFlip])`.
     """
 
     def __init__(self, crop_size: int, load_size: int | None, flip: bool) -> None:
         super().__init__(crop_size, load_size)
         self.flip = flip
-        self.scale = _scale(crop_size if load_size is None else load_size)
+        self.windows = load_size is None
+        self.scale = _scale(load_size or crop_size)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
+        if self.windows and min(image.shape[:2]) >= self.crop_size:
+            return image
         return _scaled(self.scale, _without_excess(image))
 
     def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -99,6 +103,9 @@ class ScaleCropFlip(Transform):
         square = image[window.top : window.top + size, window.left : window.left + size]
         return mirror(square) if window.mirrored else square
 
+    def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
+        return self._drawn(height, width, rng) if self.windows and min(height, width) >= self.crop_size else None
+
     def _drawn(self, height: int, width: int, rng: np.random.Generator) -> CropWindow:
         draws = _draws(rng)
         draws.random()  # whether to run at all: a Compose asks, though the answer is always yes
@@ -106,55 +113,40 @@ class ScaleCropFlip(Transform):
         left = int((width - self.crop_size + 1) * draws.random())
         return CropWindow(top, left, self.flip and draws.random() < 0.5)
 
-
-class CropFlip(ScaleCropFlip):
-    """The same from pictures that are not scaled, but for those smaller than the crop, which are enlarged to it."""
-
-    windows = True
-
-    def __init__(self, crop_size: int, flip: bool) -> None:
-        super().__init__(crop_size, None, flip)
-
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        return super().prepare(image) if min(image.shape[:2]) < self.crop_size else image
-
-    def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
-        return self._drawn(height, width, rng) if min(height, width) >= self.crop_size else None
-
     @property
     def depends_on(self) -> tuple[Any, ...]:
-        return (0, self.crop_size)
+        return (0, self.crop_size) if self.windows else (self.load_size,)
 
 
 class UserPipeline(Transform):
-    """A pipeline of the user's, read from the file `source`; it starts from the picture as decoded.
+    """A pipeline of the user's from the file `source`, applied to pictures as decoded.
 
     All its steps draw from one stream, of which noise takes a number for each channel. With `paired` each has a stream
-    of its own, so that pictures of equal size and other channels are cut, turned and bent alike by equal random states.
+    of its own, so that equal random states treat pictures of equal size alike, whatever their channels.
     """
 
     def __init__(self, pipeline: A.Compose, crop_size: int, source: str, *, paired: bool = False) -> None:
         super().__init__(crop_size, None)
         self.pipeline = pipeline
-        self.source = source  # for the words of an error
+        self.source = source  # for errors
         self.steps = list(_steps(pipeline)) if paired else []
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         return _without_excess(image)
 
     def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """As the base class has it. Raises `UsageError` when the pipeline fails or makes anything else of it."""
+        """The random part. Raises `UsageError` when the pipeline fails or returns anything else."""
         height, width = image.shape[:2]
         self.pipeline.set_random_state(rng, _draws(rng))
         for step, stream in zip(self.steps, rng.spawn(len(self.steps)), strict=True):
             step.set_random_state(stream, _draws(stream))
         try:
-            # A copy: nobody vouches for what a transform does to its input, and this one may be shared by all workers
+            # A copy: a transform may write to its input, and this one may be shared by all workers
             result = self.pipeline(image=image.copy())["image"]
             if image.shape[2] == 1 and getattr(result, "ndim", 0) == 2:  # OpenCV leaves out a single channel
                 result = result[:, :, None]
         except Exception as error:
-            # Whatever a transform raises on a picture it is not fit for, such as a crop on one that is too small
+            # Any error of a transform on a picture that it does not suit, such as a crop on one that is too small
             raise UsageError(
                 f"--augment: {self.source} fails on a picture of {width}×{height} pixels{_unusual(image)}: "
                 f"{first_line(error)}"
@@ -176,16 +168,14 @@ class UserPipeline(Transform):
 
 
 def build_transform(config: TrainConfig, kinds: Iterable[InputKind] = (PLAIN,), *, paired: bool = False) -> Transform:
-    """The pipeline of `config`: shorter side to `load_size`, a random square of `crop_size`, half mirrored.
+    """The transform of `config`: shorter side to `load_size`, a random square of `crop_size`, half mirrored.
 
     `config.augment` names a file with another pipeline instead, which is tried on two pictures of each of `kinds`, so
-    that what is wrong with it is said before anything starts. With `paired`, equal random states cut pictures of equal
-    size alike, whatever their kinds. Raises `UsageError`.
+    that its faults are reported before anything starts. With `paired`, equal random states treat pictures of equal size
+    alike, whatever their kinds. Raises `UsageError`.
     """
     if config.augment is None:
-        if config.load_size == 0:
-            return CropFlip(config.crop_size, config.flip)
-        return ScaleCropFlip(config.crop_size, config.load_size, config.flip)
+        return CropFlip(config.crop_size, config.load_size or None, config.flip)
     transform = UserPipeline(read_pipeline(Path(config.augment)), config.crop_size, config.augment, paired=paired)
     load_size = config.load_size or config.crop_size
     for channels, dtype in dict.fromkeys((kind.channels, kind.dtype) for kind in kinds):
@@ -201,12 +191,12 @@ def _steps(pipeline: A.BaseCompose) -> Iterator[A.BasicTransform]:
 
 
 def _draws(rng: np.random.Generator) -> random.Random:
-    """Python's kind of random numbers, which albumentations draws most of its own from."""
+    """Python's random generator, which albumentations draws most of its numbers from."""
     return random.Random(int(rng.integers(2**63)))
 
 
 def prepared_size(height: int, width: int, load_size: int | None) -> tuple[float, float]:
-    """About the height and width that `prepare` makes of a picture, to reckon with."""
+    """Approximate height and width of a prepared picture."""
     short = min(height, width)
     height, width = min(height, LONGEST * short), min(width, LONGEST * short)
     factor = 1.0 if load_size is None else load_size / short
@@ -214,7 +204,7 @@ def prepared_size(height: int, width: int, load_size: int | None) -> tuple[float
 
 
 def require_one_view(sizes: Mapping[Path, tuple[int, int]], load_size: int | None) -> None:
-    """`UnreadableImage` where the pictures of a pair, by height and width, do not lie over each other once prepared.
+    """Raise `UnreadableImage` unless the pictures of a pair, by height and width, have one size once prepared.
 
     Scaling rounds, so that scaled pictures may differ by a pixel.
     """
@@ -227,9 +217,9 @@ def require_one_view(sizes: Mapping[Path, tuple[int, int]], load_size: int | Non
 
 
 def fit(image: np.ndarray, load_size: int, crop_size: int) -> np.ndarray:
-    """The middle of a picture at the scale of training, nothing random: HWC to crop_size × crop_size × C.
+    """The centre crop of a picture at the scale of training: HWC to crop_size × crop_size × C.
 
-    With a `load_size` of 0 only what is smaller than the crop is scaled.
+    With a `load_size` of 0 only pictures smaller than the crop are scaled.
     """
     if load_size or min(image.shape[:2]) < crop_size:
         image = _scaled(_scale(load_size or crop_size), _without_excess(image))
@@ -239,17 +229,17 @@ def fit(image: np.ndarray, load_size: int, crop_size: int) -> np.ndarray:
 
 
 def middle(height: int, width: int, size: int) -> tuple[int, int]:
-    """Top and left of the square in the middle of a picture."""
+    """Top and left of the centre crop."""
     return (height - size) // 2, (width - size) // 2
 
 
 def mirror(image: np.ndarray) -> np.ndarray:
-    """HWC, left to right."""
+    """Flip HWC from left to right."""
     return cv2.flip(image, 1) if image.shape[2] in _QUICK else image[:, ::-1]
 
 
 def to_planes(image: np.ndarray, planes: np.ndarray) -> None:
-    """HWC into `planes`, CHW."""
+    """Copy HWC into `planes`, CHW."""
     if image.shape[2] in _QUICK:
         cv2.split(image, list(planes))  # in place, and three times as fast as copying a transposed array
     else:
@@ -267,7 +257,7 @@ def _scaled(scale: A.SmallestMaxSize, image: np.ndarray) -> np.ndarray:
 
 
 def _unusual(image: np.ndarray) -> str:
-    """What may be why: said only of pictures other than 8-bit RGB."""
+    """Channels and type, for errors, of pictures other than 8-bit RGB."""
     plain = image.shape[2] == 3 and image.dtype == np.uint8
     return "" if plain else f" with {image.shape[2]} channels of {image.dtype}"
 

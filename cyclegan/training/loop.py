@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import build_loader, held_out_pictures, record_of
+from cyclegan.data.dataset import build_loader
+from cyclegan.data.held_out import held_out_pictures
+from cyclegan.data.kinds import record_of
 from cyclegan.methods import Method
 from cyclegan.tracking import Tracker, open_tracker
 from cyclegan.training.alarms import AlarmMonitor

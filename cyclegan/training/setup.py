@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from cyclegan.config import AUTO, PICTURE_FOLDERS, TrainConfig, flatten, in_steps, resolve
-from cyclegan.data import InputKind, PictureSets, find_kinds, find_sets, ranges_of, steps_per_epoch
+from cyclegan.data.kinds import InputKind, find_kinds, ranges_of
+from cyclegan.data.sets import PictureSets, find_sets, steps_per_epoch
 from cyclegan.errors import UsageError, lookup
 from cyclegan.methods import METHODS, Method, build_method, options_for, with_networks
 from cyclegan.networks import pick_precision

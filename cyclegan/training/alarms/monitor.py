@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import InputKind, PictureSets, held_out_pictures
+from cyclegan.data.held_out import held_out_pictures
+from cyclegan.data.kinds import InputKind
+from cyclegan.data.sets import PictureSets
 from cyclegan.errors import CycleganError
 from cyclegan.methods import Method
 from cyclegan.training.alarms import probe as probing

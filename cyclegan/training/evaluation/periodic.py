@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import InputKind, PictureSets
-from cyclegan.data.kinds import InputKinds
+from cyclegan.data.kinds import InputKind, InputKinds
 from cyclegan.data.loading.regions import is_large
+from cyclegan.data.sets import PictureSets
 from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.evaluated_model import domain_names, paired_truths

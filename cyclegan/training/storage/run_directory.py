@@ -36,7 +36,7 @@ import yaml
 from cyclegan.config import TrainConfig, default_of, flatten
 from cyclegan.config.presets import with_present_names
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.data import PictureSets
+from cyclegan.data.sets import PictureSets
 from cyclegan.errors import CycleganError, UsageError, lookup
 from cyclegan.methods import METHODS, options_for
 from cyclegan.system.files import atomic_write, locked, make_folder, remove_temporary, write_json
@@ -95,7 +95,7 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def read_data_record(run: Path) -> dict[str, Any] | None:
-    """What the run in `run` has recorded of its pictures (`cyclegan.data.record_of`), None where there is no run yet.
+    """What the run in `run` has recorded of its pictures (`data.kinds.record_of`), None where there is no run yet.
 
     A run from before there was such a record learns from 8-bit RGB. Raises `CycleganError` for a damaged record.
     """
@@ -172,7 +172,7 @@ def open_run(
 ) -> Iterator[RunDirectory]:
     """Make or reopen the run directory `path`, hold it alone, and record how the run ends.
 
-    `pictures` is the record of its pictures (`cyclegan.data.record_of`), `game` what meta.json says of the method.
+    `pictures` is the record of its pictures (`data.kinds.record_of`), `game` what meta.json says of the method.
     Raises `UsageError` when the folder belongs to something else or was begun with another architecture, and
     `CycleganError` when another process trains in it.
     """

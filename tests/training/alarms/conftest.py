@@ -13,7 +13,8 @@ from PIL import Image
 from torch import nn
 
 from cyclegan.config import TrainConfig, flatten, resolve
-from cyclegan.data import find_kinds, find_sets
+from cyclegan.data.kinds import find_kinds
+from cyclegan.data.sets import find_sets
 from cyclegan.methods import build_method, options_for
 from cyclegan.training.alarms import AlarmMonitor
 from cyclegan.training.update.precision import Precision

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cyclegan.data import held_out_pictures
+from cyclegan.data.held_out import held_out_pictures
 from cyclegan.training.alarms import probe as probing
 from cyclegan.training.alarms.monitor import _in_unit
 from tests.training.alarms.faults import (

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cyclegan.config import resolve
-from cyclegan.data import find_kinds, record_of
+from cyclegan.data.kinds import find_kinds, record_of
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.methods import METHODS, CycleGAN, options_of, with_networks
 from cyclegan.training import train
