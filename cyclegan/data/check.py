@@ -17,7 +17,16 @@ import numpy as np
 
 from cyclegan.data.loading.regions import sampled_parts
 from cyclegan.data.sets import require_folder
-from cyclegan.images import EXTENSIONS, Picture, UnreadableImage, decode_picture, escaped, list_images, read_header
+from cyclegan.images import (
+    EXTENSIONS,
+    Header,
+    Picture,
+    UnreadableImage,
+    decode_picture,
+    escaped,
+    list_images,
+    read_header,
+)
 from cyclegan.system.files import file_sha256, sha256
 
 PARTS = ("trainA", "trainB", "testA", "testB")  # of a folder laid out as a data set
@@ -192,21 +201,16 @@ def _ranges(pictures: list[Checked]) -> dict[str, tuple[float, float]]:
 def _mixes(pictures: list[Checked]) -> Iterable[str]:
     depths = {picture.depth: picture.name for picture in pictures}
     if len(depths) > 1:
+        names = ", ".join(map(escaped, depths.values()))
         yield (
-            f"{' and '.join(depths)} together ({_examples(depths.values())}): with --range full each is shown by its "
-            "own depth, a measured range is refused"
+            f"{' and '.join(depths)} together ({names}): with --range full each is shown by its own depth, a measured "
+            "range is refused"
         )
     channels = {picture.channels: picture.name for picture in sorted(pictures, key=lambda picture: picture.channels)}
     if len(channels) > 1:
-        grey_and_rgb = channels.keys() == {1, 3}
-        yield (
-            f"{' and '.join(map(str, channels))} channels together ({_examples(channels.values())}): training "
-            f"{'shows grey as RGB' if grey_and_rgb else 'refuses the mixture'}"
-        )
-
-
-def _examples(names: Iterable[str]) -> str:
-    return ", ".join(escaped(name) for name in names)
+        names = ", ".join(map(escaped, channels.values()))
+        use = "shows grey as RGB" if channels.keys() == {1, 3} else "refuses the mixture"
+        yield f"{' and '.join(map(str, channels))} channels together ({names}): training {use}"
 
 
 def _duplicates(pictures: list[Checked]) -> list[Duplicate]:
@@ -253,22 +257,20 @@ def _count(number: int, noun: str) -> str:
 
 def _check(work: tuple[Path, str]) -> Checked:
     """Decode a picture, named by a folder and its name in it; `reason` says why one is unreadable."""
-    folder, name = work
-    path = folder / name
-    content = ""
+    folder, name = str(work[0]), work[1]
+    path, content = work[0] / name, ""
     try:
         if _is_enormous(path):
             content = file_sha256(path)
-            header, parts = read_header(path), list(sampled_parts(path))
-            return _described(str(folder), name, content, parts, header.height, header.width)
+            return _described(folder, name, content, list(sampled_parts(path)), read_header(path))
         data = path.read_bytes()
         content = sha256(data)
         picture = decode_picture(data, path)
+        return _described(folder, name, content, [picture], picture)
     except UnreadableImage as error:
-        return Checked(str(folder), name, content, reason=error.reason)
+        return Checked(folder, name, content, reason=error.reason)
     except OSError as error:
-        return Checked(str(folder), name, content, reason=(error.strerror or str(error)).lower())
-    return _described(str(folder), name, content, [picture], picture.height, picture.width)
+        return Checked(folder, name, content, reason=(error.strerror or str(error)).lower())
 
 
 def _is_enormous(path: Path) -> bool:
@@ -278,12 +280,13 @@ def _is_enormous(path: Path) -> bool:
         return False  # reported when it is decoded, which also finds equal files
 
 
-def _described(folder: str, name: str, content: str, parts: list[Picture], height: int, width: int) -> Checked:
-    """The result for a picture from some parts of it, or from the whole as the only part."""
+def _described(folder: str, name: str, content: str, parts: list[Picture], whole: Header | Picture) -> Checked:
+    """The result for a picture of the size of `whole`, from some parts of it or all as one."""
     first = parts[0]
     grey = all(_is_grey(part.pixels) for part in parts)
     transparent = any(part.alpha is not None and bool((part.alpha != _opaque(part.alpha)).any()) for part in parts)
-    digest = hashlib.sha256(repr((height, width, 1 if grey else first.channels, str(first.pixels.dtype))).encode())
+    dtype = str(first.pixels.dtype)
+    digest = hashlib.sha256(repr((whole.height, whole.width, 1 if grey else first.channels, dtype)).encode())
     spans = []
     for part in parts:
         numbers = np.ascontiguousarray(part.pixels[..., 0]) if grey else np.ascontiguousarray(part.pixels)
@@ -297,11 +300,11 @@ def _described(folder: str, name: str, content: str, parts: list[Picture], heigh
         name,
         content,
         pixels=digest.hexdigest(),
-        width=width,
-        height=height,
+        width=whole.width,
+        height=whole.height,
         format=first.details.format,
         mode=first.details.mode,
-        depth=_DEPTHS.get(str(first.pixels.dtype), str(first.pixels.dtype)),
+        depth=_DEPTHS.get(dtype, dtype),
         channels=first.channels,
         numbers=(min(low for low, _, _ in found), max(high for _, high, _ in found)) if found else None,
         not_finite=len(found) < len(spans) or not all(finite for _, _, finite in found),
@@ -314,11 +317,7 @@ def _described(folder: str, name: str, content: str, parts: list[Picture], heigh
 
 
 def _is_grey(pixels: np.ndarray) -> bool:
-    if pixels.shape[2] == 1:
-        return True
-    if pixels.shape[2] != 3:
-        return False
-    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
+    return pixels.shape[2] == 1 or (pixels.shape[2] == 3 and bool((pixels[..., 1:] == pixels[..., :1]).all()))
 
 
 def _opaque(alpha: np.ndarray) -> float:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.augmentation_file import first_line
 from cyclegan.data.cache import Cache, Prepared, open_cache
 from cyclegan.data.kinds import InputKind, InputKinds, find_kinds
 from cyclegan.data.loading.buffers import BatchLayout, SharedBuffers
@@ -23,7 +22,7 @@ from cyclegan.data.loading.regions import Large
 from cyclegan.data.loading.workers import PREFETCH, WorkerPool
 from cyclegan.data.pairing import PAIRINGS, Pairing, Request, StepSampler, group_steps, groups
 from cyclegan.data.sets import PictureSets
-from cyclegan.data.transforms import Transform, build_transform, mirror, require_one_view, to_planes
+from cyclegan.data.transforms import Transform, build_transform, first_line, mirror, require_one_view, to_planes
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import Picture, UnreadableImage, escaped, read_picture
 

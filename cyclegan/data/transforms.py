@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,15 +19,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.augmentation_file import first_line, read_pipeline
+from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.data.kinds import BYTES, PLAIN, InputKind
-from cyclegan.errors import UsageError
+from cyclegan.errors import UsageError, did_you_mean
 from cyclegan.images import UnreadableImage, escaped
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version
 
 import albumentations as A
 import cv2
+from albumentations.core.serialization import SERIALIZABLE_REGISTRY
 
 # A strip of 1 × 10000 pixels, scaled to a shorter side of 286, would take 2 GB: of such a picture the middle is used.
 LONGEST = 16  # times the shorter side
@@ -147,9 +149,10 @@ class UserPipeline(Transform):
                 result = result[:, :, None]
         except Exception as error:
             # Any error of a transform on a picture that it does not suit, such as a crop on one that is too small
+            plain = image.shape[2] == 3 and image.dtype == np.uint8
+            kind = "" if plain else f" with {image.shape[2]} channels of {image.dtype}"  # which may be the reason
             raise UsageError(
-                f"--augment: {self.source} fails on a picture of {width}×{height} pixels{_unusual(image)}: "
-                f"{first_line(error)}"
+                f"--augment: {self.source} fails on a picture of {width}×{height} pixels{kind}: {first_line(error)}"
             ) from error
         wanted = (self.crop_size, self.crop_size, image.shape[2])
         if not isinstance(result, np.ndarray) or result.dtype != image.dtype or result.shape != wanted:
@@ -256,14 +259,92 @@ def _scaled(scale: A.SmallestMaxSize, image: np.ndarray) -> np.ndarray:
     return result.reshape(*result.shape[:2], image.shape[2])  # OpenCV leaves out a single channel
 
 
-def _unusual(image: np.ndarray) -> str:
-    """Channels and type, for errors, of pictures other than 8-bit RGB."""
-    plain = image.shape[2] == 3 and image.dtype == np.uint8
-    return "" if plain else f" with {image.shape[2]} channels of {image.dtype}"
-
-
 def _without_excess(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     limit = LONGEST * min(height, width)
     top, left = max(height - limit, 0) // 2, max(width - limit, 0) // 2
     return image[top : top + limit, left : left + limit]
+
+
+def read_pipeline(path: Path) -> A.Compose:
+    """A pipeline from YAML: a list (`- RandomCrop: {height: 256, width: 256}`), or the output of `A.to_dict`.
+
+    Every mistake in it is a `UsageError` of one sentence.
+    """
+    try:
+        content = read_yaml(path)
+    except OSError as error:
+        raise UsageError(f"--augment: cannot read {path} ({(error.strerror or str(error)).lower()})") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"--augment: {path} is not text; give a YAML file") from None
+    except ValueError as error:
+        mark = getattr(error.__cause__, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"--augment: {path}{line}: {getattr(error.__cause__, 'problem', None) or error}") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # albumentations only warns of an argument it does not know
+        try:
+            if isinstance(content, Mapping) and "transform" in content:
+                _check_dumped(content["transform"])
+                pipeline = A.from_dict(dict(content))
+                return pipeline if isinstance(pipeline, A.Compose) else A.Compose([pipeline])
+            if isinstance(content, list) and content:
+                return A.Compose([_build(entry) for entry in content])
+        except (UsageError, ValueError, TypeError, KeyError, AttributeError, UserWarning) as error:
+            raise UsageError(f"--augment: {path}: {first_line(error)}") from error
+    raise UsageError(
+        f"--augment: {path} holds no pipeline; write a list such as `- HorizontalFlip: {{p: 0.5}}`, "
+        "or what albumentations.to_dict gives"
+    )
+
+
+def _check_dumped(entry: Any) -> None:
+    if not isinstance(entry, Mapping) or "__class_fullname__" not in entry:
+        raise ValueError("a transform has no __class_fullname__")
+    _known(str(entry["__class_fullname__"]))
+    for inner in entry.get("transforms") or []:
+        _check_dumped(inner)
+
+
+def _build(entry: Any) -> Any:
+    """One transform from `Name`, `Name: {argument: value}`, or, for one that holds others, `Name: [transforms]`."""
+    if isinstance(entry, str):
+        entry = {entry: {}}
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        raise ValueError(f"{entry!r} is not one transform; write `- Name: {{argument: value}}`")
+    name, arguments = next(iter(entry.items()))
+    if isinstance(arguments, list):
+        arguments = {"transforms": arguments}
+    if arguments is not None and not isinstance(arguments, Mapping):
+        raise ValueError(f"{name}: {arguments!r} is not a list of arguments; write {{argument: value}}")
+    arguments = dict(arguments or {})
+    kind = _known(str(name))
+    if "transforms" in arguments:
+        arguments["transforms"] = [_build(inner) for inner in arguments["transforms"]]
+    try:
+        return kind(**arguments)
+    except (ValueError, TypeError, UserWarning) as error:
+        raise UsageError(f"{name}: {first_line(error)}") from error
+
+
+def _known(name: str) -> Any:
+    """The class of a transform by its name or full name."""
+    short = name.rsplit(".", 1)[-1]  # old dumps write albumentations.….Name
+    table = {
+        key: kind for key, kind in SERIALIZABLE_REGISTRY.items() if issubclass(kind, A.BasicTransform | A.BaseCompose)
+    }
+    if name != short and not name.startswith("albumentations."):
+        raise UsageError(f"{name} is no transform of albumentations")
+    if short not in table:
+        hint = did_you_mean(short, table)
+        known = hint if "did you mean" in hint else "; albumentations' documentation lists them"
+        raise UsageError(f"unknown transform {name!r}{known}")
+    return table[short]
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error; of a report by pydantic in four lines the field and its fault."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 2 and "validation error" in lines[0]:
+        return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
+    return lines[0] if lines else type(error).__name__
