@@ -1,4 +1,4 @@
-"""Caches of prepared pictures from one epoch to the next: none, in shared memory, or on disk.
+"""Caches of prepared pictures: none, in shared memory, or on disk.
 
 Pictures are asked for by their place in a run: domain after domain. A cache never fails: what it cannot give, or cannot
 take, is decoded again, and the pixels are the same.
@@ -35,7 +35,6 @@ from cyclegan.system.files import atomic_write, cache_folder
 from cyclegan.system.memory import available_memory
 
 SAMPLED = 32  # pictures of each domain whose headers are read to estimate the size of all
-GB = 10**9
 VERSION = 2  # of the files of the disk cache
 
 _TYPES: dict[bytes, np.dtype] = {b"|u1 ": np.dtype(np.uint8), b"<f4 ": np.dtype("<f4")}  # by their codes in a cache
@@ -44,7 +43,7 @@ log = logging.getLogger("cyclegan")
 
 
 class Prepared(NamedTuple):
-    """The result of `Transform.prepare`, and the size of the picture before."""
+    """A prepared picture, whole or a crop, and its size before."""
 
     pixels: np.ndarray  # HWC, uint8 or float32; read-only where it comes from a cache
     height: int  # as decoded, which of a JPEG far larger than is needed is less than the file has
@@ -55,7 +54,7 @@ class Cache:
     """The interface of caches, and the null object that keeps nothing."""
 
     def get(self, place: int) -> Prepared | None:
-        """The picture at `place`, read-only and not copied; None where it must be decoded."""
+        """The picture at `place`; None where it must be decoded."""
         return None
 
     def put(self, place: int, picture: Prepared) -> None:
@@ -63,11 +62,11 @@ class Cache:
 
 
 class MemoryCache(Cache):
-    """One buffer for all workers: a picture that one has decoded is there for all.
+    """One buffer of decoded pictures for all workers.
 
     `capacity` bytes are a limit; memory is taken as it is filled. The buffer is written by system calls, which raise
-    `OSError` where memory runs out, and only read through its mapping, never where nothing was written: no access can
-    raise SIGBUS, and pictures cannot be overwritten.
+    `OSError` where memory runs out, and only read, without a copy, through its mapping, never where nothing was
+    written: no access can raise SIGBUS, and pictures cannot be overwritten.
 
     Layout: the number of bytes in use (8 bytes), a byte for each place that is 1 where it is filled, for each place the
     offset of its pixels, their shape and type and the size before, then pixels. The byte is written last, after all
@@ -131,7 +130,7 @@ class MemoryCache(Cache):
 
 
 class DiskCache(Cache):
-    """A file for each picture below `folder`, for all runs and processes that share it.
+    """A file for each picture, for all runs and processes that share `folder`.
 
     `keys` has for each place a hash of everything that the pixels depend on, or None for a missing file. A file appears
     whole, by renaming, but is not forced to the disk, which would take longer than decoding: its checksum, verified
@@ -157,7 +156,18 @@ class DiskCache(Cache):
                 data = stream.readall()  # not mapped: a file that another process cuts short would raise SIGBUS
         except OSError:
             return None
-        return self._parse(place, data)
+        if len(data) < self._header.size:
+            return None
+        magic, version, *shape, before_h, before_w, code, checksum = self._header.unpack_from(data)
+        if (magic, version) != (self._magic, VERSION) or code not in _TYPES:
+            return None
+        pixels = np.frombuffer(data, np.uint8, offset=self._header.size)
+        if pixels.size != math.prod(shape) * _TYPES[code].itemsize:
+            return None
+        if place not in self._checked and zlib.crc32(pixels.data) != checksum:
+            return None
+        self._checked.add(place)
+        return Prepared(pixels.view(_TYPES[code]).reshape(shape), before_h, before_w)
 
     def put(self, place: int, picture: Prepared) -> None:
         key = self.keys[place]
@@ -176,23 +186,8 @@ class DiskCache(Cache):
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key
 
-    def _parse(self, place: int, data: bytes) -> Prepared | None:
-        if len(data) < self._header.size:
-            return None
-        magic, version, *shape, before_h, before_w, code, checksum = self._header.unpack_from(data)
-        if (magic, version) != (self._magic, VERSION) or code not in _TYPES:
-            return None
-        pixels = np.frombuffer(data, np.uint8, offset=self._header.size)
-        if pixels.size != math.prod(shape) * _TYPES[code].itemsize:
-            return None
-        if place not in self._checked and zlib.crc32(pixels.data) != checksum:
-            return None
-        self._checked.add(place)
-        return Prepared(pixels.view(_TYPES[code]).reshape(shape), before_h, before_w)
-
 
 def _code(pixels: np.ndarray) -> bytes:
-    """The type of an array in four bytes."""
     return next(code for code, dtype in _TYPES.items() if dtype == pixels.dtype)
 
 
@@ -224,10 +219,9 @@ def open_cache(
         ),
         memory=available_memory() // ranks,
     )
-    chosen: str = config.cache
-    if chosen not in KINDS:
-        chosen = choose_cache(now.need, now.memory, _free(pictures_folder()))
-    return KINDS[chosen](now)
+    if config.cache in KINDS:
+        return KINDS[config.cache](now)
+    return KINDS[choose_cache(now.need, now.memory, _free(pictures_folder()))](now)
 
 
 def choose_cache(need: int, memory: int, disk: int) -> str:
@@ -307,7 +301,7 @@ KINDS: dict[str, Callable[[_Situation], Cache]] = {"ram": _in_memory, "disk": _o
 
 
 def _key(path: Path, facts: str) -> str | None:
-    """A hash of everything that the prepared pixels of a file depend on; the decoder and the scaling among it."""
+    """A hash of all that the prepared pixels depend on, decoder and scaling included."""
     try:
         status = path.stat()
     except OSError:  # a broken link, reported when training comes to it
@@ -326,7 +320,7 @@ def _free(folder: Path) -> int:
 
 
 def _size(count: float) -> str:
-    return f"{count / GB:.1f} GB" if count >= GB / 10 else f"{count / 10**6:.0f} MB"
+    return f"{count / 10**9:.1f} GB" if count >= 10**8 else f"{count / 10**6:.0f} MB"
 
 
 def _words(error: OSError) -> str:

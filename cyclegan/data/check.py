@@ -9,7 +9,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,16 +17,7 @@ import numpy as np
 
 from cyclegan.data.loading.regions import sampled_parts
 from cyclegan.data.sets import require_folder
-from cyclegan.images import (
-    EXTENSIONS,
-    Header,
-    Picture,
-    UnreadableImage,
-    decode_picture,
-    escaped,
-    list_images,
-    read_header,
-)
+from cyclegan.images import EXTENSIONS, Picture, UnreadableImage, decode_picture, escaped, list_images, read_header
 from cyclegan.system.files import file_sha256, sha256
 
 PARTS = ("trainA", "trainB", "testA", "testB")  # of a folder laid out as a data set
@@ -119,7 +110,7 @@ class Report:
     min_size: int
     folders: list[FolderReport]
     duplicates: list[Duplicate]
-    problems: list[str] = field(default_factory=list)
+    problems: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values for `json.dumps`."""
@@ -256,17 +247,18 @@ def _count(number: int, noun: str) -> str:
 
 
 def _check(work: tuple[Path, str]) -> Checked:
-    """Decode a picture, named by a folder and its name in it; `reason` says why one is unreadable."""
+    """Decode a picture, given by folder and name."""
     folder, name = str(work[0]), work[1]
     path, content = work[0] / name, ""
     try:
         if _is_enormous(path):
             content = file_sha256(path)
-            return _described(folder, name, content, list(sampled_parts(path)), read_header(path))
+            header = read_header(path)
+            return _described(folder, name, content, list(sampled_parts(path)), header.height, header.width)
         data = path.read_bytes()
         content = sha256(data)
         picture = decode_picture(data, path)
-        return _described(folder, name, content, [picture], picture)
+        return _described(folder, name, content, [picture], picture.height, picture.width)
     except UnreadableImage as error:
         return Checked(folder, name, content, reason=error.reason)
     except OSError as error:
@@ -280,13 +272,13 @@ def _is_enormous(path: Path) -> bool:
         return False  # reported when it is decoded, which also finds equal files
 
 
-def _described(folder: str, name: str, content: str, parts: list[Picture], whole: Header | Picture) -> Checked:
-    """The result for a picture of the size of `whole`, from some parts of it or all as one."""
+def _described(folder: str, name: str, content: str, parts: list[Picture], height: int, width: int) -> Checked:
+    """The result for a picture from some parts, or the whole as one."""
     first = parts[0]
     grey = all(_is_grey(part.pixels) for part in parts)
     transparent = any(part.alpha is not None and bool((part.alpha != _opaque(part.alpha)).any()) for part in parts)
     dtype = str(first.pixels.dtype)
-    digest = hashlib.sha256(repr((whole.height, whole.width, 1 if grey else first.channels, dtype)).encode())
+    digest = hashlib.sha256(repr((height, width, 1 if grey else first.channels, dtype)).encode())
     spans = []
     for part in parts:
         numbers = np.ascontiguousarray(part.pixels[..., 0]) if grey else np.ascontiguousarray(part.pixels)
@@ -300,8 +292,8 @@ def _described(folder: str, name: str, content: str, parts: list[Picture], whole
         name,
         content,
         pixels=digest.hexdigest(),
-        width=whole.width,
-        height=whole.height,
+        width=width,
+        height=height,
         format=first.details.format,
         mode=first.details.mode,
         depth=_DEPTHS.get(dtype, dtype),

@@ -41,15 +41,6 @@ class StepPictures(NamedTuple):
     failure: CycleganError | None = None  # of the step after those in `notes`
 
 
-class Crop(NamedTuple):
-    """A square for the networks, and the picture that it was cut from."""
-
-    square: np.ndarray
-    path: Path
-    height: int  # as decoded
-    width: int
-
-
 class TrainingPictures:
     """Answers to requests, of which `PictureLoader` makes batches.
 
@@ -85,13 +76,12 @@ class TrainingPictures:
         return self.pictures[domain].path(place - self.first[domain])
 
     def __getitem__(self, request: Request) -> StepPictures:
-        if request.slot is not None:
+        if request.slot is None:
+            planes = np.empty((len(request.steps), *self.layout.shape), self.layout.dtype)
+        else:
             assert self.slots is not None, request.slot
             planes = self.slots[request.slot]
-            answer = StepPictures(request.slot, None, [])
-        else:
-            planes = np.empty((len(request.steps), *self.layout.shape), self.layout.dtype)
-            answer = StepPictures(None, planes, [])
+        answer = StepPictures(request.slot, planes if request.slot is None else None, [])
         for step, samples in enumerate(request.steps):
             notes: dict[str, Any] = {"unreadable": [], "enlarged": []}
             parts = dict(zip(self.domains, self.layout.split(planes[step]), strict=True))
@@ -101,35 +91,36 @@ class TrainingPictures:
                     for group in self.groups:
                         crops = self._readable({domain: indices[domain] for domain in group}, sample.number, notes)
                         for domain, crop in zip(group, crops, strict=True):
-                            to_planes(crop.square, parts[domain][place])
+                            to_planes(crop.pixels, parts[domain][place])
             except CycleganError as failure:
                 # Handed on as a value: raised in a worker, it would reach the user inside that worker's traceback
                 return answer._replace(failure=failure)
             answer.notes.append(notes)
         return answer
 
-    def _readable(self, indices: Mapping[str, int], number: int, notes: dict[str, Any]) -> list[Crop]:
+    def _readable(self, indices: Mapping[str, int], number: int, notes: dict[str, Any]) -> list[Prepared]:
         """A crop of each picture, or of the next ones that can all be read."""
         count = len(self.pictures[next(iter(indices))])
         unreadable: list[tuple[str, str]] = notes["unreadable"]
         for offset in range(count):
             try:
-                crops = [self._crop(domain, (index + offset) % count, number) for domain, index in indices.items()]
-                require_one_view({crop.path: (crop.height, crop.width) for crop in crops}, self.transform.load_size)
+                crops = dict(self._crop(domain, (index + offset) % count, number) for domain, index in indices.items())
+                sizes = {path: (crop.height, crop.width) for path, crop in crops.items()}
+                require_one_view(sizes, self.transform.load_size)
             except UnreadableImage as error:
                 unreadable.append((escaped(str(error.path)), error.reason))
                 continue
-            small = [crop for crop in crops if min(crop.height, crop.width) < self.transform.crop_size]
-            notes["enlarged"] += [(escaped(str(crop.path)), f"{crop.width}×{crop.height}") for crop in small]
-            return crops
+            small = {path: size for path, size in sizes.items() if min(size) < self.transform.crop_size}
+            notes["enlarged"] += [(escaped(str(path)), f"{width}×{height}") for path, (height, width) in small.items()]
+            return list(crops.values())
         roots = " and ".join(str(self.pictures[domain].root) for domain in indices)
         raise CycleganError(
             f"none of the {count} pictures to learn from in {roots} can be read, "
             f"the first because: {unreadable[-count][1]}"
         )
 
-    def _crop(self, domain: str, index: int, number: int) -> Crop:
-        """The crop of a picture for sample `number`; `UnreadableImage`, or another error that names the file."""
+    def _crop(self, domain: str, index: int, number: int) -> tuple[Path, Prepared]:
+        """A crop for sample `number`; any error names the file."""
         path = self.pictures[domain].path(index)
         place = self.first[domain] + index
         if place in self.avoided:
@@ -137,13 +128,13 @@ class TrainingPictures:
         self.at(place)
         rng = np.random.default_rng(self.pairing.stream(number, domain))
         try:
-            return self._cropped(place, path, self.kinds[domain], rng)
+            return path, self._cropped(place, path, self.kinds[domain], rng)
         except UnreadableImage:
             raise
         except Exception as error:
             raise explain_unreadable(path, error) from error
 
-    def _cropped(self, place: int, path: Path, kind: InputKind, rng: np.random.Generator) -> Crop:
+    def _cropped(self, place: int, path: Path, kind: InputKind, rng: np.random.Generator) -> Prepared:
         regions = None if self.large is None else self.large.reader(place, path)
         if regions is not None:
             height, width = regions.header.height, regions.header.width
@@ -151,13 +142,13 @@ class TrainingPictures:
             if window is not None:
                 size = self.transform.crop_size
                 square = to_input(Picture(*regions.read(window.top, window.left, size, size)), kind, path)
-                return Crop(mirror(square) if window.mirrored else square, path, height, width)
+                return Prepared(mirror(square) if window.mirrored else square, height, width)
         picture = self.cache.get(place)
         if picture is None:
             decoded = read_picture(path, at_least=self.transform.load_size)
             picture = Prepared(self.transform.prepare(to_input(decoded, kind, path)), decoded.height, decoded.width)
             self.cache.put(place, picture)
-        return Crop(self.transform.augment(picture.pixels, rng), path, picture.height, picture.width)
+        return picture._replace(pixels=self.transform.augment(picture.pixels, rng))
 
 
 def _no_board(place: int) -> None:
@@ -182,10 +173,9 @@ class PictureLoader:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        together = self._steps_per_request()
-        slots = self._slots(together)
-        groups = group_steps(self.steps, together, self.workers)
-        requests = (Request(None if slots is None else slots.take(), group) for group in groups)
+        together, slots = self._slots()
+        steps = group_steps(self.steps, together, self.workers)
+        requests = (Request(None if slots is None else slots.take(), some) for some in steps)
         # No name for the iterator, by which a traceback would keep it: workers end when it goes
         for answer in self._answers(requests, slots):
             if slots is not None and answer.slot is not None:
@@ -213,27 +203,22 @@ class PictureLoader:
         parts = [dict(zip(domains, layout.split(step), strict=True)) for step in pictures.unbind()]
         return [batch | note for batch, note in zip(parts, notes, strict=True)]
 
-    def _slots(self, together: int) -> SharedBuffers | None:
-        """Slots for all requests that can be out, and for two answers in use: the last, and the one it gives way to.
+    def _slots(self) -> tuple[int, SharedBuffers | None]:
+        """Steps of a request, about 32 pictures, or fewer where all that is under way would take too much memory.
 
+        And slots for all requests that can be out and for two answers in use: the last, and the one it gives way to.
         Whoever holds on to more gets memory of its own, copied through a pipe, which takes milliseconds an answer; so
         does everyone where the system grants no slots.
         """
         if not self.workers:
-            return None
-        layout = self.dataset.layout
+            return 1, None  # nothing is handed over, and no step should wait for later ones
+        layout, count = self.dataset.layout, self.workers * PREFETCH + 2
+        wanted = _PICTURES_PER_REQUEST // (len(layout.channels) * layout.batch)
+        together = max(min(wanted, _UNDER_WAY // (layout.nbytes * count)), 1)
         try:
-            return SharedBuffers(self.workers * PREFETCH + 2, (together, *layout.shape), layout.dtype)
+            return together, SharedBuffers(count, (together, *layout.shape), layout.dtype)
         except OSError:
-            return None
-
-    def _steps_per_request(self) -> int:
-        """Steps of about 32 pictures, fewer where all that is under way would take too much memory."""
-        if not self.workers:
-            return 1  # nothing is handed over, and no step should wait for later ones
-        layout = self.dataset.layout
-        room = _UNDER_WAY // (layout.nbytes * (self.workers * PREFETCH + 2))
-        return max(min(_PICTURES_PER_REQUEST // (len(layout.channels) * layout.batch), room), 1)
+            return together, None
 
 
 def build_loader(

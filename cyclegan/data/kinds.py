@@ -1,4 +1,4 @@
-"""Channels, depth and range of the pictures of a run, found from some of them before it starts."""
+"""Channels, depth and range of the pictures of a run, found before it starts."""
 
 from __future__ import annotations
 
@@ -16,22 +16,8 @@ from cyclegan.config import TrainConfig
 from cyclegan.data.loading.regions import is_large, sampled_parts
 from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.errors import UsageError
-from cyclegan.images import (
-    Full,
-    Header,
-    Picture,
-    Range,
-    RangeRule,
-    UnreadableImage,
-    escaped,
-    full_range,
-    hiding,
-    parse_range,
-    read_header,
-    read_picture,
-    with_channels,
-)
-from cyclegan.images.ranges import Fixed
+from cyclegan.images import Header, Picture, UnreadableImage, escaped, hiding, read_header, read_picture, with_channels
+from cyclegan.images.ranges import Fixed, Full, RangeRule, full_range, parse_range
 
 HEADERS = 256  # pictures of each domain whose headers tell channels and depth
 MEASURED = 32  # pictures of each domain that minmax and percentile are found from
@@ -165,9 +151,9 @@ def _measured(rule: RangeRule, surveys: Mapping[str, _Survey]) -> dict[str, Rang
 
 
 def _numbers(pictures: FileList, most: int) -> Iterator[np.ndarray]:
-    """The stored numbers of some pictures, of large ones in nine squares, without transparent pixels.
+    """The stored numbers of some pictures, of large ones in nine squares.
 
-    `ValueError` where none of them can be read.
+    Wholly transparent pixels are left out. `ValueError` where no picture can be read.
     """
     read = 0
     for index in spread(len(pictures), most):
@@ -234,24 +220,20 @@ class InputKind:
             raise ValueError(
                 f"its numbers are {picture.pixels.dtype} and this run learns from a range of {self.stored}"
             )
-        scale = self.rule.of([picture.pixels])
-        shown = self._scaled(with_channels(picture.pixels, self.channels), scale)
+        scale, full = self.rule.of([picture.pixels]), full_range(BYTES)
+        shown = with_channels(picture.pixels, self.channels)
+        if self.dtype == FRACTIONS:
+            shown = scale.to_unit(shown)
+            shown += 1
+            shown /= 2
+        elif shown.dtype != BYTES or scale != full:
+            shown = full.from_unit(scale.to_unit(shown), BYTES)
         return hiding(shown, picture.alpha, 255 if self.dtype == BYTES else 1)
 
     @property
     def depends_on(self) -> tuple[str | int, ...]:
         """The parameters of the conversion, in values that print the same everywhere."""
         return self.channels, str(self.dtype), self.rule.text, str(self.stored)
-
-    def _scaled(self, pixels: np.ndarray, scale: Range) -> np.ndarray:
-        if self.dtype == BYTES:
-            full = full_range(BYTES)
-            as_stored = pixels.dtype == BYTES and scale == full
-            return pixels if as_stored else full.from_unit(scale.to_unit(pixels), BYTES)
-        fractions = scale.to_unit(pixels)
-        fractions += 1
-        fractions /= 2
-        return fractions
 
 
 InputKinds = Mapping[str, InputKind]  # by domain
@@ -266,9 +248,8 @@ def ranges_of(kinds: InputKinds) -> dict[str, Any] | None:
     if all(isinstance(kind.rule, Full) for kind in kinds.values()):
         return None
     (stored,) = {kind.stored for kind in kinds.values()}
-    return {domain: kind.rule.text for domain, kind in kinds.items()} | {
-        "dtype": None if stored is None else str(stored)
-    }
+    texts = {domain: kind.rule.text for domain, kind in kinds.items()}
+    return texts | {"dtype": None if stored is None else str(stored)}
 
 
 def record_of(kinds: InputKinds) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class Transform(ABC):
     def __init__(self, crop_size: int, load_size: int | None) -> None:
         self.crop_size = crop_size
         self.load_size = load_size
+        self.depends_on: tuple[Any, ...] = (load_size,)  # the parameters of `prepare`
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Both parts: a picture of any size to one of `crop_size`."""
@@ -66,16 +67,11 @@ class Transform(ABC):
 
     @abstractmethod
     def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The random part: a prepared picture to one of `crop_size`. `image` is never written to."""
+        """The random part: to a picture of `crop_size`. `image` is never written to."""
 
     def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
         """The square that `augment` would cut from a picture of this size; None where it needs more than that."""
         return None
-
-    @property
-    def depends_on(self) -> tuple[Any, ...]:
-        """The parameters of `prepare`."""
-        return (self.load_size,)
 
 
 class CropFlip(Transform):
@@ -90,6 +86,7 @@ class CropFlip(Transform):
         super().__init__(crop_size, load_size)
         self.flip = flip
         self.windows = load_size is None
+        self.depends_on = (0, crop_size) if load_size is None else (load_size,)
         self.scale = _scale(load_size or crop_size)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
@@ -114,10 +111,6 @@ class CropFlip(Transform):
         top = int((height - self.crop_size + 1) * draws.random())
         left = int((width - self.crop_size + 1) * draws.random())
         return CropWindow(top, left, self.flip and draws.random() < 0.5)
-
-    @property
-    def depends_on(self) -> tuple[Any, ...]:
-        return (0, self.crop_size) if self.windows else (self.load_size,)
 
 
 class UserPipeline(Transform):
@@ -207,9 +200,9 @@ def prepared_size(height: int, width: int, load_size: int | None) -> tuple[float
 
 
 def require_one_view(sizes: Mapping[Path, tuple[int, int]], load_size: int | None) -> None:
-    """Raise `UnreadableImage` unless the pictures of a pair, by height and width, have one size once prepared.
+    """Raise `UnreadableImage` unless the pictures of a pair have one prepared size.
 
-    Scaling rounds, so that scaled pictures may differ by a pixel.
+    `sizes` are heights and widths. Scaling rounds, so that scaled pictures may differ by a pixel.
     """
     prepared = {path: prepared_size(*size, load_size) for path, size in sizes.items()}
     (first, (down, across)), *others = prepared.items()

@@ -66,7 +66,7 @@ class Leg:
 
     @classmethod
     def standing(cls, x: float, top: float, length: float, swing: float, thickness: float) -> Leg:
-        """A leg hung at (x, top) with its hoof `swing` further forward; one that is behind bends the knee a little."""
+        """A leg hung at (x, top), its hoof `swing` further forward; behind, it bends the knee."""
         bend = 0.35 * swing + 0.25 * max(-swing, 0.0)
         knee = (x + bend, top + 0.52 * length)
         hoof = (x + swing, top + length - 0.25 * abs(swing))

@@ -16,7 +16,7 @@ _SQUARE = 512  # pixels, the side of such a square
 
 
 def is_large(header: Header) -> bool:
-    """True for a picture that is better read in parts where parts are all that is needed."""
+    """True for a picture that is better read in parts, if they suffice."""
     return header.height * header.width * header.channels * header.dtype.itemsize > LARGE
 
 

@@ -62,28 +62,25 @@ class ProgressBoard:
     grants no such memory, no worker is known to be at a picture, and nothing else is lost.
     """
 
-    _entry = struct.Struct("=qd")
-    _nothing = -1
+    _entry = struct.Struct("=qd")  # place + 1, or 0 for none; time
 
     def __init__(self, workers: int) -> None:
         self._file: SharedFile | None = None
         with contextlib.suppress(OSError):
             self._file = SharedFile(workers * self._entry.size)
-        for worker in range(workers):
-            self.put(worker, None)
 
     def put(self, worker: int, place: int | None) -> None:
         """`worker` begins with the picture at `place`, or is at none: a microsecond."""
         if self._file is not None:
-            entry = self._entry.pack(self._nothing if place is None else place, time.monotonic())
+            entry = self._entry.pack(0 if place is None else place + 1, time.monotonic())
             self._file.write(entry, worker * self._entry.size)
 
     def look(self, worker: int) -> tuple[int, float] | None:
         """The place of the picture that `worker` is at, and since when by the monotonic clock."""
         if self._file is None:
             return None
-        place, since = self._entry.unpack(self._file.read(self._entry.size, worker * self._entry.size))
-        return None if place == self._nothing else (place, since)
+        entry, since = self._entry.unpack(self._file.read(self._entry.size, worker * self._entry.size))
+        return (entry - 1, since) if entry else None
 
 
 class _Worker(NamedTuple):
@@ -241,9 +238,7 @@ def _ended(code: int | None) -> str:
     return f"was killed by signal {-code}"
 
 
-def _work(
-    source: PictureSource, number: int, board: ProgressBoard, connection: Connection, others: list[Connection]
-) -> None:
+def _work(source: PictureSource, number: int, board: ProgressBoard, pipe: Connection, others: list[Connection]) -> None:
     """The main function of a worker."""
     for other in others:
         other.close()
@@ -253,8 +248,8 @@ def _work(
     waiting: deque[Any] = deque()
     with contextlib.suppress(EOFError, ConnectionError):  # the training process is gone
         while os.getppid() == parent:
-            while connection.poll(0 if waiting else _PARENT_S):
-                waiting.append(connection.recv())
+            while pipe.poll(0 if waiting else _PARENT_S):
+                waiting.append(pipe.recv())
                 if waiting[-1] is None:
                     return
             if waiting:
@@ -265,7 +260,7 @@ def _work(
                 except Exception:  # our mistake, for the training process to end with: bad pictures are answered
                     fault = traceback.format_exc()
                 board.put(number, None)
-                connection.send((answer, fault))
+                pipe.send((answer, fault))
 
 
 def _prepare() -> None:
