@@ -17,7 +17,8 @@ import torch
 from benchmarks import machine, options, pictures, textbook, timing
 from benchmarks.players import BASELINE
 from cyclegan.config import TrainConfig
-from cyclegan.data import build_loader, find_sets, steps_per_epoch
+from cyclegan.data.dataset import build_loader
+from cyclegan.data.sets import find_sets, steps_per_epoch
 from cyclegan.errors import lookup
 from cyclegan.system.devices import pick_device
 from cyclegan.training.loop_io.device_loader import DeviceLoader

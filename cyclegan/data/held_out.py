@@ -1,4 +1,4 @@
-"""The pictures that a run is looked at with, the same ones each time."""
+"""Held-out pictures for the samples of a run, the same ones each time."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from cyclegan.images import Picture, UnreadableImage, open_regions, read_header,
 def held_out_pictures(
     sets: PictureSets, config: TrainConfig, count: int, kinds: InputKinds | None = None
 ) -> dict[str, Tensor]:
-    """Up to `count` pictures of each domain to look at during a run, always the same ones: NCHW, crop size.
+    """Up to `count` pictures of each domain for samples, always the same ones: NCHW of crop size, as `kinds` say.
 
-    They are the first of the held-out pictures by lot, or, where none are held out, of those that are learnt from;
-    unreadable ones are passed over, and so are their partners where pictures are paired. They are shown as `kinds`
-    say: uint8, or float32 in [0, 1]. Raises `CycleganError` where none can be read.
+    They are the first of the held-out pictures in hash order, or, where none are held out, of the training pictures;
+    unreadable ones are skipped, and so are their partners where pictures are paired. They are uint8, or float32 in
+    [0, 1]. Raises `CycleganError` where none can be read.
     """
     kinds = find_kinds(config, sets) if kinds is None else kinds
     found: dict[str, Tensor] = {}
@@ -53,22 +53,23 @@ def _first_readable(
     if not rows:
         roots = " and ".join(str(pictures.root) for pictures in lists.values())
         raise CycleganError(f"no held-out picture in {roots} can be read, the first because: {reasons[0]}")
-    return {domain: torch.stack([_to_tensor(row[domain]) for row in rows]) for domain in lists}
+    stacks = {domain: np.stack([row[domain].transpose(2, 0, 1) for row in rows]) for domain in lists}  # HWC to NCHW
+    return {domain: torch.from_numpy(np.ascontiguousarray(stack)) for domain, stack in stacks.items()}
 
 
 def _squares(paths: Mapping[str, Path], config: TrainConfig, kinds: InputKinds) -> dict[str, np.ndarray]:
-    """The middles of pictures that are looked at together."""
+    """The centre crops of pictures that are read together."""
     sizes: dict[Path, tuple[int, int]] = {}
     squares = {}
     for domain, path in paths.items():
-        picture, sizes[path] = _looked_at(path, config)
+        picture, sizes[path] = _read(path, config)
         squares[domain] = fit(to_input(picture, kinds[domain], path), config.load_size, config.crop_size)
     require_one_view(sizes, config.load_size or None)
     return squares
 
 
-def _looked_at(path: Path, config: TrainConfig) -> tuple[Picture, tuple[int, int]]:
-    """A picture, or the middle of a large one where that is all that is looked at; and its height and width."""
+def _read(path: Path, config: TrainConfig) -> tuple[Picture, tuple[int, int]]:
+    """A picture, or the centre crop of a large one where nothing is scaled; and its height and width."""
     if config.load_size == 0 and is_large(header := read_header(path)):
         size = config.crop_size
         if min(header.height, header.width) >= size:
@@ -77,7 +78,3 @@ def _looked_at(path: Path, config: TrainConfig) -> tuple[Picture, tuple[int, int
                 return Picture(*part), (header.height, header.width)
     picture = read_picture(path)
     return picture, (picture.height, picture.width)
-
-
-def _to_tensor(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))  # HWC to CHW

@@ -1,13 +1,14 @@
-"""What the pictures of a run are, found by looking at some of them before it starts."""
+"""Channels, depth and range of the pictures of a run, found before it starts."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,31 +16,27 @@ from cyclegan.config import TrainConfig
 from cyclegan.data.loading.regions import is_large, sampled_parts
 from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.errors import UsageError
-from cyclegan.images import (
-    Full,
-    Header,
-    Picture,
-    Range,
-    RangeRule,
-    UnreadableImage,
-    escaped,
-    full_range,
-    hiding,
-    parse_range,
-    read_header,
-    read_picture,
-    with_channels,
-)
-from cyclegan.images.ranges import Fixed
+from cyclegan.images import Header, Picture, UnreadableImage, escaped, hiding, read_header, read_picture, with_channels
+from cyclegan.images.ranges import Fixed, Full, RangeRule, full_range, parse_range
 
 HEADERS = 256  # pictures of each domain whose headers tell channels and depth
 MEASURED = 32  # pictures of each domain that minmax and percentile are found from
 GLANCED = 8  # pictures of each domain by which a range that is far too wide is noticed
 _NARROW = 1 / 4  # of the range; 12-bit numbers in 16 bits use 1/16 and would look all but black
 
+BYTES = np.dtype(np.uint8)
+FRACTIONS = np.dtype(np.float32)
+FULL = Full()
+
 log = logging.getLogger("cyclegan")
 
-_Headers = dict[Path, Header]
+
+class _Survey(NamedTuple):
+    """The pictures of a domain, the headers of some, and the option that names their folder."""
+
+    option: str
+    pictures: FileList
+    headers: dict[Path, Header]
 
 
 def find_kinds(
@@ -49,32 +46,38 @@ def find_kinds(
 
     All grey is one channel, grey and RGB together in one domain are three, n channels everywhere are n. With
     `equal_channels` a grey domain beside an RGB one is shown in three as well. With `--range minmax` or `percentile` up
-    to 32 pictures of each domain are decoded. `kept` is what a run that is gone on with has recorded (`record_of`): its
-    ranges are taken over, and its channels must still fit.
+    to 32 pictures of each domain are decoded. `kept` is the record (`record_of`) of a run that is resumed: its ranges
+    are taken over, and its channels must still fit.
 
-    Raises `UsageError` for a range that is none, for mixtures that cannot be learnt from, and where the pictures have
-    other channels than the run that is gone on with.
+    Raises `UsageError` for an invalid range, for mixtures that cannot be learnt from, and where the pictures have other
+    channels than the run that is resumed.
     """
     rule = parse_range(config.range)
-    folders = sets.train
-    headers = {domain: _headers(pictures) for domain, pictures in folders.items()}
-    flags = {domain: config.option_of(domain) for domain in folders}
-    found = _channels(headers, folders, flags)
-    if equal_channels and set(found.values()) == {1, 3}:
-        found = dict.fromkeys(found, 3)
-    channels = found if kept is None else _kept_channels(found, kept["channels"], folders, flags)
-    types = {header.dtype for found in headers.values() for header in found.values()}
+    surveys = {
+        domain: _Survey(config.option_of(domain), pictures, _headers(pictures))
+        for domain, pictures in sets.train.items()
+    }
+    channels = {domain: _channels(survey) for domain, survey in surveys.items()}
+    if equal_channels and set(channels.values()) == {1, 3}:
+        channels = dict.fromkeys(channels, 3)
+    types = {header.dtype for survey in surveys.values() for header in survey.headers.values()}
+    stored = None
     if kept is not None:
-        rules, stored = kept_rules(kept["ranges"], tuple(folders))
+        for domain, survey in surveys.items():
+            before = kept["channels"].get(domain, channels[domain])
+            channels[domain] = _kept_channels(survey, channels[domain], before)
+        rules, stored = kept_rules(kept["ranges"], tuple(surveys))
     elif isinstance(rule, Full):
-        rules, stored = _full(headers), None
-        for domain, some in headers.items():
-            _warn_where_full_does_not_fit(some, folders[domain], flags[domain])
+        for survey in surveys.values():
+            _require_full_ranges(survey)
+        rules = dict.fromkeys(surveys, FULL)
+        for survey in surveys.values():
+            _warn_where_full_does_not_fit(survey)
     else:
-        rules, stored = _measured(rule, headers, folders), next(iter(types)) if len(types) == 1 else None
+        rules, stored = _measured(rule, surveys), next(iter(types)) if len(types) == 1 else None
     as_stored = types <= {BYTES} and all(isinstance(each, Full) for each in rules.values())
     dtype = BYTES if as_stored else FRACTIONS
-    return {domain: InputKind(channels[domain], dtype, rules[domain], stored) for domain in folders}
+    return {domain: InputKind(channels[domain], dtype, rules[domain], stored) for domain in surveys}
 
 
 def spread(count: int, most: int) -> range:
@@ -82,73 +85,50 @@ def spread(count: int, most: int) -> range:
     return range(0, count, max(-(-count // most), 1))
 
 
-def _headers(pictures: FileList) -> _Headers:
-    """The headers that can be read; what is wrong with the others is said when training comes to them."""
-    found: _Headers = {}
+def _headers(pictures: FileList) -> dict[Path, Header]:
+    found = {}
     for index in spread(len(pictures), HEADERS):
         path = pictures.path(index)
-        try:
+        with contextlib.suppress(UnreadableImage):  # reported when training comes to it
             found[path] = read_header(path)
-        except UnreadableImage:
-            continue
     return found
 
 
-def _channels(
-    headers: Mapping[str, _Headers], folders: Mapping[str, FileList], flags: Mapping[str, str]
-) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for domain, headers_here in headers.items():
-        counts = Counter(header.channels for header in headers_here.values())
-        if len(counts) < 2:
-            found[domain] = next(iter(counts), 3)
-        elif counts.keys() == {1, 3}:
-            found[domain] = 3
-        else:
-            examples = ", ".join(
-                f"{number} of {channels} ({_example(headers_here, channels)})"
-                for channels, number in sorted(counts.items())
-            )
-            raise UsageError(
-                f"{flags[domain]}: the pictures in {folders[domain].root} differ in their channels: {examples}; "
-                "keep those of one kind (`cyclegan data check` lists them)"
-            )
-    return found
+def _channels(survey: _Survey) -> int:
+    counts = Counter(header.channels for header in survey.headers.values())
+    if len(counts) < 2:
+        return next(iter(counts), 3)
+    if counts.keys() == {1, 3}:
+        return 3
+    names = {header.channels: escaped(path.name) for path, header in reversed(survey.headers.items())}
+    examples = ", ".join(f"{number} of {channels} ({names[channels]})" for channels, number in sorted(counts.items()))
+    raise UsageError(
+        f"{survey.option}: the pictures in {survey.pictures.root} differ in their channels: {examples}; "
+        "keep those of one kind (`cyclegan data check` lists them)"
+    )
 
 
-def _kept_channels(
-    found: Mapping[str, int], kept: Mapping[str, int], folders: Mapping[str, FileList], flags: Mapping[str, str]
-) -> dict[str, int]:
-    """The kinds that the run was begun with; a domain that it lacked has what was found, refused elsewhere."""
-    before = {domain: kept.get(domain, channels) for domain, channels in found.items()}
-    for domain, channels in found.items():
-        if channels != before[domain] and (channels, before[domain]) != (1, 3):
-            raise UsageError(
-                f"{flags[domain]}: the pictures in {folders[domain].root} have {channels} channels and this run was "
-                f"begun with {before[domain]}; give it such pictures, or another -o"
-            )
+def _kept_channels(survey: _Survey, found: int, before: int) -> int:
+    """The channels that the run was begun with; grey pictures are shown in three."""
+    if found != before and (found, before) != (1, 3):
+        raise UsageError(
+            f"{survey.option}: the pictures in {survey.pictures.root} have {found} channels and this run was "
+            f"begun with {before}; give it such pictures, or another -o"
+        )
     return before
 
 
-def _example(headers: _Headers, channels: int) -> str:
-    return escaped(next(path.name for path, header in headers.items() if header.channels == channels))
+def _require_full_ranges(survey: _Survey) -> None:
+    for path, header in survey.headers.items():
+        try:
+            full_range(header.dtype)
+        except ValueError as error:
+            raise UsageError(f"--range full: {escaped(str(path))}: {error}") from None
 
 
-def _full(headers: Mapping[str, _Headers]) -> dict[str, RangeRule]:
-    for found in headers.values():
-        for path, header in found.items():
-            try:
-                full_range(header.dtype)
-            except ValueError as error:
-                raise UsageError(f"--range full: {escaped(str(path))}: {error}") from None
-    return dict.fromkeys(headers, FULL)
-
-
-def _measured(
-    rule: RangeRule, headers: Mapping[str, _Headers], folders: Mapping[str, FileList]
-) -> dict[str, RangeRule]:
-    """The range of each domain as two numbers, rounded to what is kept of them: nine digits."""
-    examples = {header.dtype: path for found in headers.values() for path, header in found.items()}
+def _measured(rule: RangeRule, surveys: Mapping[str, _Survey]) -> dict[str, RangeRule]:
+    """The range of each domain as two numbers, rounded to the nine digits that are stored."""
+    examples = {header.dtype: path for survey in surveys.values() for path, header in survey.headers.items()}
     if len(examples) > 1 and not isinstance(rule, Fixed):
         listed = " and ".join(f"{dtype} ({escaped(path.name)})" for dtype, path in examples.items())
         raise UsageError(
@@ -156,9 +136,9 @@ def _measured(
             "give --range full or LO,HI, or convert them to one kind"
         )
     rules: dict[str, RangeRule] = {}
-    for domain, pictures in folders.items():
+    for domain, (_, pictures, _) in surveys.items():
         try:
-            found = rule.of(_numbers(pictures, MEASURED))  # two given numbers look at nothing
+            found = rule.of(_numbers(pictures, MEASURED))  # a fixed range looks at none
         except ValueError as error:
             raise UsageError(
                 f"--range {rule.text}: nothing can be measured in {pictures.root} ({error}); give --range LO,HI"
@@ -171,9 +151,9 @@ def _measured(
 
 
 def _numbers(pictures: FileList, most: int) -> Iterator[np.ndarray]:
-    """The stored numbers of some pictures, of large ones those of nine squares, without what is not to be seen.
+    """The stored numbers of some pictures, of large ones in nine squares.
 
-    `ValueError` where none of them can be read.
+    Wholly transparent pixels are left out. `ValueError` where no picture can be read.
     """
     read = 0
     for index in spread(len(pictures), most):
@@ -189,39 +169,32 @@ def _numbers(pictures: FileList, most: int) -> Iterator[np.ndarray]:
         raise ValueError("none of the pictures looked at can be read")
 
 
-def _warn_where_full_does_not_fit(headers: _Headers, pictures: FileList, flag: str) -> None:
-    """Say so where the numbers of a type that holds more than 8 bits fill little of it, or fractions reach beyond 1."""
-    deep = {header.dtype for header in headers.values()} - {BYTES}
-    if len(deep) != 1 or any(header.dtype == BYTES for header in headers.values()):
+def _warn_where_full_does_not_fit(survey: _Survey) -> None:
+    """Warn where numbers of more than 8 bits fill little of their type, or fractions reach beyond 1."""
+    types = {header.dtype for header in survey.headers.values()}
+    if len(types) != 1 or types == {BYTES}:
         return  # of a mixture nothing can be said in one sentence; `cyclegan data check` says what each part holds
-    (dtype,) = deep
+    (dtype,) = types
     scale = full_range(dtype)
     try:
-        found = parse_range("minmax").of(_numbers(pictures, GLANCED))
+        found = parse_range("minmax").of(_numbers(survey.pictures, GLANCED))
     except ValueError:
-        return  # said when training comes to them
-    text = f"{found.low:.9g},{found.high:.9g}"
-    where = f"{flag}: the numbers of the pictures in {pictures.root} lie between {found.low:g} and {found.high:g}"
+        return  # reported when training comes to them
     if found.low < scale.low or found.high > scale.high:
-        log.warning(
-            "%s, and what lies outside %g and %g is cut off; give --range minmax, percentile:1,99 or %s",
-            where,
-            scale.low,
-            scale.high,
-            text,
-        )
+        fault = f", and what lies outside {scale.low:g} and {scale.high:g} is cut off"
     elif found.high - found.low < _NARROW * (scale.high - scale.low):
-        log.warning(
-            "%s, a small part of %s: nearly one grey to the networks; give --range minmax, percentile:1,99 or %s",
-            where,
-            dtype,
-            text,
-        )
-
-
-BYTES = np.dtype(np.uint8)
-FRACTIONS = np.dtype(np.float32)
-FULL = Full()
+        fault = f", a small part of {dtype}: nearly one grey to the networks"
+    else:
+        return
+    log.warning(
+        "%s: the numbers of the pictures in %s lie between %g and %g%s; give --range minmax, percentile:1,99 or %s",
+        survey.option,
+        survey.pictures.root,
+        found.low,
+        found.high,
+        fault,
+        f"{found.low:.9g},{found.high:.9g}",
+    )
 
 
 @dataclass(frozen=True)
@@ -241,30 +214,26 @@ class InputKind:
         """`picture` as HWC of `dtype` and `channels`, white where it is wholly transparent.
 
         Of partly transparent pixels the stored colour is shown. A uint8 picture shown as bytes is not copied unless
-        something in it changes. Raises `ValueError`, in words, for what cannot be shown so.
+        something in it changes. Raises `ValueError` with a readable reason.
         """
         if self.stored not in (None, picture.pixels.dtype):
             raise ValueError(
                 f"its numbers are {picture.pixels.dtype} and this run learns from a range of {self.stored}"
             )
-        scale = self.rule.of([picture.pixels])
-        shown = self._scaled(with_channels(picture.pixels, self.channels), scale)
+        scale, full = self.rule.of([picture.pixels]), full_range(BYTES)
+        shown = with_channels(picture.pixels, self.channels)
+        if self.dtype == FRACTIONS:
+            shown = scale.to_unit(shown)
+            shown += 1
+            shown /= 2
+        elif shown.dtype != BYTES or scale != full:
+            shown = full.from_unit(scale.to_unit(shown), BYTES)
         return hiding(shown, picture.alpha, 255 if self.dtype == BYTES else 1)
 
     @property
     def depends_on(self) -> tuple[str | int, ...]:
-        """All that the converted array depends on, in values that print the same everywhere."""
+        """The parameters of the conversion, in values that print the same everywhere."""
         return self.channels, str(self.dtype), self.rule.text, str(self.stored)
-
-    def _scaled(self, pixels: np.ndarray, scale: Range) -> np.ndarray:
-        bytes_ = full_range(BYTES)
-        if self.dtype == BYTES:
-            same = pixels.dtype == BYTES and scale == bytes_
-            return pixels if same else bytes_.from_unit(scale.to_unit(pixels), BYTES)
-        fractions = scale.to_unit(pixels)
-        fractions += 1
-        fractions /= 2
-        return fractions
 
 
 InputKinds = Mapping[str, InputKind]  # by domain
@@ -274,26 +243,24 @@ PLAIN = InputKind()  # 8-bit RGB
 def ranges_of(kinds: InputKinds) -> dict[str, Any] | None:
     """The ranges as a model stores them: `{"a": "100,4000", "b": "0,255", "dtype": "uint16"}`.
 
-    None where each picture is scaled by all that its type can hold, which needs no keeping. The type is None where
-    the numbers hold for any.
+    None where every picture is scaled by the full range of its type. The type is None where the numbers hold for any.
     """
     if all(isinstance(kind.rule, Full) for kind in kinds.values()):
         return None
     (stored,) = {kind.stored for kind in kinds.values()}
-    return {domain: kind.rule.text for domain, kind in kinds.items()} | {
-        "dtype": None if stored is None else str(stored)
-    }
+    texts = {domain: kind.rule.text for domain, kind in kinds.items()}
+    return texts | {"dtype": None if stored is None else str(stored)}
 
 
 def record_of(kinds: InputKinds) -> dict[str, Any]:
-    """The kinds as a run stores them in JSON, so that going on with it measures nothing again."""
+    """The kinds as a run stores them in JSON, so that resuming it measures nothing again."""
     return {"channels": {domain: kind.channels for domain, kind in kinds.items()}, "ranges": ranges_of(kinds)}
 
 
 def kept_rules(
     ranges: Mapping[str, Any] | None, domains: tuple[str, ...]
 ) -> tuple[dict[str, RangeRule], np.dtype | None]:
-    """By domain the rule that `ranges_of` has kept, and the type that its numbers belong to."""
+    """The rule of each domain out of `ranges_of`, and the type that its numbers belong to."""
     if ranges is None:
         return dict.fromkeys(domains, FULL), None
     stored = None if ranges["dtype"] is None else np.dtype(ranges["dtype"])

@@ -1,4 +1,4 @@
-"""Which pictures meet in which sample: a pure function of the seed and the number of the sample.
+"""The pictures of each sample, a pure function of the seed and the number of the sample.
 
 Nothing is remembered from one step to the next, so a run resumed at step 1234 needs only that number.
 """
@@ -6,7 +6,8 @@ Nothing is remembered from one step to the next, so a run resumed at step 1234 n
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from itertools import count, islice
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -14,20 +15,20 @@ import numpy as np
 
 from cyclegan.images import escaped
 
-_ORDER, _AUGMENTATION = 1, 2  # the first number of a random stream, which tells one kind from the other
+_ORDER, _AUGMENTATION = 1, 2  # kinds of random streams: the first number of their seeds
 
 
 class Sample(NamedTuple):
-    """One sample: its number in the whole run, and the index of the picture that it shows of each domain."""
+    """One picture of each domain."""
 
-    number: int
-    indices: tuple[int, ...]
+    number: int  # in the whole run
+    indices: tuple[int, ...]  # of the picture of each domain
 
 
 class Pairing(Protocol):
     """Correspondence between the pictures of several domains."""
 
-    whole: ClassVar[bool]  # those of a sample stay together: one that cannot be read is replaced with its partners
+    whole: ClassVar[bool]  # samples stay whole: a picture that cannot be read is replaced with its partners
 
     def __init__(self, lengths: Mapping[str, int], seed: int) -> None:
         """`lengths` are the numbers of pictures by domain."""
@@ -38,21 +39,21 @@ class Pairing(Protocol):
 
     @staticmethod
     def match(names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-        """The names by domain in the order of `indices`, without what belongs to nothing; `ValueError`, in words."""
+        """The names by domain in the order of `indices`, without those that lack a partner, or `ValueError`."""
 
     def indices(self, number: int) -> tuple[int, ...]:
-        """The pictures of sample `number`, one of each domain."""
+        """The picture of each domain in sample `number`."""
 
     def stream(self, number: int, domain: str) -> list[int]:
-        """The seed of all that is drawn for the picture of `domain` in sample `number`."""
+        """The seed of the augmentation of the picture of `domain` in sample `number`."""
 
 
 class Unpaired(Pairing):
-    """Each domain is an endless row of its own, and nothing in one belongs to anything in another.
+    """Independent domains, each an endless row of fresh permutations of its folder.
 
-    A row is one fresh permutation of the folder after the other: within a domain every picture is seen equally often,
-    give or take one, whichever folder is the larger, and whatever the batch size leaves over. The rows are shuffled,
-    cut and mirrored independently, and what is seen of a domain does not depend on what other domains there are.
+    Within a domain every picture is seen equally often, give or take one, whichever folder is the larger, and whatever
+    the batch size leaves over. The rows are shuffled, cropped and flipped independently, and the samples of a domain do
+    not depend on what other domains there are.
     """
 
     whole = False
@@ -77,7 +78,7 @@ class Unpaired(Pairing):
 
 
 class Aligned(Pairing):
-    """Pictures of one name, but for its ending, show the same: they meet in every sample, cut and mirrored alike."""
+    """Pictures of one name, but for its ending, share every sample and are cropped and flipped alike."""
 
     whole = True
 
@@ -115,21 +116,24 @@ def groups(pairing: Pairing | type[Pairing], domains: Sequence[str]) -> list[tup
     return [tuple(domains)] if pairing.whole else [(domain,) for domain in domains]
 
 
+@dataclass(frozen=True)
 class StepSampler:
-    """For each step from `start` to `stop`, one rank's samples.
+    """The samples of one rank for each step from `start` to `stop`.
 
     The ranks take contiguous parts of a step's samples, so R ranks of batch b see what one rank of batch R·b sees.
     """
 
-    def __init__(
-        self, pairing: Pairing, *, batch_size: int, start: int, stop: int, rank: int = 0, world: int = 1
-    ) -> None:
-        assert batch_size >= 1, batch_size
-        assert 0 <= rank < world, (rank, world)
-        self.pairing = pairing
-        self.batch_size = batch_size  # of this rank
-        self.rank, self.world = rank, world
-        self.start, self.stop = start, stop
+    pairing: Pairing
+    _: KW_ONLY
+    batch_size: int  # of this rank
+    start: int
+    stop: int
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.batch_size >= 1, self.batch_size
+        assert 0 <= self.rank < self.world, (self.rank, self.world)
 
     def __len__(self) -> int:
         return max(self.stop - self.start, 0)
@@ -141,46 +145,30 @@ class StepSampler:
 
 
 class Request(NamedTuple):
-    """One request to a worker: the samples of some steps, and the slot to draw them into, if any."""
+    """The samples of some steps for a worker, and the slot to put them into, if any."""
 
     slot: int | None
     steps: list[list[Sample]]
 
 
-class RequestSampler:
-    """Requests for some steps each: one at first, which is not to wait for others, then ever more up to `most`.
+def group_steps(steps: Iterable[list[Sample]], most: int, workers: int) -> Iterator[list[list[Sample]]]:
+    """Steps in groups for requests: first one step, which is not to wait for others, then ever more up to `most`.
 
-    The number doubles when each of `workers` has been asked. Every iteration takes its slots by the `take` of its time.
+    The number doubles when each of `workers` has been given a group.
     """
-
-    def __init__(self, steps: StepSampler, most: int, workers: int) -> None:
-        assert most >= 1, most
-        self.steps = steps
-        self.most = most
-        self.workers = workers
-        self.take: Callable[[], int | None] = _no_slot
-
-    def __iter__(self) -> Iterator[Request]:
-        return self._requests(self.take)
-
-    def _requests(self, take: Callable[[], int | None]) -> Iterator[Request]:
-        steps = iter(self.steps)
-        together = 1
-        for number in count(1):
-            some = list(islice(steps, together))
-            if not some:
-                return
-            yield Request(take(), some)
-            if number % max(self.workers, 1) == 0:
-                together = min(2 * together, self.most)
-
-
-def _no_slot() -> None:
-    return None
+    assert most >= 1, most
+    rest, size = iter(steps), 1
+    for number in count(1):
+        group = list(islice(rest, size))
+        if not group:
+            return
+        yield group
+        if number % max(workers, 1) == 0:
+            size = min(2 * size, most)
 
 
 class _Row:
-    """An endless row of pictures. Holds the permutation in use, 8 bytes a picture, only to save time."""
+    """An endless row of pictures; it holds the permutation in use, 8 bytes a picture, only to save time."""
 
     def __init__(self, seed: int, number: int, length: int) -> None:
         assert length >= 1, (number, length)

@@ -1,12 +1,14 @@
-"""Which pictures each domain has, and which of them are held out."""
+"""The pictures of each domain, split into training and held-out ones."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
+from typing import NamedTuple
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.pairing import PAIRINGS, Pairing, Unpaired
@@ -19,14 +21,11 @@ _LISTED = 5  # names in a warning
 
 @dataclass(frozen=True)
 class FileList:
-    """Some of the pictures below a folder: relative names with forward slashes, in order.
-
-    `key` is what of a name its lot is drawn by, which pictures that belong together have in common.
-    """
+    """Some of the pictures below a folder: relative names with forward slashes, in order."""
 
     root: Path
     names: tuple[str, ...]
-    key: Callable[[str], str] = Unpaired.key
+    key: Callable[[str], str] = Unpaired.key  # the part of a name that is hashed, the same for a pair
 
     def __len__(self) -> int:
         return len(self.names)
@@ -38,19 +37,19 @@ class FileList:
 
 @dataclass(frozen=True)
 class PictureSets:
-    """The pictures of a run by domain: those it learns from and those it is only looked at with."""
+    """The pictures of a run by domain: those for training and those that are held out."""
 
     train: Mapping[str, FileList]
     test: Mapping[str, FileList]
     fingerprint: str  # SHA-256 over all names and sizes in bytes: equal when a resumed run finds the same files
     warnings: tuple[str, ...] = ()
-    pairing: str = "unpaired"  # the name in `PAIRINGS` of how they were matched
+    pairing: str = "unpaired"  # a name in `PAIRINGS`
 
     @property
     def by_role(self) -> dict[str, FileList]:
-        """All of them as the files of a run call them: {"train_a": …, "test_a": …}."""
-        both = {"train": self.train, "test": self.test}
-        return {f"{role}_{domain}": pictures for role, found in both.items() for domain, pictures in found.items()}
+        """All of them by their names in the files of a run: {"train_a": …, "test_a": …}."""
+        roles = (("train", self.train), ("test", self.test))
+        return {f"{role}_{domain}": pictures for role, found in roles for domain, pictures in found.items()}
 
 
 def steps_per_epoch(sets: PictureSets, batch_size: int) -> int:
@@ -58,25 +57,23 @@ def steps_per_epoch(sets: PictureSets, batch_size: int) -> int:
     return max(max(map(len, sets.train.values())) // batch_size, 1)
 
 
-@dataclass(frozen=True)
-class _Folder:
+class _Folder(NamedTuple):
     path: Path
-    option: str  # what the user called it by, for the words of an error
+    option: str  # that names it, for errors
 
 
 def find_sets(config: TrainConfig, domains: Sequence[str], pairing: str) -> PictureSets:
     """The pictures of `domains` that `config` names by --a, --b, … (with --test-a, …) or by --data.
 
-    `pairing`, a name in `PAIRINGS`, says how they belong together; what lacks a partner is left out with a warning.
-    Without a folder of test pictures a share is held out, see `split`. Raises `UsageError` for folders that are not
-    given, not read by the method, not there, no folders, empty, without pictures, or the same twice, and for pictures
-    that cannot be paired.
+    `pairing` is a name in `PAIRINGS`; pictures without a partner are left out with a warning. Without a folder of test
+    pictures a share is held out, see `split`. Raises `UsageError` for folders that are not given, not read by the
+    method, missing, not folders, empty, without pictures, or the same twice, and for pictures that cannot be paired.
     """
     kind = PAIRINGS[pairing]
     train_folders, test_folders = _folders(config, domains)
     folders = [*train_folders.values(), *test_folders.values()]
     for folder in folders:
-        _refuse_no_folder(folder)
+        require_folder(*folder)
     _refuse_overlap(folders)
     if kind.whole and 0 < len(test_folders) < len(domains):
         given = next(iter(test_folders.values()))
@@ -102,17 +99,16 @@ def find_sets(config: TrainConfig, domains: Sequence[str], pairing: str) -> Pict
 
 
 def split(pictures: FileList, holdout: float) -> tuple[FileList, FileList]:
-    """`pictures` as those to learn from and those held out, by the SHA-256 of the keys of their names.
+    """Split into training and held-out pictures by the SHA-256 of the keys of their names.
 
-    The hash, as a fraction of 2^256, is a fixed lot that every name draws: held out are those that drew less than
-    `holdout`, and the lowest ones beyond that until there are 8 or half of the folder. So it depends neither on the
-    machine nor on the order of listing, and where the share alone gives 8 or more, adding pictures moves no old one.
-    In a smaller folder an added picture that drew low may send one held-out picture back to learning; only in one
-    with fewer than 16, where half is the limit, may the growing half take an old picture out. A holdout of 0 holds
-    nothing out. A single picture serves as both.
+    Held out are those whose hash, as a fraction of 2^256, is below `holdout`, and the lowest ones beyond that until
+    there are 8 or half of the folder. So the split depends neither on the machine nor on the order of listing, and
+    where the share alone gives 8 or more, adding pictures moves no old one. In a smaller folder an added picture with a
+    low hash may send one held-out picture back to training; only in one with fewer than 16, where half is the limit,
+    may the growing half take an old picture out. A holdout of 0 holds nothing out. A single picture serves as both.
     """
     count = len(pictures)
-    held = sum(_lot(pictures.key(name)) < holdout for name in pictures.names)
+    held = sum(_hash(pictures.key(name)) < holdout for name in pictures.names)
     if holdout > 0:
         held = min(max(held, min(HELD_OUT_AT_LEAST, count // 2)), count - 1)
     chosen = set(in_hash_order(pictures)[:held])
@@ -124,18 +120,18 @@ def split(pictures: FileList, holdout: float) -> tuple[FileList, FileList]:
 
 
 def in_hash_order(pictures: FileList) -> list[int]:
-    """Indices into `pictures` in the order of the lots their names drew: a mixed but fixed order."""
+    """Indices into `pictures` in the order of the hashes of their keys: a mixed but fixed order."""
     keys = [pictures.key(name) for name in pictures.names]
-    return sorted(range(len(pictures)), key=lambda index: (_lot(keys[index]), keys[index]))
+    return sorted(range(len(pictures)), key=lambda index: (_hash(keys[index]), keys[index]))
 
 
-def _lot(name: str) -> float:
+def _hash(name: str) -> float:
     digest = hashlib.sha256(os.fsencode(name)).digest()
     return int.from_bytes(digest[:8], "big") / 2**64  # the first 64 bits decide; more are lost in a float anyway
 
 
 def _folders(config: TrainConfig, domains: Sequence[str]) -> tuple[dict[str, _Folder], dict[str, _Folder]]:
-    """The folders of `domains` to learn from and, where they are given, those of held-out pictures."""
+    """The training folders of `domains` and, where they are given, those of held-out pictures."""
     own = [f"--{domain}" for domain in domains]
     for name in config.folders:
         if name != "data" and name.removeprefix("test_") not in domains:
@@ -145,7 +141,7 @@ def _folders(config: TrainConfig, domains: Sequence[str]) -> tuple[dict[str, _Fo
     if config.data is not None:
         if any(config.folder(domain) is not None for domain in domains):
             raise UsageError(f"--data and {', '.join(own)} name the pictures in two ways; give one of them")
-        return _parts(Path(config.data), domains)
+        return _folders_in(Path(config.data), domains)
     missing = " and ".join(f"--{domain}" for domain in domains if config.folder(domain) is None)
     if missing:
         give = " and ".join(f"{option} DIR" for option in own)
@@ -155,17 +151,15 @@ def _folders(config: TrainConfig, domains: Sequence[str]) -> tuple[dict[str, _Fo
     return train, {domain: _Folder(Path(path), f"--test-{domain}") for domain, path in tests.items() if path}
 
 
-def _parts(root: Path, domains: Sequence[str]) -> tuple[dict[str, _Folder], dict[str, _Folder]]:
-    """The same in the one folder of --data."""
-    _refuse_no_folder(_Folder(root, "--data"))
+def _folders_in(root: Path, domains: Sequence[str]) -> tuple[dict[str, _Folder], dict[str, _Folder]]:
+    """The same in the folder of --data."""
+    require_folder(root, "--data")
     train, test = ({d: _Folder(root / f"{role}{d.upper()}", "--data") for d in domains} for role in ("train", "test"))
-    for folder in train.values():
-        if not folder.path.exists():
+    for path, _ in train.values():
+        if not path.exists():
             needed = " and ".join(part.path.name for part in train.values())
             instead = " and ".join(f"--{domain}" for domain in domains)
-            raise UsageError(
-                f"--data: {root} has no folder {folder.path.name}; it needs {needed}, or give {instead} instead"
-            )
+            raise UsageError(f"--data: {root} has no folder {path.name}; it needs {needed}, or give {instead} instead")
     return train, {domain: folder for domain, folder in test.items() if folder.path.exists()}
 
 
@@ -191,33 +185,31 @@ def _listed(folders: Mapping[str, _Folder], kind: type[Pairing], warnings: list[
 
 
 def _names(folder: _Folder) -> list[str]:
+    path, option = folder
     try:
-        if not any(folder.path.iterdir()):
-            raise UsageError(f"{folder.option}: {folder.path} is empty; name a folder of pictures")
+        if not any(path.iterdir()):
+            raise UsageError(f"{option}: {path} is empty; name a folder of pictures")
     except PermissionError:
-        raise UsageError(f"{folder.option}: {folder.path} may not be read; change its permissions") from None
-    names = list_images(folder.path)
+        raise UsageError(f"{option}: {path} may not be read; change its permissions") from None
+    names = list_images(path)
     if not names:
-        raise UsageError(
-            f"{folder.option}: {folder.path} holds no picture; the formats read are {' '.join(EXTENSIONS)}"
-        )
+        raise UsageError(f"{option}: {path} holds no picture; the formats read are {' '.join(EXTENSIONS)}")
     return names
 
 
-def _refuse_no_folder(folder: _Folder) -> None:
-    if not folder.path.exists():
-        raise UsageError(f"{folder.option}: {folder.path} does not exist; name a folder of pictures")
-    if not folder.path.is_dir():
-        raise UsageError(f"{folder.option}: {folder.path} is a file; name the folder it is in")
+def require_folder(path: Path, option: str) -> None:
+    """Raise a `UsageError` that begins with `option` unless `path` is a folder."""
+    if not path.exists():
+        raise UsageError(f"{option}: {path} does not exist; name a folder of pictures")
+    if not path.is_dir():
+        raise UsageError(f"{option}: {path} is a file; name the folder it is in")
 
 
-def _refuse_overlap(folders: Iterable[_Folder]) -> None:
-    """No folder may be another or lie in it: domains would share pictures, or tests be learnt from."""
-    resolved = [(folder, folder.path.resolve()) for folder in folders]
-    for folder, path in resolved:
-        for other, place in resolved:
-            if other is folder or not path.is_relative_to(place):
-                continue
+def _refuse_overlap(folders: Sequence[_Folder]) -> None:
+    """Refuse folders that are equal or nested: domains would share pictures, or tests be learnt from."""
+    for folder, other in permutations(folders, 2):
+        path, place = folder.path.resolve(), other.path.resolve()
+        if path.is_relative_to(place):
             how = "the same folder as" if path == place else "inside"
             raise UsageError(
                 f"{folder.option}: {folder.path} is {how} {other.path} ({other.option}); "
@@ -231,7 +223,7 @@ def _fingerprint(found: Mapping[str, FileList]) -> str:
         for name in pictures.names:
             try:
                 size = os.stat(pictures.root / name).st_size
-            except OSError:  # a link to nowhere; training says so when it comes to it
+            except OSError:  # a broken link, reported when training comes to it
                 size = -1
             digest.update(b"%s\0%s\0%d\n" % (role.encode(), os.fsencode(name), size))
     return digest.hexdigest()

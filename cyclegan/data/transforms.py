@@ -1,15 +1,16 @@
-"""What happens to a picture between the file and the network: scaling, cutting, mirroring, or a pipeline of the user's.
+"""Scaling, cropping and flipping of training pictures, or a pipeline of the user's.
 
-The part that is always the same, `prepare`, is apart from the part that is drawn anew each time, `augment`, so that the
-first can be kept. albumentations does the scaling and whatever the user asks for. A random state is set for every
-sample: left alone, all transforms of a pipeline draw from one and the same stream, so that two kinds of flip come out
-as one, and every worker repeats the others.
+The deterministic part, `prepare`, is apart from the random one, `augment`, so that its result can be cached.
+albumentations does the scaling and whatever the user asks for. A random state is set for every sample: left alone, all
+transforms of a pipeline draw from one and the same stream, so that two kinds of flip come out as one, and every worker
+repeats the others.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,15 +19,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.augmentation_file import first_line, read_pipeline
+from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.data.kinds import BYTES, PLAIN, InputKind
-from cyclegan.errors import UsageError
+from cyclegan.errors import UsageError, did_you_mean
 from cyclegan.images import UnreadableImage, escaped
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version
 
 import albumentations as A
 import cv2
+from albumentations.core.serialization import SERIALIZABLE_REGISTRY
 
 # A strip of 1 × 10000 pixels, scaled to a shorter side of 286, would take 2 GB: of such a picture the middle is used.
 LONGEST = 16  # times the shorter side
@@ -48,12 +50,15 @@ class Transform(ABC):
     shorter side that `prepare` makes, or None where it leaves pictures of at least `crop_size` as decoded.
     """
 
+    windows = False  # `window` may return a square
+
     def __init__(self, crop_size: int, load_size: int | None) -> None:
         self.crop_size = crop_size
         self.load_size = load_size
+        self.depends_on: tuple[Any, ...] = (load_size,)  # the parameters of `prepare`
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A picture of any size to one of `crop_size`, as `rng` decides: both parts."""
+        """Both parts: a picture of any size to one of `crop_size`."""
         return self.augment(self.prepare(image), rng)
 
     @abstractmethod
@@ -62,33 +67,31 @@ class Transform(ABC):
 
     @abstractmethod
     def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """What `rng` decides: a prepared picture to one of `crop_size`. `image` is never written to."""
-
-    windows = False  # whether `window` ever says that the square is all that is needed
+        """The random part: to a picture of `crop_size`. `image` is never written to."""
 
     def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
-        """The square that `augment` would cut from a picture of this size, None where it needs more of it than that."""
+        """The square that `augment` would cut from a picture of this size; None where it needs more than that."""
         return None
 
-    @property
-    def depends_on(self) -> tuple[Any, ...]:
-        """What `prepare` depends on besides the picture."""
-        return (self.load_size,)
 
+class CropFlip(Transform):
+    """The shorter side to `load_size`, then a random square of `crop_size`, half of them mirrored if `flip`.
 
-class ScaleCropFlip(Transform):
-    """The shorter side to `load_size`; then a random square of `crop_size`, half of them mirrored if `flip`.
-
-    The square and the mirroring are taken without albumentations, whose calls cost 0.11 ms beside the 0.03 ms of the
-    work, with its own draws in its own order: pixel for pixel `Compose([RandomCrop, HorizontalFlip])`.
+    Without a `load_size` only pictures smaller than the crop are scaled, to its size. The square and the mirroring are
+    taken without albumentations, whose calls cost 0.11 ms beside the 0.03 ms of the work, with its own draws in its own
+    order: pixel for pixel `Compose([RandomCrop, HorizontalFlip])`.
     """
 
     def __init__(self, crop_size: int, load_size: int | None, flip: bool) -> None:
         super().__init__(crop_size, load_size)
         self.flip = flip
-        self.scale = _scale(crop_size if load_size is None else load_size)
+        self.windows = load_size is None
+        self.depends_on = (0, crop_size) if load_size is None else (load_size,)
+        self.scale = _scale(load_size or crop_size)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
+        if self.windows and min(image.shape[:2]) >= self.crop_size:
+            return image
         return _scaled(self.scale, _without_excess(image))
 
     def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -99,6 +102,9 @@ class ScaleCropFlip(Transform):
         square = image[window.top : window.top + size, window.left : window.left + size]
         return mirror(square) if window.mirrored else square
 
+    def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
+        return self._drawn(height, width, rng) if self.windows and min(height, width) >= self.crop_size else None
+
     def _drawn(self, height: int, width: int, rng: np.random.Generator) -> CropWindow:
         draws = _draws(rng)
         draws.random()  # whether to run at all: a Compose asks, though the answer is always yes
@@ -107,57 +113,39 @@ class ScaleCropFlip(Transform):
         return CropWindow(top, left, self.flip and draws.random() < 0.5)
 
 
-class CropFlip(ScaleCropFlip):
-    """The same from pictures that are not scaled, but for those smaller than the crop, which are enlarged to it."""
-
-    windows = True
-
-    def __init__(self, crop_size: int, flip: bool) -> None:
-        super().__init__(crop_size, None, flip)
-
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        return super().prepare(image) if min(image.shape[:2]) < self.crop_size else image
-
-    def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
-        return self._drawn(height, width, rng) if min(height, width) >= self.crop_size else None
-
-    @property
-    def depends_on(self) -> tuple[Any, ...]:
-        return (0, self.crop_size)
-
-
 class UserPipeline(Transform):
-    """A pipeline of the user's, read from the file `source`; it starts from the picture as decoded.
+    """A pipeline of the user's from the file `source`, applied to pictures as decoded.
 
     All its steps draw from one stream, of which noise takes a number for each channel. With `paired` each has a stream
-    of its own, so that pictures of equal size and other channels are cut, turned and bent alike by equal random states.
+    of its own, so that equal random states treat pictures of equal size alike, whatever their channels.
     """
 
     def __init__(self, pipeline: A.Compose, crop_size: int, source: str, *, paired: bool = False) -> None:
         super().__init__(crop_size, None)
         self.pipeline = pipeline
-        self.source = source  # for the words of an error
+        self.source = source  # for errors
         self.steps = list(_steps(pipeline)) if paired else []
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         return _without_excess(image)
 
     def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """As the base class has it. Raises `UsageError` when the pipeline fails or makes anything else of it."""
+        """The random part. Raises `UsageError` when the pipeline fails or returns anything else."""
         height, width = image.shape[:2]
         self.pipeline.set_random_state(rng, _draws(rng))
         for step, stream in zip(self.steps, rng.spawn(len(self.steps)), strict=True):
             step.set_random_state(stream, _draws(stream))
         try:
-            # A copy: nobody vouches for what a transform does to its input, and this one may be shared by all workers
+            # A copy: a transform may write to its input, and this one may be shared by all workers
             result = self.pipeline(image=image.copy())["image"]
             if image.shape[2] == 1 and getattr(result, "ndim", 0) == 2:  # OpenCV leaves out a single channel
                 result = result[:, :, None]
         except Exception as error:
-            # Whatever a transform raises on a picture it is not fit for, such as a crop on one that is too small
+            # Any error of a transform on a picture that it does not suit, such as a crop on one that is too small
+            plain = image.shape[2] == 3 and image.dtype == np.uint8
+            kind = "" if plain else f" with {image.shape[2]} channels of {image.dtype}"  # which may be the reason
             raise UsageError(
-                f"--augment: {self.source} fails on a picture of {width}×{height} pixels{_unusual(image)}: "
-                f"{first_line(error)}"
+                f"--augment: {self.source} fails on a picture of {width}×{height} pixels{kind}: {first_line(error)}"
             ) from error
         wanted = (self.crop_size, self.crop_size, image.shape[2])
         if not isinstance(result, np.ndarray) or result.dtype != image.dtype or result.shape != wanted:
@@ -176,16 +164,14 @@ class UserPipeline(Transform):
 
 
 def build_transform(config: TrainConfig, kinds: Iterable[InputKind] = (PLAIN,), *, paired: bool = False) -> Transform:
-    """The pipeline of `config`: shorter side to `load_size`, a random square of `crop_size`, half mirrored.
+    """The transform of `config`: shorter side to `load_size`, a random square of `crop_size`, half mirrored.
 
     `config.augment` names a file with another pipeline instead, which is tried on two pictures of each of `kinds`, so
-    that what is wrong with it is said before anything starts. With `paired`, equal random states cut pictures of equal
-    size alike, whatever their kinds. Raises `UsageError`.
+    that its faults are reported before anything starts. With `paired`, equal random states treat pictures of equal size
+    alike, whatever their kinds. Raises `UsageError`.
     """
     if config.augment is None:
-        if config.load_size == 0:
-            return CropFlip(config.crop_size, config.flip)
-        return ScaleCropFlip(config.crop_size, config.load_size, config.flip)
+        return CropFlip(config.crop_size, config.load_size or None, config.flip)
     transform = UserPipeline(read_pipeline(Path(config.augment)), config.crop_size, config.augment, paired=paired)
     load_size = config.load_size or config.crop_size
     for channels, dtype in dict.fromkeys((kind.channels, kind.dtype) for kind in kinds):
@@ -201,12 +187,12 @@ def _steps(pipeline: A.BaseCompose) -> Iterator[A.BasicTransform]:
 
 
 def _draws(rng: np.random.Generator) -> random.Random:
-    """Python's kind of random numbers, which albumentations draws most of its own from."""
+    """Python's random generator, which albumentations draws most of its numbers from."""
     return random.Random(int(rng.integers(2**63)))
 
 
 def prepared_size(height: int, width: int, load_size: int | None) -> tuple[float, float]:
-    """About the height and width that `prepare` makes of a picture, to reckon with."""
+    """Approximate height and width of a prepared picture."""
     short = min(height, width)
     height, width = min(height, LONGEST * short), min(width, LONGEST * short)
     factor = 1.0 if load_size is None else load_size / short
@@ -214,9 +200,9 @@ def prepared_size(height: int, width: int, load_size: int | None) -> tuple[float
 
 
 def require_one_view(sizes: Mapping[Path, tuple[int, int]], load_size: int | None) -> None:
-    """`UnreadableImage` where the pictures of a pair, by height and width, do not lie over each other once prepared.
+    """Raise `UnreadableImage` unless the pictures of a pair have one prepared size.
 
-    Scaling rounds, so that scaled pictures may differ by a pixel.
+    `sizes` are heights and widths. Scaling rounds, so that scaled pictures may differ by a pixel.
     """
     prepared = {path: prepared_size(*size, load_size) for path, size in sizes.items()}
     (first, (down, across)), *others = prepared.items()
@@ -227,9 +213,9 @@ def require_one_view(sizes: Mapping[Path, tuple[int, int]], load_size: int | Non
 
 
 def fit(image: np.ndarray, load_size: int, crop_size: int) -> np.ndarray:
-    """The middle of a picture at the scale of training, nothing random: HWC to crop_size × crop_size × C.
+    """The centre crop of a picture at the scale of training: HWC to crop_size × crop_size × C.
 
-    With a `load_size` of 0 only what is smaller than the crop is scaled.
+    With a `load_size` of 0 only pictures smaller than the crop are scaled.
     """
     if load_size or min(image.shape[:2]) < crop_size:
         image = _scaled(_scale(load_size or crop_size), _without_excess(image))
@@ -239,17 +225,17 @@ def fit(image: np.ndarray, load_size: int, crop_size: int) -> np.ndarray:
 
 
 def middle(height: int, width: int, size: int) -> tuple[int, int]:
-    """Top and left of the square in the middle of a picture."""
+    """Top and left of the centre crop."""
     return (height - size) // 2, (width - size) // 2
 
 
 def mirror(image: np.ndarray) -> np.ndarray:
-    """HWC, left to right."""
+    """Flip HWC from left to right."""
     return cv2.flip(image, 1) if image.shape[2] in _QUICK else image[:, ::-1]
 
 
 def to_planes(image: np.ndarray, planes: np.ndarray) -> None:
-    """HWC into `planes`, CHW."""
+    """Copy HWC into `planes`, CHW."""
     if image.shape[2] in _QUICK:
         cv2.split(image, list(planes))  # in place, and three times as fast as copying a transposed array
     else:
@@ -266,14 +252,92 @@ def _scaled(scale: A.SmallestMaxSize, image: np.ndarray) -> np.ndarray:
     return result.reshape(*result.shape[:2], image.shape[2])  # OpenCV leaves out a single channel
 
 
-def _unusual(image: np.ndarray) -> str:
-    """What may be why: said only of pictures other than 8-bit RGB."""
-    plain = image.shape[2] == 3 and image.dtype == np.uint8
-    return "" if plain else f" with {image.shape[2]} channels of {image.dtype}"
-
-
 def _without_excess(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     limit = LONGEST * min(height, width)
     top, left = max(height - limit, 0) // 2, max(width - limit, 0) // 2
     return image[top : top + limit, left : left + limit]
+
+
+def read_pipeline(path: Path) -> A.Compose:
+    """A pipeline from YAML: a list (`- RandomCrop: {height: 256, width: 256}`), or the output of `A.to_dict`.
+
+    Every mistake in it is a `UsageError` of one sentence.
+    """
+    try:
+        content = read_yaml(path)
+    except OSError as error:
+        raise UsageError(f"--augment: cannot read {path} ({(error.strerror or str(error)).lower()})") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"--augment: {path} is not text; give a YAML file") from None
+    except ValueError as error:
+        mark = getattr(error.__cause__, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"--augment: {path}{line}: {getattr(error.__cause__, 'problem', None) or error}") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # albumentations only warns of an argument it does not know
+        try:
+            if isinstance(content, Mapping) and "transform" in content:
+                _check_dumped(content["transform"])
+                pipeline = A.from_dict(dict(content))
+                return pipeline if isinstance(pipeline, A.Compose) else A.Compose([pipeline])
+            if isinstance(content, list) and content:
+                return A.Compose([_build(entry) for entry in content])
+        except (UsageError, ValueError, TypeError, KeyError, AttributeError, UserWarning) as error:
+            raise UsageError(f"--augment: {path}: {first_line(error)}") from error
+    raise UsageError(
+        f"--augment: {path} holds no pipeline; write a list such as `- HorizontalFlip: {{p: 0.5}}`, "
+        "or what albumentations.to_dict gives"
+    )
+
+
+def _check_dumped(entry: Any) -> None:
+    if not isinstance(entry, Mapping) or "__class_fullname__" not in entry:
+        raise ValueError("a transform has no __class_fullname__")
+    _known(str(entry["__class_fullname__"]))
+    for inner in entry.get("transforms") or []:
+        _check_dumped(inner)
+
+
+def _build(entry: Any) -> Any:
+    """One transform from `Name`, `Name: {argument: value}`, or, for one that holds others, `Name: [transforms]`."""
+    if isinstance(entry, str):
+        entry = {entry: {}}
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        raise ValueError(f"{entry!r} is not one transform; write `- Name: {{argument: value}}`")
+    name, arguments = next(iter(entry.items()))
+    if isinstance(arguments, list):
+        arguments = {"transforms": arguments}
+    if arguments is not None and not isinstance(arguments, Mapping):
+        raise ValueError(f"{name}: {arguments!r} is not a list of arguments; write {{argument: value}}")
+    arguments = dict(arguments or {})
+    kind = _known(str(name))
+    if "transforms" in arguments:
+        arguments["transforms"] = [_build(inner) for inner in arguments["transforms"]]
+    try:
+        return kind(**arguments)
+    except (ValueError, TypeError, UserWarning) as error:
+        raise UsageError(f"{name}: {first_line(error)}") from error
+
+
+def _known(name: str) -> Any:
+    """The class of a transform by its name or full name."""
+    short = name.rsplit(".", 1)[-1]  # old dumps write albumentations.….Name
+    table = {
+        key: kind for key, kind in SERIALIZABLE_REGISTRY.items() if issubclass(kind, A.BasicTransform | A.BaseCompose)
+    }
+    if name != short and not name.startswith("albumentations."):
+        raise UsageError(f"{name} is no transform of albumentations")
+    if short not in table:
+        hint = did_you_mean(short, table)
+        known = hint if "did you mean" in hint else "; albumentations' documentation lists them"
+        raise UsageError(f"unknown transform {name!r}{known}")
+    return table[short]
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error; of a report by pydantic in four lines the field and its fault."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 2 and "validation error" in lines[0]:
+        return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
+    return lines[0] if lines else type(error).__name__

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 
 from cyclegan.config import AUTO, TrainConfig, in_steps
-from cyclegan.data import steps_per_epoch
+from cyclegan.data.sets import steps_per_epoch
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.methods import Images, build_method
 from cyclegan.system.memory import available_memory

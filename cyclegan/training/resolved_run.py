@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from cyclegan.config import TrainConfig, flatten
-from cyclegan.data import InputKind, PictureSets, ranges_of
+from cyclegan.data.kinds import InputKind, ranges_of
+from cyclegan.data.sets import PictureSets
 from cyclegan.methods import Method, options_for
 from cyclegan.training.distributed.ranks import Ranks
 

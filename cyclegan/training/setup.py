@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from cyclegan.config import AUTO, PICTURE_FOLDERS, TrainConfig, flatten, in_steps, resolve
-from cyclegan.data import PictureSets, find_kinds, find_sets, steps_per_epoch
+from cyclegan.data.kinds import find_kinds
+from cyclegan.data.sets import PictureSets, find_sets, steps_per_epoch
 from cyclegan.errors import UsageError, lookup
 from cyclegan.methods import METHODS, build_method, options_for, with_networks
 from cyclegan.networks import pick_precision

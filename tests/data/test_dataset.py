@@ -18,7 +18,7 @@ from cyclegan.data import dataset as datasets
 from cyclegan.data.dataset import build_loader
 from cyclegan.data.held_out import held_out_pictures
 from cyclegan.data.kinds import PLAIN
-from cyclegan.data.pairing import StepSampler, Unpaired
+from cyclegan.data.pairing import Request, StepSampler, Unpaired
 from cyclegan.data.sets import PictureSets, find_sets, in_hash_order
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import Picture, read_image, read_picture
@@ -129,6 +129,14 @@ def test_two_iterations_at_once_do_not_disturb_each_other(config: TrainConfig) -
     assert pairs == [[alone, alone] for alone in pixels(batches(config, stop=40))]
 
 
+def test_each_iteration_takes_slots_of_its_own(config: TrainConfig) -> None:
+    loader = build_loader(replace(config, workers=1), find_sets(config, ("a", "b"), "unpaired"), start=0, stop=9)
+    first, second = iter(loader), iter(loader)
+    one, other = next(first), next(second)
+    assert torch.equal(one["a"], other["a"])
+    assert one["a"].untyped_storage().data_ptr() != other["a"].untyped_storage().data_ptr()
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_what_is_to_be_pinned_is_pinned_whole_and_then_cut(
     workers: int, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
@@ -203,7 +211,7 @@ def test_spawned_workers_work_too(config: TrainConfig) -> None:
 def test_what_spawned_workers_need_pickles(config: TrainConfig) -> None:
     loader = build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=3)
     dataset = pickle.loads(pickle.dumps(loader.dataset))
-    request = next(iter(loader.requests))
+    request = Request(None, [next(iter(loader.steps))])
     assert np.array_equal(dataset[request].pictures, loader.dataset[request].pictures)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.data.pairing import Aligned, RequestSampler, Sample, StepSampler, Unpaired, groups
+from cyclegan.data.pairing import Aligned, Sample, StepSampler, Unpaired, group_steps, groups
 from cyclegan.data.sets import FileList, PictureSets, steps_per_epoch
 
 
@@ -82,20 +82,10 @@ def test_the_order_is_the_one_of_old_runs() -> None:
 
 def test_requests_begin_with_one_step_and_grow_to_the_most() -> None:
     steps = StepSampler(Unpaired({"a": 7, "b": 4}, 5), batch_size=2, start=3, stop=40)
-    requests = list(RequestSampler(steps, 8, workers=2))
-    assert [len(request.steps) for request in requests] == [1, 1, 2, 2, 4, 4, 8, 8, 7]
-    assert [keys for request in requests for keys in request.steps] == list(steps)
-    assert all(len(request.steps) == 1 for request in RequestSampler(steps, 1, workers=0))
-
-
-def test_each_iteration_takes_slots_of_its_own() -> None:
-    sampler = RequestSampler(StepSampler(Unpaired({"a": 7, "b": 4}, 5), batch_size=1, start=0, stop=9), 1, workers=1)
-    sampler.take = iter(range(100)).__next__
-    first = iter(sampler)
-    assert next(first).slot == 0
-    sampler.take = iter(range(100, 200)).__next__
-    assert next(iter(sampler)).slot == 100
-    assert next(first).slot == 1
+    requests = list(group_steps(steps, 8, workers=2))
+    assert [len(request) for request in requests] == [1, 1, 2, 2, 4, 4, 8, 8, 7]
+    assert [keys for request in requests for keys in request] == list(steps)
+    assert all(len(request) == 1 for request in group_steps(steps, 1, workers=0))
 
 
 def test_what_is_seen_of_a_domain_does_not_depend_on_the_others() -> None:

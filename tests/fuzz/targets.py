@@ -27,7 +27,7 @@ from PIL import Image
 
 from cyclegan.cli.train import read_config_file
 from cyclegan.config import PRESETS, TrainConfig, flatten, resolve
-from cyclegan.data.augmentation_file import read_pipeline
+from cyclegan.data.transforms import read_pipeline
 from cyclegan.errors import CycleganError
 from cyclegan.evaluation.metrics.label_maps import read_colours
 from cyclegan.evaluation.selection import read_best

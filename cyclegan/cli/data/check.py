@@ -12,7 +12,7 @@ import click
 from cyclegan.errors import UnfinishedError
 
 if TYPE_CHECKING:
-    from cyclegan.data.check.report import FolderReport, Report
+    from cyclegan.data.check import FolderReport, Report
 
 LISTED = 20  # lines of one kind in the report for people; --json has them all
 
@@ -33,7 +33,7 @@ def command(dirs: tuple[Path, ...], min_size: int, as_json: bool) -> None:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from cyclegan.data.check.report import check_folders
+    from cyclegan.data.check import check_folders
 
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())

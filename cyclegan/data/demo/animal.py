@@ -1,4 +1,12 @@
-"""One demo animal, drawn twice: in a plain brown coat, and in a striped one."""
+"""One demo animal, drawn twice: in a plain brown coat, and in a striped one.
+
+The animal is a handful of rounded parts. Each part has a frame of its own, in which the stripes are counted from a
+visible landmark: from the rump forward along the trunk, on along the neck and the head, and from the hoof up each leg.
+Nothing about the stripes is random. So the striped picture is a function of the plain one, and a translation can be
+marked pixel by pixel, which no pair of photographs allows.
+
+Lengths are in widths of the picture; y points downwards; the frame of the animal faces right.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.data.demo.anatomy import STRIPES_OF_NECK, Animal, Bone, Leg, blend, head_phase, neck_phase, trunk_phase
-from cyclegan.data.demo.scenery import Light, Picture, Plane, cover, coverage, paint, window
+from cyclegan.data.demo.scenery import Light, Picture, Plane, cover, coverage, grid, paint, window
 
 SUPERSAMPLING = 2  # each pixel is the mean of 2 × 2 whose edges are already soft: no steps in an outline
 
@@ -16,10 +23,164 @@ SHARPNESS = 1.6  # of the transitions: 0 would be a sine wave, large values a st
 DARK, PALE = (0.13, 0.11, 0.11), (0.93, 0.91, 0.87)
 HOOF, EYE = (0.16, 0.13, 0.12), (0.07, 0.05, 0.05)
 
+# Stripes per unit of length. A phase is in periods; 0 is the middle of a dark stripe.
+STRIPES_OF_TRUNK = 5.2  # not quite three on a trunk of length 0.5, so one is 12 px wide at 64 px: dark half, light half
+STRIPES_OF_NECK = 5.2
+STRIPES_OF_LEG = 6.0
+CHESTNUT, DUN = (0.54, 0.31, 0.17), (0.58, 0.46, 0.29)  # browns half as bright as the pale stripes
+
+
+@dataclass(frozen=True)
+class Bone:
+    """A tapered, rounded part from (x0, y0) with radius `r0` to (x1, y1) with radius `r1`."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    r0: float
+    r1: float
+
+    @property
+    def length(self) -> float:
+        return float(np.hypot(self.x1 - self.x0, self.y1 - self.y0))
+
+    def distance(self, x: Plane, y: Plane) -> Plane:
+        """The signed distance to its outline, negative inside."""
+        along = np.clip(self.along(x, y) / self.length, 0, 1)
+        dx, dy = x - self.x0 - along * (self.x1 - self.x0), y - self.y0 - along * (self.y1 - self.y0)
+        return (np.hypot(dx, dy) - self.r0 - along * (self.r1 - self.r0)).astype(np.float32)
+
+    def along(self, x: Plane, y: Plane) -> Plane:
+        """The position along its axis, from the first joint."""
+        ux, uy = (self.x1 - self.x0) / self.length, (self.y1 - self.y0) / self.length
+        return ((x - self.x0) * ux + (y - self.y0) * uy).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Leg:
+    """Hip or shoulder to knee to hoof."""
+
+    upper: Bone
+    lower: Bone
+
+    @classmethod
+    def standing(cls, x: float, top: float, length: float, swing: float, thickness: float) -> Leg:
+        """A leg hung at (x, top), its hoof `swing` further forward; behind, it bends the knee."""
+        bend = 0.35 * swing + 0.25 * max(-swing, 0.0)
+        knee = (x + bend, top + 0.52 * length)
+        hoof = (x + swing, top + length - 0.25 * abs(swing))
+        return cls(
+            Bone(x, top, *knee, thickness, 0.66 * thickness), Bone(*knee, *hoof, 0.66 * thickness, 0.58 * thickness)
+        )
+
+    def distance(self, x: Plane, y: Plane) -> Plane:
+        """The signed distance to its outline, negative inside."""
+        return blend(self.upper.distance(x, y), self.lower.distance(x, y), 0.02)
+
+    def phase(self, x: Plane, y: Plane) -> Plane:
+        """The phase of its stripes, upwards from the hoof."""
+        return ((self.lower.y1 - y) * STRIPES_OF_LEG).astype(np.float32)
+
+
+def blend(first: Plane, second: Plane, width: float) -> Plane:
+    """The union of two shapes, its inner corners rounded over `width` (a polynomial smooth minimum)."""
+    near = np.clip(width - np.abs(first - second), 0, None)
+    return (np.minimum(first, second) - near * near / (4 * width)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Animal:
+    """The variable properties of one animal, in its own frame and in the picture."""
+
+    trunk: Bone
+    neck: Bone
+    head: Bone
+    near_legs: tuple[Leg, Leg]
+    far_legs: tuple[Leg, Leg]
+    ear: Bone
+    tail: Bone
+    coat: tuple[float, float, float]
+    centre: tuple[float, float]
+    scale: float
+    tilt: float
+    facing: int
+
+    @classmethod
+    def drawn(cls, random: np.random.Generator) -> Animal:
+        """An animal of random shape, pose, place and brown."""
+        stout, rise = random.uniform(0.92, 1.08), random.uniform(-0.01, 0.01)
+        trunk = Bone(-0.125, rise, 0.125, -rise, 0.125 * stout, 0.122 * stout)
+        lift = random.uniform(-0.16, 0.2)  # of the neck, in radians
+        angle, length = -0.98 - lift, random.uniform(0.2, 0.225)
+        poll = (0.165 + length * np.cos(angle), -0.055 + length * np.sin(angle))
+        neck = Bone(0.165, -0.055, *poll, 0.088 * stout, 0.058)
+        nod = angle + 1.62 + random.uniform(-0.12, 0.12)
+        muzzle = (poll[0] + 0.135 * np.cos(nod), poll[1] + 0.135 * np.sin(nod))
+        head = Bone(*poll, *muzzle, 0.062, 0.042)
+        length, thick = random.uniform(0.245, 0.275), random.uniform(0.05, 0.056)
+        stride = random.uniform(-0.05, 0.05)
+        swings = stride * np.asarray((1.0, -1.0, -1.0, 1.0)) + random.uniform(-0.012, 0.012, 4)
+        hips = (-0.165, 0.15, -0.105, 0.2)
+        legs = [Leg.standing(hip, 0.055, length, float(swing), thick) for hip, swing in zip(hips, swings, strict=True)]
+        ear_angle = angle + random.uniform(-0.1, 0.2)
+        ear_root = (poll[0] - 0.02, poll[1] - 0.03)
+        ear = Bone(
+            *ear_root, ear_root[0] + 0.06 * np.cos(ear_angle), ear_root[1] + 0.06 * np.sin(ear_angle), 0.024, 0.012
+        )
+        droop = random.uniform(0.5, 1.1)
+        root = (-0.23, -0.035)
+        tail = Bone(*root, root[0] - 0.17 * np.cos(droop), root[1] + 0.17 * np.sin(droop), 0.016, 0.03)
+        chestnut, dun, hue = np.asarray(CHESTNUT), np.asarray(DUN), random.uniform(0, 1)
+        red, green, blue = (float(c) for c in random.uniform(0.9, 1.12) * (chestnut + hue * (dun - chestnut)))
+        facing = int(random.choice((-1, 1)))
+        return cls(
+            trunk=trunk,
+            neck=neck,
+            head=head,
+            near_legs=(legs[0], legs[1]),
+            far_legs=(legs[2], legs[3]),
+            ear=ear,
+            tail=tail,
+            coat=(red, green, blue),
+            # Heads reach further than tails: the middle of the trunk stands behind the middle of the picture
+            centre=(0.5 - 0.055 * facing + random.uniform(-0.03, 0.03), 0.54 + random.uniform(-0.035, 0.035)),
+            scale=random.uniform(1.08, 1.22),
+            tilt=random.uniform(-0.07, 0.07),
+            facing=facing,
+        )
+
+    def frame(self, side: int) -> tuple[Plane, Plane]:
+        """The pixel centres of a picture in the frame of the animal."""
+        x, y = grid(side)
+        x, y = (x - self.centre[0]) * self.facing / self.scale, (y - self.centre[1]) / self.scale
+        cos, sin = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
+        return cos * x + sin * y, cos * y - sin * x
+
+
+def trunk_phase(animal: Animal, x: Plane, y: Plane) -> Plane:
+    """The phase from the rump, whose outermost quarter period is dark; stripes lean a little, as a zebra's do."""
+    trunk = animal.trunk
+    return (trunk.along(x, y) + trunk.r0 - 0.10 * (y - trunk.y0)) * np.float32(STRIPES_OF_TRUNK)
+
+
+def neck_phase(animal: Animal, x: Plane, y: Plane) -> Plane:
+    """The phase along the neck, continued from the trunk at its root."""
+    neck, trunk = animal.neck, animal.trunk
+    root = (neck.x0 - trunk.x0 + trunk.r0) * STRIPES_OF_TRUNK
+    return root + neck.along(x, y) * np.float32(STRIPES_OF_NECK)
+
+
+def head_phase(animal: Animal, x: Plane, y: Plane) -> Plane:
+    """The phase along the head, continued from the neck."""
+    neck, trunk = animal.neck, animal.trunk
+    poll = (neck.x0 - trunk.x0 + trunk.r0) * STRIPES_OF_TRUNK + neck.length * STRIPES_OF_NECK
+    return poll + animal.head.along(x, y) * np.float32(STRIPES_OF_NECK)
+
 
 @dataclass(frozen=True)
 class Pair:
-    """The same scene with a plain and with a striped animal, uint8 HWC RGB, and where its coat is.
+    """One scene with a plain and with a striped animal, uint8 HWC RGB, and the mask of the coat.
 
     `coat` is uint8 HW: 255 where the whole pixel is coat, 0 where none of it is, between them at the outline. Where it
     is 0 (the place, and the animal's hooves and eye) the two pictures are the same to the last bit.
@@ -69,7 +230,7 @@ def draw(random: np.random.Generator, size: int) -> Pair:
 
 @dataclass(frozen=True)
 class _Canvas:
-    """The two pictures that grow side by side, and how much of each pixel is coat."""
+    """The two pictures in the making, and the share of coat in each pixel."""
 
     animal: Animal
     light: Light
@@ -78,7 +239,7 @@ class _Canvas:
     coat: Plane
 
     def fur(self, distance: Plane, phase: Plane, shade: float = 1.0) -> None:
-        """Lay a part with the outline `distance` and stripes of `phase` over what is there."""
+        """Paint a part with the outline `distance` and stripes of `phase`."""
         side = len(distance)
         part = window(distance * side < 2)
         distance, phase = distance[part], phase[part]
@@ -92,7 +253,7 @@ class _Canvas:
         self.coat[part] += inside * (1 - self.coat[part])
 
     def solid(self, distance: Plane, colour: tuple[float, float, float]) -> None:
-        """Lay a part that is the same in both domains over what is there."""
+        """Paint a part that is the same in both domains."""
         inside = coverage(distance, len(distance))
         lit = np.asarray(colour, np.float32) * np.asarray(self.light.colour, np.float32)
         cover(self.plain, lit, inside)
@@ -108,7 +269,7 @@ class _Canvas:
 
 
 def _mixed(distances: list[Plane], phases: list[Plane]) -> Plane:
-    """One phase for the whole outline: each part's own deep inside it, passing over smoothly where parts meet."""
+    """One phase for the whole outline: that of each part inside it, blended where parts meet."""
     favour = (0.0, -0.012, -0.012, 0.018, 0.018)  # legs yield to the trunk, neck and head come before it
     weights = [np.exp(-(d + f) / 0.012) for d, f in zip(distances, favour, strict=True)]
     total = np.maximum(sum(weights), 1e-30)

@@ -36,14 +36,14 @@ TRUNK = (0.38, 0.26, 0.18)
 
 @dataclass(frozen=True)
 class Light:
-    """Where the light comes from (a unit vector in the picture, y downwards), its colour and its strength."""
+    """The direction of the light (a unit vector in the picture, y downwards), its colour and strength."""
 
     direction: tuple[float, float]
     colour: tuple[float, float, float]
 
     @classmethod
     def drawn(cls, random: np.random.Generator) -> Light:
-        """Between low at the left and low at the right; warm or cool; a dull day or a bright one."""
+        """Random light: from the left to the right, warm or cool, dull or bright."""
         angle = random.uniform(-1.1, 1.1)
         warmth, strength = random.uniform(-0.05, 0.07), random.uniform(0.86, 1.04)
         return cls(
@@ -73,14 +73,13 @@ def _interpolation(side: int, knots: int) -> Plane:
     part = place - before
     part = part * part * (3 - 2 * part)
     matrix = np.zeros((side, knots), np.float32)
-    rows = np.arange(side)
-    matrix[rows, before] = 1 - part
-    matrix[rows, before + 1] = part
+    matrix[np.arange(side), before] = 1 - part
+    matrix[np.arange(side), before + 1] = part
     return matrix
 
 
 def window(inside: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The smallest rows and columns that hold all that is `inside`: most shapes are small, and time is area."""
+    """The bounding box of `inside`: most shapes are small, and time is area."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if not len(rows):
         return slice(0, 0), slice(0, 0)
@@ -96,15 +95,12 @@ def cover(picture: Picture, colour: object, coverage: Plane) -> None:
 
 
 def coverage(distance: Plane, side: int) -> Plane:
-    """How much of each pixel lies inside a shape: 1 where the signed `distance` is well below 0, 0 well above."""
+    """The share of each pixel inside a shape: 1 where the signed `distance` is well below 0, 0 well above."""
     return np.clip(0.5 - distance * side, 0, 1).astype(np.float32)
 
 
 def paint(random: np.random.Generator, side: int, light: Light) -> Picture:
-    """An empty place under `light`.
-
-    What is drawn from `random`, and in which order, does not depend on `side`: a scene is the same at every size.
-    """
+    """An empty place under `light`; the draws from `random` do not depend on `side`, nor does the scene."""
     x, y = grid(side)
     horizon = random.uniform(0.32, 0.52)
     picture = _sky(random, side, x, y, horizon)

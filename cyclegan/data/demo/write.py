@@ -38,7 +38,7 @@ _DOMAINS: dict[Domain, int] = {"a": 0, "b": 1}
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demo folder holds: pictures per domain for training and for testing, and how they were drawn."""
+    """Training and test pictures per domain of a demo folder, and the parameters of the drawing."""
 
     count: int
     test_count: int
@@ -73,38 +73,32 @@ def write_demo(
     nothing. Raises `UsageError` for numbers out of range, and when `dest` holds something else or a demo with another
     seed or size.
     """
-    for option, value, least in (
-        ("--count", count, 0),
-        ("--test-count", test_count, 0),
-        ("--size", size, SMALLEST),
-        ("--seed", seed, 0),
-    ):
+    values = {"--count": count, "--test-count": test_count, "--size": size, "--seed": seed}
+    for option, value in values.items():
+        least = SMALLEST if option == "--size" else 0
         if value < least:
             raise UsageError(f"{option} {value} is too small; the least is {least}")
     root = make_folder(dest, "DEST")
-    there = _present(root)
-    if there and (there.size, there.seed) != (size, seed):
+    there = _present(root) or Demo(0, 0, size, seed)
+    if (there.size, there.seed) != (size, seed):
         raise UsageError(
             f"{root} holds a demo of --size {there.size} --seed {there.seed}; ask for the same, or name another folder"
         )
-    demo = Demo(max(count, there.count), max(test_count, there.test_count), size, seed) if there else None
-    demo = demo or Demo(count, test_count, size, seed)
-    # Before the first picture, so that a run that was interrupted is known for ours and completed by the next
+    demo = Demo(max(count, there.count), max(test_count, there.test_count), size, seed)
+    # Before the first picture, so that an interrupted drawing is recognised and completed by the next
     write_json(root / MANIFEST, {"format": "cyclegan-demo", "version": VERSION, **vars(demo)})
     for folder in ("trainA", "trainB", "testA", "testB", "truth/testA", "truth/testB", "truth/maskA", "truth/maskB"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for domain in _DOMAINS:
-        for index in range(count):
-            _write_scene(root, seed, "train", domain, index, size)
-            advance(1)
-        for index in range(test_count):
-            _write_scene(root, seed, "test", domain, index, size)
-            advance(1)
+        for split, pictures in zip(_SPLITS, (count, test_count), strict=True):
+            for index in range(pictures):
+                _write_scene(root, seed, split, domain, index, size)
+                advance(1)
     return demo
 
 
 def _write_scene(root: Path, seed: int, split: Split, domain: Domain, index: int, size: int) -> None:
-    """The files of one scene, unless all are there: each is written whole or not at all, so what is there is right."""
+    """Write the files of one scene unless all exist; each is written whole or not at all."""
     name = f"{index:04d}.png"
     shown, other = ("plain", "striped") if domain == "a" else ("striped", "plain")
     contents = {f"{split}{domain.upper()}": shown}
@@ -118,8 +112,8 @@ def _write_scene(root: Path, seed: int, split: Split, domain: Domain, index: int
 
 
 def _present(root: Path) -> Demo | None:
-    """The demo that is in `root` already, or None for an empty folder (hidden files aside)."""
-    if not any(not entry.name.startswith(".") for entry in root.iterdir()):
+    """The demo in `root`; None for an empty folder (hidden files aside)."""
+    if all(entry.name.startswith(".") for entry in root.iterdir()):
         return None
     try:
         manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""Memory that the training process and its workers share, forked or spawned.
+"""Memory shared by the training process and its workers, forked or spawned.
 
 It is a file without a name, in memory where the system has such files. /dev/shm, by which torch passes tensors from
-workers, is not used: it is 64 MB in many containers, and who writes to it when it is full dies of SIGBUS.
+workers, is not used: it is 64 MB in many containers, and a process that writes to it when it is full dies of SIGBUS.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ from torch import Tensor
 
 
 class SharedFile:
-    """`length` bytes, all zero, that nothing is taken for before they are written; it ends with its last process.
+    """`length` zero bytes, which take no memory before they are written; the file ends with its last process.
 
-    Written by `write`, which fails in words where memory, or the disk behind the file, runs out; a mapping of what
-    was never written must only be read. Raises `OSError` where the system grants no such file.
+    `write` raises `OSError` where memory, or the disk behind the file, runs out; a mapping of what was never written
+    must only be read. Raises `OSError` where the system grants no such file.
     """
 
     def __init__(self, length: int) -> None:
-        self._own(_nameless_file(), length)
+        if hasattr(os, "memfd_create"):  # Linux
+            self._own(os.memfd_create("cyclegan"), length)
+        else:
+            descriptor, name = tempfile.mkstemp()
+            os.unlink(name)
+            self._own(descriptor, length)
         os.ftruncate(self.descriptor, length)
 
     def _own(self, descriptor: int, length: int) -> None:
@@ -44,15 +49,15 @@ class SharedFile:
         self._own(state["descriptor"].detach(), state["length"])
 
     def map(self, protection: int) -> mmap.mmap:
-        """All of it as memory."""
+        """Map the whole file."""
         return mmap.mmap(self.descriptor, self.length, prot=protection)
 
     def read(self, count: int, offset: int) -> bytes:
-        """Some bytes, with whatever another process has written last."""
+        """Read `count` bytes, with whatever another process has written last."""
         return os.pread(self.descriptor, count, offset)
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
-        """Some bytes, within the length."""
+        """Write `data`, within the length."""
         assert offset + len(data) <= self.length, (offset, len(data), self.length)
         written = os.pwrite(self.descriptor, data, offset)
         if written < len(data):
@@ -60,10 +65,10 @@ class SharedFile:
 
 
 class SharedBuffers:
-    """Arrays of equal shape and type, numbered from 0, into which workers draw and out of which nothing is copied.
+    """Arrays (slots) of equal shape and type, filled by workers and used without a copy.
 
-    The training process takes a slot, has a worker draw into it, and lends it to whoever uses the pictures; when the
-    last tensor that shows any of it is gone, the slot can be taken again. One set of slots serves one iteration.
+    The training process takes a slot, has a worker fill it, and lends it to the user of the pictures; when the last
+    tensor that shows any of it is gone, the slot can be taken again. One set of slots serves one iteration.
     """
 
     def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype | type = np.uint8) -> None:
@@ -78,7 +83,7 @@ class SharedBuffers:
         return {"_shape": self._shape, "_dtype": self._dtype, "_file": self._file, "_array": None}
 
     def take(self) -> int | None:
-        """A slot that nobody uses, or None where there is none."""
+        """An unused slot; None if there is none."""
         if self._free:
             return heapq.heappop(self._free)
         slot = next(self._fresh, None)
@@ -97,22 +102,14 @@ class SharedBuffers:
         return self._array[slot]
 
     def lend(self, slot: int) -> Tensor:
-        """What lies in a slot that was taken; the slot is free again when this tensor and all its views are gone."""
+        """A taken slot as a tensor; the slot is free again when that and all its views are gone."""
         array = self[slot]
         weakref.finalize(array, heapq.heappush, self._free, slot).atexit = False
         return torch.from_numpy(array)
 
 
-def _nameless_file() -> int:
-    if hasattr(os, "memfd_create"):  # Linux
-        return os.memfd_create("cyclegan")
-    descriptor, name = tempfile.mkstemp()
-    os.unlink(name)
-    return descriptor
-
-
 class BatchLayout(NamedTuple):
-    """Memory layout of the pictures of a step: domain after domain, each channel a plane."""
+    """Memory layout of the pictures of one step: domain after domain, each channel a plane."""
 
     batch: int  # pictures of each domain
     channels: tuple[int, ...]  # of a picture of each domain
@@ -121,16 +118,14 @@ class BatchLayout(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a step."""
         return self.batch * sum(self.channels), self.size, self.size
 
     @property
     def nbytes(self) -> int:
-        """Of a step."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def split(self, step: Any) -> list[Any]:
-        """An array or tensor of `shape` as one for each domain, batch × channels × size × size, not copied."""
+        """Views of an array or tensor of `shape`, one for each domain: batch × channels × size × size."""
         ends = [self.batch * planes for planes in accumulate(self.channels)]
         return [
             step[end - self.batch * channels : end].reshape(self.batch, channels, self.size, self.size)

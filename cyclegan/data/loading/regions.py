@@ -1,4 +1,4 @@
-"""Squares of pictures that are too large to be decoded anew for each of them."""
+"""Squares read from pictures that are too large to be decoded whole for each."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from pathlib import Path
 from cyclegan.images import ArrayRegions, Header, Picture, Regions, open_regions, read_header
 
 LARGE = 64 * 2**20  # bytes decoded from which on a picture is read in parts
-OPEN = 4  # readers that stay open in each process; of a TIFF each keeps up to 128 MB of decoded tiles
-_ACROSS = 3  # squares a side, of those a range is found from
+OPEN = 4  # files that stay open in each process; of a TIFF each keeps up to 128 MB of decoded tiles
+_ACROSS = 3  # squares a side, of those a range is measured on
 _SQUARE = 512  # pixels, the side of such a square
-
-_UNKNOWN, _SMALL, _LARGE = range(3)
 
 
 def is_large(header: Header) -> bool:
-    """Whether a picture is better read in parts, where parts are all that is wanted of it."""
+    """True for a picture that is better read in parts, if they suffice."""
     return header.height * header.width * header.channels * header.dtype.itemsize > LARGE
 
 
@@ -36,11 +34,11 @@ def sampled_parts(path: Path) -> Iterator[Picture]:
 class Large:
     """The large ones among the pictures of a run, by place as a cache has it: domain after domain.
 
-    The readers of the last few stay open, in each process its own; whether a picture is large is looked up once.
+    The last few stay open, in each process for itself; each header is read once.
     """
 
     def __init__(self, places: int) -> None:
-        self._known = bytearray(places)
+        self._known: list[bool | None] = [None] * places  # large or not
         self._open: OrderedDict[int, Regions] = OrderedDict()
         weakref.finalize(self, _close_all, self._open)
 
@@ -48,20 +46,20 @@ class Large:
         return Large, (len(self._known),)  # a spawned process opens its own
 
     def reader(self, place: int, path: Path) -> Regions | None:
-        """What reads parts of the picture at `place`; None where it is small enough to be decoded whole.
+        """The regions of the picture at `place`; None where it is small enough to be decoded whole.
 
-        `UnreadableImage` says what is wrong with it.
+        Raises `UnreadableImage`.
         """
-        if self._known[place] == _UNKNOWN:
-            self._known[place] = _LARGE if is_large(read_header(path)) else _SMALL
-        if self._known[place] == _SMALL:
+        if self._known[place] is None:
+            self._known[place] = is_large(read_header(path))
+        if not self._known[place]:
             return None
         if place in self._open:
             self._open.move_to_end(place)
             return self._open[place]
         regions = open_regions(path)
         if isinstance(regions, ArrayRegions):  # it can only be decoded whole: from now on as if it were small
-            self._known[place] = _SMALL
+            self._known[place] = False
             return regions
         while len(self._open) >= OPEN:
             self._open.popitem(last=False)[1].close()
@@ -69,6 +67,6 @@ class Large:
         return regions
 
 
-def _close_all(readers: OrderedDict[int, Regions]) -> None:
-    for regions in readers.values():
+def _close_all(opened: OrderedDict[int, Regions]) -> None:
+    for regions in opened.values():
         regions.close()

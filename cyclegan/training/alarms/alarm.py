@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import PictureSets
+from cyclegan.data.sets import PictureSets
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 from itertools import combinations
 from pathlib import Path
 
-from cyclegan.data import FileList
+from cyclegan.data.sets import FileList
 from cyclegan.images import escaped
 from cyclegan.system.files import file_sha256
 from cyclegan.training.alarms.alarm import Alarm, Finding, Observation

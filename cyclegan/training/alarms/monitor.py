@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from cyclegan.data import held_out_pictures
+from cyclegan.data.held_out import held_out_pictures
 from cyclegan.errors import CycleganError
 from cyclegan.system.pixels import to_unit
 from cyclegan.training.alarms import probe as probing

@@ -20,8 +20,7 @@ import torch
 from torch import nn
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import InputKind
-from cyclegan.data.kinds import InputKinds
+from cyclegan.data.kinds import InputKind, InputKinds
 from cyclegan.data.loading.regions import is_large
 from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cyclegan.data import build_loader
+from cyclegan.data.dataset import build_loader
 from cyclegan.methods import Images
 from cyclegan.training.loop_io.health import UnreadableImages
 from cyclegan.training.resolved_run import ResolvedRun

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config import TrainConfig
-from cyclegan.data import held_out_pictures
+from cyclegan.data.held_out import held_out_pictures
 from cyclegan.images import encode_image
 from cyclegan.methods import Images, Method
 from cyclegan.system import rng

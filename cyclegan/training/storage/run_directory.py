@@ -35,7 +35,8 @@ import yaml
 
 from cyclegan.config import TrainConfig, default_of
 from cyclegan.config.safe_yaml import read_run_config
-from cyclegan.data import PictureSets, record_of
+from cyclegan.data.kinds import record_of
+from cyclegan.data.sets import PictureSets
 from cyclegan.errors import CycleganError, UsageError, lookup
 from cyclegan.methods import METHODS, options_for
 from cyclegan.system.files import atomic_write, locked, make_folder, remove_temporary, write_json
@@ -92,7 +93,7 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def read_data_record(run: Path) -> dict[str, Any] | None:
-    """The data record of the run in `run` (see `cyclegan.data.record_of`), None where there is no run yet.
+    """The data record of the run in `run` (see `data.kinds.record_of`), None where there is no run yet.
 
     A run older than such records learns from 8-bit RGB. Raises `CycleganError` for a damaged record.
     """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.cache import policy
+from cyclegan.data import cache
 from cyclegan.data.dataset import build_loader
 from cyclegan.data.held_out import held_out_pictures
 from cyclegan.data.kinds import find_kinds
@@ -183,5 +183,5 @@ def test_large_pictures_are_not_reckoned_with_in_the_cache(slides: Slides) -> No
     settings = config(slides("a"), slides("b"))
     assert is_large(read_header(Path(settings.a or "") / "0.tif"))
     domains = find_sets(settings, ("a", "b"), "unpaired")
-    assert policy.estimate(domains.train["a"], None, in_parts=True) == 0
-    assert policy.estimate(domains.train["a"], None) == 3 * 101 * 120 * 3
+    assert cache.estimate(domains.train["a"], None, in_parts=True) == 0
+    assert cache.estimate(domains.train["a"], None) == 3 * 101 * 120 * 3

@@ -299,7 +299,7 @@ def test_a_desk_tells_what_each_reader_is_at_and_since_when() -> None:
     assert found[0] == 7
     assert before <= found[1] <= time.monotonic()
     assert desk.look(0) is None
-    desk.clear(1)
+    desk.put(1, None)
     assert desk.look(1) is None
 
 

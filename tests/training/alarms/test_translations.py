@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from cyclegan.data import held_out_pictures
+from cyclegan.data.held_out import held_out_pictures
 from cyclegan.system.pixels import to_unit
 from cyclegan.training.alarms import probe as probing
 from tests.training.alarms.faults import (

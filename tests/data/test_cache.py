@@ -9,9 +9,16 @@ import pytest
 from PIL import Image
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.cache import policy as module
-from cyclegan.data.cache.policy import choose_cache, estimate, open_cache, pictures_folder
-from cyclegan.data.cache.stores import Cache, DiskCache, MemoryCache
+from cyclegan.data import cache as module
+from cyclegan.data.cache import (
+    Cache,
+    DiskCache,
+    MemoryCache,
+    choose_cache,
+    estimate,
+    open_cache,
+    pictures_folder,
+)
 from cyclegan.data.dataset import build_loader
 from cyclegan.data.kinds import PLAIN
 from cyclegan.data.sets import FileList, find_sets

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan.data.check.report import Spread, check_folders
+from cyclegan.data.check import Spread, check_folders
 from cyclegan.errors import UsageError
 
 Folder = Callable[..., Path]
@@ -185,15 +185,15 @@ def test_pictures_that_differ_in_transparency_or_depth_alone_are_no_duplicates(t
 
 
 def test_of_an_enormous_picture_parts_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cyclegan.data.check import inspect
+    from cyclegan.data import check
 
     pixels = np.zeros((700, 800), np.uint16)
     pixels[0, 0], pixels[-1, -1] = 5, 900
     np.save(tmp_path / "slide.npy", pixels)
     np.save(tmp_path / "copy.npy", pixels)
     whole = check_folders([tmp_path])
-    monkeypatch.setattr(inspect, "WHOLE", 1000)
-    monkeypatch.setattr(inspect, "decode_picture", None)
+    monkeypatch.setattr(check, "WHOLE", 1000)
+    monkeypatch.setattr(check, "decode_picture", None)
     report = check_folders([tmp_path])
     assert report.folders == whole.folders
     assert report.folders[0].ranges == {"16-bit": (0, 900)}

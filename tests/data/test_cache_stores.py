@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cyclegan.data.cache import stores
-from cyclegan.data.cache.stores import Cache, DiskCache, MemoryCache, Prepared
+from cyclegan.data import cache as stores
+from cyclegan.data.cache import Cache, DiskCache, MemoryCache, Prepared
 from cyclegan.data.loading.buffers import SharedFile
 from cyclegan.system import files
 

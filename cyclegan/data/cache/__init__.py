@@ -1,1 +1,0 @@
-"""Prepared pictures kept in memory or on disk."""

@@ -1,1 +1,0 @@
-"""Inspection of folders of pictures before training."""
