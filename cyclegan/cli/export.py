@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, reason_of
 from cyclegan.system.files import make_folder
 
 
@@ -55,6 +55,6 @@ def command(model: Path, dest: Path, name: str, overwrite: bool) -> None:
     try:
         written = FORMATS[name](model, dest)
     except OSError as error:
-        raise CycleganError(f"DEST: cannot write to {dest} ({(error.strerror or str(error)).lower()})") from error
+        raise CycleganError(f"DEST: cannot write to {dest} ({reason_of(error).lower()})") from error
     for path in written:
         click.echo(f"wrote {path}")

@@ -16,7 +16,7 @@ from cyclegan.cli.param_types import NumberOr
 from cyclegan.config import PRESETS, TrainConfig, default_of, flatten, resolve
 from cyclegan.config.options import types_of, words_of
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.errors import UsageError, lookup
+from cyclegan.errors import UsageError, lookup, reason_of
 from cyclegan.losses import ADVERSARIAL_LOSSES, RECONSTRUCTION_LOSSES
 from cyclegan.methods import METHODS, options_of, with_networks
 from cyclegan.networks import DISCRIMINATORS, GENERATORS, network_options
@@ -186,7 +186,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     try:
         values = read_yaml(path)
     except OSError as error:
-        raise UsageError(f"--config {path}: cannot be read ({error.strerror})") from None
+        raise UsageError(f"--config {path}: cannot be read ({reason_of(error)})") from None
     except ValueError as error:
         raise UsageError(f"--config {path}: is not plain YAML: {error}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.errors import UsageError, did_you_mean
+from cyclegan.errors import UsageError, did_you_mean, first_line, reason_of
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version
 
@@ -22,7 +22,7 @@ def read_pipeline(path: Path) -> A.Compose:
     try:
         content = read_yaml(path)
     except OSError as error:
-        raise UsageError(f"--augment: cannot read {path} ({(error.strerror or str(error)).lower()})") from None
+        raise UsageError(f"--augment: cannot read {path} ({reason_of(error).lower()})") from None
     except UnicodeDecodeError:
         raise UsageError(f"--augment: {path} is not text; give a YAML file") from None
     except ValueError as error:
@@ -96,11 +96,3 @@ def _known(name: str) -> Any:
 def _nearest(name: str, table: Mapping[str, Any]) -> str:
     hint = did_you_mean(name, table)
     return hint if "did you mean" in hint else "; albumentations' documentation lists them"
-
-
-def first_line(error: BaseException) -> str:
-    """The point of an error: of a report by pydantic in four lines the field and what is wrong with it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 2 and "validation error" in lines[0]:
-        return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
-    return lines[0] if lines else type(error).__name__

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.augmentation_file import first_line
 from cyclegan.data.cache.policy import open_cache
 from cyclegan.data.cache.stores import Cache, Prepared
 from cyclegan.data.kinds import InputKind, InputKinds, find_kinds
@@ -24,7 +23,7 @@ from cyclegan.data.loading.workers import PREFETCH, WorkerPool
 from cyclegan.data.pairing import PAIRINGS, Pairing, Request, RequestSampler, StepSampler, groups
 from cyclegan.data.sets import PictureSets
 from cyclegan.data.transforms import Transform, build_transform, mirror, require_one_view, to_planes
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, first_line
 from cyclegan.images import Picture, UnreadableImage, escaped, read_picture
 
 # Asking a worker and taking its answer keeps the training process for a part of a millisecond, which is much beside a

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cyclegan.config import TrainConfig
-from cyclegan.data.augmentation_file import first_line, read_pipeline
+from cyclegan.data.augmentation_file import read_pipeline
 from cyclegan.data.kinds import BYTES, PLAIN, InputKind
-from cyclegan.errors import UsageError
+from cyclegan.errors import UsageError, first_line
 from cyclegan.images import UnreadableImage, escaped
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version

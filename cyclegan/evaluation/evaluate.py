@@ -13,7 +13,7 @@ import torch
 from cyclegan.config import TrainConfig, resolve
 from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.directions import Direction
-from cyclegan.errors import UsageError
+from cyclegan.errors import UsageError, reason_of
 from cyclegan.evaluation import protocol
 from cyclegan.evaluation.evaluate_folders import common_size, in_order_of, names_in, translated, with_truths
 from cyclegan.evaluation.evaluated_model import EvaluatedModel, domain_names, load_evaluated_model
@@ -244,7 +244,7 @@ def _write_gallery(
         takers = {key: engine for key, engine in engines.items() if isinstance(engine, Translator)}
         write_gallery(run / "gallery", held_out, takers, judge, step=step, which=subject.which)
     except OSError as error:
-        log.warning("the gallery of translations could not be written (%s)", error.strerror or error)
+        log.warning("the gallery of translations could not be written (%s)", reason_of(error))
 
 
 def _model_lines(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, first_line
 from cyclegan.networks import Generator, build_generator
 
 LARGEST = 2**16  # channels; a spec with more was not written by us, and would only exhaust memory
@@ -48,7 +48,7 @@ def building(file: Path, what: str) -> Iterator[None]:
         with blank():
             yield
     except Exception as error:  # arguments from a file: unknown names, wrong types, numbers that no layer accepts
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)[:200]
         raise DamagedModel(f"MODEL: {file} has a {what} that this cyclegan cannot build ({reason})") from error
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclegan.directions import Direction
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, reason_of
 from cyclegan.figures import domain_name, in_words
 from cyclegan.report import text as telling
 from cyclegan.report.run_record import RunRecord, read_record
@@ -54,7 +54,7 @@ def write_page(path: Path, text: str) -> Path:
         atomic_write(path, text.encode(errors="backslashreplace"))  # names of files may hold bytes that are no text
     except OSError as error:
         raise CycleganError(
-            f"--output: cannot write {path} ({(error.strerror or str(error)).lower()}); name another place"
+            f"--output: cannot write {path} ({reason_of(error).lower()}); name another place"
         ) from error
     return path
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from cyclegan.config import TrainConfig
 from cyclegan.data import build_loader, held_out_pictures, record_of
+from cyclegan.errors import reason_of
 from cyclegan.methods import Method
 from cyclegan.tracking import Tracker, open_tracker
 from cyclegan.training.alarms import AlarmMonitor
@@ -199,7 +200,7 @@ def _sample(method: Method, *arguments: Any) -> dict[str, tuple[Path, tuple[str,
     try:
         return write_grids(method, *arguments)
     except OSError as error:
-        log.warning("the sample grids could not be written (%s); training goes on", error.strerror or error)
+        log.warning("the sample grids could not be written (%s); training goes on", reason_of(error))
         return {}
     finally:
         method.train()

@@ -20,6 +20,7 @@ from cyclegan.data.kinds import PLAIN, InputKind, InputKinds, spread
 from cyclegan.data.loading.regions import is_large
 from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.data.transforms import Transform, prepared_size
+from cyclegan.errors import reason_of
 from cyclegan.images import UnreadableImage, read_header
 from cyclegan.system.files import cache_folder
 from cyclegan.system.memory import available_memory
@@ -108,7 +109,7 @@ def _in_memory(now: _Situation) -> Cache:
         # Twice the estimate, since it is one; more would only be refused where address space is limited
         cache = MemoryCache(len(now.paths), min(capacity, 2 * now.need + 2**26))
     except OSError as error:  # a limit on the size of files, or on mappings
-        log.warning("no memory for decoded pictures (%s); they are decoded anew each time", _words(error))
+        log.warning("no memory for decoded pictures (%s); they are decoded anew each time", reason_of(error).lower())
         return Cache()
     if now.need > capacity:
         log.warning(
@@ -134,7 +135,7 @@ def _on_disk(now: _Situation) -> Cache:
             "the cache of decoded pictures in %s cannot be written to (%s), so they are decoded anew each time; "
             "name another place by CYCLEGAN_CACHE, or give --cache ram or off",
             folder,
-            _words(error),
+            reason_of(error).lower(),
         )
         return Cache()
     log.info("keeping %d pictures decoded in %s, %s", len(now.paths), folder, _size(now.need))
@@ -171,7 +172,3 @@ def _free(folder: Path) -> int:
 
 def _size(count: float) -> str:
     return f"{count / GB:.1f} GB" if count >= GB / 10 else f"{count / 10**6:.0f} MB"
-
-
-def _words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cyclegan.data.loading.regions import sampled_parts
+from cyclegan.errors import reason_of
 from cyclegan.images import Picture, UnreadableImage, decode_picture, read_header
 from cyclegan.system.files import file_sha256, sha256
 
@@ -66,7 +67,7 @@ def look(work: tuple[Path, str]) -> Seen:
     except UnreadableImage as error:
         return Seen(str(folder), name, content, reason=error.reason)
     except OSError as error:
-        return Seen(str(folder), name, content, reason=(error.strerror or str(error)).lower())
+        return Seen(str(folder), name, content, reason=reason_of(error).lower())
     return _seen(str(folder), name, content, [picture], picture.height, picture.width)
 
 

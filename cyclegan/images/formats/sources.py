@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from cyclegan.errors import reason_of
 from cyclegan.images.formats import (
     DEFAULT_MAX_PIXELS,
     FORMATS,
@@ -62,8 +63,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[ByteSource]:
     try:
         stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - below; errors of the block are not caught
     except OSError as error:
-        reason = _special(path) or (error.strerror or str(error)).lower()
-        raise UnreadableImage(path, reason) from error
+        raise UnreadableImage(path, _special(path) or reason_of(error).lower()) from error
     with stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -115,7 +115,7 @@ def _known(path: str | os.PathLike[str], stream: BinaryIO, size: int) -> ByteSou
         head = stream.read(HEAD)
         stream.seek(0)
     except OSError as error:
-        raise UnreadableImage(path, (error.strerror or str(error)).lower()) from error
+        raise UnreadableImage(path, reason_of(error).lower()) from error
     if not head:
         raise UnreadableImage(path, "the file is empty")
     name = format_of(head)

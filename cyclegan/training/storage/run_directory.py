@@ -37,7 +37,7 @@ from cyclegan.config import TrainConfig, default_of, flatten
 from cyclegan.config.presets import with_present_names
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.data import PictureSets
-from cyclegan.errors import CycleganError, UsageError, lookup
+from cyclegan.errors import CycleganError, UsageError, lookup, reason_of
 from cyclegan.methods import METHODS, options_for
 from cyclegan.system.files import atomic_write, locked, make_folder, remove_temporary, write_json
 from cyclegan.training.signals import Interrupted, Preempted
@@ -245,7 +245,7 @@ def _naming_the_run(path: Path) -> Iterator[None]:
                 "again, or begin anew with another -o"
             ) from error
         raise CycleganError(
-            f"{path} could not be written to ({(error.strerror or str(error)).lower()}); make room, or name another "
+            f"{path} could not be written to ({reason_of(error).lower()}); make room, or name another "
             "place with -o, and run the same command again"
         ) from error
 

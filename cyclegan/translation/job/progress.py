@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, reason_of
 from cyclegan.images import escaped
 from cyclegan.translation.job import archive
 from cyclegan.translation.job.destination import Destination, Jobs
@@ -148,7 +148,7 @@ class FolderJob:
             try:
                 archive.assemble(source, place.archive, self._naming.target, spool, renewed=self._record.renewing)
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
+                reason = reason_of(error).lower()
                 raise CycleganError(f"DEST: cannot write {escaped(str(place.archive))} ({reason})") from error
         self._record.finish(self._fingerprint, self._failures)
         if place.archive is not None:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, reason_of
 from cyclegan.images import escaped
 from cyclegan.system.files import atomic_write, locked
 from cyclegan.translation.job.naming import Shard
@@ -63,9 +63,9 @@ class JobRecord:
         try:
             yield
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
             raise CycleganError(
-                f"DEST: cannot write to {escaped(str(self.folder))} ({reason}); fix that and run the same command again"
+                f"DEST: cannot write to {escaped(str(self.folder))} ({reason_of(error).lower()}); "
+                "fix that and run the same command again"
             ) from error
 
     def begin(self, fingerprint: Fingerprint, *, overwrite: bool, there: str | None) -> bool:

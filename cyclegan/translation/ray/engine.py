@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, first_line
 from cyclegan.translation.jobs import Failure, Job
 from cyclegan.translation.ray.session import Session, WorkerSlots, session
 from cyclegan.translation.ray.worker import RESULTS, TASKS, AttemptCounter, TaskResult, Worker, pack, version
@@ -182,7 +182,7 @@ def _results(cluster: Session, dataset: Any) -> Generator[TaskResult, None, None
 def _message_of(error: Exception) -> str:
     """Extract the message from an exception of Ray, which has coloured traces of several processes."""
     messages = [line for line in str(error).splitlines() if re.match(r"[\w.]+(Error|Exception): ", line)]
-    return messages[0] if messages else next(iter(str(error).splitlines()), type(error).__name__)
+    return messages[0] if messages else first_line(error)
 
 
 def _give_up(cluster: Session) -> None:
