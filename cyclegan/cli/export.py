@@ -12,7 +12,7 @@ from cyclegan.system.files import make_folder
 
 
 def _junyanz(model: Path, dest: Path) -> list[Path]:
-    """`latest_net_G_A.pth` and the like, as the test script of the reference implementation loads them."""
+    """Write `latest_net_G_A.pth` and the like, for the test script of the reference implementation."""
     from cyclegan.models import load_discriminators, load_model
     from cyclegan.models.export.junyanz import reference_flags, write_reference
 
@@ -28,7 +28,7 @@ def _junyanz(model: Path, dest: Path) -> list[Path]:
     except UsageError as error:
         if not discriminators:
             raise
-        # Nothing has been written. If it is the generators that have no counterpart there, this raises it again.
+        # Nothing has been written. If the generators are what has no counterpart, this raises the same error again.
         written = write_reference(dest, loaded.generators)
         click.echo(f"note: without the discriminators, which are only needed to train on ({error})", err=True)
     flags = {reference_flags(generator) for generator in loaded.generators.values()}

@@ -1,4 +1,4 @@
-"""`cyclegan import-junyanz`: weights of the reference implementation become a generators file."""
+"""`cyclegan import-junyanz`: a generators file from weights of the reference implementation."""
 
 from __future__ import annotations
 

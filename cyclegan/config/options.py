@@ -50,7 +50,7 @@ def types_of(owner: type) -> Mapping[str, Any]:
 def convert(owner: type, name: str, value: Any) -> Any:
     """Convert `value` to the type of field `name` of dataclass `owner`; `UsageError` names the option."""
     wanted = types_of(owner)[name]
-    choices = _members(wanted)
+    choices = members_of(wanted)
     words = next(words_of(item) for item in fields(owner) if item.name == name)
     if isinstance(value, str) and value in words:
         return words[value]
@@ -116,7 +116,8 @@ def words_of(item: Field[Any]) -> Mapping[str, int]:
     return words
 
 
-def _members(wanted: Any) -> tuple[Any, ...]:
+def members_of(wanted: Any) -> tuple[Any, ...]:
+    """The types that make up a union, or the one type itself."""
     return get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
 
 
