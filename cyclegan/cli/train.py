@@ -14,7 +14,7 @@ import yaml
 from click.core import ParameterSource
 
 from cyclegan.cli.param_types import NumberOr
-from cyclegan.config import PRESETS, TrainConfig, default_of, flatten, resolve
+from cyclegan.config import PRESETS, TrainConfig, flatten, resolve
 from cyclegan.config.options import members_of, types_of, words_of
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.errors import UsageError, lookup, reason_of
@@ -58,7 +58,7 @@ def _option(owner: type, item: Field[Any]) -> click.Option:
     return click.Option(
         [f"{flag}/--no-{flag[2:]}" if boolean else flag],
         type=_type(owner, item),
-        default=default_of(item),
+        default=item.default,
         help=item.metadata["help"],
         metavar=item.metadata["metavar"],
     )

@@ -6,7 +6,7 @@ import functools
 import math
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclegan.errors import UsageError
@@ -32,8 +32,7 @@ def option(
     which may lie elsewhere on another machine.
     """
     metadata = {"help": help, "minimum": minimum, "fixed": fixed, "metavar": metavar, "words": words or {}}
-    metadata["pictures"] = pictures
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata | {"pictures": pictures})
 
 
 @dataclass(frozen=True)
@@ -103,11 +102,6 @@ def check_values(settings: Any) -> None:
         minimum = item.metadata["minimum"]
         if minimum is not None and value is not None and value < minimum:
             raise UsageError(f"{flags([item.name])} must be at least {minimum:g}, not {value:g}")
-
-
-def default_of(item: Field[Any]) -> Any:
-    """The default of a dataclass field, None without one."""
-    return None if item.default is MISSING else item.default
 
 
 def words_of(item: Field[Any]) -> Mapping[str, int]:

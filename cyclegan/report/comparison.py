@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from cyclegan.config import TrainConfig, default_of
+from cyclegan.config import TrainConfig
 from cyclegan.errors import UsageError
 from cyclegan.figures import FIGURES, in_words, key_of, name_of
 from cyclegan.report import text
@@ -22,7 +22,7 @@ _SHOWN = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio", "luminance_cor
 _UNIMPORTANT = {"device", "workers", "cache", "wandb", "wandb_project", "compile", "checkpoint_activations"}
 _UNIMPORTANT |= {"log_every", "sample_every", "samples", "state_every", "generators_every", "on_alarm"}
 _UNIMPORTANT |= {"evaluate_every", "evaluate_pictures", "metric"}
-_DEFAULTS = {item.name: default_of(item) for item in fields(TrainConfig) if item.name != "options"}
+_DEFAULTS = {item.name: item.default for item in fields(TrainConfig) if item.name != "options"}
 
 _NONE = "none of the figures"
 # What of a protocol figures hang on, what to call it, and which of them do not compare where it differs

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cyclegan.config import PICTURE_FOLDERS, TrainConfig, default_of
+from cyclegan.config import PICTURE_FOLDERS, TrainConfig
 from cyclegan.figures import SURE
 from cyclegan.report.run_record import RunRecord, mapping, number_of
 from cyclegan.report.tables import Column, columns, verdicts
@@ -158,7 +158,7 @@ def data_words(record: RunRecord) -> str:
 
 def config(record: RunRecord) -> dict[str, list[dict[str, str]]]:
     """What differs from the defaults, the method's own options, and the rest."""
-    declared = {item.name: default_of(item) for item in fields(TrainConfig) if item.name != "options"}
+    declared = {item.name: item.default for item in fields(TrainConfig) if item.name != "options"}
     sorted_: dict[str, list[dict[str, str]]] = {"changed": [], "own": [], "rest": []}
     for name, value in record.config.items():
         item = {"name": name.replace("_", "-"), "value": plain(value), "default": ""}

@@ -33,7 +33,7 @@ from typing import Any
 
 import yaml
 
-from cyclegan.config import TrainConfig, default_of, flatten
+from cyclegan.config import TrainConfig, flatten
 from cyclegan.config.presets import with_present_names
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.data import PictureSets
@@ -207,7 +207,7 @@ def _report_changes(before: dict[str, Any], now: dict[str, Any], config: TrainCo
     """Refuse what weights cannot follow, and say what else is different from the last start."""
     declared = {item.name: item for kind in (TrainConfig, options_for(config)) for item in fields(kind)}
     # What was no option yet when the run began was as it is by default now
-    values = {name: default_of(item) for name, item in declared.items()} | before
+    values = {name: item.default for name, item in declared.items()} | before
     changed = {name: (values[name], value) for name, value in now.items() if values[name] != value}
     for name, (old, new) in changed.items():
         flag = "--" + name.replace("_", "-")
