@@ -50,7 +50,7 @@ log = logging.getLogger("cyclegan")
 class Model:
     """Generators in fp32 on the CPU, in evaluation mode, with their metadata."""
 
-    generators: dict[str, Generator]  # "ab", "ba"
+    generators: dict[str, Generator]  # by `Direction.key`
     info: dict[str, Any]  # see `model_info`
     path: Path  # source file
     damaged: tuple[str, ...] = ()  # errors of files of the same run that were preferred

@@ -111,7 +111,7 @@ def filled(network: Network, weights: Mapping[str, Tensor], file: Path, what: st
 
 
 def grouped(tensors: Mapping[str, Tensor], prefix: str = "") -> Weights:
-    """Group `{"<prefix>ab.stem.weight": …}` to `{"ab": {"stem.weight": …}}`, dropping other names."""
+    """Group `{"<prefix><key>.stem.weight": …}` to `{key: {"stem.weight": …}}`, dropping other names."""
     groups: Weights = {}
     for name, value in tensors.items():
         if name.startswith(prefix):

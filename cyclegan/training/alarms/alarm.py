@@ -70,6 +70,6 @@ class Alarm:
 
 
 def ending(figures: Mapping[str, float], name: str) -> dict[str, float]:
-    """The figures called `name_…`, by what follows: {"ab": 0.1, "ba": 0.2}."""
+    """The figures called `name_…`, by the rest of their names: the key of a direction, or a domain."""
     prefix = name + "_"
     return {key.removeprefix(prefix): value for key, value in figures.items() if key.startswith(prefix)}
