@@ -27,9 +27,8 @@ def option(
 ) -> Any:
     """Declare a dataclass field that is also a command-line option.
 
-    `fixed` options cannot change once a run has weights; `minimum` is checked for every source of the value. `words`
-    may be given instead of a number, and are stored as one below the minimum. `pictures` marks a folder of pictures,
-    which may lie elsewhere on another machine.
+    `fixed` options cannot change once a run has weights. `words` may be given instead of a number and are stored as one
+    below the `minimum`. `pictures` marks a folder of pictures, which may lie elsewhere on another machine.
     """
     metadata = {"help": help, "minimum": minimum, "fixed": fixed, "metavar": metavar, "words": words or {}}
     return field(default=default, metadata=metadata | {"pictures": pictures})
@@ -106,8 +105,7 @@ def check_values(settings: Any) -> None:
 
 def words_of(item: Field[Any]) -> Mapping[str, int]:
     """Words that a field takes instead of a number, and the number stored for each."""
-    words: Mapping[str, int] = item.metadata.get("words", {})
-    return words
+    return dict(item.metadata.get("words", {}))
 
 
 def members_of(wanted: Any) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from cyclegan.config.options import check_values, convert, converted, flags, opt
 from cyclegan.config.presets import PRESETS, with_present_names
 from cyclegan.errors import UsageError, did_you_mean, lookup
 
-AUTO = -1  # as a batch size: found once, at the start, before anything depends on it
+AUTO = -1  # as a batch size: chosen once at the start, before anything depends on it
 
 _pictures = partial(option, None, metavar="DIR", pictures=True)
 
@@ -141,19 +141,18 @@ class TrainConfig:
 
     @property
     def folders(self) -> dict[str, str]:
-        """The folders of pictures that are named, by option."""
         return {name: getattr(self, name) for name in PICTURE_FOLDERS if getattr(self, name) is not None}
 
     def folder(self, domain: str) -> str | None:
-        """The folder that an option of its own names for the pictures of `domain`."""
+        """The folder of the option of `domain`."""
         return self.folders.get(domain)
 
     def test_folder(self, domain: str) -> str | None:
-        """The same for the held-out pictures."""
+        """The folder of held-out pictures of `domain`."""
         return self.folders.get(f"test_{domain}")
 
     def option_of(self, domain: str) -> str:
-        """The option that names the pictures of `domain`, as an error calls it."""
+        """The option that gives the pictures of `domain`, for error messages."""
         return "--data" if self.data is not None else f"--{domain}"
 
     def __post_init__(self) -> None:
@@ -194,8 +193,8 @@ PICTURE_FOLDERS: tuple[str, ...] = tuple(item.name for item in fields(TrainConfi
 def resolve(layers: Sequence[Mapping[str, Any]], method_options: type | None = None) -> TrainConfig:
     """The config of merged flat `layers`; later ones override earlier ones.
 
-    `method_options` is the options dataclass of the chosen method. Unknown keys, values of the wrong type and
-    contradictions within one layer raise `UsageError`.
+    `method_options` is the options dataclass of the method. Unknown keys, wrong types and contradictions within one
+    layer raise `UsageError`.
     """
     merged = _overlay(layers, known_keys(method_options))
     own = {item.name for item in fields(TrainConfig)}

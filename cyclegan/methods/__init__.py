@@ -13,7 +13,7 @@ from cyclegan.config import TrainConfig, flatten
 from cyclegan.config.options import types_of
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError, lookup
-from cyclegan.methods.base import Images, KeepsFakes, Losses, Method
+from cyclegan.methods.base import Images, KeepsFakes, Method
 from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.networks import (
     DISCRIMINATORS,
@@ -26,18 +26,7 @@ from cyclegan.networks import (
     network_options,
 )
 
-__all__ = [
-    "METHODS",
-    "CycleGAN",
-    "Images",
-    "KeepsFakes",
-    "Losses",
-    "Method",
-    "build_method",
-    "options_for",
-    "options_of",
-    "with_networks",
-]
+__all__ = ["METHODS", "Images", "KeepsFakes", "Method", "build_method", "options_for", "options_of", "with_networks"]
 
 METHODS: dict[str, type[Method]] = {
     "cyclegan": CycleGAN,
