@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cyclegan.cli.param_types import Memory, NumberOr, Part, Suffix
-from cyclegan.errors import UnfinishedError
+from cyclegan.errors import UnfinishedError, UsageError
 
 if TYPE_CHECKING:
     from cyclegan.translation import Summary
@@ -66,14 +66,13 @@ or a .tar. Running the same command again goes on where it stopped."""
 @click.option("--shard", type=Part(), help="Do part I of N, each in a process or on a machine of its own.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="What computes.")
 @click.option("--address", metavar="HOST:PORT", help="The cluster of --engine ray, or auto; one of its own without it.")
-def command(model: Path, source: str, dest: Path, overwrite: bool, **options: Any) -> None:
+def command(model: Path, source: str, dest: Path, **options: Any) -> None:
     """Translate SOURCE, a picture, a folder, a list or an archive of pictures, into DEST with MODEL.
 
     MODEL is a run directory, a checkpoint or a generators file. Below DEST every picture has the relative name it has
     below SOURCE, and the same size, depth and format. Exit code 3 if some could not be translated; they are listed
     with the reason, and in DEST/.cyclegan/failed.jsonl.
     """
-    from cyclegan.errors import UsageError
     from cyclegan.images import escaped
     from cyclegan.system.devices import is_exact, prepare
     from cyclegan.translation import translate_folder
@@ -83,7 +82,6 @@ def command(model: Path, source: str, dest: Path, overwrite: bool, **options: An
 
     if options["address"] is not None and options["engine"] != "ray":
         raise UsageError("--address: is of a cluster; give --engine ray too")
-    naming = Naming(options["suffix_"], options["suffix"], options["flat"])
     io = PictureIO(**{name: options[name] for name in ("size", "max_pixels", "quality", "png_level")})
     settings = TranslationSettings(
         io,
@@ -100,11 +98,10 @@ def command(model: Path, source: str, dest: Path, overwrite: bool, **options: An
             source,
             dest,
             settings=settings,
-            naming=naming,
+            naming=Naming(options["suffix_"], options["suffix"], options["flat"]),
             shard=None if options["shard"] is None else Shard(*options["shard"]),
-            overwrite=overwrite,
             on_progress=on_progress,
-            **{name: options[name] for name in ("retry_failed", "strict", "engine", "address")},
+            **{name: options[name] for name in ("overwrite", "retry_failed", "strict", "engine", "address")},
         )
     _report(summary, escaped(str(dest)), escaped)
 
