@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,20 +17,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["TrainConfig", "Translator", "__version__", "train"]
+_MODULES = {"TrainConfig": "cyclegan.config", "Translator": "cyclegan.translation", "train": "cyclegan.training"}
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use (PEP 562), so that the command line answers --help without waiting for torch.
-    if name == "Translator":
-        from cyclegan.translation import Translator
-
-        return Translator
-    if name == "train":
-        from cyclegan.training import train
-
-        return train
-    if name == "TrainConfig":
-        from cyclegan.config import TrainConfig
-
-        return TrainConfig
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

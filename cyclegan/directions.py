@@ -1,4 +1,4 @@
-"""Directions of translation: the one place that knows how their keys are spelled."""
+"""Directions of translation, and the spelling of their keys."""
 
 from __future__ import annotations
 
@@ -22,22 +22,21 @@ class Direction:
 
     @property
     def key(self) -> str:
-        """The name of the direction in files, figures and on the command line: "ab", "zb"."""
+        """The name in files, figures and on the command line: "ab", "zb"."""
         return self.source + self.target
 
     @property
     def from_noise(self) -> bool:
-        """True if its generator takes noise and no picture."""
         return self.source == NOISE
 
     @property
     def reverse(self) -> Direction | None:
-        """The way back; None where there is none to noise."""
+        """The opposite direction; None from noise."""
         return None if self.from_noise else Direction(self.target, self.source)
 
     @classmethod
     def parse(cls, key: str) -> Self:
-        """The direction that `key` names; `UsageError` for anything else."""
+        """The direction of a key; `UsageError` for anything else."""
         if not re.fullmatch(r"[a-z]{2}", key) or key[0] == key[1] or key[1] == NOISE:
             raise UsageError(
                 f"{key!r} is no direction; write the letter of the source and that of the target, such as ab"
@@ -46,10 +45,7 @@ class Direction:
 
     @classmethod
     def choose(cls, held: Iterable[str], wanted: str | None, model: object) -> Self:
-        """The direction `wanted` of those that a model holds; without a wish its only one, else the first of all, ab.
-
-        `UsageError` for one that it lacks and, where none is wanted, for several without ab; `model` is its name.
-        """
+        """Choose `wanted` of the keys that `model` holds, else the only one, else ab; `UsageError` if it lacks that."""
         known = list(held)
         key = wanted or (known[0] if len(known) == 1 else DEFAULT)
         if key not in known:

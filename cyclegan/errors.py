@@ -34,6 +34,19 @@ class UnfinishedError(CycleganError):
     exit_code = 3
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error, else its type; of a report by pydantic in four lines the field and its fault."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 2 and "validation error" in lines[0]:
+        return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
+    return lines[0] if lines else type(error).__name__
+
+
+def reason_of(error: BaseException) -> str:
+    """The system's words for an `OSError` ("No space left on device"), without number and path; else its first line."""
+    return getattr(error, "strerror", None) or first_line(error)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` if a known name is close to `name`, else a list of known names."""
     known = sorted(known)

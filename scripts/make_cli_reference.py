@@ -92,11 +92,10 @@ def _value(option: click.Option) -> str:
 
 
 def _default(option: click.Option) -> str:
-    if not option.show_default:
-        return ""
-    if option.is_flag:
+    if option.is_flag and option.secondary_opts:
         return f"`{(option.opts if option.default else option.secondary_opts)[0]}`"
-    return f"`{option.default}`"
+    shown = isinstance(option.default, int | float | str) and option.default != "" and not option.is_flag
+    return f"`{option.default}`" if shown else ""
 
 
 def main(arguments: list[str]) -> int:

@@ -12,16 +12,14 @@ from types import ModuleType
 
 import click
 import pytest
-import torch
 import yaml
 
 import cyclegan
 from cyclegan.cli import cli
 from cyclegan.config import PRESETS, TrainConfig, flatten, resolve
-from cyclegan.methods import METHODS, CycleGAN, Method, build_method
+from cyclegan.methods import CycleGAN
+from tests.support.documents import FENCE, ROOT, blocks
 
-ROOT = Path(__file__).parents[1]
-FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
 SHELLS = ("sh", "bash", "console", "shell")
 
@@ -29,10 +27,6 @@ SHELLS = ("sh", "bash", "console", "shell")
 def documents() -> list[Path]:
     folders = [ROOT, *(ROOT / name for name in ("docs", "datasets", "benchmarks"))]
     return sorted(path for folder in folders for path in folder.glob("*.md"))
-
-
-def blocks(path: Path, *languages: str) -> list[str]:
-    return [body for _, language, body in FENCE.findall(path.read_text(encoding="utf-8")) if language in languages]
 
 
 def anchors(path: Path) -> set[str]:
@@ -184,26 +178,6 @@ def test_the_training_that_a_document_shows_in_python_would_start(monkeypatch: p
     (example,) = (block for block in blocks(ROOT / "docs" / "training.md", "python") if "train(" in block)
     exec(example, {})
     assert [config.steps for config in started] == [20_000]
-
-
-def test_the_method_that_contributing_shows_can_be_played(monkeypatch: pytest.MonkeyPatch) -> None:
-    example = next(block for block in blocks(ROOT / "CONTRIBUTING.md", "python") if "class OneWay(" in block)
-    names = {"__name__": __name__}
-    exec(example, names)
-    kind = names["OneWay"]
-    assert isinstance(kind, type)
-    assert issubclass(kind, Method)
-    monkeypatch.setitem(METHODS, "one-way", kind)
-    small = {"method": "one-way", "channels": 2, "crop_size": 24, "load_size": 24, "lambda_keep": 3.0}
-    method = build_method(resolve([small], kind.Options))
-    batch = {name: torch.rand(1, 3, 24, 24) * 2 - 1 for name in ("a", "b")}
-    ((images, losses),) = method.generator_turns(batch)
-    kept = 3 * (images["fake_b"] - batch["a"]).abs().mean()
-    torch.testing.assert_close(losses["keep_a"], kept)
-    sum(losses.values(), torch.zeros(())).backward()
-    assert all(weight.grad is not None for weight in method.generator_parameters())
-    assert set(method.discriminator_losses(batch, images)) == {"discriminator_b"}
-    assert set(method.scores(batch, images)) == {"b/real", "b/fake"}
 
 
 def test_no_document_names_a_place_of_one_machine() -> None:

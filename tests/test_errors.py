@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyclegan.errors import CycleganError, UnfinishedError, UsageError, did_you_mean, lookup
+from cyclegan.errors import CycleganError, UnfinishedError, UsageError, did_you_mean, lookup, reason_of
 
 
 def test_every_kind_of_failure_has_its_exit_code() -> None:
@@ -30,3 +30,20 @@ def test_an_unknown_entry_is_refused_in_a_sentence_that_names_the_option() -> No
     with pytest.raises(UsageError) as caught:
         lookup({"patch": 1, "pixel": 2}, "patches", "--discriminator")
     assert str(caught.value) == "--discriminator: unknown value 'patches'; did you mean 'patch'?"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device", "/runs/x"), "No space left on device"),
+        (OSError("cannot write mode F as JPEG\nmore"), "cannot write mode F as JPEG"),
+        (ValueError("\n  too short  \nrow 3"), "too short"),
+        (MemoryError(), "MemoryError"),
+        (
+            ValueError("1 validation error\nheight\n  must be positive [type=x]"),
+            "height: must be positive",
+        ),
+    ],
+)
+def test_the_reason_of_an_error_is_one_line_without_number_and_path(error: Exception, reason: str) -> None:
+    assert reason_of(error) == reason

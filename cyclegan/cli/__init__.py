@@ -1,6 +1,6 @@
-"""The command line: one file per command, each imported only when it is the one that was typed.
+"""The command line: one file per command, imported only when that command is called.
 
-Exit codes: 0 done, 1 failed, 2 asked for wrongly, 3 finished but some items failed, 130 after Ctrl-C.
+Exit codes: 0 done, 1 failed, 2 invalid request, 3 finished with failed items, 130 after Ctrl-C.
 Results go to stdout, progress and messages to stderr.
 """
 
@@ -26,9 +26,9 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
 class Commands(click.Group):
-    """A group whose commands live in modules of their own, loaded by name.
+    """A group of commands, each the `command` of a module that is imported on first use.
 
-    `modules` maps a command to its module and the line that --help shows; the module's `command` is the command.
+    `modules` maps a command to its module and its line in --help.
     """
 
     def __init__(self, *args: Any, modules: dict[str, tuple[str, str]], **kwargs: Any) -> None:
@@ -62,7 +62,7 @@ class Commands(click.Group):
 
 
 class _Messages(logging.Handler):
-    """What the package has to say, on whatever stderr is at that moment: above a live progress bar, not through it."""
+    """Messages of the package on the current stderr, above a live progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(self.format(record), err=True)
@@ -71,7 +71,7 @@ class _Messages(logging.Handler):
 cli = Commands(
     "cyclegan",
     help="Unpaired image translation: two folders of pictures in, two trained translators out.",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
     modules={
         "train": ("cyclegan.cli.train", "Learn to translate between two folders of pictures."),
         "translate": ("cyclegan.cli.translate", "Translate a picture or a folder with a trained model."),
@@ -82,20 +82,17 @@ cli = Commands(
         "info": ("cyclegan.cli.info", "Say what a run, a checkpoint or a generators file holds."),
         "data": ("cyclegan.cli.data", "Make demo pictures, check folders, score translations."),
         "export": ("cyclegan.cli.export", "Write a model in another tool's format."),
-        "import-junyanz": (
-            "cyclegan.cli.import_junyanz",
-            "Take over weights of the reference implementation.",
-        ),
+        "import-junyanz": ("cyclegan.cli.import_junyanz", "Take over weights of the reference implementation."),
     },
 )
 cli = click.version_option(__version__, prog_name="cyclegan")(cli)
 
 
-def _stand_somewhere() -> None:
-    """Where the working directory was removed, go where nothing can be written.
+def _leave_removed_directory() -> None:
+    """Leave a working directory that was removed for one that cannot be written to.
 
-    Libraries of torch end the process if they cannot ask where they are. In /proc, not even root finds or makes what a
-    relative path means, as it was in the directory that is gone.
+    Libraries of torch end the process if they cannot ask for the working directory. In /proc not even root finds or
+    makes what a relative path names, as in the directory that is gone.
     """
     try:
         os.getcwd()
@@ -103,30 +100,25 @@ def _stand_somewhere() -> None:
         os.chdir("/proc" if os.path.isdir("/proc/self") else "/")
 
 
-def _ignore_requests() -> None:
+def _on_stop_signals(handler: Any) -> None:
     for number in stop_signals():
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _end_with(code: int) -> None:
-    """From here on a request to stop ends the program at once, as it ends anyway: its work is done, its word said."""
-    for number in stop_signals():
-        signal.signal(number, lambda *_: os._exit(code))
+        signal.signal(number, handler)
 
 
 def main() -> NoReturn:
     """The console command."""
     # Called last of all at the end, when Python gives signals back to the system, though libraries still take seconds
-    atexit.register(_ignore_requests)
-    _stand_somewhere()
+    atexit.register(_on_stop_signals, signal.SIG_IGN)
+    _leave_removed_directory()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # a name that is no text is printed as the bytes that it is
+        sys.stdout.reconfigure(errors="surrogateescape")  # undecodable names are printed as their bytes
     messages = logging.getLogger("cyclegan")
     messages.addHandler(_Messages())
     messages.setLevel(logging.INFO)
     try:
         cli(auto_envvar_prefix="CYCLEGAN")
     except SystemExit as end:
-        _end_with(end.code if isinstance(end.code, int) else 1)
+        code = end.code if isinstance(end.code, int) else 1
+        _on_stop_signals(lambda *_: os._exit(code))  # at once and with this code: the command is over
         raise
     raise AssertionError("click ends the program itself")

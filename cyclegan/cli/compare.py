@@ -1,4 +1,4 @@
-"""`cyclegan compare`: several runs beside each other."""
+"""`cyclegan compare`: runs side by side."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     from cyclegan.report import Comparison
 
-_CELL = 18  # columns of the terminal that a run needs at least, and the names of its rows
-_NAMES = 34
+_CELL, _NAMES = 18, 34  # columns of the terminal for a run, at least, and for the names of rows
 
 
 @click.command("compare")
@@ -42,7 +41,7 @@ def command(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
 
 
 def _print(comparison: Comparison) -> None:
-    """Tables on stdout, in blocks of as many runs as the terminal is wide enough for."""
+    """Print tables of as many runs each as fit the width of the terminal."""
     from rich.console import Console
 
     console = Console(highlight=False)

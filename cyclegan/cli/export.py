@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, reason_of
 from cyclegan.system.files import make_folder
 
 
 def _junyanz(model: Path, dest: Path) -> list[Path]:
-    """`latest_net_G_A.pth` and the like, as the test script of the reference implementation loads them."""
+    """Write `latest_net_G_A.pth` and the like, for the test script of the reference implementation."""
     from cyclegan.models import load_discriminators, load_model
     from cyclegan.models.export.junyanz import reference_flags, write_reference
 
@@ -28,7 +28,7 @@ def _junyanz(model: Path, dest: Path) -> list[Path]:
     except UsageError as error:
         if not discriminators:
             raise
-        # Nothing has been written. If it is the generators that have no counterpart there, this raises it again.
+        # Nothing has been written. If the generators are what has no counterpart, this raises the same error again.
         written = write_reference(dest, loaded.generators)
         click.echo(f"note: without the discriminators, which are only needed to train on ({error})", err=True)
     flags = {reference_flags(generator) for generator in loaded.generators.values()}
@@ -55,6 +55,6 @@ def command(model: Path, dest: Path, name: str, overwrite: bool) -> None:
     try:
         written = FORMATS[name](model, dest)
     except OSError as error:
-        raise CycleganError(f"DEST: cannot write to {dest} ({(error.strerror or str(error)).lower()})") from error
+        raise CycleganError(f"DEST: cannot write to {dest} ({reason_of(error).lower()})") from error
     for path in written:
         click.echo(f"wrote {path}")

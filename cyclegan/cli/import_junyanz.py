@@ -1,4 +1,4 @@
-"""`cyclegan import-junyanz`: weights of the reference implementation become a generators file."""
+"""`cyclegan import-junyanz`: a generators file from weights of the reference implementation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, reason_of
 from cyclegan.system.files import make_folder
 
 
@@ -35,6 +35,6 @@ def command(src: Path, dest: Path, overwrite: bool) -> None:
     try:
         save_model(dest, generators, info={"method": "cyclegan", "source": f"reference implementation, {src.name}"})
     except OSError as error:
-        raise CycleganError(f"DEST: cannot write {dest} ({(error.strerror or str(error)).lower()})") from error
+        raise CycleganError(f"DEST: cannot write {dest} ({reason_of(error).lower()})") from error
     ways = " and ".join(f"{way} ({generator.spec['name']})" for way, generator in generators.items())
     click.echo(f"wrote {dest} with the generators {ways}")

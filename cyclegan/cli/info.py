@@ -1,4 +1,4 @@
-"""`cyclegan info`: what a run, a checkpoint or a generators file holds."""
+"""`cyclegan info`: contents of a run, a checkpoint or a generators file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def command(model: Path, as_json: bool) -> None:
 def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     info = dict(about["info"])
     ranges = info.pop("ranges", None)
-    domains = info.pop("domains", None) or dict.fromkeys("ab")  # files of before name them one by one
+    domains = info.pop("domains", None) or dict.fromkeys("ab")  # older files have one key for each domain
     names = {domain: info.pop(domain, None) or name or domain.upper() for domain, name in domains.items()}
     lines = [(about["kind"], about["model"]), ("file", f"{about['file']} ({about['bytes'] / 1e6:.1f} MB)")]
     lines += [(key, str(value)) for key, value in info.items()]
@@ -71,7 +71,7 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _ranges(ranges: dict[str, Any] | None, names: dict[str, str]) -> list[tuple[str, str]]:
-    """Which numbers of a picture the model takes for black and white."""
+    """The stored values that the model takes for black and white."""
     if ranges is None:
         return [("range", "all that the type of a picture can hold")]
     of = f" in {ranges['dtype']}" if ranges["dtype"] else ""

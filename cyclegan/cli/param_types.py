@@ -1,4 +1,4 @@
-"""Values that options take: numbers or words, amounts of memory, parts of a job."""
+"""Types of option values: numbers or words, memory, parts of a job, suffixes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 
 class NumberOr(click.ParamType):
-    """A whole number from `least`, or one of some words."""
+    """A whole number of at least `least`, or one of `words`."""
 
     def __init__(self, *words: str, least: int = 1) -> None:
         self._words, self._least = words, least
@@ -44,7 +44,7 @@ class Memory(click.ParamType):
 
 
 class Part(click.ParamType):
-    """One of several parts of a job, I/N, as I and N."""
+    """Part I of N of a job, I/N, as the pair (I, N)."""
 
     name = "i/n"
 
@@ -58,7 +58,7 @@ class Part(click.ParamType):
 
 
 class Suffix(click.ParamType):
-    """A format by the suffix of its files, with or without the dot; the dot is added."""
+    """A file suffix, given with or without its dot, as lower case with the dot."""
 
     name = "suffix"
 

@@ -9,7 +9,7 @@ import click
 
 @click.command("sync")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for the upload.")
+@click.option("--deadline", type=float, default=600.0, help="Seconds for the upload.")
 def command(run: Path, deadline: float) -> None:
     """Send to Weights & Biases the rows of RUN that have not arrived there.
 

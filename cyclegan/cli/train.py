@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -13,10 +14,10 @@ import yaml
 from click.core import ParameterSource
 
 from cyclegan.cli.param_types import NumberOr
-from cyclegan.config import PRESETS, TrainConfig, default_of, flatten, resolve
-from cyclegan.config.options import types_of, words_of
+from cyclegan.config import PRESETS, TrainConfig, flatten, resolve
+from cyclegan.config.options import members_of, types_of, words_of
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.errors import UsageError, lookup
+from cyclegan.errors import UsageError, lookup, reason_of
 from cyclegan.losses import ADVERSARIAL_LOSSES, RECONSTRUCTION_LOSSES
 from cyclegan.methods import METHODS, options_of, with_networks
 from cyclegan.networks import DISCRIMINATORS, GENERATORS, network_options
@@ -32,21 +33,15 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "adversarial": ADVERSARIAL_LOSSES,
     "reconstruction": RECONSTRUCTION_LOSSES,
 }
-KINDS: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, bool: click.BOOL, str: click.STRING}
-
 _WORDS = "cyclegan.words"
+_PATH = click.Path(path_type=Path)
 
 EPILOG = """The command line wins over the environment (CYCLEGAN_TRAIN_BATCH_SIZE=4), that over --config, that over
 --preset, that over the defaults shown here. Running the same command again goes on where the run stopped."""
 
 
-def _type(owner: type, item: Field[Any]) -> click.ParamType:
-    wanted = types_of(owner)[item.name]
-    kind = next(
-        kind
-        for kind in (get_args(wanted) if get_origin(wanted) is not Literal else ()) or (wanted,)
-        if kind is not type(None)
-    )
+def _type(owner: type, item: Field[Any]) -> Any:
+    kind = next(kind for kind in members_of(types_of(owner)[item.name]) if kind is not NoneType)
     if words_of(item):
         return NumberOr(*words_of(item), least=int(item.metadata["minimum"]))
     if item.name in TABLES:
@@ -54,7 +49,7 @@ def _type(owner: type, item: Field[Any]) -> click.ParamType:
         return click.Choice(names)
     if get_origin(kind) is Literal:
         return click.Choice(list(get_args(kind)))
-    return KINDS[kind]
+    return kind  # which click knows
 
 
 def _option(owner: type, item: Field[Any]) -> click.Option:
@@ -62,16 +57,15 @@ def _option(owner: type, item: Field[Any]) -> click.Option:
     boolean = types_of(owner)[item.name] is bool
     return click.Option(
         [f"{flag}/--no-{flag[2:]}" if boolean else flag],
-        type=None if boolean else _type(owner, item),
-        default=default_of(item),
-        show_default=default_of(item) is not None,
+        type=_type(owner, item),
+        default=item.default,
         help=item.metadata["help"],
         metavar=item.metadata["metavar"],
     )
 
 
 class _Remembering(click.Command):
-    """A command that keeps the words it was called with, to hand them on."""
+    """A command that keeps its arguments, for the processes that it starts."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_WORDS] = tuple(args)
@@ -79,7 +73,7 @@ class _Remembering(click.Command):
 
 
 def _options(function: Callable[..., None]) -> click.Command:
-    """`function` as a command that takes every option there is."""
+    """Make `function` a command with the options of the config, every method and every network."""
     declared: dict[str, click.Option] = {}
     networks = map(network_options, (*GENERATORS.values(), *DISCRIMINATORS.values()))
     for owner in (TrainConfig, *(method.Options for method in METHODS.values()), *networks):
@@ -92,32 +86,14 @@ def _options(function: Callable[..., None]) -> click.Command:
 
 
 @_options
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Directory of the run; runs/<a>2<b> without it.",
-)
-@click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Go on with this run; needs no other option.",
-)
-@click.option(
-    "--preset",
-    type=click.Choice(list(PRESETS)),
-    default="paper",
-    show_default=True,
-    help="A set of values to start from.",
-)
-@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML file with any of these options.")
+@click.option("-o", "--output", type=_PATH, metavar="RUN", help="Directory of the run; runs/<a>2<b> without it.")
+@click.option("--resume", type=_PATH, metavar="RUN", help="Go on with this run; needs no other option.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="paper", help="A set of values to start from.")
+@click.option("--config", type=_PATH, metavar="FILE", help="YAML file with any of these options.")
 @click.option(
     "--nproc",
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
     metavar="N",
     help="Processes on this machine that train together, each on a GPU of its own; as torchrun --nproc-per-node.",
 )
@@ -141,18 +117,17 @@ def command(
     """  # noqa: D301
     if resume and output:
         raise UsageError("--resume and -o both name the run; give one of them")
-    if resume and ctx.get_parameter_source("preset") is not ParameterSource.DEFAULT:
+    preset_given = ctx.get_parameter_source("preset") is not ParameterSource.DEFAULT
+    if resume and preset_given:
         raise UsageError("--preset: --resume goes on with the values of the run; leave the preset out")
-    given = {
-        source: {name: value for name, value in values.items() if ctx.get_parameter_source(name) is source}
+    given = [
+        {name: value for name, value in values.items() if ctx.get_parameter_source(name) is source}
         for source in (ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE)
-    }
+    ]
     file = read_config_file(config) if config else {}
-    chosen = preset
-    if "preset" in file and ctx.get_parameter_source("preset") is ParameterSource.DEFAULT:
-        chosen = file["preset"]
-    base = read_config(resume) if resume else lookup(PRESETS, chosen, "--preset")
-    layers = [base, {key: value for key, value in file.items() if key != "preset"}, *given.values()]
+    in_file = file.pop("preset", preset)
+    base = read_config(resume) if resume else lookup(PRESETS, preset if preset_given else in_file, "--preset")
+    layers = [base, file, *given]
     names = {
         name: next((layer[name] for layer in reversed(layers) if name in layer), getattr(TrainConfig, name))
         for name in ("method", "generator", "discriminator")
@@ -167,7 +142,7 @@ def command(
         return
 
     run = resume or output or default_run(resolved)
-    rank = os.environ.get("RANK")  # of a process that was started as one of several, by us or by torchrun itself
+    rank = os.environ.get("RANK")  # set by torchrun or our launcher
     if nproc > 1 and rank is None:
         from cyclegan.training.distributed.launch import launch
 
@@ -182,11 +157,11 @@ def command(
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The flat mapping in a YAML file; `UsageError` for anything else. Tags that would run code are refused."""
+    """Read a flat mapping from a YAML file; `UsageError` for anything else, code in tags included."""
     try:
         values = read_yaml(path)
     except OSError as error:
-        raise UsageError(f"--config {path}: cannot be read ({error.strerror})") from None
+        raise UsageError(f"--config {path}: cannot be read ({reason_of(error)})") from None
     except ValueError as error:
         raise UsageError(f"--config {path}: is not plain YAML: {error}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

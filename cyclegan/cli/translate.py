@@ -1,4 +1,4 @@
-"""`cyclegan translate`: a picture or many through a trained model."""
+"""`cyclegan translate`: pictures through a trained model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cyclegan.cli.param_types import Memory, NumberOr, Part, Suffix
-from cyclegan.errors import UnfinishedError
+from cyclegan.errors import UnfinishedError, UsageError
 
 if TYPE_CHECKING:
     from cyclegan.translation import Summary
 
-LISTED = 50  # failures that are said one by one; all are in failed.jsonl
+LISTED = 50  # failures printed one by one; failed.jsonl has them all
 
 EPILOG = """SOURCE is a picture, a folder, a list of names in a file (.txt, .lst or .list, one a line) or on stdin (-),
 or a .tar. Running the same command again goes on where it stopped."""
@@ -27,17 +27,14 @@ or a .tar. Running the same command again goes on where it stopped."""
 @click.argument("source", type=click.Path(allow_dash=True))
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option(
-    "--direction",
-    metavar="ab|ba",
-    help="From A to B, or back; without it the only direction of the model, or ab.",
+    "--direction", metavar="ab|ba", help="From A to B, or back; without it the only direction of the model, or ab."
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--precision", default="auto", help="auto, fp32, bf16 or fp16.")
 @click.option(
     "--batch-size",
     type=NumberOr("auto"),
     default="auto",
-    show_default=True,
     help="Pictures of equal size computed at a time; auto chooses by the device and the size.",
 )
 @click.option(
@@ -51,41 +48,31 @@ or a .tar. Running the same command again goes on where it stopped."""
     "--tile",
     type=NumberOr("auto", "off", least=64),
     default="auto",
-    show_default=True,
     help="Compute pictures in tiles of so many pixels; auto only those that do not fit in the memory.",
 )
 @click.option("--overlap", type=click.IntRange(0), help="Pixels that tiles share; chosen by the network without it.")
 @click.option("--max-memory", type=Memory(), help="What a picture may take as a whole; measured without it.")
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures before they are decoded.")
 @click.option("--format", "suffix_", type=Suffix(), help="Write all in this format, such as png; else as they were.")
-@click.option("--suffix", default="", help="Put this before the extension of each name.")
+@click.option("--suffix", default="", show_default=False, help="Put this before the extension of each name.")
 @click.option("--flat", is_flag=True, help="Put all into DEST itself, without the folders of SOURCE.")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, help="Of JPEG, WebP and their like.")
 @click.option(
-    "--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG, WebP and their like."
-)
-@click.option(
-    "--png-level",
-    type=click.IntRange(0, 9),
-    default=1,
-    show_default=True,
-    help="How hard to compress PNG: 0 is not at all, 9 is slowest.",
+    "--png-level", type=click.IntRange(0, 9), default=1, help="How hard to compress PNG: 0 is not at all, 9 is slowest."
 )
 @click.option("--overwrite", is_flag=True, help="Translate again what DEST already has; otherwise it is skipped.")
 @click.option("--retry-failed", is_flag=True, help="Try again what failed before, even if its files are as they were.")
 @click.option("--strict", is_flag=True, help="Stop at the first picture that fails.")
 @click.option("--shard", type=Part(), help="Do part I of N, each in a process or on a machine of its own.")
-@click.option(
-    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What computes."
-)
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="What computes.")
 @click.option("--address", metavar="HOST:PORT", help="The cluster of --engine ray, or auto; one of its own without it.")
-def command(model: Path, source: str, dest: Path, overwrite: bool, **options: Any) -> None:
+def command(model: Path, source: str, dest: Path, **options: Any) -> None:
     """Translate SOURCE, a picture, a folder, a list or an archive of pictures, into DEST with MODEL.
 
     MODEL is a run directory, a checkpoint or a generators file. Below DEST every picture has the relative name it has
     below SOURCE, and the same size, depth and format. Exit code 3 if some could not be translated; they are listed
     with the reason, and in DEST/.cyclegan/failed.jsonl.
     """
-    from cyclegan.errors import UsageError
     from cyclegan.images import escaped
     from cyclegan.system.devices import is_exact, prepare
     from cyclegan.translation import translate_folder
@@ -95,7 +82,6 @@ def command(model: Path, source: str, dest: Path, overwrite: bool, **options: An
 
     if options["address"] is not None and options["engine"] != "ray":
         raise UsageError("--address: is of a cluster; give --engine ray too")
-    naming = Naming(options["suffix_"], options["suffix"], options["flat"])
     io = PictureIO(**{name: options[name] for name in ("size", "max_pixels", "quality", "png_level")})
     settings = TranslationSettings(
         io,
@@ -112,17 +98,16 @@ def command(model: Path, source: str, dest: Path, overwrite: bool, **options: An
             source,
             dest,
             settings=settings,
-            naming=naming,
+            naming=Naming(options["suffix_"], options["suffix"], options["flat"]),
             shard=None if options["shard"] is None else Shard(*options["shard"]),
-            overwrite=overwrite,
             on_progress=on_progress,
-            **{name: options[name] for name in ("retry_failed", "strict", "engine", "address")},
+            **{name: options[name] for name in ("overwrite", "retry_failed", "strict", "engine", "address")},
         )
     _report(summary, escaped(str(dest)), escaped)
 
 
 def _report(summary: Summary, dest: str, escaped: Callable[[str], str]) -> None:
-    """Failures and notes on stderr, the sum of them in one line on stdout; `UnfinishedError` if any failed."""
+    """Print failures and notes to stderr, one line of counts to stdout; `UnfinishedError` if any failed."""
     for name, reason in summary.failed[:LISTED]:
         click.echo(f"{escaped(name)}: {escaped(reason)}", err=True)
     if (more := len(summary.failed) - LISTED) > 0:
@@ -146,7 +131,7 @@ def _report(summary: Summary, dest: str, escaped: Callable[[str], str]) -> None:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """What to tell how many of how many pictures are done: a bar on stderr if that is a terminal."""
+    """A callback (done, total) that moves a progress bar on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda done, total: None  # and rich, a tenth of a second, is not loaded
         return

@@ -7,23 +7,8 @@ The keys are flat and the same everywhere: `batch_size` in YAML is `--batch-size
 (`lambda_cycle`, `pool_size`, …) are declared with that method and held in `TrainConfig.options`.
 """
 
-from cyclegan.config.options import NoOptions, check_values, convert, default_of, option
+from cyclegan.config.options import NoOptions, option
 from cyclegan.config.presets import PRESETS
-from cyclegan.config.resolve import flatten, in_steps, known_keys, resolve
-from cyclegan.config.train_config import AUTO, PICTURE_FOLDERS, TrainConfig
+from cyclegan.config.train_config import AUTO, PICTURE_FOLDERS, TrainConfig, flatten, in_steps, resolve
 
-__all__ = [
-    "AUTO",
-    "PICTURE_FOLDERS",
-    "PRESETS",
-    "NoOptions",
-    "TrainConfig",
-    "check_values",
-    "convert",
-    "default_of",
-    "flatten",
-    "in_steps",
-    "known_keys",
-    "option",
-    "resolve",
-]
+__all__ = ["AUTO", "PICTURE_FOLDERS", "PRESETS", "NoOptions", "TrainConfig", "flatten", "in_steps", "option", "resolve"]

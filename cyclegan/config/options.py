@@ -6,7 +6,7 @@ import functools
 import math
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclegan.errors import UsageError
@@ -27,13 +27,11 @@ def option(
 ) -> Any:
     """Declare a dataclass field that is also a command-line option.
 
-    `fixed` options cannot change once a run has weights; `minimum` is checked for every source of the value. `words`
-    may be given instead of a number, and are stored as one below the minimum. `pictures` marks a folder of pictures,
-    which may lie elsewhere on another machine.
+    `fixed` options cannot change once a run has weights. `words` may be given instead of a number and are stored as one
+    below the `minimum`. `pictures` marks a folder of pictures, which may lie elsewhere on another machine.
     """
     metadata = {"help": help, "minimum": minimum, "fixed": fixed, "metavar": metavar, "words": words or {}}
-    metadata["pictures"] = pictures
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata | {"pictures": pictures})
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def types_of(owner: type) -> Mapping[str, Any]:
 def convert(owner: type, name: str, value: Any) -> Any:
     """Convert `value` to the type of field `name` of dataclass `owner`; `UsageError` names the option."""
     wanted = types_of(owner)[name]
-    choices = _members(wanted)
+    choices = members_of(wanted)
     words = next(words_of(item) for item in fields(owner) if item.name == name)
     if isinstance(value, str) and value in words:
         return words[value]
@@ -105,18 +103,13 @@ def check_values(settings: Any) -> None:
             raise UsageError(f"{flags([item.name])} must be at least {minimum:g}, not {value:g}")
 
 
-def default_of(item: Field[Any]) -> Any:
-    """The default of a dataclass field, None without one."""
-    return None if item.default is MISSING else item.default
-
-
 def words_of(item: Field[Any]) -> Mapping[str, int]:
     """Words that a field takes instead of a number, and the number stored for each."""
-    words: Mapping[str, int] = item.metadata.get("words", {})
-    return words
+    return dict(item.metadata.get("words", {}))
 
 
-def _members(wanted: Any) -> tuple[Any, ...]:
+def members_of(wanted: Any) -> tuple[Any, ...]:
+    """The types that make up a union, or the one type itself."""
     return get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
 
 

@@ -7,6 +7,7 @@ interpreter's stack, numbers of a million digits, duplicate keys of which one is
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ LONGEST = 2**20  # bytes of a file; a configuration of ours has 3,000
 _DEEPEST = 50  # levels of nesting; an augmentation pipeline has 5
 _DIGITS = 2**12  # bits of a whole number, 1,233 digits: Python itself refuses to print more than 4,300
 _SHOWN = 300  # characters of the parser's message
+_error = partial(yaml.MarkedYAMLError, None, None)  # for a problem and its mark
 
 
 class _Plain(yaml.SafeLoader):
@@ -27,13 +29,9 @@ class _Plain(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(
-                None, None, "an alias (*name) is not taken; write the value out", self.peek_event().start_mark
-            )
+            raise _error("an alias (*name) is not taken; write the value out", self.peek_event().start_mark)
         if self._depth >= _DEEPEST:
-            raise yaml.composer.ComposerError(
-                None, None, f"nested more than {_DEEPEST} levels deep", self.peek_event().start_mark
-            )
+            raise _error(f"nested more than {_DEEPEST} levels deep", self.peek_event().start_mark)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -43,16 +41,14 @@ class _Plain(yaml.SafeLoader):
         names: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in names:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} is given twice; leave one of them out", key.start_mark
-                )
+                raise _error(f"{key.value!r} is given twice; leave one of them out", key.start_mark)
             names.add(key.value if isinstance(key, yaml.ScalarNode) else "")
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: Any) -> int:
         number: int = super().construct_yaml_int(node)
         if number.bit_length() > _DIGITS:
-            raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
+            raise _error("a number of too many digits", node.start_mark)
         return number
 
 

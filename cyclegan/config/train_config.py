@@ -1,16 +1,19 @@
-"""Configuration of a training run."""
+"""Configuration of a training run, and its resolution from presets, files, environment and flags."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Literal
 
-from cyclegan.config.options import check_values, converted, option, words_of
-from cyclegan.config.presets import PRESETS, overlay
-from cyclegan.errors import UsageError, lookup
+from cyclegan.config.options import check_values, convert, converted, flags, option, words_of
+from cyclegan.config.presets import PRESETS, with_present_names
+from cyclegan.errors import UsageError, did_you_mean, lookup
 
-AUTO = -1  # as a batch size: found once, at the start, before anything depends on it
+AUTO = -1  # as a batch size: chosen once at the start, before anything depends on it
+
+_pictures = partial(option, None, metavar="DIR", pictures=True)
 
 
 @dataclass(frozen=True)
@@ -22,17 +25,11 @@ class TrainConfig:
     """
 
     # Data. A domain `x` has the options `x` and `test_x`; ask `folder` for them.
-    a: str | None = option(None, "Folder with the pictures of domain A.", metavar="DIR", pictures=True)
-    b: str | None = option(None, "Folder with the pictures of domain B.", metavar="DIR", pictures=True)
-    data: str | None = option(
-        None, "Instead of --a and --b: a folder with trainA, trainB, testA, testB.", metavar="DIR", pictures=True
-    )
-    test_a: str | None = option(
-        None, "Held-out pictures of A; without it a share of --a is held out.", metavar="DIR", pictures=True
-    )
-    test_b: str | None = option(
-        None, "Held-out pictures of B; without it a share of --b is held out.", metavar="DIR", pictures=True
-    )
+    a: str | None = _pictures("Folder with the pictures of domain A.")
+    b: str | None = _pictures("Folder with the pictures of domain B.")
+    data: str | None = _pictures("Instead of --a and --b: a folder with trainA, trainB, testA, testB.")
+    test_a: str | None = _pictures("Held-out pictures of A; without it a share of --a is held out.")
+    test_b: str | None = _pictures("Held-out pictures of B; without it a share of --b is held out.")
     holdout: float = option(0.05, "Share of each folder held out for samples (at least 8 pictures).", minimum=0)
 
     # Preprocessing
@@ -136,29 +133,26 @@ class TrainConfig:
     # Options of the method, e.g. {"lambda_cycle": 10.0}
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> TrainConfig:
+    @staticmethod
+    def preset(name: str, **changes: Any) -> TrainConfig:
         """The preset `name` with changed values: `TrainConfig.preset("fast", a="x", b="y")`."""
         options = changes.pop("options", {})
-        known = {item.name for item in fields(cls)} - {"options"}
-        values = overlay([lookup(PRESETS, name, "preset"), changes], known, PICTURE_FOLDERS)
-        return cls(**converted(cls, values), options=options)
+        return replace(resolve([lookup(PRESETS, name, "preset"), changes]), options=options)
 
     @property
     def folders(self) -> dict[str, str]:
-        """The folders of pictures that are named, by option."""
         return {name: getattr(self, name) for name in PICTURE_FOLDERS if getattr(self, name) is not None}
 
     def folder(self, domain: str) -> str | None:
-        """The folder that an option of its own names for the pictures of `domain`."""
+        """The folder of the option of `domain`."""
         return self.folders.get(domain)
 
     def test_folder(self, domain: str) -> str | None:
-        """The same for the held-out pictures."""
+        """The folder of held-out pictures of `domain`."""
         return self.folders.get(f"test_{domain}")
 
     def option_of(self, domain: str) -> str:
-        """The option that names the pictures of `domain`, as an error calls it."""
+        """The option that gives the pictures of `domain`, for error messages."""
         return "--data" if self.data is not None else f"--{domain}"
 
     def __post_init__(self) -> None:
@@ -194,3 +188,73 @@ class TrainConfig:
 
 
 PICTURE_FOLDERS: tuple[str, ...] = tuple(item.name for item in fields(TrainConfig) if item.metadata.get("pictures"))
+
+
+def resolve(layers: Sequence[Mapping[str, Any]], method_options: type | None = None) -> TrainConfig:
+    """The config of merged flat `layers`; later ones override earlier ones.
+
+    `method_options` is the options dataclass of the method. Unknown keys, wrong types and contradictions within one
+    layer raise `UsageError`.
+    """
+    merged = _overlay(layers, known_keys(method_options))
+    own = {item.name for item in fields(TrainConfig)}
+    options = {key: merged.pop(key) for key in list(merged) if key not in own}
+    if method_options is not None:
+        options = {key: convert(method_options, key, value) for key, value in options.items()}
+        check_values(method_options(**options))
+    return TrainConfig(**converted(TrainConfig, merged), options=options)
+
+
+def known_keys(method_options: type | None = None) -> set[str]:
+    """Flat keys that a config may hold."""
+    keys = {item.name for item in fields(TrainConfig)} - {"options"}
+    return keys | ({item.name for item in fields(method_options)} if method_options else set())
+
+
+def flatten(config: TrainConfig, method_options: type | None = None) -> dict[str, Any]:
+    """Inverse of `resolve`: a flat dict; with `method_options`, including their defaults."""
+    values = {item.name: getattr(config, item.name) for item in fields(config) if item.name != "options"}
+    for item in fields(config):
+        for word, held in words_of(item).items():
+            values[item.name] = word if values[item.name] == held else values[item.name]
+    defaults = {item.name: item.default for item in fields(method_options)} if method_options else {}
+    return values | defaults | dict(config.options)
+
+
+def in_steps(config: TrainConfig, steps_per_epoch: int) -> TrainConfig:
+    """The same config with its length in steps, the only unit of the training loop."""
+    if config.steps is not None:
+        decay = config.steps // 2 if config.decay_steps is None else config.decay_steps
+        if decay > config.steps:
+            raise UsageError(f"--decay-steps {decay} is more than --steps {config.steps}; lower it")
+        return replace(config, decay_steps=decay)
+    steady, decay = ((count or 0) * steps_per_epoch for count in (config.epochs, config.decay_epochs))
+    return replace(config, steps=steady + decay, decay_steps=decay, epochs=None, decay_epochs=None)
+
+
+def _overlay(layers: Sequence[Mapping[str, Any]], known: set[str]) -> dict[str, Any]:
+    """Merge flat `layers`; later ones override earlier ones.
+
+    Keys that are not `known`, and contradictions within one layer, raise `UsageError`.
+    """
+    # Alternative options for one setting: a layer that uses one of them resets the other of earlier layers.
+    alternatives = (
+        (frozenset({"steps", "decay_steps"}), frozenset({"epochs", "decay_epochs"})),
+        (frozenset({"data"}), frozenset(PICTURE_FOLDERS) - {"data"}),
+    )
+    merged: dict[str, Any] = {}
+    for layer in map(with_present_names, layers):
+        for key in layer:
+            if key not in known:
+                raise UsageError(f"unknown option {key!r}{did_you_mean(key, known)}")
+        for pair in alternatives:
+            used = [{key for key in side if layer.get(key) is not None} for side in pair]
+            if all(used):
+                raise UsageError(f"{flags(used[0])} and {flags(used[1])} exclude each other; give one of them")
+            for side, other in zip(used, reversed(pair), strict=True):
+                if side:
+                    merged.update(dict.fromkeys(other))
+        if layer.get("steps") is not None:
+            merged["decay_steps"] = None  # an earlier layer's value belonged to another length; the default is half
+        merged.update(layer)
+    return merged

@@ -30,6 +30,7 @@ from cyclegan.data.loading.buffers import SharedFile
 from cyclegan.data.loading.regions import is_large
 from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.data.transforms import Transform, prepared_size
+from cyclegan.errors import reason_of
 from cyclegan.images import UnreadableImage, read_header
 from cyclegan.system.files import atomic_write, cache_folder
 from cyclegan.system.memory import available_memory
@@ -324,4 +325,4 @@ def _size(count: float) -> str:
 
 
 def _words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+    return reason_of(error).lower()

@@ -17,6 +17,7 @@ import numpy as np
 
 from cyclegan.data.loading.regions import sampled_parts
 from cyclegan.data.sets import require_folder
+from cyclegan.errors import reason_of
 from cyclegan.images import EXTENSIONS, Picture, UnreadableImage, decode_picture, escaped, list_images, read_header
 from cyclegan.system.files import file_sha256, sha256
 
@@ -262,7 +263,7 @@ def _check(work: tuple[Path, str]) -> Checked:
     except UnreadableImage as error:
         return Checked(folder, name, content, reason=error.reason)
     except OSError as error:
-        return Checked(folder, name, content, reason=(error.strerror or str(error)).lower())
+        return Checked(folder, name, content, reason=reason_of(error).lower())
 
 
 def _is_enormous(path: Path) -> bool:

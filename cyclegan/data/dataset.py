@@ -22,8 +22,8 @@ from cyclegan.data.loading.regions import Large
 from cyclegan.data.loading.workers import PREFETCH, WorkerPool
 from cyclegan.data.pairing import PAIRINGS, Pairing, Request, StepSampler, group_steps, groups
 from cyclegan.data.sets import PictureSets
-from cyclegan.data.transforms import Transform, build_transform, first_line, mirror, require_one_view, to_planes
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.data.transforms import Transform, build_transform, mirror, require_one_view, to_planes
+from cyclegan.errors import CycleganError, UsageError, first_line
 from cyclegan.images import Picture, UnreadableImage, escaped, read_picture
 
 # To ask a worker and take its answer keeps the training process for a part of a millisecond, which is much beside a

@@ -21,7 +21,7 @@ import numpy as np
 from cyclegan.config import TrainConfig
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.data.kinds import BYTES, PLAIN, InputKind
-from cyclegan.errors import UsageError, did_you_mean
+from cyclegan.errors import UsageError, did_you_mean, first_line, reason_of
 from cyclegan.images import UnreadableImage, escaped
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks a server for the newest version
@@ -267,7 +267,7 @@ def read_pipeline(path: Path) -> A.Compose:
     try:
         content = read_yaml(path)
     except OSError as error:
-        raise UsageError(f"--augment: cannot read {path} ({(error.strerror or str(error)).lower()})") from None
+        raise UsageError(f"--augment: cannot read {path} ({reason_of(error).lower()})") from None
     except UnicodeDecodeError:
         raise UsageError(f"--augment: {path} is not text; give a YAML file") from None
     except ValueError as error:
@@ -333,11 +333,3 @@ def _known(name: str) -> Any:
         known = hint if "did you mean" in hint else "; albumentations' documentation lists them"
         raise UsageError(f"unknown transform {name!r}{known}")
     return table[short]
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error; of a report by pydantic in four lines the field and its fault."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 2 and "validation error" in lines[0]:
-        return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
-    return lines[0] if lines else type(error).__name__

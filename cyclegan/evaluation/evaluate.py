@@ -15,7 +15,7 @@ import torch
 from cyclegan.config import TrainConfig, resolve
 from cyclegan.data.sets import FileList, PictureSets
 from cyclegan.directions import Direction
-from cyclegan.errors import UsageError
+from cyclegan.errors import UsageError, reason_of
 from cyclegan.evaluation.evaluated_model import domain_names, load_evaluated_model, paired_truths
 from cyclegan.evaluation.evaluator import Evaluator, measure_batches
 from cyclegan.evaluation.features import Wanted, load_extractor
@@ -116,7 +116,7 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
         try:
             write_gallery(path / "gallery", held_out, translators, tools.classifier, step=step, which=model.which)
         except OSError as error:  # no reason to keep back the figures
-            log.warning("the gallery of translations could not be written (%s)", error.strerror or error)
+            log.warning("the gallery of translations could not be written (%s)", reason_of(error))
         for metric, other in model.best().items():
             # Measured once only, where the last, or those that are the best by two figures, are the same
             known = [found for one, found in measured if one.has_the_weights_of(other)]

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, reason_of
 from cyclegan.evaluation.image_set import SCALING, ImageSet
 from cyclegan.evaluation.metrics.cycle import NOISE
 from cyclegan.evaluation.metrics.fid_kid import SUBSET_SIZE, SUBSETS
@@ -79,5 +79,5 @@ def store(path: Path, answer: Mapping[str, Any]) -> None:
         write_json(path, answer)
     except OSError as error:
         raise CycleganError(
-            f"--output: cannot write {path} ({(error.strerror or str(error)).lower()}); name another place"
+            f"--output: cannot write {path} ({reason_of(error).lower()}); name another place"
         ) from error

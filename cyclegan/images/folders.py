@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, reason_of
 from cyclegan.images.formats import EXTENSIONS, escaped
 
 
@@ -67,8 +67,7 @@ def list_images(root: str | os.PathLike[str]) -> list[str]:
 
 
 def _refuse(prefix: str, folder: str, error: OSError) -> NoReturn:
-    reason = (error.strerror or str(error)).lower()
-    raise CycleganError(f"cannot list {escaped(folder)}: {reason}") from error
+    raise CycleganError(f"cannot list {escaped(folder)}: {reason_of(error).lower()}") from error
 
 
 def _folder_at(place: str | os.PathLike[str] | os.DirEntry[str]) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Training methods. A new one is a file here, its options dataclass, and one line in `METHODS`."""
+"""Training methods: a file each, with its options dataclass, and a line in `METHODS`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cyclegan.config import TrainConfig, flatten
 from cyclegan.config.options import types_of
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError, lookup
-from cyclegan.methods.base import Images, KeepsFakes, Losses, Method
+from cyclegan.methods.base import Images, KeepsFakes, Method
 from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.networks import (
     DISCRIMINATORS,
@@ -26,18 +26,7 @@ from cyclegan.networks import (
     network_options,
 )
 
-__all__ = [
-    "METHODS",
-    "CycleGAN",
-    "Images",
-    "KeepsFakes",
-    "Losses",
-    "Method",
-    "build_method",
-    "options_for",
-    "options_of",
-    "with_networks",
-]
+__all__ = ["METHODS", "Images", "KeepsFakes", "Method", "build_method", "options_for", "options_of", "with_networks"]
 
 METHODS: dict[str, type[Method]] = {
     "cyclegan": CycleGAN,
@@ -47,7 +36,7 @@ AUTO = "auto"  # as a network: the method's own
 
 
 def options_of(method: str, generator: str = AUTO, discriminator: str = AUTO) -> type:
-    """The dataclass of the options that a method and its networks have; `UsageError` for unknown names."""
+    """A dataclass of the options of a method and its networks; `UsageError` for unknown names."""
     kind = lookup(METHODS, method, "--method")
     networks = (
         lookup(GENERATORS, kind.generator if generator == AUTO else generator, "--generator"),
@@ -57,7 +46,7 @@ def options_of(method: str, generator: str = AUTO, discriminator: str = AUTO) ->
 
 
 def options_for(config: TrainConfig) -> type:
-    """The dataclass of the options that the method and the networks of `config` have."""
+    """`options_of` the method and the networks of `config`."""
     return options_of(config.method, config.generator, config.discriminator)
 
 
@@ -90,20 +79,19 @@ def build_method(config: TrainConfig, channels: Mapping[str, int] | None = None)
     values = flatten(config, options_for(config))
     channels = channels or dict.fromkeys(kind.domains, 3)
 
-    def make_generator(key: str = "ab", **options: Any) -> nn.Module:
+    def make_generator(key: str, **options: Any) -> nn.Module:
         direction, make = Direction.parse(key), lookup(GENERATORS, config.generator, "--generator")
         if direction.from_noise is not _takes_noise(make):
-            takes, gives = ("noise", "pictures") if not direction.from_noise else ("pictures", "noise")
+            takes, gives = ("pictures", "noise") if direction.from_noise else ("noise", "pictures")
             raise UsageError(
                 f"--generator {config.generator}: takes {takes}, and --method {config.method} gives it {gives}; "
                 f"use {kind.generator}"
             )
-        ends = {"out_channels": channels[direction.target], "size": config.crop_size}
-        if not direction.from_noise:
-            ends["in_channels"] = channels[direction.source]
+        ends = {"in_channels": channels.get(direction.source), "out_channels": channels[direction.target]}
+        ends["size"] = config.crop_size
         return cast(nn.Module, build_generator(config.generator, **_arguments(make, config, values, ends) | options))
 
-    def make_discriminator(domain: str = "b", **options: Any) -> Discriminator:
+    def make_discriminator(domain: str, **options: Any) -> Discriminator:
         make = lookup(DISCRIMINATORS, config.discriminator, "--discriminator")
         arguments = _arguments(make, config, values, {"in_channels": channels[domain]}) | options
         return build_discriminator(config.discriminator, spectral_norm=config.spectral_norm, **arguments)
@@ -124,12 +112,9 @@ def _takes_noise(make: Callable[..., nn.Module]) -> bool:
 
 
 def _arguments(
-    make: Callable[..., nn.Module], config: TrainConfig, values: Mapping[str, Any], ends: Mapping[str, int]
+    make: Callable[..., nn.Module], config: TrainConfig, values: Mapping[str, Any], ends: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Arguments for the entry `make` of a table of networks, of the values of a config and of what it connects."""
+    """Arguments for the entry `make` of a table of networks: those of `ends` and `values` that it takes."""
     known = ("channels", "norm", "dropout", "upsampling", *(item.name for item in fields(network_options(make))))
-    taken = arguments_of(make)
-    return {name: ends[name] for name in ends if name in taken} | {
-        "init": config.init,
-        **{name: values[name] for name in known if name in taken},
-    }
+    offered = {**ends, **{name: values[name] for name in known}}
+    return {"init": config.init} | {name: offered[name] for name in arguments_of(make) if name in offered}

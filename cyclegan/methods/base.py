@@ -1,7 +1,7 @@
 """The contract between a method and the training loop.
 
-A method owns its networks (generators and discriminators), says what each side minimises, what it reads and what it is
-shown by. It knows nothing of devices, optimizers, precision, processes or logging; those belong to the loop, which
+A method owns its networks (generators and discriminators) and declares the losses of each side, the domains it reads
+and the columns of its sample grids. Devices, optimizers, precision, processes and logging belong to the loop, which
 trains every method by the same step (`cyclegan.training.update.step`).
 """
 
@@ -19,26 +19,24 @@ from cyclegan.losses import AdversarialLoss, Scores, WithR1
 Images = dict[str, Tensor]
 Losses = dict[str, Tensor]
 MakeNetwork = Callable[..., Any]
-Run = Callable[[str, Tensor], Tensor]  # key of a direction, its input -> what that generator makes of it
+Run = Callable[[str, Tensor], Tensor]  # `Direction.key` and input of a generator -> its output
 
 
 class Method(nn.Module):
     """A game between generators and discriminators.
 
     A subclass is constructed as `cls(make_generator, make_discriminator, **options)`: two factories, and the fields of
-    its `Options` dataclass. `make_generator("ab")` returns a generator that takes pictures with the channels of A and
-    makes some with those of B, `make_generator("zb")` one that makes pictures of B from noise,
-    `make_discriminator("a")` a discriminator of pictures of A; `in_channels` and `out_channels` may be given to say
-    otherwise.
+    its `Options` dataclass. `make_generator(key)` takes a `Direction.key` and returns a generator from pictures of the
+    source, or from noise, to pictures of the target; `make_discriminator(domain)` returns a discriminator of pictures
+    of a domain. `in_channels` and `out_channels` override the channels of the domains.
 
-    Batches are `{"a": real_a, "b": real_b}`, NCHW in [-1, 1], with a key for each of `domains`. Images go by name:
-    `fake_b` is what the generators made for domain B, `rec_a` the way back, `identity_a` what the generator into A
-    makes of a real A.
+    Batches are NCHW in [-1, 1] by domain, one for each of `domains`. Images are named by kind and domain: `fake_b` is
+    a generator's output for domain B, `rec_a` a reconstruction, `identity_a` a real A through the generator into A.
     """
 
     # Declarations, read before anything is built
-    Options: ClassVar[type]  # frozen dataclass of what only this method takes; its fields become options of `train`
-    domains: ClassVar[tuple[str, ...]] = ("a", "b")  # whose folders it reads
+    Options: ClassVar[type]  # frozen dataclass of this method's own options of `train`
+    domains: ClassVar[tuple[str, ...]] = ("a", "b")  # whose folders are read
     pairing: ClassVar[str] = "unpaired"  # a name in `cyclegan.data.pairing.PAIRINGS`
     generator: ClassVar[str] = "resnet_9blocks"  # the network unless --generator says otherwise
     discriminator: ClassVar[str] = "patch"
@@ -47,20 +45,19 @@ class Method(nn.Module):
     # What an object owns
     generators: nn.ModuleDict  # by key of its direction: averaged, saved for inference, exported
     discriminators: nn.ModuleDict  # by the domain that it judges; needed only to train, may be empty
-    adversarial: AdversarialLoss | WithR1 | None = None  # what reads the discriminators' verdicts
-    augmented: bool = False  # the discriminators see pictures altered at random
+    adversarial: AdversarialLoss | WithR1 | None = None  # the loss whose scores are reported
+    augmented: bool = False  # discriminators see randomly altered pictures
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """The direction of each generator."""
         return tuple(Direction.parse(key) for key in self.generators)
 
     def generator_parameters(self) -> Iterator[nn.Parameter]:
-        """What the generators' optimizer updates. A method with helper networks on that side adds them here."""
+        """Parameters of the generators' optimizer; a method with helper networks on that side adds theirs."""
         return self.generators.parameters()
 
     def discriminator_parameters(self) -> Iterator[nn.Parameter]:
-        """What the discriminators' optimizer updates."""
+        """Parameters of the discriminators' optimizer."""
         return self.discriminators.parameters()
 
     def generator_turns(self, batch: Images) -> Iterator[tuple[Images, Losses]]:
@@ -72,11 +69,11 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def discriminator_losses(self, batch: Images, images: Images) -> Losses:
-        """Weighted scalars the discriminators minimise the sum of. No gradient may reach the generators."""
+        """Weighted scalars whose sum the discriminators minimise; no gradient may reach the generators."""
         raise NotImplementedError
 
     def inputs(self, direction: Direction, batch: Images) -> Tensor:
-        """The input of a generator for `batch`: pictures of its source, or fresh noise, one vector for each picture."""
+        """The input of a generator: pictures of its source, or fresh noise, a vector for each picture of `batch`."""
         if not direction.from_noise:
             return batch[direction.source]
         target = batch[direction.target]
@@ -85,15 +82,14 @@ class Method(nn.Module):
         return drawn
 
     def judge(self, domain: str, pictures: Tensor, batch: Images) -> Scores:
-        """Raw scores of the discriminator of `domain`; a conditional one compares with `batch`."""
+        """Raw scores of the discriminator of `domain`; a conditional one also sees `batch`."""
         scores: Scores = self.discriminators[domain].forward(pictures)  # not its compiled form, made for training
         return scores
 
     def columns(self, direction: Direction, batch: Images, run: Run) -> Images:
         """The columns of a sample grid of `direction` by their headings: real, fake, reconstructed and identity.
 
-        `run("ab", pictures)` translates. Left out are those that there is no generator for, or none that takes such
-        pictures.
+        `run(key, pictures)` translates. Columns without a generator for them, or for their channels, are left out.
         """
         real = self.inputs(direction, batch)
         fake = run(direction.key, real)
@@ -110,12 +106,11 @@ class Method(nn.Module):
 
     @torch.no_grad()
     def scores(self, batch: Images, images: Images) -> Images:
-        """Mean verdict of each discriminator on real and on fake pictures, `{"a/real": scalar, …}`.
+        """Mean score of each discriminator on real and on fake pictures, `{"a/real": scalar, …}`.
 
-        This is the balance of the game. For the least-squares and the cross-entropy loss 1 means "real" and 0 "fake";
-        at the equilibrium (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661) both curves meet at one half,
-        where the discriminator can no longer tell. Computed in evaluation mode, so that looking changes nothing:
-        no running statistics, no power iteration of a spectral norm, no dropout.
+        For the least-squares and the cross-entropy loss 1 means "real" and 0 "fake"; at the equilibrium (Goodfellow et
+        al. 2014, https://arxiv.org/abs/1406.2661) both are one half. Computed in evaluation mode, which changes no
+        running statistics and no power iteration of a spectral norm, and has no dropout.
         """
         if self.adversarial is None:
             return {}
@@ -130,20 +125,20 @@ class Method(nn.Module):
 
 
 class KeepsFakes(nn.Module):
-    """Memory of earlier fakes that is part of the state of a run, divided into lanes by place in the batch."""
+    """Earlier fakes as part of the state of a run, divided into lanes by place in the batch."""
 
     def deal(self, total: int) -> None:
-        """Divide what is held anew for batches of `total` places."""
+        """Redistribute the fakes over lanes for batches of `total` places."""
         raise NotImplementedError
 
     def keep(self, places: Iterable[int]) -> None:
-        """Forget all lanes but those of `places`, which this process sees."""
+        """Drop all lanes but those of `places`, the ones of this process."""
         raise NotImplementedError
 
     def join(self, state: Mapping[str, Any]) -> None:
-        """Take in the lanes of another process from its `get_extra_state()`."""
+        """Add the lanes of another process, from its `get_extra_state()`."""
         raise NotImplementedError
 
     def nbytes(self, picture: int) -> int:
-        """Bytes that it holds at most, of pictures of `picture` bytes."""
+        """Upper bound of the memory in bytes, for pictures of `picture` bytes."""
         raise NotImplementedError

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cyclegan.config import option
 from cyclegan.errors import UsageError, lookup
@@ -19,7 +19,7 @@ from cyclegan.methods.image_pool import ImagePool
 
 @dataclass(frozen=True)
 class CycleGANOptions:
-    """What only CycleGAN knows."""
+    """Options of CycleGAN alone."""
 
     adversarial: str = option("lsgan", "Adversarial loss: lsgan, bce, hinge or wgan-gp.")
     lambda_cycle: float = option(10.0, "Weight of the way there and back.", minimum=0)
@@ -55,54 +55,44 @@ class CycleGAN(Method):
     Options = CycleGANOptions
     adversarial: AdversarialLoss | WithR1
 
-    def __init__(
-        self,
-        make_generator: MakeNetwork,
-        make_discriminator: MakeNetwork,
-        *,
-        adversarial: str,
-        lambda_cycle: float,
-        lambda_identity: float,
-        reconstruction: str,
-        pool_size: int,
-        r1: float,
-        gradient_penalty: float,
-        diffaug: str,
-        cycle_noise: float,
-    ) -> None:
+    def __init__(self, make_generator: MakeNetwork, make_discriminator: MakeNetwork, **values: Any) -> None:
         super().__init__()
+        self.options = options = CycleGANOptions(**values)
         self.generators = nn.ModuleDict({direction: make_generator(direction) for direction in ("ab", "ba")})
         self.discriminators = nn.ModuleDict({domain: make_discriminator(domain) for domain in ("a", "b")})
         there = self.generators["ab"]
-        if lambda_identity and there.in_channels != there.out_channels:
+        if options.lambda_identity and there.in_channels != there.out_channels:
             raise UsageError(
-                f"--lambda-identity {lambda_identity:g}: a translator from {there.in_channels} to "
+                f"--lambda-identity {options.lambda_identity:g}: a translator from {there.in_channels} to "
                 f"{there.out_channels} channels cannot leave a picture alone; give --lambda-identity 0"
             )
-        self.pools = nn.ModuleDict({"a": ImagePool(pool_size), "b": ImagePool(pool_size)})
-        self.adversarial = build_adversarial(adversarial, r1=r1, gradient_penalty=gradient_penalty)
-        self.distance = lookup(RECONSTRUCTION_LOSSES, reconstruction, "--reconstruction")
-        self.lambda_cycle = lambda_cycle
-        self.lambda_identity = lambda_identity
-        self.policies = parse_policies(diffaug)
+        self.pools = nn.ModuleDict({"a": ImagePool(options.pool_size), "b": ImagePool(options.pool_size)})
+        self.adversarial = build_adversarial(
+            options.adversarial, r1=options.r1, gradient_penalty=options.gradient_penalty
+        )
+        self.distance = lookup(RECONSTRUCTION_LOSSES, options.reconstruction, "--reconstruction")
+        self.policies = parse_policies(options.diffaug)
         self.augmented = bool(self.policies)
-        self.cycle_noise = cycle_noise * 2 / 255
-        self.terms = {  # kind of image -> its loss
-            "fake": ("adversarial", self._adversarial),
-            "rec": ("cycle", self._cycle),
-            "identity": ("identity", self._identity),
-        }
 
     def generator_turns(self, batch: Images) -> Iterator[tuple[Images, Losses]]:
         for start, end in ("ab", "ba"):
-            images = self._cycle_from(start, end, batch)
-            yield images, self._generator_losses(batch, images)
+            images = self._images(start, end, batch)
+            yield images, self._generator_losses(start, end, batch, images)
 
-    def _cycle_from(self, start: str, end: str, batch: Images) -> Images:
-        """What begins with the pictures of one domain, and what the same generator must leave alone."""
+    def _generator_losses(self, start: str, end: str, batch: Images, images: Images) -> Losses:
+        weight, losses = self.options.lambda_cycle, {}
+        if self.options.lambda_identity:
+            distance = self.distance(images[f"identity_{end}"].float(), batch[end])
+            losses[f"identity_{end}"] = weight * self.options.lambda_identity * distance
+        losses[f"adversarial_{end}"] = self.adversarial.generator(self._augmented(end), images[f"fake_{end}"])
+        losses[f"cycle_{start}"] = weight * self.distance(images[f"rec_{start}"].float(), batch[start])
+        return losses
+
+    def _images(self, start: str, end: str, batch: Images) -> Images:
+        """The cycle from one domain, and the identity image of the same generator."""
         there, back = self.generators[start + end], self.generators[end + start]
         images = {}
-        if not self.lambda_identity:
+        if not self.options.lambda_identity:
             fake = there(batch[start])
         elif there.per_sample:
             # In one call: larger batches keep the processor or the GPU busier (11-19 % less time for a step of the
@@ -111,37 +101,15 @@ class CycleGAN(Method):
             fake, images[f"identity_{end}"] = both.split([len(batch[start]), len(batch[end])])
         else:
             fake, images[f"identity_{end}"] = there(batch[start]), there(batch[end])
-        return images | {f"fake_{end}": fake, f"rec_{start}": back(self._with_noise(fake))}
-
-    def _with_noise(self, fake: Tensor) -> Tensor:
-        """What the way back is given. A translation that carries its original in invisible detail (Chu et al. 2017,
-        https://arxiv.org/abs/1712.02950) is of no use there once that detail drowns in noise of the same size
-        (Bashkirova et al. 2019, https://arxiv.org/abs/1908.01517).
-        """
-        return fake + self.cycle_noise * torch.randn_like(fake) if self.cycle_noise else fake
+        # A translation that hides its original in invisible detail (Chu et al. 2017, https://arxiv.org/abs/1712.02950)
+        # gains nothing once that drowns in noise of its size (Bashkirova et al. 2019, https://arxiv.org/abs/1908.01517)
+        sigma = self.options.cycle_noise * 2 / 255
+        noisy = fake + sigma * torch.randn_like(fake) if sigma else fake
+        return images | {f"fake_{end}": fake, f"rec_{start}": back(noisy)}
 
     def _augmented(self, domain: str) -> Discriminator:
-        """The discriminator of `domain`, seeing what it is to see."""
         discriminator = self.discriminators[domain]
         return Augmented(discriminator, self.policies) if self.policies else discriminator
-
-    def _generator_losses(self, batch: Images, images: Images) -> Losses:
-        """The losses of those images that are given; each kind of image has one."""
-        losses = {}
-        for name, image in images.items():
-            kind, domain = name.split("_")
-            loss, term = self.terms[kind]
-            losses[f"{loss}_{domain}"] = term(image, domain, batch[domain])
-        return losses
-
-    def _adversarial(self, fake: Tensor, domain: str, real: Tensor) -> Tensor:
-        return self.adversarial.generator(self._augmented(domain), fake)
-
-    def _cycle(self, rec: Tensor, domain: str, real: Tensor) -> Tensor:
-        return self.lambda_cycle * self.distance(rec.float(), real)
-
-    def _identity(self, identity: Tensor, domain: str, real: Tensor) -> Tensor:
-        return self.lambda_cycle * self.lambda_identity * self.distance(identity.float(), real)
 
     def discriminator_losses(self, batch: Images, images: Images) -> Losses:
         losses = {}

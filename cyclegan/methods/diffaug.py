@@ -1,13 +1,12 @@
 """Differentiable augmentation of what discriminators see (Zhao et al. 2020, https://arxiv.org/abs/2006.10738).
 
-With few pictures a discriminator learns them by heart: it is sure of each real one, and its verdict on a fake says
-only that this is none of those. Augmenting the real pictures alone would teach the generators to make augmented
-ones. Here real pictures and fakes both go through the same random changes, for the discriminator's loss and for the
-generators', whose gradients pass through them: nobody sees an unchanged picture, so there is nothing to learn by heart,
-and nothing to imitate either as long as the changes can be undone in distribution (Karras et al. 2020,
-https://arxiv.org/abs/2006.06676, call that not to leak).
+With few pictures a discriminator memorises them: its score of a fake says only that it is none of those. Augmenting
+the real pictures alone would teach the generators to make augmented ones. Here real pictures and fakes both go through
+the same random changes, for the discriminator's loss and for the generators', whose gradients pass through them. No
+unchanged picture is left to memorise, and the changes are not imitated as long as they can be undone in distribution
+(they do not leak: Karras et al. 2020, https://arxiv.org/abs/2006.06676).
 
-Draws belong to pictures (`cyclegan.system.rng`): the same on every device, and nothing waits for one.
+Draws belong to pictures (`cyclegan.system.rng`): the same on every device, without a synchronisation.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cyclegan.errors import lookup
+from cyclegan.losses import Scores
 from cyclegan.system import rng
 
 SHIFT = 1 / 8  # of the side, at most, in each direction
@@ -26,7 +26,7 @@ HOLE = 1 / 2  # side of the hole, of the picture's
 
 
 def color(pictures: Tensor) -> Tensor:
-    """Brightness ± 0.5 (of the range from -1 to 1), saturation × 0 to 2, contrast × 0.5 to 1.5, each its own."""
+    """Independent brightness ± 0.5 (of the range from -1 to 1), saturation × 0 to 2, contrast × 0.5 to 1.5."""
     brightness, saturation, contrast = rng.uniform(len(pictures), 3, 1, 1, 1).to(pictures).unbind(1)
     changed = pictures + (brightness - 0.5)
     grey = changed.mean(1, keepdim=True)
@@ -36,7 +36,7 @@ def color(pictures: Tensor) -> Tensor:
 
 
 def translation(pictures: Tensor) -> Tensor:
-    """Shifted by up to an eighth of the side in whole pixels; what comes in from outside is grey."""
+    """Shift by up to an eighth of the side, in whole pixels, filled with grey."""
     height, width = pictures.shape[-2:]
     down, right = round(height * SHIFT), round(width * SHIFT)
     padded = F.pad(pictures, (right, right, down, down))
@@ -63,14 +63,14 @@ POLICIES: dict[str, Callable[[Tensor], Tensor]] = {"color": color, "translation"
 
 
 def parse_policies(names: str) -> tuple[Callable[[Tensor], Tensor], ...]:
-    """`"color,translation"` -> what to do, in that order; `UsageError` for another name. Empty: nothing."""
+    """The policies of a list such as "color,translation", in its order; `UsageError` for an unknown name."""
     return tuple(lookup(POLICIES, name.strip(), "--diffaug") for name in names.split(",") if name.strip())
 
 
 class Augmented:
-    """A discriminator that sees NCHW pictures only after `policies`, drawn anew for each call.
+    """A discriminator of NCHW pictures changed by `policies`, drawn anew for each call.
 
-    It is no module: its weights are those of the discriminator it wraps.
+    Not a module: the weights belong to the wrapped discriminator.
     """
 
     def __init__(self, discriminator: nn.Module, policies: tuple[Callable[[Tensor], Tensor], ...]) -> None:
@@ -78,8 +78,8 @@ class Augmented:
         self.policies = policies
         self.per_sample = getattr(discriminator, "per_sample", False)
 
-    def __call__(self, pictures: Tensor) -> Tensor | list[Tensor]:
+    def __call__(self, pictures: Tensor) -> Scores:
         for change in self.policies:
             pictures = change(pictures)
-        verdicts: Tensor | list[Tensor] = self.discriminator(pictures)
-        return verdicts
+        scores: Scores = self.discriminator(pictures)
+        return scores

@@ -15,17 +15,17 @@ from cyclegan.system import rng
 
 
 class ImagePool(KeepsFakes):
-    """A discriminator sees old fakes as well as new ones, which keeps the two players from chasing each other in
-    circles (Shrivastava et al. 2017, https://arxiv.org/abs/1612.07828).
+    """A pool of old and new fakes for a discriminator, which keeps the game from running in circles.
 
-    Until `size` pictures are held, each new one is stored and returned. After that each is, with probability one
-    half, returned as it is; else it takes the place of a random stored one, which is returned instead.
+    Shrivastava et al. 2017, https://arxiv.org/abs/1612.07828. Until `size` pictures are held, each new one is stored
+    and returned. After that each is, with probability one half, returned as it is; else it replaces a random stored
+    one, which is returned instead. `size` 0 returns the input.
 
-    The pool is divided into lanes, one for each place in the batch (`cyclegan.system.rng`), as equal in size as can be
-    and of one picture at least. Each place takes and gives in its own lane: so a fake is as likely to return, and as
-    old when it does, as in one pool for all, and how a batch is divided among processes makes no difference.
+    The pool is divided into lanes, one for each place in the batch (`cyclegan.system.rng`), of equal size up to one
+    picture and of at least one. Each place exchanges with its own lane: a fake is as likely to return, and as old when
+    it does, as in one common pool, and dividing a batch among processes makes no difference.
 
-    The pictures stay on their device, so nothing waits for it. `size` 0 returns what it is given.
+    The pictures stay on their device, without a synchronisation.
     """
 
     def __init__(self, size: int) -> None:
@@ -36,7 +36,7 @@ class ImagePool(KeepsFakes):
 
     @torch.no_grad()
     def query(self, fakes: Tensor) -> Tensor:
-        """For NCHW new fakes, as many new or old ones, detached, of the same shape and type."""
+        """Exchange NCHW new fakes for as many new or old ones, detached, of the same shape and type."""
         fakes = fakes.detach()
         if self.size == 0:
             return fakes
@@ -46,7 +46,7 @@ class ImagePool(KeepsFakes):
         return torch.stack([self._exchange((first + n) % total, fake, *numbers[n]) for n, fake in enumerate(fakes)])
 
     def deal(self, total: int) -> None:
-        """Divide what is held anew where the batch has come to have `total` places; the first are filled first."""
+        """Redistribute the fakes over lanes for batches of `total` places; the first are filled first."""
         if total == self.total:
             return
         held = iter([fake for place in sorted(self.lanes) for fake in self.lanes[place]])
@@ -55,11 +55,9 @@ class ImagePool(KeepsFakes):
         self.lanes = {place: lane for place, lane in dealt.items() if lane}
 
     def keep(self, places: Iterable[int]) -> None:
-        """Forget all lanes but those of `places`."""
         self.lanes = {place: self.lanes[place] for place in places if place in self.lanes}
 
     def join(self, state: Mapping[str, Any]) -> None:
-        """Take in the lanes of another process's pool, from what it gives as its state."""
         other = ImagePool(self.size)
         other.set_extra_state(dict(state))
         assert other.total == self.total, (other.total, self.total)
@@ -86,7 +84,7 @@ class ImagePool(KeepsFakes):
         return old
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What `state_dict()` holds of the pool: the stored pictures, one lane after the other, and whose they are."""
+        """State for `state_dict()`: the stored pictures, lane by lane, and the place and length of each lane."""
         places = sorted(self.lanes)
         fakes = [fake for place in places for fake in self.lanes[place]]
         return {
@@ -96,10 +94,7 @@ class ImagePool(KeepsFakes):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over stored pictures, of a larger pool as many as there is room for.
-
-        In states of versions before there were lanes all are in one.
-        """
+        """Restore stored pictures, as many as fit; states of before there were lanes have all in one."""
         stored = state["stored"]
         if stored is not None and torch.is_complex(stored):
             raise ValueError("the fakes of an image pool are real numbers")
@@ -116,8 +111,8 @@ class ImagePool(KeepsFakes):
 
 
 def _finite(fake: Tensor, instead: Tensor) -> Tensor:
-    """A copy of `fake`, or `instead` where it is not finite, so that it cannot poison a later step.
+    """A copy of `fake`, or `instead` if it is not finite and would poison a later step.
 
-    Decided on the device, without waiting for it. A copy, since a part of a batch would keep all of it in memory.
+    Decided on the device, without a synchronisation. A view would keep its whole batch in memory.
     """
     return torch.where(torch.isfinite(fake).all(), fake, instead)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from cyclegan.directions import Direction
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, reason_of
 from cyclegan.models.generators_file import model_bytes, read_generators, save_model, weights_sha256
 from cyclegan.models.rebuild import DamagedModel, Weights, rebuild
 from cyclegan.models.state_file import foreign, model_info, read_state_discriminators, read_state_generators
@@ -49,7 +49,7 @@ log = logging.getLogger("cyclegan")
 class Model:
     """Generators in fp32 on the CPU, in evaluation mode, with their metadata."""
 
-    generators: dict[str, Generator]  # "ab", "ba"
+    generators: dict[str, Generator]  # by `Direction.key`
     info: dict[str, Any]  # see `model_info`
     path: Path  # source file
     damaged: tuple[str, ...] = ()  # errors of files of the same run that were preferred
@@ -148,7 +148,7 @@ def _kind(file: Path) -> Callable[[Path], tuple[dict[str, Any], dict[str, Any], 
         with open(file, "rb") as stream:
             head = stream.read(9)
     except OSError as error:
-        raise DamagedModel(f"MODEL: cannot read {file} ({(error.strerror or str(error)).lower()})") from error
+        raise DamagedModel(f"MODEL: cannot read {file} ({reason_of(error).lower()})") from error
     if not head:
         raise DamagedModel(f"MODEL: {file} is empty; fetch or save it again")
     if head.startswith(b"PK"):  # torch saves a zip archive

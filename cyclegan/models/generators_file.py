@@ -33,7 +33,7 @@ VERSION = "1"
 
 
 def save_model(path: str | os.PathLike[str], generators: Mapping[str, nn.Module], *, info: Mapping[str, Any]) -> None:
-    """Write `generators` ({"ab": …, "ba": …}) to a generators file atomically. See `model_bytes`.
+    """Write `generators`, by `Direction.key`, to a generators file atomically. See `model_bytes`.
 
     Raises `OSError` if it cannot be written; an old file is then intact.
     """
@@ -41,7 +41,7 @@ def save_model(path: str | os.PathLike[str], generators: Mapping[str, nn.Module]
 
 
 def model_bytes(generators: Mapping[str, nn.Module], *, info: Mapping[str, Any]) -> bytes:
-    """Serialise `generators` ({"ab": …, "ba": …}) as a generators file.
+    """Serialise `generators`, by `Direction.key`, as a generators file.
 
     Every generator has `.spec`, the arguments to rebuild it; `info` is any JSON-serialisable mapping. Equal content
     gives an equal file, byte for byte.

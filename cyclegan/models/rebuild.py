@@ -91,7 +91,7 @@ class _Undrawn(TorchFunctionMode):
 
 
 def grouped(tensors: Mapping[str, Tensor], prefix: str = "") -> Weights:
-    """Group `{"<prefix>ab.stem.weight": …}` to `{"ab": {"stem.weight": …}}`, dropping other names."""
+    """Group `{"<prefix><key>.stem.weight": …}` to `{key: {"stem.weight": …}}`, dropping other names."""
     groups: Weights = {}
     for name, value in tensors.items():
         if name.startswith(prefix):

@@ -19,6 +19,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from cyclegan.errors import first_line
+
 # Globals that pickled weights and plain values need. torch allows more, some of which can allocate memory.
 _NEEDED = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|parameter)|torch \w+Storage"
@@ -55,7 +57,7 @@ def read_torch(file: Path | BinaryIO, *, mmap: bool = False, archive: bool = Tru
     except (pickle.UnpicklingError, OSError):
         raise
     except Exception as error:  # on damaged bytes both readers raise arbitrary errors
-        raise ValueError((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
+        raise ValueError(first_line(error)) from error
     return content
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, reason_of
 from cyclegan.figures import domain_name, in_words
 from cyclegan.report import text
 from cyclegan.report.run_record import RunRecord, read_record
@@ -48,7 +48,7 @@ def write_page(path: Path, page: str) -> Path:
         atomic_write(path, page.encode(errors="backslashreplace"))  # names of files may hold bytes that are no text
     except OSError as error:
         raise CycleganError(
-            f"--output: cannot write {path} ({(error.strerror or str(error)).lower()}); name another place"
+            f"--output: cannot write {path} ({reason_of(error).lower()}); name another place"
         ) from error
     return path
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from cyclegan.config.safe_yaml import read_run_config
 from cyclegan.directions import NOISE, Direction
-from cyclegan.errors import UsageError
+from cyclegan.errors import UsageError, reason_of
 from cyclegan.report.series import Series
 from cyclegan.tracking.journal import FILE as JOURNAL
 from cyclegan.tracking.journal import Reader
@@ -116,7 +116,7 @@ def _read_mapping(run: Path, name: str, notes: list[str]) -> Mapping[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        notes.append(f"{name} cannot be read ({(error.strerror or str(error)).lower()}) and is left out")
+        notes.append(f"{name} cannot be read ({reason_of(error).lower()}) and is left out")
         return {}
     except (ValueError, RecursionError):  # not JSON, not YAML, or not even UTF-8
         pass
@@ -144,8 +144,7 @@ def _read_journal(record: RunRecord) -> None:
                 record.seconds += max(step - before, 0) * batch / speed
                 before = step
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        record.notes.append(f"{JOURNAL} cannot be read ({reason}); curves and grids are left out")
+        record.notes.append(f"{JOURNAL} cannot be read ({reason_of(error).lower()}); curves and grids are left out")
 
 
 def _note_text(record: RunRecord, row: Mapping[str, Any], step: int, name: str, value: str) -> None:

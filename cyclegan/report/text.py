@@ -10,12 +10,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cyclegan.config import PICTURE_FOLDERS, TrainConfig, default_of
+from cyclegan.config import PICTURE_FOLDERS, TrainConfig
 from cyclegan.figures import SURE, domain_name, key_of
 from cyclegan.report.run_record import RunRecord, mapping, nested, number_of, whole
 from cyclegan.report.tables import Column, columns
 
-DEFAULTS = {item.name: default_of(item) for item in fields(TrainConfig) if item.name != "options"}
+DEFAULTS = {item.name: item.default for item in fields(TrainConfig) if item.name != "options"}
 _STATUS = {"done": "done", "running": "running", "preempted": "stopped", "failed": "failed"}
 
 

@@ -53,7 +53,7 @@ def is_exact(precision: str) -> bool:
 
 
 def prepare(device: torch.device, *, exact: bool) -> None:
-    """Process-wide settings for speed on `device`; called only by the owner of the process."""
+    """Set process-wide switches for speed on `device`; called only by the owner of the process."""
     if device.type == "cuda":
         # TF32 multiplies with a 10-bit mantissa and adds with 23 bits: eight times as fast
         digits = "ieee" if exact else "tf32"
@@ -65,9 +65,10 @@ def prepare(device: torch.device, *, exact: bool) -> None:
 
 
 def _keep_memory() -> None:
-    """Make glibc keep freed memory, which the system would zero page by page for the next step:
-    a tenth to a third of the time of a step on a virtual machine. One heap for all threads, since only the first can
-    grow in large pieces. Other C libraries are left as they are.
+    """Make glibc keep freed memory; other C libraries are left as they are.
+
+    The system would zero it page by page for the next step: a tenth to a third of the time of a step on a virtual
+    machine. One heap serves all threads, since only the first can grow in large pieces.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, reason_of
 
 TEMPORARY_PREFIX = ".tmp-"  # hidden, so that listings of pictures skip unfinished files
 
@@ -119,7 +119,7 @@ def make_folder(path: str | os.PathLike[str], option: str) -> Path:
     except FileExistsError:
         raise UsageError(f"{option}: {path} is a file, not a folder; name another place") from None
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error).lower()
         raise UsageError(f"{option}: cannot write to {path} ({reason}); name a folder you may write to") from None
     return path
 

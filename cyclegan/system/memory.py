@@ -11,7 +11,7 @@ UNKNOWN = 2 * 2**30  # bytes assumed where the system reports none: any machine 
 
 
 def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes available without swapping and within the limit of a container or batch job."""
+    """Bytes available without swapping, within the limit of a container or batch job."""
     return max(min([_of_the_system(proc / "meminfo"), *_of_the_groups(proc / "self/cgroup", cgroups)]), 0)
 
 

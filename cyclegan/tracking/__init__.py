@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from cyclegan.errors import reason_of
 from cyclegan.tracking.journal import ALARM, ALARM_FIGURE, BEST, GRID_COLUMNS, MODEL, TABLE, Journal
 from cyclegan.tracking.wandb_launcher import WandbProcess, describe_session, pick_mode, sync_command
 from cyclegan.tracking.wandb_process import EXIT_CODES
@@ -100,7 +101,7 @@ class Tracker:
                 logger.warning(
                     "cannot write to %s (%s); training goes on, its figures are lost",
                     self._journal.path,
-                    error.strerror,
+                    reason_of(error),
                 )
             self._disk_failed = True
 
@@ -133,6 +134,8 @@ def open_tracker(
         try:
             process = WandbProcess(run, mode, deadline)
         except OSError as error:
-            logger.warning("Weights & Biases cannot be started (%s); the figures are in metrics.jsonl", error.strerror)
+            logger.warning(
+                "Weights & Biases cannot be started (%s); the figures are in metrics.jsonl", reason_of(error)
+            )
             note = "off"
     return Tracker(run, journal, process, run_id=run_id, note=f"Weights & Biases: {note}")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from cyclegan.config import TrainConfig
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, reason_of
 from cyclegan.system.files import locked
 from cyclegan.training import loop
 from cyclegan.training.alarms.monitor import RESTARTS, Restart
@@ -65,7 +65,7 @@ def _given_up(path: Path, event: Restart | None = None) -> list[dict[str, Any]]:
                 set_aside(path, alarm=event.name, step=event.step, text=event.text)
     except OSError as error:
         raise CycleganError(
-            f"{path}: the attempt that was given up could not be moved aside ({error.strerror or error}); "
+            f"{path}: the attempt that was given up could not be moved aside ({reason_of(error)}); "
             "make room and run the same command again"
         ) from error
     return given_up(path)

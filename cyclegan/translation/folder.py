@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cyclegan.errors import CycleganError, UsageError, lookup
+from cyclegan.errors import CycleganError, UsageError, lookup, reason_of
 from cyclegan.images import escaped
 from cyclegan.translation.job import archive
 from cyclegan.translation.job.destination import Jobs, find_destination, refuse_damage
@@ -215,7 +215,7 @@ class FolderJob:
             try:
                 archive.assemble(source, place.archive, naming.target, place.root, renewed=self._record.renewing)
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
+                reason = reason_of(error).lower()
                 raise CycleganError(f"DEST: cannot write {escaped(str(place.archive))} ({reason})") from error
         self._record.finish(self._failures)
         if place.archive is not None:

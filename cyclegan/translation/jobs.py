@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, reason_of
 from cyclegan.images import (
     ArrayRegions,
     Header,
@@ -104,7 +104,7 @@ class PictureIO:
                     stream.seek(offset)
                     data = stream.read(length)
             except OSError as error:
-                raise UnreadableImage(job.source, (error.strerror or str(error)).lower()) from error
+                raise UnreadableImage(job.source, reason_of(error).lower()) from error
             if len(data) < length:
                 raise UnreadableImage(job.source, f"the archive ends after {len(data)} of its {length} bytes")
             picture = decode_picture(data, job.name, **how)
@@ -129,7 +129,7 @@ class PictureIO:
 def write_failure(error: Exception) -> Failure:
     """Build the failure of writing a translation."""
     if isinstance(error, OSError):
-        return Failure(type(error).__name__, f"cannot write it ({(error.strerror or str(error)).lower()})")
+        return Failure(type(error).__name__, f"cannot write it ({reason_of(error).lower()})")
     if isinstance(error, MemoryError):
         return Failure(type(error).__name__, "not enough memory to write it")
     return Failure(type(error).__name__, f"cannot write it ({error})")

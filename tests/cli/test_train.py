@@ -17,7 +17,8 @@ from click.testing import CliRunner
 
 from cyclegan.cli import cli
 from cyclegan.cli.train import command, read_config_file
-from cyclegan.config import PRESETS, TrainConfig, flatten, known_keys, resolve
+from cyclegan.config import PRESETS, TrainConfig, flatten, resolve
+from cyclegan.config.train_config import known_keys
 from cyclegan.methods import METHODS, options_of
 from tests.cli.program import TINY, cyclegan_train, flags, refused, resolved, write
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
@@ -11,14 +9,14 @@ from torch import Tensor
 from cyclegan.directions import Direction
 from cyclegan.evaluation.evaluator import Evaluator
 from cyclegan.evaluation.image_set import ImageSet
-from cyclegan.evaluation.metrics.metric import Metric, Tools
+from cyclegan.evaluation.metrics.metric import Tools
 from cyclegan.evaluation.metrics.registry import METRICS
 from cyclegan.evaluation.printing import direction_lines, side_by_side
 from cyclegan.evaluation.selection import parse_criteria
 from cyclegan.figures import FIGURES, LOWER, Figure
 from cyclegan.images import list_images
 from tests.evaluation.examples import Engine, colours, data_set
-from tests.test_docs import ROOT, blocks
+from tests.support.documents import example
 
 SAME = Engine(lambda x: x)
 
@@ -72,19 +70,10 @@ def test_pictures_with_a_truth_have_paired_figures(sets: dict[str, ImageSet]) ->
     assert not {"lpips_ab", "pixel_accuracy_ab"} & set(found)  # whose network and colours are not there
 
 
-def brightness() -> type[Metric]:
-    """The example of CONTRIBUTING.md."""
-    (example,) = (block for block in blocks(ROOT / "CONTRIBUTING.md", "python") if "class Brightness(" in block)
-    names: dict[str, Any] = {"__name__": __name__}
-    exec(example, names)
-    kind: type[Metric] = names["Brightness"]
-    return kind
-
-
 def test_a_metric_that_is_added_to_the_table_is_measured_printed_and_can_choose(
     sets: dict[str, ImageSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(METRICS, "brightness", brightness())
+    monkeypatch.setitem(METRICS, "brightness", example("Brightness"))
     monkeypatch.setitem(FIGURES, "brightness", Figure("brightness", "{:.1f}", LOWER, compared=True))
     evaluator = Evaluator(Tools(colours()), ["ab"], {"a": sets["testA"], "b": sets["testB"]}, {})
     white, black = (evaluator.measure({"ab": Engine(lambda x, level=level: x * 0 + level)}) for level in (1, -1))

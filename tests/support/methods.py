@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyclegan.methods import Images, Losses, Method
+from cyclegan.methods.base import Images, Losses, Method
 
 
 def images_and_losses(method: Method, batch: Images) -> tuple[Images, Losses]:

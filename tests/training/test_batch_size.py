@@ -14,7 +14,7 @@ import yaml
 
 from cyclegan.config import AUTO, TrainConfig, flatten, resolve
 from cyclegan.errors import CycleganError, UsageError
-from cyclegan.methods import Images, Losses
+from cyclegan.methods.base import Images, Losses
 from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.training import batch_size, train
 from cyclegan.training.batch_size import explain_out_of_memory, largest, try_steps, with_batch_size

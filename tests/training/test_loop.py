@@ -98,8 +98,8 @@ class Mirror(Method):
 
     def __init__(self, make_generator, make_discriminator, *, strength: float) -> None:
         super().__init__()
-        self.generators = nn.ModuleDict({"ab": make_generator()})
-        self.discriminators = nn.ModuleDict({"b": make_discriminator()})
+        self.generators = nn.ModuleDict({"ab": make_generator("ab")})
+        self.discriminators = nn.ModuleDict({"b": make_discriminator("b")})
         self.adversarial = build_adversarial("hinge")
         self.strength = strength
 
@@ -162,8 +162,8 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, from_step: int, to_step: int) -> N
     calls = iter(range(1, 10_000))
     losses = CycleGAN._generator_losses
 
-    def bad(self, batch, images):
-        found = losses(self, batch, images)
+    def bad(self, *turn):
+        found = losses(self, *turn)
         if "cycle_a" not in found:  # the other turn of the same step
             return found
         number = next(calls)

@@ -1,4 +1,4 @@
-"""`cyclegan data …`: what can be done with folders of pictures besides learning from them."""
+"""`cyclegan data …`: commands for folders of pictures."""
 
 from __future__ import annotations
 

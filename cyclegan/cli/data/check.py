@@ -1,4 +1,4 @@
-"""`cyclegan data check`: decode every picture of some folders and say what is wrong with them."""
+"""`cyclegan data check`: every picture of folders decoded, and a report of faults."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cyclegan.errors import UnfinishedError
 if TYPE_CHECKING:
     from cyclegan.data.check import FolderReport, Report
 
-LISTED = 20  # lines of one kind in the report for people; --json has them all
+LISTED = 20  # lines of one kind in the printed report; --json has them all
 
 
 @click.command("check")
 @click.argument("dirs", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--min-size", default=64, show_default=True, metavar="N", type=click.IntRange(min=1),
+@click.option("--min-size", default=64, metavar="N", type=click.IntRange(min=1),
               help="Report pictures with a side below this many pixels; take your --crop-size.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON.")
 def command(dirs: tuple[Path, ...], min_size: int, as_json: bool) -> None:
@@ -45,15 +45,15 @@ def command(dirs: tuple[Path, ...], min_size: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))  # in ASCII, so that names that are no text come through
     else:
-        for line in describe(report):
+        for line in _describe(report):
             click.echo(line)
     if report.problems:
         count = f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}"
         raise UnfinishedError(f"{count} found: {'; '.join(report.problems)}")
 
 
-def describe(report: Report) -> Iterator[str]:
-    """The report as lines for people."""
+def _describe(report: Report) -> Iterator[str]:
+    """The report as lines of text."""
     from cyclegan.images import escaped
 
     for folder in report.folders:
@@ -61,9 +61,11 @@ def describe(report: Report) -> Iterator[str]:
     if report.duplicates:
         yield "the same picture in several places"
         yield from _listed(
-            f"{' = '.join(escaped(str(Path(folder) / name)) for folder, name in duplicate.places)}"
-            f"{'' if duplicate.same == 'file' else ' (same pixels, different files)'}"
-            for duplicate in report.duplicates
+            [
+                f"{' = '.join(escaped(str(Path(folder) / name)) for folder, name in duplicate.places)}"
+                f"{'' if duplicate.same == 'file' else ' (same pixels, different files)'}"
+                for duplicate in report.duplicates
+            ]
         )
     if not report.problems:
         yield "no problems found"
@@ -73,8 +75,8 @@ def _describe_folder(folder: FolderReport, min_size: int) -> Iterator[str]:
     from cyclegan.images import escaped
 
     yield f"{escaped(folder.path)}: {folder.pictures} pictures"
-    if folder.width and folder.height:
-        for label, spread in (("width", folder.width), ("height", folder.height)):
+    for label, spread in (("width", folder.width), ("height", folder.height)):
+        if spread:
             yield f"  {label:<9}{spread.minimum:g} to {spread.maximum:g} pixels, median {spread.median:g}"
     for label, counts in (
         ("formats", folder.formats),
@@ -87,33 +89,29 @@ def _describe_folder(folder: FolderReport, min_size: int) -> Iterator[str]:
             yield f"  {label:<9}{', '.join(f'{name} {count}' for name, count in counts.items())}"
     for depth, (low, high) in folder.ranges.items():
         yield f"  {'numbers':<9}{low:g} to {high:g} ({depth})"
-    for count, what in (
-        (folder.profiles, "with a colour profile, converted to sRGB"),
-        (folder.transparent, "with transparent pixels"),
-    ):
-        if count:
-            yield f"  {count} {what}"
+    if folder.profiles:
+        yield f"  {folder.profiles} with a colour profile, converted to sRGB"
+    if folder.transparent:
+        yield f"  {folder.transparent} with transparent pixels"
     for mix in folder.mixes:
         yield f"  {mix}"
-    if folder.notes:
-        yield "  left out"
-        yield from _listed(f"{escaped(name)}: {note}" for name, note in folder.notes)
-    if folder.not_finite:
-        yield f"  {len(folder.not_finite)} with numbers that are not finite"
-        yield from _listed(escaped(name) for name in folder.not_finite)
-    if folder.grey and len(folder.grey) < folder.pictures:
-        yield f"  {len(folder.grey)} without colour among the others (no problem, but know it)"
-        yield from _listed(escaped(name) for name in folder.grey)
-    if folder.unreadable:
-        yield f"  {len(folder.unreadable)} unreadable"
-        yield from _listed(f"{escaped(name)}: {reason}" for name, reason in folder.unreadable)
-    if folder.small:
-        yield f"  {len(folder.small)} with a side below {min_size} pixels"
-        yield from _listed(f"{escaped(name)}: {width}×{height}" for name, width, height in folder.small)
+    mixed = folder.grey if len(folder.grey) < folder.pictures else ()
+    for heading, lines in (
+        ("left out", [f"{escaped(name)}: {note}" for name, note in folder.notes]),
+        (f"{len(folder.not_finite)} with numbers that are not finite", [*map(escaped, folder.not_finite)]),
+        (f"{len(mixed)} without colour among the others (no problem, but know it)", [*map(escaped, mixed)]),
+        (f"{len(folder.unreadable)} unreadable", [f"{escaped(name)}: {why}" for name, why in folder.unreadable]),
+        (
+            f"{len(folder.small)} with a side below {min_size} pixels",
+            [f"{escaped(name)}: {width}×{height}" for name, width, height in folder.small],
+        ),
+    ):
+        if lines:
+            yield f"  {heading}"
+            yield from _listed(lines)
 
 
-def _listed(items: Iterator[str]) -> Iterator[str]:
-    lines = [f"    {item}" for item in items]
-    yield from lines[:LISTED]
+def _listed(lines: list[str]) -> Iterator[str]:
+    yield from (f"    {line}" for line in lines[:LISTED])
     if len(lines) > LISTED:
         yield f"    … and {len(lines) - LISTED} more (--json lists all)"

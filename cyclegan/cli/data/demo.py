@@ -1,4 +1,4 @@
-"""`cyclegan data demo`: something to learn from on a machine that has no pictures."""
+"""`cyclegan data demo`: drawn pictures to train on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ import click
 
 @click.command("demo")
 @click.argument("dest", type=click.Path(path_type=Path))
-@click.option(
-    "--count", type=click.IntRange(min=0), default=200, show_default=True, help="Training pictures per domain."
-)
-@click.option(
-    "--test-count", type=click.IntRange(min=0), default=40, show_default=True, help="Test pictures per domain."
-)
-@click.option("--size", type=click.IntRange(min=16), default=64, show_default=True, help="Width and height in pixels.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Other numbers, other animals.")
+@click.option("--count", type=click.IntRange(min=0), default=200, help="Training pictures per domain.")
+@click.option("--test-count", type=click.IntRange(min=0), default=40, help="Test pictures per domain.")
+@click.option("--size", type=click.IntRange(min=16), default=64, help="Width and height in pixels.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Other numbers, other animals.")
 def command(dest: Path, count: int, test_count: int, size: int, seed: int) -> None:
     """Draw plain animals (A) and striped ones (B) into DEST, unpaired, with the truth for the test pictures.
 

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from cyclegan.errors import UsageError
+from cyclegan.errors import UsageError, reason_of
 from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.features.classifier_training import SIDE, ClassifierNetwork, resize, train_classifier
 from cyclegan.evaluation.image_set import ImageSet
@@ -134,7 +134,7 @@ def _teach(
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(file, save(tensors, {"about": json.dumps(about)}), durable=False)
     except OSError as error:
-        log.warning("the judge could not be kept in %s (%s); it will learn anew", file.parent, error.strerror or error)
+        log.warning("the judge could not be kept in %s (%s); it will learn anew", file.parent, reason_of(error))
     log.info("the judge tells %.1f %% of other pictures rightly", 100 * about["accuracy"])
     return network, about
 

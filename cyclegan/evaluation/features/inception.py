@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import inception
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, reason_of
 from cyclegan.evaluation.features.weights_files import fill, read_weights
 from cyclegan.system.files import atomic_write, cache_folder
 
@@ -162,6 +162,5 @@ def _download(target: Path, address: str = ADDRESS, digest: str = SHA256) -> Non
         atomic_write(target, *pieces)
     except OSError as error:
         raise CycleganError(
-            f"--download: cannot write {target} ({(error.strerror or str(error)).lower()}); "
-            "name another place by CYCLEGAN_CACHE"
+            f"--download: cannot write {target} ({reason_of(error).lower()}); name another place by CYCLEGAN_CACHE"
         ) from error

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cyclegan.errors import UsageError
+from cyclegan.errors import UsageError, first_line
 
 Network = Callable[[Tensor], Tensor]
 
@@ -47,8 +47,9 @@ def load_program(path: Path, device: torch.device, *, trust: bool) -> tuple[Netw
             warnings.simplefilter("ignore", FutureWarning)  # that TorchScript will go; it is still handed around
             network = _LOADERS[kind](path, device)
     except Exception as error:  # whatever the loaders stumble over in a damaged file
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"--features {path}: {kind} that cannot be loaded ({reason}); save it again") from error
+        raise UsageError(
+            f"--features {path}: {kind} that cannot be loaded ({first_line(error)}); save it again"
+        ) from error
     return _explained(network, path), kind
 
 

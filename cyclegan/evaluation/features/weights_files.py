@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cyclegan.errors import UsageError
+from cyclegan.errors import UsageError, first_line
 from cyclegan.models.safe_torch import read_torch
 
 
@@ -29,8 +29,7 @@ def read_weights(path: Path, option: str) -> dict[str, Tensor]:
             "it was run"
         ) from None
     except (OSError, ValueError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"{option}: {path} is cut short or damaged ({reason}); fetch it again") from None
+        raise UsageError(f"{option}: {path} is cut short or damaged ({first_line(error)}); fetch it again") from None
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise UsageError(f"{option}: {path} holds no weights by name; give a state_dict of the network")
     return dict(content)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.config.safe_yaml import read_yaml
-from cyclegan.errors import UsageError
+from cyclegan.errors import UsageError, reason_of
 from cyclegan.evaluation.metrics.metric import Measured, Metric, Pixels
 
 IGNORED = "ignore"  # the class whose pixels, in the truth, do not count
@@ -46,7 +46,7 @@ def read_colours(path: Path) -> Colours:
     try:
         content = read_yaml(path)
     except OSError as error:
-        raise UsageError(f"--labels: cannot read {path} ({(error.strerror or str(error)).lower()}); {ways}") from None
+        raise UsageError(f"--labels: cannot read {path} ({reason_of(error).lower()}); {ways}") from None
     except ValueError:
         raise UsageError(f"--labels: {path} is no YAML; {ways}") from None
     if not isinstance(content, dict) or len(set(content) - {IGNORED}) < 2:

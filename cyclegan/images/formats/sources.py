@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from cyclegan.errors import reason_of
 from cyclegan.images.formats import DEFAULT_MAX_PIXELS, FORMATS, HEAD, MissingExtra, UnreadableImage, format_of
 from cyclegan.images.picture import Part
 
@@ -69,8 +70,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[ByteSource]:
         # Not waiting for the writer of a pipe, so that pipes can be detected; errors of the block are not caught here
         stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     except OSError as error:
-        reason = _special(path) or (error.strerror or str(error)).lower()
-        raise UnreadableImage(path, reason) from error
+        raise UnreadableImage(path, _special(path) or reason_of(error).lower()) from error
     with stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -122,7 +122,7 @@ def _known(path: str | os.PathLike[str], stream: BinaryIO, size: int) -> ByteSou
         head = stream.read(HEAD)
         stream.seek(0)
     except OSError as error:
-        raise UnreadableImage(path, (error.strerror or str(error)).lower()) from error
+        raise UnreadableImage(path, reason_of(error).lower()) from error
     if not head:
         raise UnreadableImage(path, "the file is empty")
     name = format_of(head)

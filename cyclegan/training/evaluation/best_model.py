@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, reason_of
 from cyclegan.evaluation.protocol import clean
 from cyclegan.evaluation.selection import Criterion, read_best, write_best
 from cyclegan.training.storage.checkpoint import best_path, require_numbers, save_best
@@ -101,8 +101,7 @@ class BestModel:
             if better:
                 write_best(self.run, record)
         except (CycleganError, OSError) as error:
-            reason = getattr(error, "strerror", None) or error
-            log.warning("the best generators could not be kept (%s); training goes on", reason)
+            log.warning("the best generators could not be kept (%s); training goes on", reason_of(error))
             return None
         return best_path(self._folder, self.first.name) if self.first in better else None
 

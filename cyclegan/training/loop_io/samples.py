@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cyclegan.config import TrainConfig
 from cyclegan.data.held_out import held_out_pictures
+from cyclegan.errors import reason_of
 from cyclegan.images import encode_image
 from cyclegan.methods import Images, Method
 from cyclegan.system import rng
@@ -47,7 +48,7 @@ class SampleGrids:
         try:
             return write_grids(method, self.state.ema.generators, self.real, *where)
         except OSError as error:
-            log.warning("the sample grids could not be written (%s); training goes on", error.strerror or error)
+            log.warning("the sample grids could not be written (%s); training goes on", reason_of(error))
             return {}
         finally:
             method.train()

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, first_line, reason_of
 from cyclegan.models import save_model
 from cyclegan.models.safe_torch import read_torch
 from cyclegan.system.files import atomic_write, remove_temporary, sha256
@@ -130,7 +130,7 @@ def read_state(path: Path) -> dict[str, Any]:
             raise CycleganError(f"{path} has no {checksum.name} beside it, so it was not saved to its end")
         said = checksum.read_bytes()
     except OSError as error:  # a failing disk, or a trainer that deleted it meanwhile
-        raise CycleganError(f"{path} cannot be read ({error.strerror or error})") from error
+        raise CycleganError(f"{path} cannot be read ({reason_of(error)})") from error
     if sha256(data).encode() not in said.split()[::2]:
         raise CycleganError(f"{path} is damaged: its content does not agree with {checksum.name}")
     refusal = f"{path} is refused: it holds more than tensors and plain values, or is no state"
@@ -164,8 +164,7 @@ def restore(state: dict[str, Any], **objects: HasState) -> None:
         try:
             value.load_state_dict(state[name])
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
-            reason = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
-            raise CycleganError(f"the saved {name} does not fit this run: {reason}") from error
+            raise CycleganError(f"the saved {name} does not fit this run: {first_line(error)[:500]}") from error
 
 
 def require_numbers(value: Any) -> None:
@@ -219,7 +218,7 @@ def explain_write_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = f"{path} could not be written ({error.strerror or error})"
+        reason = f"{path} could not be written ({reason_of(error)})"
         if not path.parent.is_dir():
             raise CycleganError(
                 f"{reason}: {path.parent} has been removed or renamed while the run went on; bring it back and run "

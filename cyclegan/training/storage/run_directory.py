@@ -33,11 +33,11 @@ from typing import Any
 
 import yaml
 
-from cyclegan.config import TrainConfig, default_of
+from cyclegan.config import TrainConfig
 from cyclegan.config.safe_yaml import read_run_config
 from cyclegan.data.kinds import record_of
 from cyclegan.data.sets import PictureSets
-from cyclegan.errors import CycleganError, UsageError, lookup
+from cyclegan.errors import CycleganError, UsageError, lookup, reason_of
 from cyclegan.methods import METHODS, options_for
 from cyclegan.system.files import atomic_write, locked, make_folder, remove_temporary, write_json
 from cyclegan.training.resolved_run import ResolvedRun
@@ -202,7 +202,7 @@ def _report_changes(before: dict[str, Any], now: dict[str, Any], config: TrainCo
     """Refuse changes that weights cannot follow, and log all others since the last start."""
     declared = {item.name: item for kind in (TrainConfig, options_for(config)) for item in fields(kind)}
     # An option that did not exist when the run began has its default
-    values = {name: default_of(item) for name, item in declared.items()} | before
+    values = {name: item.default for name, item in declared.items()} | before
     changed = {name: (values[name], value) for name, value in now.items() if values[name] != value}
     for name, (old, new) in changed.items():
         flag = "--" + name.replace("_", "-")
@@ -242,7 +242,7 @@ def _naming_the_run(path: Path) -> Iterator[None]:
                 "again, or begin anew with another -o"
             ) from error
         raise CycleganError(
-            f"{path} could not be written to ({(error.strerror or str(error)).lower()}); make room, or name another "
+            f"{path} could not be written to ({reason_of(error).lower()}); make room, or name another "
             "place with -o, and run the same command again"
         ) from error
 

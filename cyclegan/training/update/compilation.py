@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from cyclegan.errors import first_line
 from cyclegan.methods import Method
 
 log = logging.getLogger("cyclegan")
@@ -64,8 +65,7 @@ def _obstacle(device: torch.device) -> str:
     try:
         trial(torch.zeros(8, device=device))
     except (RuntimeError, ImportError, OSError) as error:  # dynamo's and inductor's own are RuntimeErrors
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return lines[0] if lines else type(error).__name__
+        return first_line(error)
     finally:
         torch._dynamo.reset()
     return ""

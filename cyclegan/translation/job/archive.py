@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, reason_of
 from cyclegan.images import escaped, is_image
 from cyclegan.system.files import replacing
 from cyclegan.translation.job.naming import cleaned
@@ -90,8 +90,7 @@ def members(path: str | os.PathLike[str]) -> Iterator[Member]:
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise CycleganError(f"SOURCE: {shown} is no plain .tar, or damaged ({error}); fetch it again") from error
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CycleganError(f"SOURCE: cannot read {shown} ({reason})") from error
+        raise CycleganError(f"SOURCE: cannot read {shown} ({reason_of(error).lower()})") from error
 
 
 def names_in(path: Path) -> set[str]:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, reason_of
 from cyclegan.images import escaped
 from cyclegan.models import weights_sha256
 from cyclegan.system.files import atomic_write, locked
@@ -67,9 +67,9 @@ class JobRecord:
         try:
             yield
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
             raise CycleganError(
-                f"DEST: cannot write to {escaped(str(self.folder))} ({reason}); fix that and run the same command again"
+                f"DEST: cannot write to {escaped(str(self.folder))} ({reason_of(error).lower()}); "
+                "fix that and run the same command again"
             ) from error
 
     def covers(self, name: str) -> bool:

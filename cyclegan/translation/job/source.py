@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, reason_of
 from cyclegan.images import EXTENSIONS, escaped, is_image, walk
 from cyclegan.translation.job.archive import members, refuse_compressed
 from cyclegan.translation.job.naming import cleaned
@@ -82,8 +82,7 @@ def _list_file(source: str, dest: Path) -> Listing:
     try:
         data = Path(source).read_bytes()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CycleganError(f"SOURCE: cannot read {escaped(source)} ({reason})") from error
+        raise CycleganError(f"SOURCE: cannot read {escaped(source)} ({reason_of(error).lower()})") from error
     return _list_names(data, dest)
 
 
@@ -123,7 +122,7 @@ def _list_folder(root: str, dest: Path) -> Listing:
     listing = Listing([], lambda number: (os.path.join(root, listing.names[number]), None), distinct=True)
 
     def unlisted(prefix: str, folder: str, error: OSError) -> None:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error).lower()
         if not prefix:
             raise CycleganError(f"SOURCE: cannot list {escaped(folder)} ({reason})") from error
         listing.bad.append((prefix, Failure(type(error).__name__, f"cannot list it ({reason})")))

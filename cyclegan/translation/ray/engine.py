@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, first_line
 from cyclegan.translation.jobs import Failure, Job, OnResult
 from cyclegan.translation.ray.session import Session, WorkerSlots, session
 from cyclegan.translation.runners import EngineOptions, TranslationSettings, translate_jobs
@@ -199,7 +199,7 @@ def _results(cluster: Session, dataset: Any) -> Generator[TaskResult, None, None
 def _message_of(error: Exception) -> str:
     """Extract the message from an exception of Ray, which has coloured traces of several processes."""
     messages = [line for line in str(error).splitlines() if re.match(r"[\w.]+(Error|Exception): ", line)]
-    return messages[0] if messages else next(iter(str(error).splitlines()), type(error).__name__)
+    return messages[0] if messages else first_line(error)
 
 
 class Worker:

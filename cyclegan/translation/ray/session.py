@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cyclegan.errors import CycleganError, UsageError
+from cyclegan.errors import CycleganError, UsageError, reason_of
 from cyclegan.system.devices import processors
 
 # Ray's messages stay in its logs: what matters is raised. These are environment variables because Ray reads them on
@@ -102,10 +102,10 @@ class Session:
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             if address == "local":
                 raise CycleganError(
-                    f"--engine ray: Ray did not start on this machine ({_first_line(error)})"
+                    f"--engine ray: Ray did not start on this machine ({reason_of(error).rstrip('.').lower()})"
                 ) from error
             raise UsageError(
-                f"--address {address}: there is no cluster to connect to ({_first_line(error)}); "
+                f"--address {address}: there is no cluster to connect to ({reason_of(error).rstrip('.').lower()}); "
                 "start one by `ray start --head`, or leave --address out to use this machine alone"
             ) from error
 
@@ -157,7 +157,7 @@ def _reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), ANSWERS_WITHIN).close()
     except (OSError, OverflowError) as error:
         raise UsageError(
-            f"--address {address}: nothing answers there ({_first_line(error)}); "
+            f"--address {address}: nothing answers there ({reason_of(error).rstrip('.').lower()}); "
             "name the address that `ray start --head` printed, or leave --address out to use this machine alone"
         ) from None
 
@@ -189,8 +189,3 @@ def _silence() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def _first_line(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.strip().splitlines()[0].strip().rstrip(".").lower()

@@ -178,8 +178,8 @@ def test_only_one_turn_is_in_memory_at_a_time(monkeypatch):
 
     losses = table.method._generator_losses
 
-    def counted(batch, images):
-        found = losses(batch, images)
+    def counted(*turn):
+        found = losses(*turn)
         held.append(kept)
         return found
 
