@@ -74,6 +74,7 @@ MOST_ENTRIES = 14  # files and sub-packages in a folder of the package, but for 
 SMALL = {
     "__main__.py": "entry point",
     "tracking/__main__.py": "entry point",
+    "images/formats/jpeg2000.py": "entry of FORMATS",
     "cli/import_junyanz.py": "command",
     "cli/report.py": "command",
     "cli/sync.py": "command",

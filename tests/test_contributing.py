@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from cyclegan.losses import ADVERSARIAL_LOSSES, build_adversarial
 from cyclegan.methods import METHODS, build_method
 from cyclegan.networks import GENERATORS, build_generator
 from cyclegan.training.alarms import ALARMS
-from tests.support.documents import example
+from tests.support.documents import ROOT, blocks, example
 from tests.support.methods import images_and_losses
 from tests.training.alarms.conftest import Watched, scenes, watched  # noqa: F401 - fixtures
 from tests.training.test_stand_ins import TINY, Run, rows, run  # noqa: F401 - a fixture
@@ -67,13 +69,11 @@ def test_an_alarm_is_raised_by_its_fault_and_by_nothing_healthy(
 
 
 def test_a_format_is_read_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    header, read, encoded = (example("encoded").__globals__[name] for name in ("header", "read", "encoded"))
-    monkeypatch.setitem(formats.FORMATS, "FARBFELD", (".ff",))
-    monkeypatch.setitem(formats.FORMAT_OF, ".ff", "FARBFELD")  # which is made of that table
-    monkeypatch.setitem(formats._BEGINNINGS, "FARBFELD", ((0, b"farbfeld"),))
-    monkeypatch.setitem(channels.HOLDS, "FARBFELD", channels.FormatCapabilities("FARBFELD", deep=True))
-    monkeypatch.setitem(reading._READERS, "FARBFELD", reading._Format(header, read))
-    monkeypatch.setitem(writing._WRITERS, "FARBFELD", encoded)
+    module = SimpleNamespace(**example("encoded").__globals__)
+    monkeypatch.setitem(sys.modules, "cyclegan.images.formats.farbfeld", module)
+    (line,) = (block for block in blocks(ROOT / "CONTRIBUTING.md", "python") if block.startswith('"FARBFELD": '))
+    monkeypatch.setattr(formats, "FORMATS", formats.FORMATS | eval(f"{{{line}}}", vars(formats)))
+    monkeypatch.setattr(channels, "FORMATS", formats.FORMATS)
     pixels = np.arange(5 * 7 * 3, dtype=np.uint16).reshape(5, 7, 3) * 600
     alpha = np.arange(5 * 7, dtype=np.uint16).reshape(5, 7) * 1000
     again = reading.decode_picture(writing.encode_picture(Picture(pixels, alpha), ".ff"), "picture.ff")

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.lib import format as npy_format
 
-from cyclegan.images.channels import HOLDS, luma
-from cyclegan.images.formats import DEFAULT_MAX_PIXELS, FORMAT_OF, MissingExtra, installed, pnm, vips
+from cyclegan.images.channels import fit, luma
+from cyclegan.images.formats import DEFAULT_MAX_PIXELS, MissingExtra, format_for, installed, pnm, vips
 from cyclegan.images.formats.tiff.bands import TiffBands
 from cyclegan.images.formats.tiff.writing import TiffLayout
 from cyclegan.images.picture import ImageMetadata, Picture
-from cyclegan.images.writing import PNG_LEVEL, encode_picture, format_for
+from cyclegan.images.writing import PNG_LEVEL, encode_picture
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,13 @@ class _StreamBands:
 
 
 def _pnm(plan: BandPlan) -> BandSink:
-    def fit(band: Picture) -> np.ndarray:
-        pixels = HOLDS["PPM"].fit(band).pixels
+    def fitted(band: Picture) -> np.ndarray:
+        pixels = fit(band, "PPM").pixels
         return luma(pixels) if plan.suffix == ".pgm" and pixels.shape[2] == 3 else pixels
 
-    sample = fit(plan.sample())
+    sample = fitted(plan.sample())
     start = pnm.top_of(plan.height, plan.width, sample.shape[2], sample.dtype)
-    return _StreamBands(plan.path, start, lambda band: pnm.body_of(fit(band)))
+    return _StreamBands(plan.path, start, lambda band: pnm.body_of(fitted(band)))
 
 
 def _npy(plan: BandPlan) -> BandSink:
@@ -161,13 +161,13 @@ class _SpilledBands:
 
     def __init__(self, plan: BandPlan, options: dict[str, Any] | None = None) -> None:
         self._plan, self._options = plan, options
-        self._holds = HOLDS[FORMAT_OF[plan.suffix]]
-        self._fitted = self._holds.fit(plan.sample())
+        self._format = format_for(plan.suffix)
+        self._fitted = fit(plan.sample(), self._format)
         self._bare = plan.path.with_name(plan.path.name + ".bare")
         self._stream = open(self._bare, "wb")  # noqa: SIM115 - closed by abandon
 
     def add(self, band: Picture) -> None:
-        self._stream.write(np.ascontiguousarray(self._holds.fit(band).planes).data)
+        self._stream.write(np.ascontiguousarray(fit(band, self._format).planes).data)
 
     def finish(self) -> None:
         self._stream.close()
@@ -190,7 +190,7 @@ def _by_vips(plan: BandPlan, **options: Any) -> BandSink:
     if installed("pyvips"):
         return _SpilledBands(plan, options)
     if plan.height * plan.width > DEFAULT_MAX_PIXELS:
-        raise MissingExtra(f"writing {FORMAT_OF[plan.suffix]} of {plan.width}×{plan.height} pixels", "pyvips")
+        raise MissingExtra(f"writing {format_for(plan.suffix)} of {plan.width}×{plan.height} pixels", "pyvips")
     return _SpilledBands(plan)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
 from cyclegan.errors import CycleganError
+from cyclegan.images.formats import FORMATS
 from cyclegan.images.picture import Picture
 
 
@@ -39,51 +40,29 @@ def hiding(pixels: np.ndarray, alpha: np.ndarray | None, white: float) -> np.nda
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow
 
 
-@dataclass(frozen=True)
-class FormatCapabilities:
-    """Capabilities of a format that cannot hold every picture."""
+def fit(picture: Picture, name: str) -> Picture:
+    """Convert `picture` to what the format `name` holds, mostly uint8 or uint16, one or three channels, no pages.
 
-    name: str
-    deep: bool = False  # 16 bits per channel
-    alpha: bool = True
-
-    def fit(self, picture: Picture) -> Picture:
-        """Convert `picture` to what the format holds: uint8 or uint16, one or three channels, no pages.
-
-        If the format lacks them, 16 bits become 8 and transparency is composited over white. `CycleganError` names what
-        else would be lost, and a format that keeps it.
-        """
-        if picture.channels not in (1, 3):
-            raise CycleganError(f"{self.name} holds 1 or 3 channels, not {picture.channels}; write it as .tif or .npy")
-        if picture.pages:
-            raise CycleganError(f"{self.name} holds one page, not {1 + len(picture.pages)}; write it as .tif")
-        dtype = picture.pixels.dtype
-        convert = _WHOLE.get(dtype.name)
-        if convert is None:
-            raise CycleganError(
-                f"{self.name} holds 8{' or 16' * self.deep} bits, not {dtype}; write it as .tif or .npy"
-            )
-        if dtype == np.uint16 and not self.deep:
-            convert = to_bytes
-        pixels, alpha = convert(picture.pixels), None if picture.alpha is None else convert(picture.alpha)
-        if alpha is not None and not self.alpha:
-            pixels, alpha = over_white(pixels, alpha), None
-        return replace(picture, pixels=pixels, alpha=alpha)
-
-
-HOLDS = {
-    holds.name: holds
-    for holds in (
-        FormatCapabilities("PNG", deep=True),
-        FormatCapabilities("JPEG", alpha=False),
-        FormatCapabilities("WEBP"),
-        FormatCapabilities("AVIF"),
-        FormatCapabilities("JPEG2000", deep=True),
-        FormatCapabilities("BMP", alpha=False),
-        FormatCapabilities("GIF"),
-        FormatCapabilities("PPM", deep=True, alpha=False),
-    )
-}
+    If the format lacks them, 16 bits become 8 and transparency is composited over white. `CycleganError` names what
+    else would be lost, and a format that keeps it.
+    """
+    known = FORMATS[name]
+    if known.everything:
+        return picture
+    if picture.channels not in (1, 3):
+        raise CycleganError(f"{name} holds 1 or 3 channels, not {picture.channels}; write it as .tif or .npy")
+    if picture.pages:
+        raise CycleganError(f"{name} holds one page, not {1 + len(picture.pages)}; write it as .tif")
+    dtype = picture.pixels.dtype
+    convert = _WHOLE.get(dtype.name)
+    if convert is None:
+        raise CycleganError(f"{name} holds 8{' or 16' * known.deep} bits, not {dtype}; write it as .tif or .npy")
+    if dtype == np.uint16 and not known.deep:
+        convert = to_bytes
+    pixels, alpha = convert(picture.pixels), None if picture.alpha is None else convert(picture.alpha)
+    if alpha is not None and not known.alpha:
+        pixels, alpha = over_white(pixels, alpha), None
+    return replace(picture, pixels=pixels, alpha=alpha)
 
 
 def to_bytes(deep: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -89,3 +89,11 @@ class Header:
     def nbytes(self) -> int:
         """Size of the decoded pixels, without transparency."""
         return self.height * self.width * self.channels * self.dtype.itemsize * self.pages
+
+
+class Effort(NamedTuple):
+    """Compression settings."""
+
+    quality: int  # 1 to 100, for lossy formats
+    png_level: int  # 0, not compressed, to 9, slowest
+    suffix: str  # lower case; some select a variant of the format

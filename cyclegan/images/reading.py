@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
 
-from cyclegan.images.formats import jpeg2000, npy, pillow, png, pnm, tiff
+from cyclegan.images.formats import module_of
 from cyclegan.images.formats.sources import ByteSource, explain_decode_error, in_memory, opened
 from cyclegan.images.picture import Header, Picture
-
-
-class _FormatModule(Protocol):
-    """Module of a format; on damaged files its functions raise whatever their library raises."""
-
-    def header(self, source: ByteSource, /) -> Header: ...
-
-    def read(self, source: ByteSource, at_least: int | None, max_pixels: int | None, /) -> Picture: ...
-
-
-_OTHERS: _FormatModule = pillow
-_READERS: dict[str, _FormatModule] = {"PNG": png, "PPM": pnm, "TIFF": tiff, "JPEG2000": jpeg2000, "NPY": npy}
 
 
 def read_picture(
@@ -59,9 +46,11 @@ def read_header(path: str | os.PathLike[str], *, max_pixels: int | None = None) 
 
 def read_source(source: ByteSource, max_pixels: int | None = None, at_least: int | None = None) -> Picture:
     """Read the picture in an open file; raises whatever its library raises."""
-    return _READERS.get(source.format, _OTHERS).read(source, at_least, max_pixels)
+    picture: Picture = module_of(source.format).read(source, at_least, max_pixels)
+    return picture
 
 
 def header_of(source: ByteSource) -> Header:
     """Read the header of an open file; raises whatever its library raises."""
-    return _READERS.get(source.format, _OTHERS).header(source)
+    header: Header = module_of(source.format).header(source)
+    return header

@@ -6,32 +6,23 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cyclegan.errors import CycleganError, UsageError
-from cyclegan.images.channels import HOLDS, luma
-from cyclegan.images.formats import EXTENSIONS, FORMAT_OF, escaped, jpeg2000, npy, pillow, png, pnm
+from cyclegan.errors import CycleganError
+from cyclegan.images.channels import fit, luma
+from cyclegan.images.formats import escaped, format_for, jpeg2000, module_of, pillow, png
 from cyclegan.images.formats.colour import srgb_profile
 from cyclegan.images.formats.sources import in_memory
-from cyclegan.images.formats.tiff import writing as tiff_writing
-from cyclegan.images.picture import Picture
+from cyclegan.images.picture import Effort, Picture
 from cyclegan.system.files import atomic_write
 
 _MOST_DPI = 5e7  # limit of PNG, which stores pixels per metre in 31 bits
 PNG_LEVEL = 1  # five times as fast as the usual 6, files a sixth larger
 _MODES = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}  # Pillow's names
-
-
-class Effort(NamedTuple):
-    """Compression settings."""
-
-    quality: int  # 1 to 100, for lossy formats
-    png_level: int  # 0, not compressed, to 9, slowest
-    suffix: str  # lower case; some select a variant of the format
 
 
 def write_picture(
@@ -79,16 +70,9 @@ def encode_picture(picture: Picture, suffix: str, *, quality: int = 95, png_leve
     name, suffix = format_for(suffix), suffix.lower()
     if suffix == ".pgm" and picture.channels == 3:
         picture = _grey(picture)
-    fitted = HOLDS[name].fit(picture) if name in HOLDS else picture
-    return _WRITERS[name](fitted, Effort(quality, png_level, suffix))
-
-
-def format_for(suffix: str) -> str:
-    """The format of a suffix; `UsageError` for an unknown one."""
-    name = FORMAT_OF.get(suffix.lower())
-    if name is None:
-        raise UsageError(f"no format is known for the suffix {suffix!r}; use one of {' '.join(EXTENSIONS)}")
-    return name
+    encode = _BY_PILLOW.get(name) or module_of(name).encoded
+    data: bytes = encode(fit(picture, name), Effort(quality, png_level, suffix))
+    return data
 
 
 def _of_array(array: np.ndarray) -> Picture:
@@ -159,8 +143,8 @@ def _avif(picture: Picture, effort: Effort) -> bytes:
     return _by_pillow("AVIF", picture, quality=effort.quality, subsampling="4:4:4", **_described(picture))
 
 
-# Encoders of pictures that their format holds
-_WRITERS: dict[str, Callable[[Picture, Effort], bytes]] = {
+# Encoders of pictures that their format holds; those of the other formats are in their modules
+_BY_PILLOW: dict[str, Callable[[Picture, Effort], bytes]] = {
     "PNG": _png,
     "JPEG": _jpeg,
     "WEBP": _webp,
@@ -168,7 +152,4 @@ _WRITERS: dict[str, Callable[[Picture, Effort], bytes]] = {
     "JPEG2000": _jpeg2000,
     "BMP": lambda picture, _: _by_pillow("BMP", picture, dpi=picture.details.dpi),
     "GIF": lambda picture, _: _by_pillow("GIF", picture),
-    "PPM": lambda picture, _: pnm.encoded(picture.pixels),
-    "TIFF": lambda picture, effort: tiff_writing.encoded(picture, effort.quality),
-    "NPY": lambda picture, _: npy.encoded(picture),
 }

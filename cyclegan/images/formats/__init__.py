@@ -3,45 +3,54 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cyclegan.errors import CycleganError
+from cyclegan.errors import CycleganError, UsageError
 
-# Name and suffixes of each readable format. Pillow knows some forty more, among them PostScript, which starts a
-# program, and layered documents, which are not pictures: only these are tried.
-FORMATS: dict[str, tuple[str, ...]] = {
-    "PNG": (".png", ".apng"),
-    "JPEG": (".jpg", ".jpeg", ".jfif"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-    "PPM": (".ppm", ".pgm", ".pnm"),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "AVIF": (".avif",),
-    "JPEG2000": (".jp2", ".j2k"),
-    "NPY": (".npy",),
+
+@dataclass(frozen=True)
+class Format:
+    """A picture format: its detection, its module, and the pictures that it holds."""
+
+    suffixes: tuple[str, ...]
+    starts: tuple[tuple[int, bytes], ...]  # first bytes: alternatives of offset and bytes
+    module: str = "pillow"  # in this folder, with `header`, `read` and, unless Pillow writes the format, `encoded`
+    deep: bool = False  # 16 bits per channel
+    alpha: bool = True
+    everything: bool = False  # any number of channels, any type, many pages
+
+
+# Pillow knows some forty more, among them PostScript, which starts a program, and layered documents, which are not
+# pictures: only these are tried.
+FORMATS: dict[str, Format] = {
+    "PNG": Format((".png", ".apng"), ((0, b"\x89PNG\r\n\x1a\n"),), "png", deep=True),
+    "JPEG": Format((".jpg", ".jpeg", ".jfif"), ((0, b"\xff\xd8\xff"),), alpha=False),
+    "WEBP": Format((".webp",), ((8, b"WEBP"),)),
+    "BMP": Format((".bmp",), ((0, b"BM"),), alpha=False),
+    "PPM": Format(
+        (".ppm", ".pgm", ".pnm"), tuple((0, b"P%c" % digit) for digit in b"123456f"), "pnm", deep=True, alpha=False
+    ),
+    "TIFF": Format(
+        (".tif", ".tiff"),
+        tuple((0, start) for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+        "tiff",
+        everything=True,
+    ),
+    "GIF": Format((".gif",), ((0, b"GIF87a"), (0, b"GIF89a"))),
+    "AVIF": Format((".avif",), ((4, b"ftypavif"), (4, b"ftypavis"))),
+    "JPEG2000": Format(
+        (".jp2", ".j2k"), ((0, b"\xff\x4f\xff\x51"), (0, b"\0\0\0\x0cjP  \r\n\x87\n")), "jpeg2000", deep=True
+    ),
+    "NPY": Format((".npy",), ((0, b"\x93NUMPY"),), "npy", everything=True),
 }
-EXTENSIONS: tuple[str, ...] = tuple(sorted(suffix for suffixes in FORMATS.values() for suffix in suffixes))
-FORMAT_OF: dict[str, str] = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
+EXTENSIONS: tuple[str, ...] = tuple(sorted(suffix for known in FORMATS.values() for suffix in known.suffixes))
 
 # Pillow's own limit, above which it suspects a decompression bomb
 DEFAULT_MAX_PIXELS = 357_913_940
 
-# First bytes of each format: alternatives of offset and bytes
-_BEGINNINGS: dict[str, tuple[tuple[int, bytes], ...]] = {
-    "PNG": ((0, b"\x89PNG\r\n\x1a\n"),),
-    "JPEG": ((0, b"\xff\xd8\xff"),),
-    "WEBP": ((8, b"WEBP"),),
-    "BMP": ((0, b"BM"),),
-    "TIFF": tuple((0, start) for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    "GIF": ((0, b"GIF87a"), (0, b"GIF89a")),
-    "AVIF": ((4, b"ftypavif"), (4, b"ftypavis")),
-    "JPEG2000": ((0, b"\xff\x4f\xff\x51"), (0, b"\0\0\0\x0cjP  \r\n\x87\n")),
-    "NPY": ((0, b"\x93NUMPY"),),
-    "PPM": tuple((0, b"P" + digit) for digit in (b"1", b"2", b"3", b"4", b"5", b"6", b"f")),
-}
 HEAD = 16  # bytes needed for detection
 
 # The extra that installs an optional module
@@ -74,8 +83,23 @@ def escaped(name: str) -> str:
 
 def format_of(head: bytes) -> str | None:
     """The format of a file by its first bytes `head` (16 or more), whatever its name."""
-    known = _BEGINNINGS.items()
-    return next((name for name, starts in known if any(head.startswith(s, offset) for offset, s in starts)), None)
+    for name, known in FORMATS.items():
+        if any(head.startswith(start, offset) for offset, start in known.starts):
+            return name
+    return None
+
+
+def format_for(suffix: str) -> str:
+    """The format of a suffix; `UsageError` for an unknown one."""
+    for name, known in FORMATS.items():
+        if suffix.lower() in known.suffixes:
+            return name
+    raise UsageError(f"no format is known for the suffix {suffix!r}; use one of {' '.join(EXTENSIONS)}")
+
+
+def module_of(name: str) -> Any:
+    """The module of a format."""
+    return import_module(f"{__name__}.{FORMATS[name].module}")
 
 
 def required(module: str, what: str) -> Any:

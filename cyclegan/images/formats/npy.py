@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 
 from cyclegan.errors import CycleganError
 from cyclegan.images.formats.sources import ByteSource
-from cyclegan.images.picture import Header, ImageMetadata, Parts, Picture
+from cyclegan.images.picture import Effort, Header, ImageMetadata, Parts, Picture
 
 _TYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
 _LEAST_PLANES = 16  # 1, 3 or 4 rows with a last axis above this mean that the channels come first
@@ -97,7 +97,7 @@ def parts(source: ByteSource) -> Parts:
     return found.details, source.raw_regions(found.dtype, found.start, (height, width, channels), order)
 
 
-def encoded(picture: Picture) -> bytes:
+def encoded(picture: Picture, _: Effort) -> bytes:
     """Encode a file: alpha becomes one more channel, and grey is 2-D if its source was."""
     if picture.pages:
         raise CycleganError(f"an array file holds one page, not {1 + len(picture.pages)}; write it as .tif")

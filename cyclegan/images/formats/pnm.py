@@ -8,7 +8,7 @@ import numpy as np
 
 from cyclegan.images.formats import pillow
 from cyclegan.images.formats.sources import ByteSource
-from cyclegan.images.picture import Header, ImageMetadata, Parts, Picture
+from cyclegan.images.picture import Effort, Header, ImageMetadata, Parts, Picture
 
 # Magic number, width, height and white value, with comments between them, and one blank before the pixels
 _BLANK = rb"(?:\s|#[^\n\r]*[\n\r])+"
@@ -79,9 +79,9 @@ def _deep(source: ByteSource) -> re.Match[bytes] | None:
     return None if found is None or found[1] == b"5" or not 255 < int(found[4]) < 65536 else found
 
 
-def encoded(pixels: np.ndarray) -> bytes:
-    """Encode uint8 or uint16 pixels H×W×1 or H×W×3 as a file."""
-    height, width, channels = pixels.shape
+def encoded(picture: Picture, _: Effort) -> bytes:
+    """Encode a file of uint8 or uint16 pixels."""
+    height, width, channels = (pixels := picture.pixels).shape
     return top_of(height, width, channels, pixels.dtype) + body_of(pixels)
 
 

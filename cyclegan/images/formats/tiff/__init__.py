@@ -12,6 +12,7 @@ from cyclegan.images.formats.metadata import exif_and_xmp, exif_of_tiff, resolut
 from cyclegan.images.formats.sources import ByteSource
 from cyclegan.images.formats.tiff import pages as tiff_pages
 from cyclegan.images.formats.tiff import tags as tiff_tags
+from cyclegan.images.formats.tiff.writing import encoded as encoded
 from cyclegan.images.picture import Header, ImageMetadata, Picture
 
 # Photometric interpretation, samples and extra samples that Pillow decodes correctly, up to 8 bits per sample

@@ -14,7 +14,7 @@ from cyclegan.images.formats import installed, pillow, required
 from cyclegan.images.formats.colour import srgb_profile
 from cyclegan.images.formats.metadata import EXIF_TABLE, GPS_TABLE, descriptive
 from cyclegan.images.formats.tiff.tags import PREDICTOR, XMP
-from cyclegan.images.picture import ImageMetadata, Picture
+from cyclegan.images.picture import Effort, ImageMetadata, Picture
 
 _NONE, _LZW, _JPEG, _DEFLATE = 1, 5, 7, 8
 _SAME = {32946: _DEFLATE}  # an older number of the same compression
@@ -168,10 +168,10 @@ class TiffLayout:
         return sorted(tags, key=lambda tag: tag[0])
 
 
-def encoded(picture: Picture, quality: int) -> bytes:
+def encoded(picture: Picture, effort: Effort) -> bytes:
     """Encode a file with all pages; `MissingExtra` if that needs tifffile and it is missing."""
     alpha = picture.alpha is not None
-    layout = TiffLayout(picture.channels, alpha, picture.pixels.dtype, picture.details, quality)
+    layout = TiffLayout(picture.channels, alpha, picture.pixels.dtype, picture.details, effort.quality)
     check(layout)
     if _plain(layout) and (_simple(layout) or not installed("tifffile")):
         return _by_pillow(picture, layout)
