@@ -71,7 +71,7 @@ def test_an_alarm_is_raised_by_its_fault_and_by_nothing_healthy(
 def test_a_format_is_read_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     module = SimpleNamespace(**example("encoded").__globals__)
     monkeypatch.setitem(sys.modules, "cyclegan.images.formats.farbfeld", module)
-    (line,) = (block for block in blocks(ROOT / "CONTRIBUTING.md", "python") if block.startswith('"FARBFELD": '))
+    (line,) = (block for block in blocks(ROOT / "CONTRIBUTING.md", "text") if block.startswith('"FARBFELD": '))
     monkeypatch.setattr(formats, "FORMATS", formats.FORMATS | eval(f"{{{line}}}", vars(formats)))
     monkeypatch.setattr(channels, "FORMATS", formats.FORMATS)
     pixels = np.arange(5 * 7 * 3, dtype=np.uint16).reshape(5, 7, 3) * 600

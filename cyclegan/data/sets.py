@@ -47,7 +47,7 @@ class PictureSets:
 
     @property
     def by_role(self) -> dict[str, FileList]:
-        """All of them by their names in the files of a run: {"train_a": …, "test_a": …}."""
+        """All of them by role and domain, as the files of a run name them."""
         roles = (("train", self.train), ("test", self.test))
         return {f"{role}_{domain}": pictures for role, found in roles for domain, pictures in found.items()}
 
