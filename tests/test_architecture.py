@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import configparser
 import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import cyclegan
+from tests.support.programs import modules_loaded_by
 
 PACKAGE = Path(cyclegan.__file__).parent
 ROOT = PACKAGE.parent
@@ -212,13 +211,6 @@ def _exempt(node: ast.FunctionDef | ast.ClassDef) -> bool:
     return any(ast.unparse(item).endswith(("overload", "property")) for item in node.decorator_list)
 
 
-def loaded_by(code: str) -> set[str]:
-    """The names in `sys.modules` of a fresh interpreter after it ran `code`."""
-    listing = "\nimport sys\nsys.stdout.write('\\nmodules: ' + ' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code + listing], capture_output=True, text=True, check=True)
-    return set(done.stdout.rpartition("modules: ")[2].split())
-
-
 def test_imports_run_one_way() -> None:
     wrong = [
         f"{path.relative_to(PACKAGE)}:{line} {other}"
@@ -348,18 +340,18 @@ def test_everything_public_says_what_it_is() -> None:
     ],
 )
 def test_the_command_line_answers_before_anything_heavy_is_loaded(code: str) -> None:
-    assert not loaded_by(code) & {"torch", "numpy", "albumentations", "wandb", "PIL", "cv2", "yaml", "rich"}
+    assert not modules_loaded_by(code) & {"torch", "numpy", "albumentations", "wandb", "PIL", "cv2", "yaml", "rich"}
 
 
 def test_to_look_at_a_run_neither_torch_nor_a_model_is_loaded() -> None:
-    loaded = loaded_by("import cyclegan.report, cyclegan.report.chart_groups, cyclegan.report.images")
+    loaded = modules_loaded_by("import cyclegan.report, cyclegan.report.chart_groups, cyclegan.report.images")
     assert {"cyclegan.report", "matplotlib"} <= loaded
     assert not loaded & {"torch", "albumentations", "wandb", "cv2", "cyclegan.models", "matplotlib.pyplot"}
-    assert not loaded_by("import cyclegan.report") & {"matplotlib", "jinja2"}  # the extra, which may be missing
+    assert not modules_loaded_by("import cyclegan.report") & {"matplotlib", "jinja2"}  # the extra, which may be missing
 
 
 def test_to_translate_nothing_is_loaded_that_only_training_needs() -> None:
-    loaded = loaded_by("import cyclegan.translation")
+    loaded = modules_loaded_by("import cyclegan.translation")
     assert "cyclegan.models" in loaded
     assert not {name for name in loaded if name.startswith(("cyclegan.training", "cyclegan.methods", "cyclegan.data"))}
     assert not loaded & {"albumentations", "wandb", "cv2"}

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.cli.program import Ended, is_refusal, is_sentence, untouched
 from tests.models.examples import generators_file
+from tests.support.pictures import random_pixels
 
 Folder = Callable[..., Path]
 Program = Callable[..., Ended]
@@ -105,7 +106,7 @@ def _spoil(pictures: Path) -> None:
     """A text file and half of a photograph, both called .jpg."""
     (pictures / "text.jpg").write_text("this is no picture")
     whole = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    pixels = random_pixels(64, 64)
     Image.fromarray(pixels).save(whole, "JPEG")
     (pictures / "truncated.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
 

@@ -12,20 +12,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from cyclegan.evaluation.features import classifier_training
 from cyclegan.system.files import file_sha256
 from tests.cli.program import Ended, is_refusal, is_sentence
-from tests.evaluation.examples import data_set, folder, script_file
+from tests.evaluation.examples import data_set, folder
 from tests.models.examples import generators_file
 
 Program = Callable[..., Ended]
-
-
-@pytest.fixture(autouse=True)
-def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(classifier_training, "STEPS", 4)
-    monkeypatch.setattr(classifier_training, "CHECK_EVERY", 2)
+pytestmark = pytest.mark.usefixtures("short_classifier")
 
 
 @pytest.fixture
@@ -47,12 +40,6 @@ def fake(tmp_path: Path) -> Path:
 @pytest.fixture
 def real(tmp_path: Path) -> Path:
     return folder(tmp_path / "real", "b", 5, start=50, side=32)
-
-
-@pytest.fixture
-def features(tmp_path: Path) -> tuple[object, ...]:
-    """The options of an extractor that is small and quick."""
-    return "--features", script_file(tmp_path / "small.ts"), "--trust-features"
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cyclegan.evaluation.features import classifier_training
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.selection import write_best
@@ -18,24 +17,13 @@ from cyclegan.images import list_images
 from cyclegan.models import save_model
 from cyclegan.system.files import file_sha256
 from tests.cli.program import TINY, Ended, is_sentence
-from tests.evaluation.examples import data_set, folder, script_file
+from tests.evaluation.examples import data_set, folder
 from tests.models.examples import INFO, generators, generators_file
+from tests.support.run_files import read_metrics
 
 Program = Callable[..., Ended]
+pytestmark = pytest.mark.usefixtures("short_classifier")
 SETS = ("testA", "testB")
-
-
-@pytest.fixture(autouse=True)
-def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(classifier_training, "STEPS", 4)
-    monkeypatch.setattr(classifier_training, "CHECK_EVERY", 2)
-
-
-@pytest.fixture
-def features(tmp_path: Path) -> tuple[object, ...]:
-    """The options of an extractor that is small and quick."""
-    return "--features", script_file(tmp_path / "small.ts"), "--trust-features"
 
 
 @pytest.fixture
@@ -146,7 +134,7 @@ def test_training_evaluates_with_the_figures_of_the_command(program: Program, tm
     assert ended.code == 0, ended.err
     assert "teaching" not in ended.err  # the same judge
     answer = json.loads(ended.out)
-    rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(Path("run"))
     last = next(row for row in rows if row["step"] == 3 and "evaluation/kid_ab" in row)
     for name, value in answer["metrics"].items():
         assert last[f"evaluation/{name}"] == pytest.approx(value, rel=1e-4, abs=1e-6), name

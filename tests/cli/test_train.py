@@ -13,13 +13,11 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
 
-from cyclegan.cli import cli
 from cyclegan.cli.train import command, read_config_file
 from cyclegan.config import PRESETS, TrainConfig, flatten, known_keys, resolve
 from cyclegan.methods import METHODS, options_of
-from tests.cli.program import TINY, cyclegan_train, flags, refused, resolved, write
+from tests.cli.program import TINY, cyclegan_train, flags, invoke, refused, resolved, write
 
 Folder = Callable[..., Path]
 
@@ -186,7 +184,7 @@ def test_every_option_of_a_run_is_an_option_of_the_command_and_there_is_no_other
 
 
 def test_help_shows_the_defaults_of_the_configuration() -> None:
-    shown = " ".join(CliRunner().invoke(cli, ["train", "--help"]).stdout.split())
+    shown = " ".join(invoke("train", "--help").stdout.split())
     for words in (
         "[default: 286]",
         "[default: 0.0002]",

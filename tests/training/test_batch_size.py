@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +19,7 @@ from cyclegan.training import batch_size, train
 from cyclegan.training.batch_size import explain_out_of_memory, largest, try_steps, with_batch_size
 from cyclegan.training.distributed.ranks import SingleProcess
 from cyclegan.training.setup import ResolvedRun, prepare_run
+from tests.support.run_files import read_status
 
 CPU = torch.device("cpu")
 Tiny = Callable[..., TrainConfig]
@@ -79,7 +79,7 @@ def test_the_number_that_was_found_is_what_the_run_holds_from_then_on(
         run = train(tiny(batch_size="auto", epochs=2, decay_epochs=1), tmp_path / "run")
     assert "--batch-size auto: 3; a step takes about" in caplog.text
     assert yaml.safe_load((run / "config.yaml").read_text())["batch_size"] == 3
-    assert json.loads((run / "status.json").read_text())["steps"] == 3  # epochs of 5 // 3 steps
+    assert read_status(run)["steps"] == 3  # epochs of 5 // 3 steps
     state = torch.load(run / "checkpoints" / "state-00000003.pt", weights_only=True)
     assert state["config"]["batch_size"] == 3
 
@@ -260,9 +260,9 @@ def test_a_run_that_is_out_of_memory_keeps_its_last_state_and_says_why(
     monkeypatch.setattr(CycleGAN, "discriminator_losses", hungry)
     with pytest.raises(CycleganError, match="out of memory at step 2 with --batch-size 2"):
         train(tiny(steps=4, batch_size=2, state_every=1), tmp_path / "run")
-    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    status = read_status(tmp_path / "run")
     assert status["status"] == "failed"
     assert status["reason"].startswith("out of memory at step 2")
     monkeypatch.undo()
     train(tiny(steps=4, batch_size=1, state_every=1), tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "done"
+    assert read_status(tmp_path / "run")["status"] == "done"

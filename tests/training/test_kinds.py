@@ -20,6 +20,7 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import read_picture
 from cyclegan.models import load_model
 from cyclegan.training import train
+from tests.support.run_files import read_metrics
 from tests.training.conftest import TINY
 
 
@@ -89,7 +90,7 @@ def test_what_was_learnt_from_is_translated_to_its_own_kind(
     save, kind_a, kind_b, changes = KINDS[name]
     a, b = (pictures(tmp_path / domain, save, *kind) for domain, kind in (("a", kind_a), ("b", kind_b)))
     run = train(config(a, b, sample_every=30, **changes), tmp_path / "run")
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(run)
     losses = [value for row in rows for key, value in row.items() if key.startswith("loss/")]
     assert len(losses) == 30 * (8 if "options" not in changes else 6)
     assert np.isfinite(losses).all()

@@ -19,15 +19,12 @@ from cyclegan.training import setup, train
 from cyclegan.training.alarms import probe as probing
 from cyclegan.training.storage import attempts
 from cyclegan.training.storage.attempts import given_up
-from tests.training.test_resume import assert_same, final_state
+from tests.support.run_files import read_metrics, read_status
+from tests.support.states import assert_same, newest_state
 
 
 def values(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text())
-
-
-def rows(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def tree(folder: Path) -> set[str]:
@@ -73,12 +70,13 @@ def test_an_early_failure_is_begun_anew_with_the_next_seed(tmp_path, inverting, 
     assert values(run / "attempts" / "1" / "config.yaml")["seed"] == 0
 
     assert values(run / "config.yaml")["seed"] == 1
-    assert final_state(run)["config"]["seed"] == 1
-    assert [row["step"] for row in rows(run) if "loss/cycle_a" in row] == list(range(1, 11))  # a record of its own
+    assert newest_state(run)["config"]["seed"] == 1
+    # A record of its own
+    assert [row["step"] for row in read_metrics(run) if "loss/cycle_a" in row] == list(range(1, 11))
     ids = [json.loads((folder / "meta.json").read_text())["tracking_id"] for folder in (run, run / "attempts" / "1")]
     assert len(set(ids)) == 2
-    assert not any("alarm/" in name for row in rows(run) for name in row)
-    assert json.loads((run / "status.json").read_text())["status"] == "done"
+    assert not any("alarm/" in name for row in read_metrics(run) for name in row)
+    assert read_status(run)["status"] == "done"
 
 
 def test_it_is_begun_anew_twice_and_then_goes_on_with_a_warning(tmp_path, inverting, caplog):
@@ -86,8 +84,8 @@ def test_it_is_begun_anew_twice_and_then_goes_on_with_a_warning(tmp_path, invert
     assert [attempt["seed"] for attempt in given_up(run)] == [0, 1]
     assert values(run / "config.yaml")["seed"] == 2
     assert "the run goes on, since 2 attempts were given up already" in caplog.text
-    assert json.loads((run / "status.json").read_text())["status"] == "done"
-    assert [row["step"] for row in rows(run) if "alarm/colours-inverted" in row] == [2]
+    assert read_status(run)["status"] == "done"
+    assert [row["step"] for row in read_metrics(run) if "alarm/colours-inverted" in row] == [2]
 
 
 @pytest.mark.parametrize(("steps", "restarts"), [(10, 1), (9, 0)])
@@ -126,7 +124,7 @@ def test_the_same_command_and_resume_both_go_on_with_the_attempt_there_is(tmp_pa
         train(replace(config, steps=14, seed=1), run)  # as --resume does, from config.yaml
     assert "taking over --seed" not in caplog.text
     assert caplog.text.count("resuming") == 2
-    assert final_state(run)["step"] == 14
+    assert newest_state(run)["step"] == 14
     assert len(given_up(run)) == 1
 
 
@@ -215,7 +213,7 @@ def test_killed_while_an_attempt_is_moved_training_begins_cleanly(tmp_path, inve
     run = train(config, tmp_path / "run")
     assert [attempt["moved"] for attempt in given_up(run)] == [True]
     plain = train(replace(config, seed=1), tmp_path / "plain")
-    assert_same(final_state(plain), final_state(run))
+    assert_same(newest_state(plain), newest_state(run))
 
 
 def test_a_damaged_record_of_an_attempt_is_a_sentence(tmp_path, inverting):

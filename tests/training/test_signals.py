@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,27 +15,12 @@ from cyclegan.system.signals import STOP_SIGNALS
 from cyclegan.training import loop, signals, train
 from cyclegan.training.signals import Interrupted, Preempted, StopRequest, preempted, stop_on_signals
 from cyclegan.training.storage.checkpoint import States
-from cyclegan.training.update.ema import EMA
 from cyclegan.training.update.state import TrainState
-from tests.training.test_resume import assert_same, final_state
+from tests.support.run_files import read_status
+from tests.support.states import assert_same, newest_state
+from tests.support.stops import at_step
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGUSR1: 138}
-
-
-def status(run: Path) -> dict[str, Any]:
-    return json.loads((run / "status.json").read_text())
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], Any]) -> None:
-    """Have `do` called when the loop has done `step` steps, once."""
-    update = EMA.update
-
-    def counted(self: EMA, now: int) -> None:
-        update(self, now)
-        if now == step:
-            do()
-
-    monkeypatch.setattr(EMA, "update", counted)
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +140,7 @@ def test_each_signal_saves_the_step_and_says_so(tmp_path, tiny, monkeypatch, num
     with pytest.raises(Preempted, match=f"stopped by {number.name} at step 2 of 5, state saved") as caught:
         train(tiny(steps=5), tmp_path / "run")
     assert caught.value.exit_code == CODES[number] == 128 + number
-    said = status(tmp_path / "run")
+    said = read_status(tmp_path / "run")
     assert (said["status"], said["step"]) == ("preempted", 2)
     assert States(tmp_path / "run/checkpoints").load_newest()["step"] == 2
 
@@ -175,10 +158,10 @@ def test_a_signal_before_the_first_step_ends_the_run_there_and_the_next_start_is
         with pytest.raises(Preempted, match="with no step done") as caught:
             train(config, tmp_path / "run")
     assert caught.value.exit_code == 143
-    assert status(tmp_path / "run")["status"] == "preempted"
+    assert read_status(tmp_path / "run")["status"] == "preempted"
     assert not list((tmp_path / "run/checkpoints").iterdir())
     train(config, tmp_path / "run")
-    assert_same(final_state(train(config, tmp_path / "whole")), final_state(tmp_path / "run"))
+    assert_same(newest_state(train(config, tmp_path / "whole")), newest_state(tmp_path / "run"))
 
 
 def test_a_signal_in_the_first_step_after_a_resume_leaves_the_state_that_is_there(tmp_path, tiny, monkeypatch):
@@ -187,7 +170,7 @@ def test_a_signal_in_the_first_step_after_a_resume_leaves_the_state_that_is_ther
         patch.setattr(TrainState, "step", lambda *arguments: signal.raise_signal(signal.SIGUSR1))
         with pytest.raises(Preempted, match="with no step done"):
             train(tiny(steps=4, decay_steps=0), run)
-    assert (status(run)["status"], status(run)["step"]) == ("preempted", 1)
+    assert (read_status(run)["status"], read_status(run)["step"]) == ("preempted", 1)
     assert States(run / "checkpoints").load_newest()["step"] == 1
 
 
@@ -206,7 +189,7 @@ def test_a_signal_while_a_state_is_written_waits_for_it(tmp_path, tiny, monkeypa
     newest = States(tmp_path / "run/checkpoints").load_newest()["step"]
     assert newest >= 2
     assert f"at step {newest} of 100" in str(caught.value)
-    assert (status(tmp_path / "run")["status"], status(tmp_path / "run")["step"]) == ("preempted", newest)
+    assert (read_status(tmp_path / "run")["status"], read_status(tmp_path / "run")["step"]) == ("preempted", newest)
 
 
 def test_a_signal_while_the_judge_learns_leaves_the_evaluation_and_saves_the_step(tmp_path, small, judge, monkeypatch):
@@ -224,7 +207,7 @@ def test_a_signal_while_the_judge_learns_leaves_the_evaluation_and_saves_the_ste
         with pytest.raises(Preempted, match="at step 2 of 3, state saved"):
             train(config, tmp_path / "run")
     train(config, tmp_path / "run")
-    assert_same(final_state(whole), final_state(tmp_path / "run"))
+    assert_same(newest_state(whole), newest_state(tmp_path / "run"))
 
 
 def test_a_signal_while_the_gallery_is_made_leaves_it_for_the_next_start(tmp_path, small, monkeypatch):
@@ -235,7 +218,7 @@ def test_a_signal_while_the_gallery_is_made_leaves_it_for_the_next_start(tmp_pat
         patch.setattr(periodic, "write_gallery", lambda *a, **o: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Preempted):
             train(config, tmp_path / "run")
-    assert (status(tmp_path / "run")["status"], status(tmp_path / "run")["step"]) == ("preempted", 2)
+    assert (read_status(tmp_path / "run")["status"], read_status(tmp_path / "run")["step"]) == ("preempted", 2)
     train(config, tmp_path / "run")
     assert (tmp_path / "run/gallery/gallery.json").exists()
-    assert status(tmp_path / "run")["status"] == "done"
+    assert read_status(tmp_path / "run")["status"] == "done"

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.fake_wandb import Service
+from tests.support.run_files import read_metrics
 from tests.support.stand_ins import STAND_INS
 
 ROOT = Path(__file__).parents[2]
@@ -86,10 +87,6 @@ def weights(path: Path, step: int) -> dict[str, torch.Tensor]:
     return {name: value for name, value in state["method"].items() if isinstance(value, torch.Tensor)}
 
 
-def rows(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-
-
 def test_all_of_it_from_training_to_a_page(run: Run, method: str, tmp_path: Path) -> None:
     key = DIRECTIONS[method]
     grid = f"{key[0]}2{key[1]}"
@@ -105,7 +102,7 @@ def test_all_of_it_from_training_to_a_page(run: Run, method: str, tmp_path: Path
     assert once.keys() == twice.keys()
     assert all(torch.equal(value, twice[name]) for name, value in once.items())
 
-    journal = rows(tmp_path / "run")
+    journal = read_metrics(tmp_path / "run")
     assert {row[f"columns/samples/{grid}"] for row in journal if f"columns/samples/{grid}" in row} == {COLUMNS[method]}
     assert (tmp_path / f"run/samples/{grid}-00000006.png").is_file()
     assert any("scores/b/real" in row for row in journal)
@@ -149,7 +146,7 @@ def test_two_processes_make_the_steps_of_one(run: Run, method: str, tmp_path: Pa
         torch.testing.assert_close(
             two[name], value, rtol=2e-2, atol=2e-3, msg=lambda text, name=name: f"{name}: {text}"
         )
-    first, second = (rows(tmp_path / name) for name in ("one", "two"))
+    first, second = (read_metrics(tmp_path / name) for name in ("one", "two"))
     key = "loss/adversarial_b"
     values = [[row[key] for row in found if key in row] for found in (first, second)]
     assert values[0] == pytest.approx(values[1], rel=1e-3)

@@ -11,11 +11,11 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from tests.models.examples import generators_file
+from tests.support.pictures import random_pixels
 from tests.translation import killed
 from tests.translation.examples import files, picture, record
 
@@ -47,7 +47,7 @@ class Watcher(threading.Thread):
 @pytest.mark.slow
 def test_killed_twenty_times_it_ends_as_if_undisturbed_and_does_no_picture_twice(tmp_path: Path) -> None:
     for number in range(PICTURES):
-        pixels = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        pixels = random_pixels(4, 4, seed=number)
         pixels[0, 0, :2] = divmod(number, 256)
         path = tmp_path / f"in/{number % 10}/{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

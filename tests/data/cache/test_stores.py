@@ -12,10 +12,11 @@ from cyclegan.data.cache import stores
 from cyclegan.data.cache.stores import Cache, DiskCache, MemoryCache, Prepared
 from cyclegan.data.loading.buffers import SharedFile
 from cyclegan.system import files
+from tests.support.pictures import random_pixels
 
 
 def picture(seed: int, height: int = 6, width: int = 5) -> Prepared:
-    return Prepared(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8), 60, 50 + seed)
+    return Prepared(random_pixels(height, width, seed=seed), 60, 50 + seed)
 
 
 def same(found: Prepared | None, expected: Prepared) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from cyclegan.training import train
 from cyclegan.training.alarms import dataset
 from cyclegan.training.alarms.dataset import duplicate_pairs
+from tests.support.run_files import read_metrics
 from tests.training.alarms.faults import Repaints
 
 
@@ -74,7 +74,7 @@ def test_the_loop_reports_copies_before_its_first_step_and_not_again_on_a_resume
     shutil.copy(Path(config.a) / "000.png", Path(config.b) / "copy.png")
     run = train(config, tmp_path / "run")
     train(tiny(steps=2), run)
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(run)
     assert rows[0].keys() == {"step", "time", "alarm/domains-overlap", "alarm_figure/domains-overlap"}
     assert rows[0]["step"] == 0
     assert caplog.text.count("domains-overlap:") == 1

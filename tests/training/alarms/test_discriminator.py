@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.networks.patchgan import PatchDiscriminator
 from cyclegan.training import train
 from cyclegan.training.alarms import discriminator as game
+from tests.support.run_files import read_metrics
 
 SCALES = {"lsgan": (0.5, 0.5), "bce": (0.5, 0.5), "hinge": (0.0, 1.0)}  # the balance, and how far a certain verdict is
 
@@ -165,7 +165,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def alarms_of(run) -> list[str]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(run)
     return [name.removeprefix("alarm/") for row in rows for name in row if name.startswith("alarm/")]
 
 

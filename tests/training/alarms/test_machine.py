@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +15,11 @@ from cyclegan.training import loop, train
 from cyclegan.training.alarms import machine
 from cyclegan.training.loop_io import device_loader, metrics
 from cyclegan.training.update import state
+from tests.support.run_files import read_metrics
 
 
 def alarms_of(run) -> dict[str, int]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(run)
     return {name.removeprefix("alarm/"): row["step"] for row in rows for name in row if name.startswith("alarm/")}
 
 

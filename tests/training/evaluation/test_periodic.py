@@ -32,9 +32,10 @@ from cyclegan.training.evaluation.periodic import PeriodicEvaluation
 from tests.evaluation.examples import data_set
 from tests.evaluation.test_metrics import brightness
 from tests.models.examples import same
-from tests.training.evaluated import Make, best, journal, looked, status
+from tests.support.run_files import curves, read_metrics, read_status
+from tests.support.states import assert_same, newest_state
+from tests.training.evaluated import Make, best, looked
 from tests.training.test_loop import Mirror
-from tests.training.test_resume import assert_same, final_state, rows
 
 
 def test_a_run_is_looked_at_now_and_then_and_the_best_are_kept_beside_the_last(
@@ -61,9 +62,9 @@ def test_a_run_is_looked_at_now_and_then_and_the_best_are_kept_beside_the_last(
         assert entry["chosen_on"] == chosen_on(squares)
     assert load_model(run).info["step"] == 5  # a run stands for its last, whatever is the best
     assert json.loads((run / "gallery" / "gallery.json").read_text())["step"] == 5
-    assert [row["held-out"] for row in journal(run) if "held-out" in row] == ["gallery/gallery.json"]
-    assert {row["best"] for row in journal(run) if "best" in row} == {"checkpoints/best-kid.safetensors"}
-    assert status(run)["reason"] == ""
+    assert [row["held-out"] for row in read_metrics(run) if "held-out" in row] == ["gallery/gallery.json"]
+    assert {row["best"] for row in read_metrics(run) if "best" in row} == {"checkpoints/best-kid.safetensors"}
+    assert read_status(run)["reason"] == ""
     line = next(text for text in caplog.messages if text.startswith("step 2: "))
     shares = {way: f"{100 * looked(run, f'judge_{way}')[2]:.0f} %" for way in ("ab", "ba")}
     assert line.startswith(f"step 2: {shares['ab']} taken for B (real: ")
@@ -93,9 +94,9 @@ def test_looking_changes_nothing_of_the_training(tmp_path: Path, small: Make, av
     two = train(small(**plain, evaluate_every=0), tmp_path / "two")
     assert len(looked(one)) == 3
     assert not looked(two)
-    losses = [[row for row in rows(run) if len(row) > 1] for run in (one, two)]
+    losses = [[row for row in curves(run) if len(row) > 1] for run in (one, two)]
     assert losses[0] == losses[1]
-    states = [final_state(run) for run in (one, two)]
+    states = [newest_state(run) for run in (one, two)]
     for state in states:
         del state["config"], state["evaluation"]
     assert_same(*states)
@@ -179,7 +180,7 @@ def test_a_look_that_fails_is_a_warning_and_no_look(
     run = train(config, tmp_path / "run")
     assert caplog.text.count("could not be evaluated (") == 3
     assert "at least two" in caplog.text
-    assert (status(run)["status"], status(run)["step"]) == ("done", 5)
+    assert (read_status(run)["status"], read_status(run)["step"]) == ("done", 5)
     assert not looked(run)
 
 
@@ -192,7 +193,7 @@ def test_memory_that_does_not_suffice_is_a_warning(
     monkeypatch.setattr(periodic.Evaluator, "measure", exhausted)
     run = train(small(steps=2), tmp_path / "run")
     assert "step 2 could not be evaluated (CUDA out of memory); training goes on" in caplog.text
-    assert status(run)["status"] == "done"
+    assert read_status(run)["status"] == "done"
 
 
 def test_the_time_of_a_look_is_no_time_of_training(
@@ -200,7 +201,7 @@ def test_the_time_of_a_look_is_no_time_of_training(
 ) -> None:
     monkeypatch.setattr(PeriodicEvaluation, "evaluate", lambda *arguments: 1e6)  # seconds, of which none has passed
     run = train(small(steps=2), tmp_path / "run")
-    speeds = [row["speed/images_per_second"] for row in journal(run) if "speed/images_per_second" in row]
+    speeds = [row["speed/images_per_second"] for row in read_metrics(run) if "speed/images_per_second" in row]
     assert speeds[0] > 0
     assert -1e-4 < speeds[1] < 0
 
@@ -216,7 +217,7 @@ def test_a_full_disk_for_the_best_or_the_gallery_does_not_end_a_run(
     run = train(small(steps=2), tmp_path / "run")
     assert "the best generators could not be kept (No space left on device)" in caplog.text
     assert "the gallery of translations could not be written" in caplog.text
-    assert status(run)["status"] == "done"
+    assert read_status(run)["status"] == "done"
     assert looked(run)
 
 

@@ -32,6 +32,7 @@ from cyclegan.training.storage.checkpoint import (
     write_generators,
 )
 from tests.models.examples import generators
+from tests.support.programs import run_python
 
 
 def saved(folder: Path, steps: list[int], keep: int = 2) -> States:
@@ -246,7 +247,7 @@ def test_a_full_disk_leaves_the_old_state_and_no_stray_file(tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "states.save(2, about={}, net=nn.Linear(200, 200))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+    done = run_python(program, tmp_path, check=False)
     assert "state-00000002.pt could not be written (File too large); the states saved before are intact" in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["state-00000001.pt", "state-00000001.pt.sha256"]
     assert read_state(tmp_path / "state-00000001.pt")["step"] == 1
