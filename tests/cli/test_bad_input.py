@@ -111,6 +111,7 @@ def _spoil(pictures: Path) -> None:
     (pictures / "truncated.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
 
 
+@pytest.mark.slow
 def test_a_text_file_named_jpg_and_a_truncated_jpeg_are_passed_over_and_each_is_said_once(
     train: Program, folder: Folder
 ) -> None:
@@ -167,6 +168,7 @@ def test_data_check_lists_them_and_ends_with_3(program: Program, folder: Folder)
     assert (ended.err.count("\n"), ended.err.startswith("Error: 1 problem found")) == (1, True)
 
 
+@pytest.mark.slow
 def test_grey_palette_transparent_and_cmyk_pictures_among_rgb_ones_work(
     train: Program, program: Program, folder: Folder
 ) -> None:

@@ -119,6 +119,7 @@ def test_a_working_directory_that_is_gone(pictures: Path, plain: dict[str, str],
     assert results(tmp_path / "run", tmp_path / "out") == plain
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_back_a_day_in_mid_run(
     program: Program, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

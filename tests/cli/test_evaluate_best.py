@@ -44,6 +44,7 @@ def with_best(tmp_path: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_of_a_run_the_last_and_the_best_are_measured_and_a_gallery_is_left(
     program: Program, with_best: Path, features: tuple[object, ...]
 ) -> None:
@@ -86,6 +87,7 @@ def test_of_a_run_the_last_and_the_best_are_measured_and_a_gallery_is_left(
     assert "it was chosen by 5 + 5 of these very pictures" in said
 
 
+@pytest.mark.slow
 def test_best_generators_that_cannot_be_read_are_passed_over(
     program: Program, with_best: Path, features: tuple[object, ...], tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ def test_the_version_is_that_of_the_package() -> None:
     assert invoke("--version").stdout == f"cyclegan, version {__version__}\n"
 
 
+@pytest.mark.process
 def test_python_m_cyclegan_is_the_same_program(tmp_path: Path) -> None:
     def module(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "cyclegan", *arguments], capture_output=True, text=True)
@@ -148,6 +149,7 @@ def test_what_the_package_has_to_say_goes_to_stderr_as_plain_lines(
     assert program("info", "x") == (0, "runs/a2b\n", "resuming at step 7\nonly one picture\n")
 
 
+@pytest.mark.process
 def test_albumentations_is_kept_from_asking_its_server_for_updates() -> None:
     code = "import os; os.environ.pop('NO_ALBUMENTATIONS_UPDATE', None); import cyclegan.cli"
     code += "; assert os.environ['NO_ALBUMENTATIONS_UPDATE'] == '1'"
@@ -171,6 +173,7 @@ cli.main()
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("words", "code", "number"), [(["--version"], 0, signal.SIGTERM), (["trian"], 2, signal.SIGUSR1)]
 )

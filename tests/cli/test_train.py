@@ -236,6 +236,7 @@ def test_a_dry_run_asks_nothing_of_the_disk_and_leaves_nothing_on_it(
 # Going on with a run
 
 
+@pytest.mark.slow
 def test_resume_needs_no_other_option_and_ends_as_the_run_would_have(
     tmp_path: Path, folder: Folder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -254,6 +255,7 @@ def test_resume_needs_no_other_option_and_ends_as_the_run_would_have(
     assert (run / "checkpoints" / "generators-00000002.safetensors").read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 def test_options_beside_resume_change_the_run_and_that_is_said(
     tmp_path: Path, folder: Folder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -268,6 +270,7 @@ def test_options_beside_resume_change_the_run_and_that_is_said(
     assert (run / "checkpoints" / "state-00000002.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_longer_than_asked_for_is_done(tmp_path: Path, folder: Folder) -> None:
     words = [*TINY, *flags({"a": folder("a", 3, 40), "b": folder("b", 3, 40), "steps": 2})]
     assert cyclegan_train(*words, "-o", tmp_path / "run").exit_code == 0

@@ -117,6 +117,7 @@ def test_a_terminal_sees_how_far_it_is(
     assert "2/2" in terminal.getvalue()
 
 
+@pytest.mark.process
 def test_nothing_is_loaded_that_one_picture_does_not_need(tmp_path: Path, folder: Folder) -> None:
     # What is named here takes from a tenth of a second to several seconds to import; the model is as wide as the
     # quickest way to compute it asks for
@@ -199,6 +200,7 @@ def test_the_size_is_that_of_the_shorter_side(tmp_path: Path, model: Path) -> No
     assert read_image(tmp_path / "out/a.png").shape == (16, 32, 3)
 
 
+@pytest.mark.slow
 def test_in_tiles_it_comes_out_as_large_as_it_went_in(tmp_path: Path, model: Path, folder: Folder) -> None:
     result = _translate(model, folder("in", 2, 150), tmp_path / "out", "--tile", 64, "--overlap", 16)
     assert result.exit_code == 0, result.output

@@ -110,11 +110,13 @@ def test_in_the_second_epoch_nothing_is_decoded(
     assert record.read_text() == once
 
 
+@pytest.mark.process
 def test_a_batch_that_is_kept_stays_as_it_was(config: TrainConfig) -> None:
     kept = list(build_loader(replace(config, workers=1), find_sets(config, ("a", "b"), "unpaired"), start=0, stop=150))
     assert batch_bytes(kept) == load_bytes(config, stop=150)
 
 
+@pytest.mark.process
 def test_two_iterations_at_once_do_not_disturb_each_other(config: TrainConfig) -> None:
     loader = build_loader(replace(config, workers=1), find_sets(config, ("a", "b"), "unpaired"), start=0, stop=40)
     pairs = [batch_bytes(list(pair)) for pair in zip(loader, loader, strict=True)]
@@ -140,6 +142,7 @@ def test_what_is_to_be_pinned_is_pinned_whole_and_then_cut(
     assert sum(len(whole) for whole in pinned) == 12
 
 
+@pytest.mark.process
 def test_without_memory_to_share_the_pixels_arrive_all_the_same(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +195,7 @@ def test_spawned_workers_work_too(config: TrainConfig) -> None:
     assert batch_bytes(list(loader)) == load_bytes(config, stop=3)
 
 
+@pytest.mark.process
 def test_what_spawned_workers_need_pickles(config: TrainConfig) -> None:
     loader = build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=3)
     dataset = pickle.loads(pickle.dumps(loader.dataset))
@@ -302,6 +306,7 @@ def test_unreadable_held_out_pictures_are_passed_over_and_none_is_an_error(confi
         held_out_pictures(domains, config, 4)
 
 
+@pytest.mark.process
 def test_workers_leave_interrupts_to_the_training_process(config: TrainConfig) -> None:
     loader = iter(build_loader(replace(config, workers=2), find_sets(config, ("a", "b"), "unpaired"), start=0, stop=40))
     first = [next(loader), next(loader)]  # one from each worker, so both are up

@@ -36,6 +36,7 @@ def of_file(path: Path) -> Tensor:
     return load_extractor(Wanted(str(path), trust=True), CPU)(random_batch(3, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "make"), [("x.ts", script_file), ("x.pt2", export_file)])
 def test_a_network_in_a_file_gives_its_features_but_only_when_trusted(tmp_path: Path, name: str, make: object) -> None:
     path = make(tmp_path / name)  # type: ignore[operator]
@@ -144,6 +145,7 @@ def test_a_network_of_torchvision_needs_weights_or_the_word_that_it_does_not(tmp
     assert random.sha256 == "random, seed 4"
 
 
+@pytest.mark.slow
 def test_weights_that_are_none_are_sentences_and_run_nothing(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     torch.save({"x": Harm(victim)}, tmp_path / "harm.pth")

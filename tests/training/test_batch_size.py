@@ -72,6 +72,7 @@ def plan_of(config: TrainConfig, run: Path) -> ResolvedRun:
     return prepare_run(config, run, None, SingleProcess())
 
 
+@pytest.mark.slow
 def test_the_number_that_was_found_is_what_the_run_holds_from_then_on(
     tmp_path: Path, tiny: Tiny, budget: Budget, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,6 +91,7 @@ def test_the_number_that_was_found_is_what_the_run_holds_from_then_on(
     assert yaml.safe_load((run / "config.yaml").read_text())["batch_size"] == 3
 
 
+@pytest.mark.slow
 def test_a_run_with_auto_is_the_run_with_that_number(tmp_path: Path, tiny: Tiny, budget: Budget) -> None:
     runs = [train(tiny(batch_size=size, steps=2), tmp_path / str(size)) for size in ("auto", 3)]
     one, two = ((run / "checkpoints" / "generators-00000002.safetensors").read_bytes() for run in runs)
@@ -108,6 +110,7 @@ class Trying(Budget):
         return super().need(pictures)
 
 
+@pytest.mark.slow
 def test_a_real_attempt_draws_nothing_from_the_random_numbers_of_the_run(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +126,7 @@ def test_a_real_attempt_draws_nothing_from_the_random_numbers_of_the_run(
         assert torch.equal(was, now)
 
 
+@pytest.mark.slow
 def test_parts_are_what_has_to_fit_and_the_batch_is_a_multiple_of_them(
     tmp_path: Path, tiny: Tiny, budget: Budget
 ) -> None:
@@ -246,6 +250,7 @@ def test_other_errors_are_left_alone(tiny: Tiny) -> None:
         assert caught.value is error
 
 
+@pytest.mark.slow
 def test_a_run_that_is_out_of_memory_keeps_its_last_state_and_says_why(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:

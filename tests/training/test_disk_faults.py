@@ -41,6 +41,7 @@ def strays(run: Path) -> list[Path]:
     return [path for path in run.rglob("*") if path.name.startswith(files.TEMPORARY_PREFIX)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "number"),
     [(r"state-.*\.pt", errno.ENOSPC), (r"state-.*\.sha256", errno.EDQUOT), (r"generators-.*", errno.ENOSPC)],
@@ -61,6 +62,7 @@ def test_no_room_for_what_is_saved_stops_the_run_with_the_old_state_intact(
     train(tiny(steps=2, decay_steps=0), run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
@@ -108,6 +110,7 @@ def test_a_run_that_is_removed_while_it_trains_ends_with_a_sentence_and_does_not
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_closed_while_it_trains_ends_with_a_sentence(tmp_path, tiny, monkeypatch):
     checkpoints = tmp_path / "run" / "checkpoints"
     with contextlib.ExitStack() as closed, monkeypatch.context() as patch:

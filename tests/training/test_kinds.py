@@ -127,6 +127,7 @@ def measured(tmp_path: Path) -> Callable[..., TrainConfig]:
     return lambda **changes: config(a, b, range="minmax", **changes)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_ranges_though_the_pictures_have_others(
     tmp_path: Path, measured: Callable[..., TrainConfig]
 ) -> None:
@@ -155,6 +156,7 @@ def test_another_range_is_refused_and_so_is_a_run_without_its_record(
         train(measured(steps=2), run)
 
 
+@pytest.mark.slow
 def test_a_run_from_before_there_were_ranges_goes_on_in_rgb(tmp_path: Path, tiny: Callable[..., TrainConfig]) -> None:
     import yaml
 
@@ -173,6 +175,7 @@ def test_a_run_from_before_there_were_ranges_goes_on_in_rgb(tmp_path: Path, tiny
         train(tiny(steps=3, range="minmax"), run)
 
 
+@pytest.mark.slow
 def test_pictures_of_another_kind_among_the_others_are_unreadable_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -56,6 +56,7 @@ def test_grids_show_the_same_held_out_pictures_in_four_columns_each_time(tmp_pat
     assert (run / "samples" / "b2a-00000002.png").exists()
 
 
+@pytest.mark.slow
 def test_looking_at_samples_and_scores_changes_nothing(tmp_path, tiny):
     one = train(tiny(steps=3, sample_every=1, log_every=1, dropout=True, norm="batch"), tmp_path / "one")
     two = train(tiny(steps=3, sample_every=0, log_every=3, dropout=True, norm="batch"), tmp_path / "two")
@@ -63,6 +64,7 @@ def test_looking_at_samples_and_scores_changes_nothing(tmp_path, tiny):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0] if "extra" not in name)
 
 
+@pytest.mark.slow
 def test_generators_are_kept_as_asked_and_translate(tmp_path, tiny):
     run = train(tiny(steps=5, state_every=1, generators_every=2), tmp_path / "run")
     kept = sorted(path.name for path in (run / "checkpoints").glob("generators-*"))
@@ -135,6 +137,7 @@ class Paired(Mirror):
         )
 
 
+@pytest.mark.slow
 def test_a_method_declares_that_its_pictures_go_in_pairs(tmp_path, tiny, monkeypatch):
     monkeypatch.setitem(METHODS, "paired", Paired)
     (tmp_path / "pairs").mkdir()
@@ -166,6 +169,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, from_step: int, to_step: int) -> N
     monkeypatch.setattr(CycleGAN, "_generator_losses", bad)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_skips_its_step_and_is_counted(tmp_path, tiny, monkeypatch):
     poisoned(monkeypatch, 2, 4)
     run = train(tiny(steps=6), tmp_path / "run")
@@ -175,6 +179,7 @@ def test_a_loss_that_is_not_finite_skips_its_step_and_is_counted(tmp_path, tiny,
     assert np.isfinite(rows[-2]["loss/cycle_a"])
 
 
+@pytest.mark.slow
 def test_ten_in_a_row_stop_the_run_with_the_last_good_state_untouched(tmp_path, tiny, monkeypatch):
     poisoned(monkeypatch, 4, 99)
     with pytest.raises(CycleganError, match=r"1\d steps in a row"):
@@ -185,6 +190,7 @@ def test_ten_in_a_row_stop_the_run_with_the_last_good_state_untouched(tmp_path, 
     assert all(torch.isfinite(v).all() for v in good["method"].values() if isinstance(v, torch.Tensor))
 
 
+@pytest.mark.slow
 def test_unreadable_pictures_are_replaced_and_too_many_stop_the_run(tmp_path, tiny, folder, caplog):
     config = tiny(steps=6)
     many = folder("many", 40, 40)

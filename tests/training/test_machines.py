@@ -149,6 +149,7 @@ def test_when_something_is_lost_all_ends_in_time_and_one_machine_goes_on(tmp_pat
     assert not list(run.rglob(TEMPORARY_PREFIX + "*"))
 
 
+@pytest.mark.process
 def test_what_is_on_the_other_machine_is_reached_by_the_cable_alone_and_nothing_is_left(machines):
     left, right = machines
     code = f"import socket; socket.create_connection(('{left.address}', {PORT}), 5).sendall(b'x')"

@@ -54,6 +54,7 @@ def inverting(tiny, monkeypatch: pytest.MonkeyPatch) -> Any:
     return make
 
 
+@pytest.mark.slow
 def test_an_early_failure_is_begun_anew_with_the_next_seed(tmp_path, inverting, caplog):
     run = train(inverting({0}), tmp_path / "run")
     (attempt,) = given_up(run)
@@ -79,6 +80,7 @@ def test_an_early_failure_is_begun_anew_with_the_next_seed(tmp_path, inverting, 
     assert read_status(run)["status"] == "done"
 
 
+@pytest.mark.slow
 def test_it_is_begun_anew_twice_and_then_goes_on_with_a_warning(tmp_path, inverting, caplog):
     run = train(inverting({0, 1, 2}), tmp_path / "run")
     assert [attempt["seed"] for attempt in given_up(run)] == [0, 1]
@@ -88,6 +90,7 @@ def test_it_is_begun_anew_twice_and_then_goes_on_with_a_warning(tmp_path, invert
     assert [row["step"] for row in read_metrics(run) if "alarm/colours-inverted" in row] == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "restarts"), [(10, 1), (9, 0)])
 def test_only_the_first_fifth_is_worth_beginning_anew(tmp_path, inverting, caplog, steps, restarts):
     run = train(inverting({0}, steps=steps), tmp_path / "run")
@@ -102,6 +105,7 @@ def test_what_another_seed_cannot_change_is_a_warning(tmp_path, tiny, caplog):
     assert "the run goes on, since another seed would not change this" in caplog.text
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_are_begun_anew_and_end_the_third_time(tmp_path, tiny, monkeypatch):
     losses = CycleGAN._generator_losses
     monkeypatch.setattr(
@@ -115,6 +119,7 @@ def test_numbers_that_are_not_finite_are_begun_anew_and_end_the_third_time(tmp_p
     assert [attempt["alarm"] for attempt in given_up(tmp_path / "run")] == ["not-finite", "not-finite"]
 
 
+@pytest.mark.slow
 def test_the_same_command_and_resume_both_go_on_with_the_attempt_there_is(tmp_path, inverting, caplog):
     config = inverting({0})
     run = train(config, tmp_path / "run")
@@ -203,6 +208,7 @@ def test_killed_at_any_moment_of_the_moving_the_next_start_finishes_it(tmp_path,
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 8])
 def test_killed_while_an_attempt_is_moved_training_begins_cleanly(tmp_path, inverting, monkeypatch, moment):
     config = inverting({0}, sample_every=0)
@@ -216,6 +222,7 @@ def test_killed_while_an_attempt_is_moved_training_begins_cleanly(tmp_path, inve
     assert_same(newest_state(plain), newest_state(run))
 
 
+@pytest.mark.slow
 def test_a_damaged_record_of_an_attempt_is_a_sentence(tmp_path, inverting):
     config = inverting({0})
     run = train(config, tmp_path / "run")

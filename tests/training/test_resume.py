@@ -13,6 +13,7 @@ from tests.support.states import assert_same, newest_state
 from tests.support.stops import stop_at
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
     "changes",
@@ -36,6 +37,7 @@ def test_stopped_in_mid_epoch_and_resumed_equals_undisturbed_bit_for_bit(tmp_pat
     assert read_status(halves)["status"] == "done"
 
 
+@pytest.mark.slow
 def test_without_the_saved_pool_a_resume_would_not_be_exact(tmp_path, tiny, monkeypatch):
     """The test above can fail: leave one thing out of the state and it does."""
     from cyclegan.methods.image_pool import ImagePool
@@ -52,6 +54,7 @@ def test_without_the_saved_pool_a_resume_would_not_be_exact(tmp_path, tiny, monk
         assert_same(newest_state(whole), newest_state(halves))
 
 
+@pytest.mark.process
 def test_the_number_of_workers_changes_nothing(tmp_path, tiny):
     runs = [train(tiny(steps=4, workers=workers), tmp_path / str(workers)) for workers in (0, 1, 2)]
     states = [newest_state(run) for run in runs]
@@ -61,6 +64,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path, tiny):
     assert_same(states[0], states[2])
 
 
+@pytest.mark.slow
 def test_a_run_can_be_made_longer_and_that_is_said(tmp_path, tiny, caplog):
     config = tiny(steps=2, decay_steps=0)
     train(config, tmp_path / "run")
@@ -74,6 +78,7 @@ def test_a_run_can_be_made_longer_and_that_is_said(tmp_path, tiny, caplog):
     assert_same(newest_state(whole)["method"], newest_state(tmp_path / "run")["method"])
 
 
+@pytest.mark.slow
 def test_changed_moments_and_rates_are_really_taken_over(tmp_path, tiny):
     config = tiny(steps=1)
     run = train(config, tmp_path / "run")
@@ -84,6 +89,7 @@ def test_changed_moments_and_rates_are_really_taken_over(tmp_path, tiny):
     assert state["discriminator_optimizer"]["param_groups"][0]["lr"] > 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -101,6 +107,7 @@ def test_a_changed_architecture_is_refused_by_name(tmp_path, tiny, change, sente
     assert read_status(tmp_path / "run")["status"] == "done"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_as_it_is(tmp_path, tiny):
     config = tiny(steps=2)
     run = train(config, tmp_path / "run")
@@ -111,6 +118,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, tiny):
     assert (run / "metrics.jsonl").read_text() == lines
 
 
+@pytest.mark.slow
 def test_averaging_can_be_switched_on_and_off(tmp_path, tiny):
     config = tiny(steps=1, ema_decay=0.0)
     run = train(config, tmp_path / "run")
@@ -119,6 +127,7 @@ def test_averaging_can_be_switched_on_and_off(tmp_path, tiny):
     assert newest_state(run)["step"] == 3
 
 
+@pytest.mark.slow
 def test_who_is_asked_to_stop_leaves_the_grids_of_that_step_to_the_next_start(tmp_path, tiny, monkeypatch):
     config = tiny(steps=2, sample_every=1)
     grids = [f"a2b-{step:08d}.png" for step in range(3)]

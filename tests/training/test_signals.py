@@ -145,6 +145,7 @@ def test_each_signal_saves_the_step_and_says_so(tmp_path, tiny, monkeypatch, num
     assert States(tmp_path / "run/checkpoints").load_newest()["step"] == 2
 
 
+@pytest.mark.slow
 def test_a_signal_before_the_first_step_ends_the_run_there_and_the_next_start_is_exact(tmp_path, tiny, monkeypatch):
     config = tiny(steps=2)
     with monkeypatch.context() as patch:
@@ -164,6 +165,7 @@ def test_a_signal_before_the_first_step_ends_the_run_there_and_the_next_start_is
     assert_same(newest_state(train(config, tmp_path / "whole")), newest_state(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_first_step_after_a_resume_leaves_the_state_that_is_there(tmp_path, tiny, monkeypatch):
     run = train(tiny(steps=1), tmp_path / "run")
     with monkeypatch.context() as patch:
@@ -192,6 +194,7 @@ def test_a_signal_while_a_state_is_written_waits_for_it(tmp_path, tiny, monkeypa
     assert (read_status(tmp_path / "run")["status"], read_status(tmp_path / "run")["step"]) == ("preempted", newest)
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_judge_learns_leaves_the_evaluation_and_saves_the_step(tmp_path, small, judge, monkeypatch):
     from cyclegan.training.evaluation import periodic
 
@@ -210,6 +213,7 @@ def test_a_signal_while_the_judge_learns_leaves_the_evaluation_and_saves_the_ste
     assert_same(newest_state(whole), newest_state(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_gallery_is_made_leaves_it_for_the_next_start(tmp_path, small, monkeypatch):
     from cyclegan.training.evaluation import periodic
 

@@ -19,6 +19,8 @@ from tests.support.pictures import random_pixels
 from tests.translation import killed
 from tests.translation.examples import files, picture, record
 
+pytestmark = pytest.mark.slow
+
 PICTURES, KILLS = 1000, 20
 # At the kill two batches may be computed or wait for it, and of pictures that were computed as many wait for a writer
 # as `Pipeline` lets there be: twice the number of its threads, or of pictures in a batch
@@ -44,7 +46,6 @@ class Watcher(threading.Thread):
                     self.wrong.append(name)
 
 
-@pytest.mark.slow
 def test_killed_twenty_times_it_ends_as_if_undisturbed_and_does_no_picture_twice(tmp_path: Path) -> None:
     for number in range(PICTURES):
         pixels = random_pixels(4, 4, seed=number)
@@ -98,7 +99,6 @@ def test_killed_twenty_times_it_ends_as_if_undisturbed_and_does_no_picture_twice
     assert record(tmp_path / "out") == record(tmp_path / "whole") == ["job.json", "lock", "manifest.jsonl"]
 
 
-@pytest.mark.slow
 def test_the_command_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     for number in range(300):
         picture(tmp_path / f"in/{number:03d}.png", (40, 40), number)

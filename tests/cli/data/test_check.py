@@ -59,6 +59,7 @@ def test_what_is_no_folder_ends_with_exit_code_2(tmp_path: Path) -> None:
     assert invoke("data", "check").exit_code == 2
 
 
+@pytest.mark.process
 def test_checking_needs_neither_torch_nor_albumentations() -> None:
     loaded = modules_loaded_by("import cyclegan.cli.data.check, cyclegan.data.check.report")
     assert "cyclegan.data.check.report" in loaded

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.program import invoke
 from tests.support.programs import modules_loaded_by
 
@@ -49,6 +51,7 @@ def test_numbers_out_of_range_are_exit_code_2(tmp_path: Path) -> None:
         assert option[0] in result.stderr
 
 
+@pytest.mark.process
 def test_help_loads_nothing_heavy() -> None:
     loaded = modules_loaded_by("from cyclegan.cli.data import demo, demo_score")
     assert not loaded & {"numpy", "torch", "albumentations", "wandb", "PIL"}

@@ -85,6 +85,7 @@ def test_the_whole_of_a_large_picture_is_never_decoded(slides: Slides, monkeypat
     assert {picture.permute(1, 2, 0).numpy().tobytes() for picture in shown} == middles
 
 
+@pytest.mark.process
 def test_forked_workers_open_their_own_readers(slides: Slides) -> None:
     settings = config(slides("a"), slides("b"))
     assert load_bytes(replace(settings, workers=2), stop=9) == load_bytes(settings, stop=9)

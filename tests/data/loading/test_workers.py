@@ -108,6 +108,7 @@ def test_what_follows_a_dead_reader_is_the_same_and_it_is_said_with_the_file(
     assert said.endswith("004.png; another one goes on with the same pictures")
 
 
+@pytest.mark.process
 def test_readers_that_are_killed_while_nobody_looks_are_replaced(config: TrainConfig) -> None:
     expected = load_bytes(replace(config, workers=0), stop=60)
     found: list[Batch] = []
@@ -119,6 +120,7 @@ def test_readers_that_are_killed_while_nobody_looks_are_replaced(config: TrainCo
     assert batch_bytes(found) == expected
 
 
+@pytest.mark.process
 def test_a_picture_that_two_readers_die_of_is_left_out_and_named(
     config: TrainConfig, reading: Reading, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -140,6 +142,7 @@ def test_a_picture_that_two_readers_die_of_is_left_out_and_named(
     assert caplog.messages[1].endswith(f"{victim}, like one before; that picture is left out from now on")
 
 
+@pytest.mark.process
 def test_readers_that_die_of_everything_are_given_up_with_the_file_and_the_way_out(
     config: TrainConfig, reading: Reading
 ) -> None:
@@ -154,6 +157,7 @@ def test_readers_that_die_of_everything_are_given_up_with_the_file_and_the_way_o
     assert "\n" not in sentence
 
 
+@pytest.mark.process
 def test_what_a_reader_hangs_at_is_said_and_then_it_is_replaced(
     config: TrainConfig,
     reading: Reading,
@@ -176,6 +180,7 @@ def test_what_a_reader_hangs_at_is_said_and_then_it_is_replaced(
     assert "did not get on for 2 s (--worker-timeout) at /" in last
 
 
+@pytest.mark.process
 def test_a_reader_that_hangs_before_its_first_picture_is_replaced(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -192,6 +197,7 @@ def test_a_reader_that_hangs_before_its_first_picture_is_replaced(
     assert load_bytes(replace(config, workers=1), timeout=2) == expected
 
 
+@pytest.mark.process
 def test_a_reader_that_is_stopped_is_replaced(config: TrainConfig) -> None:
     expected = load_bytes(replace(config, workers=0), stop=60)
     loader = build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=60)
@@ -204,6 +210,7 @@ def test_a_reader_that_is_stopped_is_replaced(config: TrainConfig) -> None:
     assert batch_bytes(found) == expected
 
 
+@pytest.mark.process
 def test_without_a_limit_a_slow_picture_is_waited_for(
     config: TrainConfig, reading: Reading, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -213,6 +220,7 @@ def test_without_a_limit_a_slow_picture_is_waited_for(
     assert not caplog.messages
 
 
+@pytest.mark.process
 def test_the_time_that_many_pictures_take_is_not_the_time_of_one(config: TrainConfig, reading: Reading) -> None:
     reading(lambda path: time.sleep(0.06))  # a request of one step and 26 pictures: 1.6 s
     found = load_batches(replace(config, batch_size=13, workers=1), stop=1, timeout=1.0)
@@ -247,6 +255,7 @@ def test_whatever_a_picture_raises_is_one_sentence_with_its_file(
     assert isinstance(caught.value, UsageError) == isinstance(error, UsageError)
 
 
+@pytest.mark.process
 def test_a_bug_keeps_its_traceback_on_the_way_out_of_a_reader(config: TrainConfig, reading: Reading) -> None:
     def fault(path: Path) -> None:
         raise ZeroDivisionError
@@ -257,6 +266,7 @@ def test_a_bug_keeps_its_traceback_on_the_way_out_of_a_reader(config: TrainConfi
     assert "in fault" in "".join(caught.value.__notes__)
 
 
+@pytest.mark.process
 def test_an_assertion_of_ours_is_no_fault_of_the_picture(config: TrainConfig, reading: Reading) -> None:
     def fault(path: Path) -> None:
         raise AssertionError("our mistake")
@@ -266,6 +276,7 @@ def test_an_assertion_of_ours_is_no_fault_of_the_picture(config: TrainConfig, re
         load_batches(replace(config, workers=1))
 
 
+@pytest.mark.process
 def test_without_memory_to_share_a_dead_reader_is_replaced_all_the_same(
     config: TrainConfig, reading: Reading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +304,7 @@ def test_a_desk_tells_what_each_reader_is_at_and_since_when() -> None:
     assert desk.look(1) is None
 
 
+@pytest.mark.process
 def test_readers_end_with_a_training_process_that_is_killed(config: TrainConfig) -> None:
     ours, theirs = multiprocessing.Pipe()
 
@@ -322,6 +334,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "minus inf"])
 def test_a_picture_with_a_number_that_is_not_finite_is_counted_and_never_learnt_from(
     bad: float, tmp_path: Path
@@ -346,6 +359,7 @@ def test_a_picture_with_a_number_that_is_not_finite_is_counted_and_never_learnt_
     assert batch_bytes(found) == batch_bytes(expected)
 
 
+@pytest.mark.process
 def test_a_reader_is_started_before_a_signal_is_heard(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     class Asked(BaseException):
         """What the handler of a trainer raises."""

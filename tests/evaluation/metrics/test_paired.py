@@ -92,6 +92,7 @@ def lpips_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return backbone, Path(theirs.__file__).parent / "lpips_models" / "alex.pth"
 
 
+@pytest.mark.slow
 def test_lpips_is_that_of_torchmetrics(lpips_files: tuple[Path, Path]) -> None:
     from torchmetrics.functional.image.lpips import _LPIPS
 
@@ -108,6 +109,7 @@ def test_lpips_is_that_of_torchmetrics(lpips_files: tuple[Path, Path]) -> None:
     assert float(wanted.min()) > 1e-4
 
 
+@pytest.mark.slow
 def test_lpips_refuses_what_is_not_its_weights(lpips_files: tuple[Path, Path], tmp_path: Path) -> None:
     backbone, linear = lpips_files
     with pytest.raises(UsageError, match="is of another network"):

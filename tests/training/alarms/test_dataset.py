@@ -69,6 +69,7 @@ def test_a_held_out_picture_that_is_learnt_from_is_found(watched, folders):
     assert "1 picture is in the training pictures and in the held-out ones" in run.recorder.alarms[0][2]
 
 
+@pytest.mark.slow
 def test_the_loop_reports_copies_before_its_first_step_and_not_again_on_a_resume(tmp_path, tiny, caplog):
     config = tiny(steps=1)
     shutil.copy(Path(config.a) / "000.png", Path(config.b) / "copy.png")

@@ -62,6 +62,7 @@ def test_a_planted_fault_is_reported_by_the_loop_once(tmp_path, planted, caplog,
     assert caplog.text.count(f"alarm at step {step}, {name}: ") == 1
 
 
+@pytest.mark.slow
 def test_stop_saves_a_state_and_ends_with_one_sentence(tmp_path, planted, caplog):
     config = planted(Inverts(), steps=6, on_alarm="stop")
     with pytest.raises(CycleganError) as caught:
@@ -95,6 +96,7 @@ def test_an_alarm_at_the_last_step_stops_nothing(tmp_path, planted):
     assert read_status(run)["status"] == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"dropout": True, "norm": "batch", "spectral_norm": True, "ema_decay": 0.0}])
 def test_losses_are_the_same_to_the_bit_with_and_without_the_probe(tmp_path, tiny, monkeypatch, changes):
     config = tiny(steps=3, **changes)
@@ -112,6 +114,7 @@ def test_losses_are_the_same_to_the_bit_with_and_without_the_probe(tmp_path, tin
         assert_same(newest_state(seen)[name], newest_state(unseen)[name], name)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_remembers_what_an_undisturbed_one_does(tmp_path, planted, monkeypatch):
     config = planted(Inverts(), steps=6)
     whole = train(config, tmp_path / "whole")
@@ -124,6 +127,7 @@ def test_a_resumed_run_remembers_what_an_undisturbed_one_does(tmp_path, planted,
     assert alarms_of(whole) == alarms_of(halves) == [(2, "colours-inverted")]
 
 
+@pytest.mark.slow
 def test_a_state_from_before_there_were_alarms_can_be_gone_on_from(tmp_path, tiny):
     from cyclegan.system.files import file_sha256
 

@@ -38,6 +38,7 @@ from tests.training.evaluated import Make, best, looked
 from tests.training.test_loop import Mirror
 
 
+@pytest.mark.slow
 def test_a_run_is_looked_at_now_and_then_and_the_best_are_kept_beside_the_last(
     tmp_path: Path, small: Make, pictures: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -72,6 +73,7 @@ def test_a_run_is_looked_at_now_and_then_and_the_best_are_kept_beside_the_last(
     assert f"; kid {looked(run)[2]:.4g} (the best so far), cycle_l1_a " in line
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_added_to_the_table_is_put_on_record_chooses_and_stands_in_the_report(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +89,7 @@ def test_a_metric_that_is_added_to_the_table_is_put_on_record_chooses_and_stands
     assert row["cells"][0][0] == f"{values[4]:.1f}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", [0.9, 0.0])
 def test_looking_changes_nothing_of_the_training(tmp_path: Path, small: Make, average: float) -> None:
     plain = {"steps": 5, "dropout": True, "norm": "batch", "ema_decay": average}
@@ -129,6 +132,7 @@ def test_where_there_can_be_no_judge_one_line_says_why_and_patience_is_refused(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_large_pictures_that_squares_are_cut_from_are_not_read_whole(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -170,6 +174,7 @@ def test_one_direction_is_measured_alone(tmp_path: Path, small: Make, monkeypatc
         train(replace(config, metric="kid_ba"), tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_a_look_that_fails_is_a_warning_and_no_look(
     tmp_path: Path, small: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -206,6 +211,7 @@ def test_the_time_of_a_look_is_no_time_of_training(
     assert -1e-4 < speeds[1] < 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_for_the_best_or_the_gallery_does_not_end_a_run(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -221,6 +227,7 @@ def test_a_full_disk_for_the_best_or_the_gallery_does_not_end_a_run(
     assert looked(run)
 
 
+@pytest.mark.slow
 def test_at_most_so_many_pictures_are_looked_at_and_always_the_same(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +246,7 @@ def test_at_most_so_many_pictures_are_looked_at_and_always_the_same(
     assert best(run)["kid"]["chosen_on"]["a"]["count"] == 2
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_not_sure_is_said(
     tmp_path: Path,
     small: Make,

@@ -24,6 +24,8 @@ from tests.support.states import assert_same, newest_state
 from tests.support.stops import stop_at
 from tests.training.evaluated import Make, best, looked, planted
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_that_was_stopped_and_went_on_has_the_same_best(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch

@@ -43,6 +43,7 @@ def weights(run: Path) -> bytes:
     return (run / "checkpoints" / f"generators-{STEPS:08d}.safetensors").read_bytes()
 
 
+@pytest.mark.process
 def test_a_run_whose_readers_are_killed_and_hang_learns_the_same(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_run_whose_readers_are_killed_and_hang_learns_the_same(
     assert any("did not get on for 1 s (--worker-timeout) at" in m and "a/003.png" in m for m in said)
 
 
+@pytest.mark.process
 def test_who_is_asked_to_stop_while_a_reader_hangs_saves_at_once(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +99,7 @@ def test_who_is_asked_to_stop_while_a_reader_hangs_saves_at_once(
     assert weights(run) == weights(undisturbed)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_that_a_picture_breaks_ends_with_a_sentence_and_its_file(
     workers: int, tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
@@ -113,6 +116,7 @@ def test_a_run_that_a_picture_breaks_ends_with_a_sentence_and_its_file(
     assert "003.png" in status["reason"]
 
 
+@pytest.mark.slow
 def test_a_planted_nan_is_counted_in_the_journal_and_reaches_no_weight(tmp_path: Path, tiny: Tiny) -> None:
     for name in "ab":
         (tmp_path / name).mkdir(exist_ok=True)

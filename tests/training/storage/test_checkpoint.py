@@ -191,6 +191,7 @@ def test_the_best_generators_stay_when_others_are_tidied_away(tmp_path):
     assert load_model(best).info == {"method": "cyclegan", "step": 3, "best_by": "kid"}
 
 
+@pytest.mark.slow
 def test_a_reader_sees_a_whole_state_or_none_while_others_are_written_and_deleted(tmp_path, caplog):
     (tmp_path / "checkpoints").mkdir()
     states = States(tmp_path / "checkpoints")
@@ -237,6 +238,7 @@ def test_a_kill_between_checksum_and_the_very_first_state_leaves_a_run_that_begi
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 def test_a_full_disk_leaves_the_old_state_and_no_stray_file(tmp_path):
     program = (
         "import resource, sys, torch; from torch import nn\n"

@@ -76,6 +76,7 @@ def test_the_stored_configuration_resolves_to_itself(tmp_path, tiny):
     assert train(config, run) == run  # the stored configuration resumes the run
 
 
+@pytest.mark.slow
 def test_meta_tells_versions_command_and_data_and_keeps_the_tracking_id(tmp_path, tiny, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "canary-" + "k" * 33)
     config = tiny(steps=1)
@@ -93,6 +94,7 @@ def test_meta_tells_versions_command_and_data_and_keeps_the_tracking_id(tmp_path
             assert b"canary-" not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_a_run_can_be_resumed_from_another_working_directory(tmp_path, tiny, monkeypatch):
     config = tiny(steps=1)
     monkeypatch.chdir(tmp_path)
@@ -146,6 +148,7 @@ def test_a_damaged_configuration_is_a_sentence(tmp_path, tiny):
         read_config(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["meta.json", "status.json"])
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"{}", b"\xff\xfe"])
 def test_a_damaged_record_is_a_sentence_and_can_be_deleted(tmp_path, tiny, name, content):

@@ -115,6 +115,7 @@ def test_pages_and_members_of_archives_go_in_tiles_too(tmp_path: Path, tiled: li
     assert tiled == [TILE] * 3
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_after_all_goes_in_tiles_unless_they_are_off(tmp_path: Path, tiled: list[int]) -> None:
     # In company and alone it is more than fits; in tiles of 256 it does
     for number in range(3):
