@@ -143,9 +143,15 @@ class OneWay(Method):
 
 STAND_INS: dict[str, type[Method]] = {"from-noise": FromNoise, "pairs": Pairs, "one-way": OneWay}
 
+
+def register() -> None:
+    """Put the stand-ins into the tables of this process."""
+    METHODS.update(STAND_INS)
+    GENERATORS["up"] = Up
+
+
 if __name__ == "__main__":
     from cyclegan.cli import main
 
-    METHODS.update(STAND_INS)
-    GENERATORS["up"] = Up
+    register()
     main()
