@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
 import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import cyclegan
+from tests.support.programs import modules_loaded_by
 
 PACKAGE = Path(cyclegan.__file__).parent
 ROOT = PACKAGE.parent
@@ -89,6 +89,12 @@ FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "tool
 NULL_OBJECT = re.compile("Null|Silent|SingleProcess|No[A-Z]")
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file, for all tests that go through it."""
+    return ast.parse(path.read_text())
+
+
 def room(path: Path) -> str:
     """The room a file of the package belongs to."""
     first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -101,7 +107,7 @@ def imported_names(path: Path) -> Iterator[tuple[int, str]]:
     What is imported from a module is named as if it were a module of its own: `cyclegan.errors.UsageError`; so is an
     import that does not give the whole name.
     """
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -128,6 +134,7 @@ def module_paths() -> dict[str, Path]:
     return {name.removesuffix(".__init__"): path for name, path in names.items()}
 
 
+@functools.cache
 def imports_of_modules() -> dict[str, set[str]]:
     """Module -> the modules of ours that it names in an import, wherever that stands."""
     paths = module_paths()
@@ -152,7 +159,7 @@ def crowded(root: Path) -> dict[str, int]:
 
 def class_names(path: Path) -> list[str]:
     """Every class that a file defines, private and inner ones too."""
-    return [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+    return [node.name for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)]
 
 
 def in_circles(arrows: dict[str, set[str]]) -> set[str]:
@@ -192,7 +199,7 @@ def without_docstring(path: Path) -> Iterator[str]:
 
     Null objects, properties, states, and methods of classes with a base (whose contract is documented there) need none.
     """
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     if tree.body and ast.get_docstring(tree) is None:
         yield str(path)
     for node in (node for node in _public(tree) if not NULL_OBJECT.match(node.name)):
@@ -212,13 +219,6 @@ def _exempt(node: ast.FunctionDef | ast.ClassDef) -> bool:
     if node.name in {"state_dict", "load_state_dict"}:  # see `HasState`
         return True
     return any(ast.unparse(item).endswith(("overload", "property")) for item in node.decorator_list)
-
-
-def loaded_by(code: str) -> set[str]:
-    """The names in `sys.modules` of a fresh interpreter after it ran `code`."""
-    listing = "\nimport sys\nsys.stdout.write('\\nmodules: ' + ' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code + listing], capture_output=True, text=True, check=True)
-    return set(done.stdout.rpartition("modules: ")[2].split())
 
 
 def test_imports_run_one_way() -> None:
@@ -309,9 +309,7 @@ def test_no_short_file_has_a_single_importer_without_a_reason() -> None:
 
 def test_no_code_asks_for_the_name_of_a_table_entry() -> None:
     found = [
-        f"{path.relative_to(PACKAGE)}:{line} {text}"
-        for path in MODULES
-        for line, text in comparisons(ast.parse(path.read_text()))
+        f"{path.relative_to(PACKAGE)}:{line} {text}" for path in MODULES for line, text in comparisons(parsed(path))
     ]
     assert not found, f"variation lives in the objects of a table, not in an if beside it: {found}"
 
@@ -341,6 +339,7 @@ def test_everything_public_says_what_it_is() -> None:
     assert not [entry for path in MODULES for entry in without_docstring(path)]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "code",
     [
@@ -350,18 +349,20 @@ def test_everything_public_says_what_it_is() -> None:
     ],
 )
 def test_the_command_line_answers_before_anything_heavy_is_loaded(code: str) -> None:
-    assert not loaded_by(code) & {"torch", "numpy", "albumentations", "wandb", "PIL", "cv2", "yaml", "rich"}
+    assert not modules_loaded_by(code) & {"torch", "numpy", "albumentations", "wandb", "PIL", "cv2", "yaml", "rich"}
 
 
+@pytest.mark.process
 def test_to_look_at_a_run_neither_torch_nor_a_model_is_loaded() -> None:
-    loaded = loaded_by("import cyclegan.report, cyclegan.report.charts, cyclegan.report.images")
+    loaded = modules_loaded_by("import cyclegan.report, cyclegan.report.charts, cyclegan.report.images")
     assert {"cyclegan.report", "matplotlib"} <= loaded
     assert not loaded & {"torch", "albumentations", "wandb", "cv2", "cyclegan.models", "matplotlib.pyplot"}
-    assert not loaded_by("import cyclegan.report") & {"matplotlib", "jinja2"}  # the extra, which may be missing
+    assert not modules_loaded_by("import cyclegan.report") & {"matplotlib", "jinja2"}  # the extra, which may be missing
 
 
+@pytest.mark.process
 def test_to_translate_nothing_is_loaded_that_only_training_needs() -> None:
-    loaded = loaded_by("import cyclegan.translation")
+    loaded = modules_loaded_by("import cyclegan.translation")
     assert "cyclegan.models" in loaded
     assert not {name for name in loaded if name.startswith(("cyclegan.training", "cyclegan.methods", "cyclegan.data"))}
     assert not loaded & {"albumentations", "wandb", "cv2"}

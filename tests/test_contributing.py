@@ -21,8 +21,9 @@ from cyclegan.networks import GENERATORS, build_generator
 from cyclegan.training.alarms import ALARMS
 from tests.support.documents import ROOT, blocks, example
 from tests.support.methods import images_and_losses
+from tests.support.run_files import read_metrics
 from tests.training.alarms.conftest import Watched, scenes, watched  # noqa: F401 - fixtures
-from tests.training.test_stand_ins import TINY, Run, rows, run  # noqa: F401 - a fixture
+from tests.training.test_stand_ins import TINY, place, run  # noqa: F401 - a fixture
 
 
 def test_a_method_minimises_what_its_formula_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,13 +86,19 @@ def test_a_format_is_read_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> 
         reading.decode_picture(grey[:-1], "cut.ff")
 
 
-def test_all_recipes_at_once_are_options_and_figures_of_a_training(run: Run, tmp_path: Path) -> None:  # noqa: F811
+@pytest.mark.process
+def test_all_recipes_at_once_are_options_and_figures_of_a_training(place: Path) -> None:  # noqa: F811
     words = ["--a", "a", "--b", "b", "--method", "one-way", "--generator", "plain", "--depth", "1", *TINY]
     words += ["--adversarial", "least-absolute", "--lambda-keep", "1e5", "--steps", "4", "--wandb", "disabled"]
-    done = run("train", *words, "-o", "run")
-    assert done.returncode == 0, done.stderr
-    assert any("alarm/large-loss" in row for row in rows(tmp_path / "run"))
-    spec = json.loads(run("info", "run", "--json").stdout)["generators"]["ab"]
+    features = ("--features", "resnet18", "--random-features")
+    trained, info, measured = run(
+        place,
+        ["train", *words, "-o", "run"],
+        ["info", "run", "--json"],
+        ["evaluate", "run", *features, "--size", "32", "--json"],
+    )
+    assert trained.code == 0, trained.err
+    assert any("alarm/large-loss" in row for row in read_metrics(place / "run"))
+    spec = json.loads(info.out)["generators"]["ab"]
     assert (spec["name"], spec["depth"]) == ("plain", 1)
-    measured = run("evaluate", "run", "--features", "resnet18", "--random-features", "--size", "32", "--json")
-    assert {"brightness_ab", "brightness_real_ab"} <= json.loads(measured.stdout)["metrics"].keys()
+    assert {"brightness_ab", "brightness_real_ab"} <= json.loads(measured.out)["metrics"].keys()

@@ -36,6 +36,6 @@ def test_every_service_runs_what_ci_runs() -> None:
 def test_what_is_checked_before_a_commit_is_part_of_the_tests() -> None:
     (tools,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
     lines = (ROOT / "scripts" / "test").read_text().splitlines()
-    commands = [line.removesuffix(" .") for line in lines]
+    commands = [line.strip().removesuffix(" .") for line in lines]
     for hook in tools["hooks"]:
         assert hook["entry"].replace(" --force-exclude", "") in commands

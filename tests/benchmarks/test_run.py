@@ -41,6 +41,7 @@ def record(path: Path, *arguments: str) -> dict[str, Any]:
     return written | {"rows": rows}
 
 
+@pytest.mark.process
 def test_train_compares_steps_that_compute_the_same(tmp_path: Path) -> None:
     written = record(tmp_path / "train.json", "train", *NETWORK, "--variants", "fp32-eager")
     textbook, ours = (written["rows"][name] for name in ("textbook", "fp32-eager"))
@@ -72,6 +73,7 @@ class SameProcess:
         return getattr(self.held, method)(*arguments)
 
 
+@pytest.mark.slow
 def test_translate_compares_translations_that_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.cases.translate.Seat", SameProcess)
     options = ("--pictures", "3", "--variants", "fp32", "--format", "png")
@@ -83,6 +85,7 @@ def test_translate_compares_translations_that_are_the_same(tmp_path: Path, monke
     assert rows["fp32"]["psnr_to_baseline_db"] > 60
 
 
+@pytest.mark.process
 def test_data_compares_both_epochs_of_every_cache(tmp_path: Path) -> None:
     options = ("--size", "32", "--pictures", "3", "--batch-size", "2", "--workers", "0", "--step-ms", "1")
     rows = record(tmp_path / "data.json", "data", *options)["rows"]
@@ -95,6 +98,7 @@ def test_data_compares_both_epochs_of_every_cache(tmp_path: Path) -> None:
     assert 0 <= rows["ram, second epoch"]["data_wait"] <= 1
 
 
+@pytest.mark.process
 def test_scale_measures_two_processes_and_foretells_more(tmp_path: Path) -> None:
     written = record(tmp_path / "scale.json", "scale", *NETWORK, "--processes", "2", "--variant", "fp32-eager")
     rows = written["rows"]
@@ -150,6 +154,7 @@ class Fragile:
         os._exit(9)
 
 
+@pytest.mark.process
 def test_what_goes_wrong_in_a_measuring_process_is_raised_in_this_one() -> None:
     with Seat(Fragile, False) as unmade, Seat(Fragile, True) as seat:
         with pytest.raises(UsageError, match="it could not be made"):

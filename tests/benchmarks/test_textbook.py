@@ -83,6 +83,7 @@ def gradients_side_by_side(workload: Workload, *, double: bool) -> list[tuple[Te
 
 
 # In fp32 the losses of the wide networks are 1.5e-6 from those in double precision, the textbook's as well as ours.
+@pytest.mark.slow
 @pytest.mark.parametrize(("workload", "rounding"), [(SMALL, 1e-6), (WIDE, 1e-5)], ids=["small", "wide"])
 def test_the_textbook_has_our_losses(workload: Workload, rounding: float) -> None:
     expected, losses = TextbookPlayer(workload).step(1), build_ours(workload, EXACT).step(1)
@@ -91,12 +92,14 @@ def test_the_textbook_has_our_losses(workload: Workload, rounding: float) -> Non
         assert float(losses[name]) == pytest.approx(float(loss), rel=rounding), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("double", "rounding"), [(False, 1e-4), (True, 1e-6)], ids=["fp32", "double"])
 def test_the_textbook_has_our_gradients(double: bool, rounding: float) -> None:
     for gradient, reference in gradients_side_by_side(SMALL, double=double):
         assert error(gradient, reference) < rounding, (tuple(reference.shape), error(gradient, reference))
 
 
+@pytest.mark.slow
 def test_the_gradients_of_wide_networks_are_as_exact_as_the_textbooks(monkeypatch: pytest.MonkeyPatch) -> None:
     # Beside a kink (a ReLU at 0, a pixel that came back as it was) rounding decides which slope counts, which moves
     # fp32 gradients by 1e-3 from those in double, ours or the textbook's, as the processor has it. Weights and pictures
@@ -116,6 +119,7 @@ def test_the_gradients_of_wide_networks_are_as_exact_as_the_textbooks(monkeypatc
     raise AssertionError(seen)
 
 
+@pytest.mark.slow
 def test_three_steps_of_both_stay_together() -> None:
     # In double precision: Adam's first steps go by the sign of a gradient, so that in fp32 the rounding of the smallest
     # ones grows hundredfold with each step, between any two orders of the same sums. In double the games are one.
@@ -140,6 +144,7 @@ def test_both_pools_hand_out_the_same_pictures_once_they_are_full() -> None:
         assert torch.equal(ours.query(fakes), expected)
 
 
+@pytest.mark.slow
 def test_the_work_of_a_step_is_counted_without_computing_it() -> None:
     game = Textbook(channels=4, blocks=6)
     pictures = torch.zeros(1, 3, 32, 32)

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from cyclegan.cli import main
+from cyclegan.evaluation.features import classifier_training
+from tests.evaluation.examples import script_file
+from tests.models.examples import generators_file, state, state_file
 
 pytest.register_assert_rewrite("tests.cli.program")
 
@@ -53,3 +56,25 @@ def train(program: Callable[..., Ended], folder: Callable[..., Path]) -> Callabl
         return program("train", *TINY, *standing, *given)
 
     return run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of 7 steps that has its generators and its state, of random weights."""
+    generators_file(tmp_path / "run/checkpoints/generators-00000007.safetensors")
+    state_file(tmp_path / "run/checkpoints/state-00000007.pt", state())
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def short_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The classifier is trained for four steps, and kept for this test alone."""
+    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(classifier_training, "STEPS", 4)
+    monkeypatch.setattr(classifier_training, "CHECK_EVERY", 2)
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> tuple[object, ...]:
+    """The options of an extractor that is small and quick."""
+    return "--features", script_file(tmp_path / "small.ts"), "--trust-features"

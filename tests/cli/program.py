@@ -58,11 +58,15 @@ def _content(place: Path) -> dict[str, bytes | None]:
     }
 
 
+def invoke(*words: object, **options: Any) -> Result:
+    """`cyclegan words…` by click's runner, which keeps stdout and stderr."""
+    return CliRunner().invoke(cli, [str(word) for word in words], **options)
+
+
 def cyclegan_train(*arguments: object, environment: Mapping[str, object] | None = None) -> Result:
     """`cyclegan train arguments…` with `environment` as variables CYCLEGAN_TRAIN_…"""
     variables = {f"CYCLEGAN_TRAIN_{name.upper()}": str(value) for name, value in (environment or {}).items()}
-    words = ["train", *(str(argument) for argument in arguments)]
-    return CliRunner().invoke(cli, words, env=variables, auto_envvar_prefix="CYCLEGAN")
+    return invoke("train", *arguments, env=variables, auto_envvar_prefix="CYCLEGAN")
 
 
 def resolved(*arguments: object, environment: Mapping[str, object] | None = None) -> dict[str, Any]:

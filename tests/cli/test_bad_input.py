@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.cli.program import Ended, is_refusal, is_sentence, untouched
 from tests.models.examples import generators_file
+from tests.support.pictures import random_pixels
 
 Folder = Callable[..., Path]
 Program = Callable[..., Ended]
@@ -105,11 +106,12 @@ def _spoil(pictures: Path) -> None:
     """A text file and half of a photograph, both called .jpg."""
     (pictures / "text.jpg").write_text("this is no picture")
     whole = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    pixels = random_pixels(64, 64)
     Image.fromarray(pixels).save(whole, "JPEG")
     (pictures / "truncated.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
 
 
+@pytest.mark.slow
 def test_a_text_file_named_jpg_and_a_truncated_jpeg_are_passed_over_and_each_is_said_once(
     train: Program, folder: Folder
 ) -> None:
@@ -166,6 +168,7 @@ def test_data_check_lists_them_and_ends_with_3(program: Program, folder: Folder)
     assert (ended.err.count("\n"), ended.err.startswith("Error: 1 problem found")) == (1, True)
 
 
+@pytest.mark.slow
 def test_grey_palette_transparent_and_cmyk_pictures_among_rgb_ones_work(
     train: Program, program: Program, folder: Folder
 ) -> None:

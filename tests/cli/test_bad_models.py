@@ -21,6 +21,7 @@ Folder = Callable[..., Path]
 Program = Callable[..., Ended]
 
 
+@pytest.mark.slow
 def test_another_architecture_than_the_run_was_begun_with(train: Program, program: Program) -> None:
     assert train("-o", "run").code == 0
     with untouched(Path("run")):
@@ -47,6 +48,7 @@ def test_a_model_with_weights_that_are_not_numbers(
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_a_state_with_weights_that_are_not_numbers_is_not_made_the_newest(train: Program, program: Program) -> None:
     assert train("-o", "run").code == 0
     path = Path("run/checkpoints/state-00000001.pt")

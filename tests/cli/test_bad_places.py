@@ -71,6 +71,7 @@ def test_pictures_that_may_not_be_read(train: Program, folder: Folder) -> None:
     is_sentence(ended, 2, f"--a: {a} may not be read; change its permissions")
 
 
+@pytest.mark.slow
 def test_a_run_that_may_no_longer_be_written_to_keeps_its_states(train: Program) -> None:
     assert train("-o", "run").code == 0
     checkpoints = Path("run/checkpoints")

@@ -15,6 +15,7 @@ import pytest
 
 from cyclegan.system.files import file_sha256
 from tests.cli.program import TINY, Ended
+from tests.support.run_files import read_metrics
 
 Folder = Callable[..., Path]
 Program = Callable[..., Ended]
@@ -118,6 +119,7 @@ def test_a_working_directory_that_is_gone(pictures: Path, plain: dict[str, str],
     assert results(tmp_path / "run", tmp_path / "out") == plain
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_back_a_day_in_mid_run(
     program: Program, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +133,7 @@ def test_a_clock_that_jumps_back_a_day_in_mid_run(
         assert program(*words).code == 0
     assert next(asked) > 6
     assert results(tmp_path / "run", tmp_path / "out") == results(tmp_path / "plain", tmp_path / "plain-out")
-    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(tmp_path / "run")
     steps = [row["step"] for row in rows if "loss/generator" in row or any(name.startswith("loss") for name in row)]
     assert steps == [1, 2, 3]
     assert program("report", tmp_path / "run").code == 0

@@ -12,20 +12,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from cyclegan.evaluation.features import classifier_training
 from cyclegan.system.files import file_sha256
 from tests.cli.program import Ended, is_refusal, is_sentence
-from tests.evaluation.examples import data_set, folder, script_file
+from tests.evaluation.examples import data_set, folder
 from tests.models.examples import generators_file
 
 Program = Callable[..., Ended]
-
-
-@pytest.fixture(autouse=True)
-def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(classifier_training, "STEPS", 4)
-    monkeypatch.setattr(classifier_training, "CHECK_EVERY", 2)
+pytestmark = pytest.mark.usefixtures("short_classifier")
 
 
 @pytest.fixture
@@ -47,12 +40,6 @@ def fake(tmp_path: Path) -> Path:
 @pytest.fixture
 def real(tmp_path: Path) -> Path:
     return folder(tmp_path / "real", "b", 5, start=50, side=32)
-
-
-@pytest.fixture
-def features(tmp_path: Path) -> tuple[object, ...]:
-    """The options of an extractor that is small and quick."""
-    return "--features", script_file(tmp_path / "small.ts"), "--trust-features"
 
 
 @pytest.mark.slow
@@ -91,6 +78,7 @@ def test_a_run_is_measured_both_ways_and_figures_and_protocol_are_kept(program: 
         assert words in again.out
 
 
+@pytest.mark.slow
 def test_it_ends_with_a_verdict_where_that_is_asked_for(
     program: Program, run: Path, tmp_path: Path, features: tuple[object, ...]
 ) -> None:
@@ -122,6 +110,7 @@ def test_a_verdict_that_cannot_be_is_a_sentence_before_anything_is_measured(
     is_refusal(program("evaluate", "--fake", fake, "--real", real, "--direction", "b"), "'b' is no direction")
 
 
+@pytest.mark.slow
 def test_truth_is_compared_by_name(program: Program, run: Path, tmp_path: Path, features: tuple[object, ...]) -> None:
     truth = folder(tmp_path / "truth", "b", 5, start=1000, side=40, suffix=".bmp")
     words = ("evaluate", run, *features, "--truth", truth, "--json", "--device", "cpu", "--max-pictures", 3)
@@ -155,6 +144,7 @@ def test_two_folders_are_compared(
     assert f"{metrics['fid']:.2f}" in ended.out
 
 
+@pytest.mark.slow
 def test_a_judge_of_two_folders_learns_from_others(program: Program, fake: Path, real: Path, tmp_path: Path) -> None:
     ask = ("evaluate", "--fake", fake, "--real", real)
     is_refusal(program(*ask), "--features judge", "others than it judges", "--data")
@@ -222,6 +212,7 @@ def test_what_is_asked_for_wrongly_is_a_sentence(program: Program, fake: Path, r
     is_refusal(program("evaluate", fake), "MODEL")
 
 
+@pytest.mark.slow
 def test_a_model_by_itself_has_to_be_told_its_pictures(
     program: Program, run: Path, tmp_path: Path, features: tuple[object, ...]
 ) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cyclegan.evaluation.features import classifier_training
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.selection import write_best
@@ -18,24 +17,13 @@ from cyclegan.images import list_images
 from cyclegan.models import save_model
 from cyclegan.system.files import file_sha256
 from tests.cli.program import TINY, Ended, is_sentence
-from tests.evaluation.examples import data_set, folder, script_file
+from tests.evaluation.examples import data_set, folder
 from tests.models.examples import INFO, generators, generators_file
+from tests.support.run_files import read_metrics
 
 Program = Callable[..., Ended]
+pytestmark = pytest.mark.usefixtures("short_classifier")
 SETS = ("testA", "testB")
-
-
-@pytest.fixture(autouse=True)
-def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(classifier_training, "STEPS", 4)
-    monkeypatch.setattr(classifier_training, "CHECK_EVERY", 2)
-
-
-@pytest.fixture
-def features(tmp_path: Path) -> tuple[object, ...]:
-    """The options of an extractor that is small and quick."""
-    return "--features", script_file(tmp_path / "small.ts"), "--trust-features"
 
 
 @pytest.fixture
@@ -56,6 +44,7 @@ def with_best(tmp_path: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_of_a_run_the_last_and_the_best_are_measured_and_a_gallery_is_left(
     program: Program, with_best: Path, features: tuple[object, ...]
 ) -> None:
@@ -98,6 +87,7 @@ def test_of_a_run_the_last_and_the_best_are_measured_and_a_gallery_is_left(
     assert "it was chosen by 5 + 5 of these very pictures" in said
 
 
+@pytest.mark.slow
 def test_best_generators_that_cannot_be_read_are_passed_over(
     program: Program, with_best: Path, features: tuple[object, ...], tmp_path: Path
 ) -> None:
@@ -146,7 +136,7 @@ def test_training_evaluates_with_the_figures_of_the_command(program: Program, tm
     assert ended.code == 0, ended.err
     assert "teaching" not in ended.err  # the same judge
     answer = json.loads(ended.out)
-    rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(Path("run"))
     last = next(row for row in rows if row["step"] == 3 and "evaluation/kid_ab" in row)
     for name, value in answer["metrics"].items():
         assert last[f"evaluation/{name}"] == pytest.approx(value, rel=1e-4, abs=1e-6), name

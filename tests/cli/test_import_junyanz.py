@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from cyclegan.cli import cli
 from cyclegan.models import load_model
 from cyclegan.models.export.junyanz import write_reference
+from tests.cli.program import invoke
 from tests.models.examples import generators, same
 
 
@@ -20,12 +19,8 @@ def theirs(tmp_path: Path) -> Path:
     return tmp_path / "theirs"
 
 
-def _import(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["import-junyanz", *map(str, arguments)])
-
-
 def test_a_folder_of_theirs_becomes_a_model_of_ours(tmp_path: Path, theirs: Path) -> None:
-    result = _import(theirs, tmp_path / "new/model.safetensors")
+    result = invoke("import-junyanz", theirs, tmp_path / "new/model.safetensors")
     assert result.exit_code == 0, result.output
     assert "ab (resnet_6blocks) and ba (resnet_6blocks)" in result.stdout
     model = load_model(tmp_path / "new/model.safetensors")
@@ -34,7 +29,7 @@ def test_a_folder_of_theirs_becomes_a_model_of_ours(tmp_path: Path, theirs: Path
 
 
 def test_one_file_of_theirs_is_one_direction(tmp_path: Path, theirs: Path) -> None:
-    result = _import(theirs / "latest_net_G_A.pth", tmp_path / "model.safetensors")
+    result = invoke("import-junyanz", theirs / "latest_net_G_A.pth", tmp_path / "model.safetensors")
     assert result.exit_code == 0, result.output
     assert list(load_model(tmp_path / "model.safetensors").generators) == ["ab"]
 
@@ -42,11 +37,11 @@ def test_one_file_of_theirs_is_one_direction(tmp_path: Path, theirs: Path) -> No
 def test_a_file_that_is_there_is_not_replaced_unasked(tmp_path: Path, theirs: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_text("mine")
-    result = _import(theirs, path)
+    result = invoke("import-junyanz", theirs, path)
     assert result.exit_code == 2
     assert "--overwrite" in result.stderr
     assert path.read_text() == "mine"
-    assert _import(theirs, path, "--overwrite").exit_code == 0
+    assert invoke("import-junyanz", theirs, path, "--overwrite").exit_code == 0
     assert load_model(path)
 
 
@@ -55,14 +50,14 @@ def test_a_file_that_is_there_is_not_replaced_unasked(tmp_path: Path, theirs: Pa
 )
 def test_a_destination_that_is_no_model_file_is_refused(tmp_path: Path, theirs: Path, dest: str, sentence: str) -> None:
     (tmp_path / "folder.safetensors").mkdir()
-    result = _import(theirs, tmp_path / dest)
+    result = invoke("import-junyanz", theirs, tmp_path / dest)
     assert result.exit_code == 2
     assert sentence in result.stderr
 
 
 def test_a_source_with_nothing_in_it_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    result = _import(tmp_path / "empty", tmp_path / "model.safetensors")
+    result = invoke("import-junyanz", tmp_path / "empty", tmp_path / "model.safetensors")
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ")
     assert not (tmp_path / "model.safetensors").exists()

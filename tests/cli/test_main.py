@@ -13,35 +13,31 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
 from cyclegan import __version__
 from cyclegan.cli import cli
 from cyclegan.errors import CycleganError, UnfinishedError, UsageError
-from tests.cli.program import Ended
+from tests.cli.program import Ended, invoke
+from tests.support.programs import run_python
 
 Folder = Callable[..., Path]
 
 
-def _program(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
 def test_a_job_that_is_done_ends_with_0_and_says_its_result_on_stdout(folder: Folder) -> None:
-    result = _program("data", "check", folder("pictures", 2, 64))
+    result = invoke("data", "check", folder("pictures", 2, 64))
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.endswith("no problems found\n")
 
 
 def test_a_failure_ends_with_1(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
-    result = _program("info", tmp_path / "model.safetensors")
+    result = invoke("info", tmp_path / "model.safetensors")
     assert result.exit_code == 1
     assert (result.stdout, result.stderr.count("\n")) == ("", 1)
 
 
 def test_a_mistake_in_what_was_asked_for_ends_with_2(tmp_path: Path) -> None:
-    result = _program("info", tmp_path / "nowhere")
+    result = invoke("info", tmp_path / "nowhere")
     assert result.exit_code == 2
     assert (result.stdout, result.stderr.count("\n")) == ("", 1)
 
@@ -49,7 +45,7 @@ def test_a_mistake_in_what_was_asked_for_ends_with_2(tmp_path: Path) -> None:
 def test_a_job_of_which_a_part_failed_ends_with_3_after_its_result(folder: Folder) -> None:
     pictures = folder("pictures", 1, 64)
     (pictures / "broken.png").write_text("no picture")
-    result = _program("data", "check", pictures)
+    result = invoke("data", "check", pictures)
     assert result.exit_code == 3
     assert "1 unreadable" in result.stdout
     assert result.stderr.count("\n") == 1
@@ -71,7 +67,7 @@ def test_every_error_is_one_line_on_stderr_also_below_a_second_group(
 
     for module in (info, demo):
         monkeypatch.setattr(module.command, "callback", fail)
-    result = _program(*command)
+    result = invoke(*command)
     assert (result.exit_code, result.stdout, result.stderr) == (code, "", f"Error: {failure}\n")
 
 
@@ -82,12 +78,12 @@ def test_a_programmers_mistake_keeps_its_traceback(monkeypatch: pytest.MonkeyPat
         raise AssertionError("3 is not 4")
 
     monkeypatch.setattr(info.command, "callback", fail)
-    assert isinstance(_program("info", "x").exception, AssertionError)
+    assert isinstance(invoke("info", "x").exception, AssertionError)
 
 
 @pytest.mark.parametrize("group", [(), ("data",)])
 def test_a_group_without_a_command_lists_its_commands_and_ends_with_2(group: tuple[str, ...]) -> None:
-    result = _program(*group)
+    result = invoke(*group)
     assert (result.exit_code, result.stdout) == (2, "")
     listed = re.findall(r"^  ([a-z-]+) {2,}[A-Z]", result.stderr, re.MULTILINE)
     known = cli.modules if not group else ["demo", "check", "demo-score"]
@@ -96,13 +92,13 @@ def test_a_group_without_a_command_lists_its_commands_and_ends_with_2(group: tup
 
 @pytest.mark.parametrize("group", [(), ("data",)])
 def test_an_unknown_command_is_named_and_ends_with_2(group: tuple[str, ...]) -> None:
-    result = _program(*group, "zebrafy")
+    result = invoke(*group, "zebrafy")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.endswith("Error: No such command 'zebrafy'.\n")
 
 
 def test_an_unknown_option_names_the_nearest_and_ends_with_2() -> None:
-    result = _program("train", "--bach-size", 3)
+    result = invoke("train", "--bach-size", 3)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "No such option '--bach-size'" in result.stderr
     assert "--batch-size" in result.stderr
@@ -114,15 +110,16 @@ def test_every_command_can_be_loaded_and_explains_itself() -> None:
     commands = [(name,) for name in cli.modules] + [("data", name) for name in data.modules]
     for command in commands:
         for flag in ("--help", "-h"):
-            result = _program(*command, flag)
+            result = invoke(*command, flag)
             assert (result.exit_code, result.stderr) == (0, "")
             assert result.stdout.startswith(f"Usage: cyclegan {' '.join(command)} ")
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    assert _program("--version").stdout == f"cyclegan, version {__version__}\n"
+    assert invoke("--version").stdout == f"cyclegan, version {__version__}\n"
 
 
+@pytest.mark.process
 def test_python_m_cyclegan_is_the_same_program(tmp_path: Path) -> None:
     def module(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "cyclegan", *arguments], capture_output=True, text=True)
@@ -152,10 +149,11 @@ def test_what_the_package_has_to_say_goes_to_stderr_as_plain_lines(
     assert program("info", "x") == (0, "runs/a2b\n", "resuming at step 7\nonly one picture\n")
 
 
+@pytest.mark.process
 def test_albumentations_is_kept_from_asking_its_server_for_updates() -> None:
     code = "import os; os.environ.pop('NO_ALBUMENTATIONS_UPDATE', None); import cyclegan.cli"
     code += "; assert os.environ['NO_ALBUMENTATIONS_UPDATE'] == '1'"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_python(code)
 
 
 ENDING = """
@@ -175,6 +173,7 @@ cli.main()
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("words", "code", "number"), [(["--version"], 0, signal.SIGTERM), (["trian"], 2, signal.SIGUSR1)]
 )
@@ -199,5 +198,5 @@ def test_a_ctrl_c_before_there_is_anything_to_save_ends_as_shells_have_it(monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cyclegan.cli.importlib.import_module", interrupted)
-    done = _program("info", "x")
+    done = invoke("info", "x")
     assert (done.exit_code, done.stdout, done.stderr) == (130, "", "Aborted!\n")

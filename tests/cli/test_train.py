@@ -13,14 +13,12 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
 
-from cyclegan.cli import cli
 from cyclegan.cli.train import command, read_config_file
 from cyclegan.config import PRESETS, TrainConfig, flatten, resolve
 from cyclegan.config.train_config import known_keys
 from cyclegan.methods import METHODS, options_of
-from tests.cli.program import TINY, cyclegan_train, flags, refused, resolved, write
+from tests.cli.program import TINY, cyclegan_train, flags, invoke, refused, resolved, write
 
 Folder = Callable[..., Path]
 
@@ -187,7 +185,7 @@ def test_every_option_of_a_run_is_an_option_of_the_command_and_there_is_no_other
 
 
 def test_help_shows_the_defaults_of_the_configuration() -> None:
-    shown = " ".join(CliRunner().invoke(cli, ["train", "--help"]).stdout.split())
+    shown = " ".join(invoke("train", "--help").stdout.split())
     for words in (
         "[default: 286]",
         "[default: 0.0002]",
@@ -239,6 +237,7 @@ def test_a_dry_run_asks_nothing_of_the_disk_and_leaves_nothing_on_it(
 # Going on with a run
 
 
+@pytest.mark.slow
 def test_resume_needs_no_other_option_and_ends_as_the_run_would_have(
     tmp_path: Path, folder: Folder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -257,6 +256,7 @@ def test_resume_needs_no_other_option_and_ends_as_the_run_would_have(
     assert (run / "checkpoints" / "generators-00000002.safetensors").read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 def test_options_beside_resume_change_the_run_and_that_is_said(
     tmp_path: Path, folder: Folder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -271,6 +271,7 @@ def test_options_beside_resume_change_the_run_and_that_is_said(
     assert (run / "checkpoints" / "state-00000002.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_longer_than_asked_for_is_done(tmp_path: Path, folder: Folder) -> None:
     words = [*TINY, *flags({"a": folder("a", 3, 40), "b": folder("b", 3, 40), "steps": 2})]
     assert cyclegan_train(*words, "-o", tmp_path / "run").exit_code == 0

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from cyclegan.cli import cli
 from cyclegan.cli.param_types import Memory
@@ -22,13 +21,15 @@ from cyclegan.translation.job.naming import Naming, Shard
 from cyclegan.translation.jobs import PictureIO
 from cyclegan.translation.runners import TranslationSettings
 from cyclegan.translation.value_scale import ValueScale
+from tests.cli.program import invoke
 from tests.models.examples import generator, generators_file, state, state_file
+from tests.support.programs import modules_loaded_by
 
 Folder = Callable[..., Path]
 
 
 def _translate(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["translate", *map(str, arguments), "--device", "cpu", "--precision", "fp32"])
+    return invoke("translate", *arguments, "--device", "cpu", "--precision", "fp32")
 
 
 @pytest.fixture
@@ -116,17 +117,17 @@ def test_a_terminal_sees_how_far_it_is(
     assert "2/2" in terminal.getvalue()
 
 
+@pytest.mark.process
 def test_nothing_is_loaded_that_one_picture_does_not_need(tmp_path: Path, folder: Folder) -> None:
     # What is named here takes from a tenth of a second to several seconds to import; the model is as wide as the
     # quickest way to compute it asks for
     model = generators_file(tmp_path / "wide.safetensors", channels=16)
     code = (
-        "import sys\nfrom cyclegan.cli import cli\n"
+        "from cyclegan.cli import cli\n"
         f"cli(['translate', {str(model)!r}, {str(folder('in', 1) / '000.png')!r}, {str(tmp_path / 'out.png')!r}, "
-        "'--device', 'cpu'], standalone_mode=False)\nprint(*sorted(sys.modules))"
+        "'--device', 'cpu'], standalone_mode=False)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.splitlines()[-1].split())
+    loaded = modules_loaded_by(code)
     assert (tmp_path / "out.png").exists()
     heavy = {"rich", "torchvision", "albumentations", "cv2", "scipy", "wandb", "yaml"}
     assert not loaded & (heavy | {"torch._dynamo", "torch._inductor", "sympy", "cyclegan.training", "cyclegan.data"})
@@ -187,7 +188,7 @@ def test_what_failed_before_is_counted_and_still_exit_code_3(tmp_path: Path, mod
 def test_a_list_on_stdin_is_translated(tmp_path: Path, model: Path, folder: Folder) -> None:
     names = "".join(f"{folder('in', 2)}/{number:03d}.png\n" for number in range(2))
     words = ["translate", str(model), "-", str(tmp_path / "out"), "--device", "cpu"]
-    result = CliRunner().invoke(cli, words, input=names)
+    result = invoke(*words, input=names)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / str(tmp_path).lstrip("/") / "in/001.png").exists()
 
@@ -199,6 +200,7 @@ def test_the_size_is_that_of_the_shorter_side(tmp_path: Path, model: Path) -> No
     assert read_image(tmp_path / "out/a.png").shape == (16, 32, 3)
 
 
+@pytest.mark.slow
 def test_in_tiles_it_comes_out_as_large_as_it_went_in(tmp_path: Path, model: Path, folder: Folder) -> None:
     result = _translate(model, folder("in", 2, 150), tmp_path / "out", "--tile", 64, "--overlap", 16)
     assert result.exit_code == 0, result.output
@@ -249,7 +251,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
 ) -> None:
     folder("in", 1)
     arguments = [str(tmp_path / name) for name in (model_name, source, dest)]
-    result = CliRunner().invoke(cli, ["translate", *arguments, *options])
+    result = invoke("translate", *arguments, *options)
     assert result.exit_code == 2
     assert re.search(sentence, result.stderr)
     assert result.stdout == ""

@@ -23,6 +23,7 @@ from cyclegan.data.dataset import build_loader
 from cyclegan.data.kinds import PLAIN
 from cyclegan.data.sets import FileList, find_sets
 from cyclegan.data.transforms import build_transform
+from tests.support.batches import load_batches, load_bytes
 
 Folder = Callable[..., Path]
 
@@ -47,11 +48,6 @@ def files(place: Path) -> list[Path]:
 def opened(config: TrainConfig, ranks: int = 1) -> Cache:
     sets = find_sets(config, ("a", "b"), "unpaired")
     return open_cache(config, sets, {"a": PLAIN, "b": PLAIN}, build_transform(config), ranks=ranks)
-
-
-def pixels(config: TrainConfig, stop: int = 12) -> list[bytes]:
-    loader = build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=stop)
-    return [batch["a"].numpy().tobytes() + batch["b"].numpy().tobytes() for batch in loader]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +114,7 @@ def test_what_is_kept_is_said(config: TrainConfig, place: Path, caplog: pytest.L
 def test_memory_that_is_too_little_is_said_once_and_used_as_far_as_it_goes(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = pixels(replace(config, cache="off"))
+    expected = load_bytes(replace(config, cache="off"))
     caplog.clear()
     monkeypatch.setattr(module, "available_memory", lambda: 2 * 4000)  # half of it holds three pictures
     config = replace(config, cache="ram")
@@ -141,22 +137,22 @@ def test_a_system_that_grants_no_memory_is_a_warning(
 
 
 def test_a_second_run_finds_what_the_first_has_kept(config: TrainConfig, place: Path) -> None:
-    expected = pixels(config)
+    expected = load_bytes(config)
     found = {path: path.stat().st_mtime_ns for path in files(place)}
     assert len(found) == 9
-    assert pixels(config) == expected
+    assert load_bytes(config) == expected
     assert {path: path.stat().st_mtime_ns for path in files(place)} == found
 
 
 def test_a_picture_that_has_changed_is_read_anew(config: TrainConfig, place: Path) -> None:
     victim = Path(config.a or "") / "000.bmp"
     Image.new("RGB", (24, 24), "red").save(victim)
-    pixels(config)
+    load_batches(config)
     before = victim.stat()
     Image.new("RGB", (24, 24), "blue").save(victim)
     os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert victim.stat().st_size == before.st_size
-    assert pixels(config) == pixels(replace(config, cache="off"))
+    assert load_bytes(config) == load_bytes(replace(config, cache="off"))
     assert len(files(place)) == 11
 
 
@@ -167,18 +163,18 @@ def test_load_sizes_and_pipelines_do_not_share_pictures(config: TrainConfig, pla
         (18, replace(config, load_size=17)),
         (27, replace(config, augment=str(tmp_path / "augment.yaml"))),
     ):
-        assert pixels(other) == pixels(replace(other, cache="off"))
+        assert load_bytes(other) == load_bytes(replace(other, cache="off"))
         assert len(files(place)) == count
 
 
 def test_pictures_damaged_on_disk_are_rebuilt_without_a_word(
     config: TrainConfig, place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = pixels(config)
+    expected = load_bytes(config)
     for path in files(place):
         path.write_bytes(path.read_bytes()[:-1])
     caplog.clear()
-    assert pixels(config) == expected
+    assert load_bytes(config) == expected
     assert len({path.stat().st_size for path in files(place)} - {40 + 20 * 20 * 3}) == 0
     assert len(caplog.messages) == 1
 
@@ -188,13 +184,13 @@ def test_pictures_damaged_on_disk_are_rebuilt_without_a_word(
 def test_a_folder_that_cannot_be_written_to_is_said_once_and_done_without(
     cache: str, workers: int, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd, caplog
 ) -> None:
-    expected = pixels(replace(config, cache="off"))
+    expected = load_bytes(replace(config, cache="off"))
     (tmp_path / "file").touch()
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "file/cache"))
     monkeypatch.setattr(module, "available_memory", lambda: 0)
     caplog.clear()
     capfd.readouterr()
-    assert pixels(replace(config, cache=cache, workers=workers)) == expected
+    assert load_bytes(replace(config, cache=cache, workers=workers)) == expected
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "CYCLEGAN_CACHE" in record.message
@@ -224,7 +220,7 @@ def test_a_link_to_nowhere_has_no_key_and_is_unreadable_as_ever(config: TrainCon
     cache = opened(config)
     assert isinstance(cache, DiskCache)
     assert [key for key in cache.keys if key is None] == [None]
-    assert pixels(config) == pixels(replace(config, cache="off"))
+    assert load_bytes(config) == load_bytes(replace(config, cache="off"))
 
 
 def test_keys_are_of_whole_paths(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:

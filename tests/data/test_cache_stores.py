@@ -12,10 +12,11 @@ from cyclegan.data import cache as stores
 from cyclegan.data.cache import Cache, DiskCache, MemoryCache, Prepared
 from cyclegan.data.loading.buffers import SharedFile
 from cyclegan.system import files
+from tests.support.pictures import random_pixels
 
 
 def picture(seed: int, height: int = 6, width: int = 5) -> Prepared:
-    return Prepared(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8), 60, 50 + seed)
+    return Prepared(random_pixels(height, width, seed=seed), 60, 50 + seed)
 
 
 def same(found: Prepared | None, expected: Prepared) -> bool:
@@ -58,6 +59,7 @@ def test_nobody_can_write_to_a_picture_that_is_kept(cache: Cache) -> None:
         found.pixels[0, 0] = 0
 
 
+@pytest.mark.process
 def test_processes_share_what_any_of_them_keeps(cache: Cache) -> None:
     copy = pickle.loads(pickle.dumps(cache))  # what a spawned process is given
     everything = [picture(0), picture(1), picture(2)]
@@ -89,6 +91,7 @@ def test_a_full_buffer_keeps_what_it_has_and_takes_what_still_fits() -> None:
     assert same(cache.get(3), picture(3, 2, 3))
 
 
+@pytest.mark.process
 def test_a_process_that_dies_while_it_holds_the_lock_holds_nobody_up() -> None:
     cache = MemoryCache(2, 1000)
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cyclegan.data.check import Spread, check_folders
 from cyclegan.errors import UsageError
+from tests.support.pictures import random_pixels
 
 Folder = Callable[..., Path]
 
@@ -157,7 +158,7 @@ def test_numbers_that_are_none_are_a_problem_and_stay_out_of_the_range(tmp_path:
 def test_what_is_transparent_animated_or_has_a_profile_is_said(tmp_path: Path) -> None:
     from PIL import ImageCms
 
-    pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 4), dtype=np.uint8)
+    pixels = random_pixels(80, 80, 4)
     Image.fromarray(pixels).save(tmp_path / "clear.png")
     Image.new("RGBA", (80, 80), "red").save(tmp_path / "opaque.png")
     frames = [Image.new("RGB", (80, 80), colour) for colour in ("red", "green", "blue")]
@@ -177,7 +178,7 @@ def test_documents_are_counted_by_their_pages(tmp_path: Path) -> None:
 
 
 def test_pictures_that_differ_in_transparency_or_depth_alone_are_no_duplicates(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 4), dtype=np.uint8)
+    pixels = random_pixels(80, 80, 4)
     Image.fromarray(pixels).save(tmp_path / "clear.png")
     Image.fromarray(pixels[:, :, :3]).save(tmp_path / "opaque.png")
     np.save(tmp_path / "deep.npy", pixels[:, :, :3].astype(np.uint16))

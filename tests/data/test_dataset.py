@@ -22,9 +22,9 @@ from cyclegan.data.pairing import Request, StepSampler, Unpaired
 from cyclegan.data.sets import PictureSets, find_sets, in_hash_order
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import Picture, read_image, read_picture
+from tests.support.batches import Batch, batch_bytes, load_batches, load_bytes
 
 Folder = Callable[..., Path]
-Batch = dict[str, object]
 
 
 @pytest.fixture
@@ -33,16 +33,8 @@ def config(folder: Folder) -> TrainConfig:
     return TrainConfig(a=str(a), b=str(b), load_size=20, crop_size=16, workers=0, seed=3, holdout=0)
 
 
-def batches(config: TrainConfig, start: int = 0, stop: int = 12, **options: int) -> list[Batch]:
-    return list(build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=start, stop=stop, **options))
-
-
-def pixels(found: list[Batch]) -> list[bytes]:
-    return [batch["a"].numpy().tobytes() + batch["b"].numpy().tobytes() for batch in found]
-
-
 def test_a_batch_is_bytes_of_both_domains(config: TrainConfig) -> None:
-    (batch,) = batches(replace(config, batch_size=3), stop=1)
+    (batch,) = load_batches(replace(config, batch_size=3), stop=1)
     for name in ("a", "b"):
         assert batch[name].shape == (3, 3, 16, 16)
         assert batch[name].dtype == torch.uint8
@@ -53,21 +45,21 @@ def test_a_batch_is_bytes_of_both_domains(config: TrainConfig) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_number_of_workers_changes_no_pixel(workers: int, config: TrainConfig) -> None:
-    alone = pixels(batches(config))
+    alone = load_bytes(config)
     assert len(set(alone)) == 12
-    assert pixels(batches(replace(config, workers=workers))) == alone
+    assert load_bytes(replace(config, workers=workers)) == alone
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_resumed_in_mid_epoch_goes_on_with_the_same_pixels(workers: int, config: TrainConfig) -> None:
     config = replace(config, workers=workers, batch_size=2)
-    assert pixels(batches(config, start=5)) == pixels(batches(config))[5:]
+    assert load_bytes(config, start=5) == load_bytes(config)[5:]
 
 
 def test_two_ranks_see_what_one_process_sees(config: TrainConfig) -> None:
     config = replace(config, batch_size=4)
-    whole = batches(config)
-    ranks = [batches(config, rank=rank, world=2) for rank in range(2)]
+    whole = load_batches(config)
+    ranks = [load_batches(config, rank=rank, world=2) for rank in range(2)]
     for batch, *parts in zip(whole, *ranks, strict=True):
         for name in ("a", "b"):
             assert torch.equal(batch[name], torch.cat([part[name] for part in parts]))
@@ -84,9 +76,9 @@ def test_what_a_step_sees_does_not_depend_on_the_cache(
     Image.new("RGB", (30, 9), "red").save(root / "000.png")
     (root / "005.png").write_bytes(b"dear diary")
     config = replace(config, batch_size=2)
-    expected = batches(replace(config, cache="off"), start=start, stop=45)
-    found = batches(replace(config, cache=cache, workers=workers), start=start, stop=45)
-    assert pixels(found) == pixels(expected)
+    expected = load_batches(replace(config, cache="off"), start=start, stop=45)
+    found = load_batches(replace(config, cache=cache, workers=workers), start=start, stop=45)
+    assert batch_bytes(found) == batch_bytes(expected)
     for name in ("enlarged", "unreadable"):
         assert [batch[name] for batch in found] == [batch[name] for batch in expected]
         assert any(batch[name] for batch in found[14:])
@@ -118,15 +110,17 @@ def test_in_the_second_epoch_nothing_is_decoded(
     assert record.read_text() == once
 
 
+@pytest.mark.process
 def test_a_batch_that_is_kept_stays_as_it_was(config: TrainConfig) -> None:
     kept = list(build_loader(replace(config, workers=1), find_sets(config, ("a", "b"), "unpaired"), start=0, stop=150))
-    assert pixels(kept) == pixels(batches(config, stop=150))
+    assert batch_bytes(kept) == load_bytes(config, stop=150)
 
 
+@pytest.mark.process
 def test_two_iterations_at_once_do_not_disturb_each_other(config: TrainConfig) -> None:
     loader = build_loader(replace(config, workers=1), find_sets(config, ("a", "b"), "unpaired"), start=0, stop=40)
-    pairs = [pixels(list(pair)) for pair in zip(loader, loader, strict=True)]
-    assert pairs == [[alone, alone] for alone in pixels(batches(config, stop=40))]
+    pairs = [batch_bytes(list(pair)) for pair in zip(loader, loader, strict=True)]
+    assert pairs == [[alone, alone] for alone in load_bytes(config, stop=40)]
 
 
 def test_each_iteration_takes_slots_of_its_own(config: TrainConfig) -> None:
@@ -150,12 +144,13 @@ def test_what_is_to_be_pinned_is_pinned_whole_and_then_cut(
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
     domains = find_sets(config, ("a", "b"), "unpaired")
     found = list(build_loader(replace(config, workers=workers), domains, start=0, stop=12, pin=True))
-    assert pixels(found) == pixels(batches(config))
+    assert batch_bytes(found) == load_bytes(config)
     memory = {whole.untyped_storage().data_ptr() for whole in pinned}
     assert {batch[name].untyped_storage().data_ptr() for batch in found for name in "ab"} == memory
     assert sum(len(whole) for whole in pinned) == 12
 
 
+@pytest.mark.process
 def test_without_memory_to_share_the_pixels_arrive_all_the_same(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +158,7 @@ def test_without_memory_to_share_the_pixels_arrive_all_the_same(
         raise OSError
 
     monkeypatch.setattr(datasets, "SharedBuffers", refused)
-    assert pixels(batches(replace(config, workers=1))) == pixels(batches(config))
+    assert load_bytes(replace(config, workers=1)) == load_bytes(config)
 
 
 def test_the_length_of_a_loader_is_the_number_of_its_steps(config: TrainConfig) -> None:
@@ -174,11 +169,11 @@ def test_the_length_of_a_loader_is_the_number_of_its_steps(config: TrainConfig) 
 
 def test_a_batch_that_does_not_divide_among_the_ranks_is_refused(config: TrainConfig) -> None:
     with pytest.raises(UsageError, match="--batch-size 3 does not divide among 2"):
-        batches(replace(config, batch_size=3), world=2)
+        load_batches(replace(config, batch_size=3), world=2)
 
 
 def test_a_second_epoch_cuts_and_mirrors_anew(config: TrainConfig) -> None:
-    found = batches(replace(config, batch_size=13), stop=2)
+    found = load_batches(replace(config, batch_size=13), stop=2)
     first, second = ({image.numpy().tobytes() for image in batch["a"]} for batch in found)
     assert len(first & second) <= 2
 
@@ -188,13 +183,13 @@ def test_the_two_domains_are_cut_independently(folder: Folder) -> None:
     b = folder("other", 1, size=40)
     (b / "000.png").write_bytes((a / "000.png").read_bytes())
     config = TrainConfig(a=str(a), b=str(b), load_size=40, crop_size=16, workers=0)
-    assert sum(torch.equal(batch["a"], batch["b"]) for batch in batches(config)) <= 1
+    assert sum(torch.equal(batch["a"], batch["b"]) for batch in load_batches(config)) <= 1
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_global_random_state_is_left_alone(workers: int, config: TrainConfig) -> None:
     states = torch.get_rng_state(), copy.deepcopy(np.random.get_state()), random.getstate()  # noqa: NPY002
-    batches(replace(config, workers=workers))
+    load_batches(replace(config, workers=workers))
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.array_equal(np.random.get_state()[1], states[1][1])  # noqa: NPY002
     assert random.getstate() == states[2]
@@ -205,9 +200,10 @@ def test_the_global_random_state_is_left_alone(workers: int, config: TrainConfig
 def test_spawned_workers_work_too(config: TrainConfig) -> None:
     loader = build_loader(replace(config, workers=1), find_sets(config, ("a", "b"), "unpaired"), start=0, stop=3)
     loader.multiprocessing_context = "spawn"
-    assert pixels(list(loader)) == pixels(batches(config, stop=3))
+    assert batch_bytes(list(loader)) == load_bytes(config, stop=3)
 
 
+@pytest.mark.process
 def test_what_spawned_workers_need_pickles(config: TrainConfig) -> None:
     loader = build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=3)
     dataset = pickle.loads(pickle.dumps(loader.dataset))
@@ -219,9 +215,9 @@ def test_what_spawned_workers_need_pickles(config: TrainConfig) -> None:
 def test_an_unreadable_picture_is_reported_and_replaced_by_the_next(workers: int, config: TrainConfig) -> None:
     victim = Path(config.a or "") / "004.png"
     whole = victim.read_bytes()
-    good = batches(replace(config, batch_size=13, flip=False), stop=1)[0]
+    good = load_batches(replace(config, batch_size=13, flip=False), stop=1)[0]
     victim.write_bytes(whole[: len(whole) // 2])
-    found = batches(replace(config, batch_size=13, flip=False, workers=workers), stop=1)[0]
+    found = load_batches(replace(config, batch_size=13, flip=False, workers=workers), stop=1)[0]
     ((path, reason),) = found["unreadable"]
     assert path == str(victim)
     assert "truncated" in reason
@@ -229,7 +225,7 @@ def test_an_unreadable_picture_is_reported_and_replaced_by_the_next(workers: int
     assert len(changed) == 1
     assert torch.equal(found["b"], good["b"])
     victim.write_bytes((victim.parent / "005.png").read_bytes())
-    expected = batches(replace(config, batch_size=13, flip=False), stop=1)[0]
+    expected = load_batches(replace(config, batch_size=13, flip=False), stop=1)[0]
     assert torch.equal(found["a"], expected["a"])
 
 
@@ -238,7 +234,7 @@ def test_a_folder_of_which_nothing_can_be_read_is_one_sentence(workers: int, con
     for path in Path(config.b or "").iterdir():
         path.write_bytes(b"dear diary")
     with pytest.raises(CycleganError) as caught:
-        batches(replace(config, workers=workers), stop=2)
+        load_batches(replace(config, workers=workers), stop=2)
     assert "none of the 10 pictures to learn from" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -263,7 +259,7 @@ def test_a_failure_is_raised_at_its_step(workers: int, config: TrainConfig, tmp_
 def test_pictures_smaller_than_the_crop_are_enlarged_and_reported(config: TrainConfig) -> None:
     small = Path(config.a or "") / "000.png"
     Image.new("RGB", (30, 9), "red").save(small)
-    (batch,) = batches(replace(config, batch_size=13), stop=1)
+    (batch,) = load_batches(replace(config, batch_size=13), stop=1)
     assert batch["enlarged"] == [(str(small), "30×9")]
 
 
@@ -274,7 +270,7 @@ def test_grey_palette_transparent_and_cmyk_pictures_join_the_others(config: Trai
     ):
         (root / f"{number:03d}.png").unlink()
         Image.new(mode, (24, 24)).save(root / f"{number:03d}.{suffix}")
-    (batch,) = batches(replace(config, batch_size=13), stop=1)
+    (batch,) = load_batches(replace(config, batch_size=13), stop=1)
     assert batch["a"].shape == (13, 3, 16, 16)
     assert batch["unreadable"] == []
 
@@ -318,6 +314,7 @@ def test_unreadable_held_out_pictures_are_passed_over_and_none_is_an_error(confi
         held_out_pictures(domains, config, 4)
 
 
+@pytest.mark.process
 def test_workers_leave_interrupts_to_the_training_process(config: TrainConfig) -> None:
     loader = iter(build_loader(replace(config, workers=2), find_sets(config, ("a", "b"), "unpaired"), start=0, stop=40))
     first = [next(loader), next(loader)]  # one from each worker, so both are up
@@ -328,7 +325,7 @@ def test_workers_leave_interrupts_to_the_training_process(config: TrainConfig) -
         os.kill(worker.pid, signal.SIGINT)
         os.kill(worker.pid, signal.SIGTERM)
     rest = list(loader)
-    assert pixels([*first, *rest]) == pixels(batches(config, stop=40))
+    assert batch_bytes([*first, *rest]) == load_bytes(config, stop=40)
 
 
 def deep(folder: Path, dtype: str, *channels: int) -> Path:
@@ -356,9 +353,9 @@ def test_deep_pictures_arrive_as_fractions_whatever_reads_and_keeps_them(
     cache: str, workers: int, deep_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
-    expected = batches(replace(deep_config, cache="off"))
-    found = batches(replace(deep_config, cache=cache, workers=workers))
-    assert pixels(found) == pixels(expected)
+    expected = load_batches(replace(deep_config, cache="off"))
+    found = load_batches(replace(deep_config, cache=cache, workers=workers))
+    assert batch_bytes(found) == batch_bytes(expected)
     for batch in found:
         assert (batch["a"].shape, batch["b"].shape) == ((2, 5, 16, 16), (2, 3, 16, 16))
         for name in "ab":
@@ -375,7 +372,7 @@ def test_pictures_of_16_bits_are_those_of_8_bits_but_for_the_rounding(config: Tr
         for path in (tmp_path / name).iterdir():
             np.save(tmp_path / f"deep-{name}" / path.stem, np.asarray(Image.open(path)).astype(np.uint16) * 257)
     deeper = replace(config, a=str(tmp_path / "deep-horses"), b=str(tmp_path / "deep-zebras"))
-    for one, other in zip(batches(config), batches(deeper), strict=True):
+    for one, other in zip(load_batches(config), load_batches(deeper), strict=True):
         for name in "ab":
             assert (one[name] / 255 - other[name]).abs().max() < 0.51 / 255
 
@@ -401,7 +398,7 @@ def test_held_out_pictures_are_of_the_kind_that_is_learnt_from(deep_config: Trai
 
 
 def test_one_domain_is_seen_as_beside_another(config: TrainConfig) -> None:
-    both, alone = batches(config), replace(config, a=None)
+    both, alone = load_batches(config), replace(config, a=None)
     found = list(build_loader(alone, find_sets(alone, ("b",), "unpaired"), start=0, stop=12))
     for one, other in zip(found, both, strict=True):
         assert one.keys() == {"b", "unreadable", "enlarged"}

@@ -11,20 +11,11 @@ from cyclegan.evaluation.evaluator import Evaluator
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.fid_kid import FeatureMoments, frechet
 from cyclegan.evaluation.metrics.metric import Tools
-from cyclegan.images import list_images
 from cyclegan.translation import Translator
-from tests.evaluation.examples import Engine, colours, data_set
+from tests.evaluation.examples import Engine, colours
 from tests.models.examples import generators
 
 WAYS = {"ab": Engine(torch.neg), "ba": Engine(torch.neg)}
-
-
-@pytest.fixture(scope="module")
-def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ImageSet]:
-    root = data_set(tmp_path_factory.mktemp("data"), train=12, test=6, side=32)
-    return {
-        name: ImageSet(root / name, list_images(root / name), 32) for name in ("trainA", "trainB", "testA", "testB")
-    }
 
 
 def evaluator(

@@ -17,12 +17,9 @@ from cyclegan.evaluation.features import Wanted, check_features, load_extractor
 from cyclegan.evaluation.features.weights_files import read_weights
 from cyclegan.system.files import file_sha256
 from tests.evaluation.examples import Small, export_file, script_file
+from tests.support.pictures import random_batch
 
 CPU = torch.device("cpu")
-
-
-def pictures(count: int = 3, side: int = 16) -> Tensor:
-    return torch.randint(0, 256, (count, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
 class Harm:
@@ -36,18 +33,20 @@ class Harm:
 
 
 def of_file(path: Path) -> Tensor:
-    return load_extractor(Wanted(str(path), trust=True), CPU)(pictures())
+    return load_extractor(Wanted(str(path), trust=True), CPU)(random_batch(3, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "make"), [("x.ts", script_file), ("x.pt2", export_file)])
 def test_a_network_in_a_file_gives_its_features_but_only_when_trusted(tmp_path: Path, name: str, make: object) -> None:
     path = make(tmp_path / name)  # type: ignore[operator]
     with pytest.raises(UsageError, match="give --trust-features"):
         load_extractor(Wanted(str(path)), CPU)
     extractor = load_extractor(Wanted(str(path), trust=True), CPU)
-    wanted = Small().eval()(pictures().float() / 255)
-    torch.testing.assert_close(extractor(pictures()), wanted)
-    torch.testing.assert_close(torch.cat([extractor(one) for one in pictures().split(1)]), wanted)
+    batch = random_batch(3, 16)
+    wanted = Small().eval()(batch.float() / 255)
+    torch.testing.assert_close(extractor(batch), wanted)
+    torch.testing.assert_close(torch.cat([extractor(one) for one in batch.split(1)]), wanted)
     assert extractor.sha256 == file_sha256(path)
 
 
@@ -137,16 +136,17 @@ def test_a_network_of_torchvision_needs_weights_or_the_word_that_it_does_not(tmp
     trained = load_extractor(Wanted("mobilenet_v3_small", weights=tmp_path / "weights.pth"), CPU)
     seen: list[Tensor] = []
     network.classifier[-1].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
-    x = torch.nn.functional.interpolate(pictures().float() / 255, (224, 224), mode="bilinear", antialias=True)
+    x = torch.nn.functional.interpolate(random_batch(3, 16).float() / 255, (224, 224), mode="bilinear", antialias=True)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.inference_mode():
         network((x - mean[:, None, None]) / std[:, None, None])
-    torch.testing.assert_close(trained(pictures()), seen[0])
-    torch.testing.assert_close(random(pictures()), seen[0])
+    torch.testing.assert_close(trained(random_batch(3, 16)), seen[0])
+    torch.testing.assert_close(random(random_batch(3, 16)), seen[0])
     assert trained.sha256 == file_sha256(tmp_path / "weights.pth")
     assert random.sha256 == "random, seed 4"
 
 
+@pytest.mark.slow
 def test_weights_that_are_none_are_sentences_and_run_nothing(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     torch.save({"x": Harm(victim)}, tmp_path / "harm.pth")

@@ -152,6 +152,7 @@ def test_a_gallery_that_is_not_whole_has_no_list(tmp_path: Path) -> None:
     assert not (tmp_path / "g" / gallery.FILE).exists()
 
 
+@pytest.mark.slow
 def test_names_belong_to_their_pictures_where_some_cannot_be_read(tmp_path: Path) -> None:
     squares = held_out(tmp_path, 30)
     root = squares["a"].root

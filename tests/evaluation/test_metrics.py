@@ -14,19 +14,10 @@ from cyclegan.evaluation.metrics.registry import METRICS
 from cyclegan.evaluation.printing import direction_lines, side_by_side
 from cyclegan.evaluation.selection import parse_criteria
 from cyclegan.figures import FIGURES, LOWER, Figure
-from cyclegan.images import list_images
-from tests.evaluation.examples import Engine, colours, data_set
+from tests.evaluation.examples import Engine, colours
 from tests.support.documents import example
 
 SAME = Engine(lambda x: x)
-
-
-@pytest.fixture(scope="module")
-def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ImageSet]:
-    root = data_set(tmp_path_factory.mktemp("data"), train=12, test=6, side=32)
-    return {
-        name: ImageSet(root / name, list_images(root / name), 32) for name in ("trainA", "trainB", "testA", "testB")
-    }
 
 
 class Grey:

@@ -32,11 +32,13 @@ raise SystemExit(main())
 FOUND = [pytest.param(name, path, id=f"{name}-{path.name[:8]}") for name in TARGETS for path in known(name)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "path"), FOUND)
 def test_what_once_came_through_is_refused_now(name: str, path: Path) -> None:
     attempt(name, path.read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_spoilt_files_end_in_a_sentence(name: str) -> None:
     @settings(

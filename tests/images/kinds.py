@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +11,8 @@ import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
+
+from tests.support.pictures import png_file
 
 HEIGHT, WIDTH = 24, 40
 
@@ -69,15 +69,6 @@ def tif(array: np.ndarray, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A file by hand, each row behind its filter byte."""
-    top = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    parts = [(b"IHDR", top), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
-    )
-
-
 def cv(array: np.ndarray, suffix: str) -> bytes:
     """A file by OpenCV, from red, green, blue (and transparency)."""
     order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[array.shape[2]]
@@ -108,13 +99,15 @@ def _png() -> list[Kind]:
     keyed = np.where((RGB[0, 0] == RGB).all(2), 0, 255).astype(np.uint8)
     keyed_16 = np.where((RGB16[0, 0] == RGB16).all(2), 0, 65535).astype(np.uint16)
     rows = np.hstack([np.zeros((HEIGHT, 1), np.uint8), RGB16.astype(">u2").view(np.uint8).reshape(HEIGHT, -1)])
-    rgb_key = png(WIDTH, HEIGHT, 16, 2, rows.tobytes(), (b"tRNS", RGB16[0, 0].astype(">u2").tobytes()))
+    rgb_key = png_file(WIDTH, HEIGHT, 16, 2, rows.tobytes(), (b"tRNS", RGB16[0, 0].astype(">u2").tobytes()))
     two = np.hstack([np.zeros((HEIGHT, 1), np.uint8), (L[:, ::4, 0] >> 6 << 6) | (L[:, 1::4, 0] >> 6 << 4)])
     two[:, 1:] |= (L[:, 2::4, 0] >> 6 << 2) | (L[:, 3::4, 0] >> 6)
     grey_a = imagecodecs.png_encode(np.dstack([L16, A16]))
     return [
         Kind("png-1", ".png", pil(Image.fromarray(BITS[:, :, 0]), "PNG"), BITS * np.uint8(255)),
-        Kind("png-2-bit", ".png", png(WIDTH, HEIGHT, 2, 0, two.astype(np.uint8).tobytes()), L // 64 * np.uint8(85)),
+        Kind(
+            "png-2-bit", ".png", png_file(WIDTH, HEIGHT, 2, 0, two.astype(np.uint8).tobytes()), L // 64 * np.uint8(85)
+        ),
         Kind("png-L", ".png", pil(GREY, "PNG"), L),
         Kind("png-LA", ".png", pil(GREY_A, "PNG"), L, A),
         Kind("png-P", ".png", pil(PALETTE, "PNG"), OF_PALETTE),

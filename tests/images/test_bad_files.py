@@ -2,7 +2,6 @@ import contextlib
 import os
 import socket
 import struct
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -23,9 +22,11 @@ from cyclegan.images import (
     read_header,
     read_picture,
 )
-from tests.images.kinds import KINDS, RGB, RGB16, A, blocks, cv, npy, pil, png, tif
+from tests.images.kinds import KINDS, RGB, RGB16, A, blocks, cv, npy, pil, tif
+from tests.support.pictures import png_file, random_pixels
+from tests.support.programs import run_python
 
-NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+NOISE = random_pixels(64, 64)
 NOISE_16 = np.random.default_rng(0).integers(0, 65536, (64, 64, 3), dtype=np.uint16)
 WHOLE = {
     "png": pil(Image.fromarray(NOISE), "PNG"),
@@ -115,8 +116,8 @@ def test_very_small_and_very_long_pictures_are_pictures(shape: tuple[int, int]) 
 
 
 BOMBS = {
-    "png": png(60000, 60000, 8, 2, b""),
-    "png 16": png(60000, 60000, 16, 2, b""),
+    "png": png_file(60000, 60000, 8, 2, b""),
+    "png 16": png_file(60000, 60000, 16, 2, b""),
     "ppm": b"P6 60000 60000 255\n",
     "ppm 16": b"P6 60000 60000 65535\n",
     "bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0),
@@ -157,7 +158,7 @@ def bomb_of(kind: bytes, start: bytes, megabytes: int) -> bytes:
     squeeze = zlib.compressobj(9)
     body = b"".join(squeeze.compress(bytes(2**20)) for _ in range(megabytes)) + squeeze.flush()
     rows = np.hstack([np.zeros((24, 1), np.uint8), RGB.reshape(24, -1)])
-    return png(40, 24, 8, 2, rows.tobytes(), (kind, start + body))
+    return png_file(40, 24, 8, 2, rows.tobytes(), (kind, start + body))
 
 
 @pytest.mark.slow
@@ -176,9 +177,7 @@ except UnreadableImage as error:
 # Not getrusage, which counts what this process shared with the tests before it became another program
 print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "bomb.png")], capture_output=True, text=True, check=True
-    )
+    done = run_python(code, tmp_path / "bomb.png")
     *reason, peak = done.stdout.splitlines()
     assert "Decompressed" in "".join(reason)
     assert int(peak) < 200_000, "kilobytes"
@@ -257,6 +256,6 @@ def test_transparency_is_laid_over_white_where_there_is_none(suffix: str) -> Non
 def test_sixteen_bit_pixels_that_are_too_few_or_too_many_are_seen_behind_right_checksums(
     rows: int, reason: str
 ) -> None:
-    data = png(40, 24, 16, 2, bytes(rows * (1 + 40 * 6)))
+    data = png_file(40, 24, 16, 2, bytes(rows * (1 + 40 * 6)))
     with pytest.raises(UnreadableImage, match=reason):
         decode_picture(data, "odd.png")

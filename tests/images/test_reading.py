@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from cyclegan.images import UnreadableImage, decode_picture, escaped, read_image, rgb_array, stored_size
+from tests.support.pictures import random_pixels
 
 # Twelve flat blocks, so that neither JPEG nor chroma subsampling can confuse one with another.
-BLOCKS = np.random.default_rng(3).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+BLOCKS = random_pixels(3, 4, seed=3)
 PICTURE = np.kron(BLOCKS, np.ones((16, 16, 1), np.uint8))  # 48 × 64
 
 
@@ -144,7 +145,7 @@ def test_an_animation_gives_its_first_frame() -> None:
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
 def test_a_truncated_jpeg_is_unreadable_however_much_is_there(share: float) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    noise = random_pixels(64, 64)
     data = saved(Image.fromarray(noise), "JPEG")
     assert read_content(data, "whole").shape == (64, 64, 3)
     with pytest.raises(UnreadableImage, match=r"half\.jpg"):
@@ -153,7 +154,7 @@ def test_a_truncated_jpeg_is_unreadable_however_much_is_there(share: float) -> N
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF"])
 def test_half_a_file_of_any_format_is_unreadable(kind: str) -> None:
-    data = saved(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)), kind)
+    data = saved(Image.fromarray(random_pixels(64, 64)), kind)
     with pytest.raises(UnreadableImage):
         read_content(data[: len(data) // 2], "half")
 

@@ -6,6 +6,7 @@ import pytest
 
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import EXTENSIONS, decode_picture, encode_image, read_image, write_image
+from tests.support.pictures import random_pixels
 
 GREY = np.kron(np.arange(0, 240, 20, dtype=np.uint8).reshape(3, 4), np.ones((8, 8), np.uint8))
 PICTURE = np.stack([GREY, GREY[::-1], 255 - GREY], axis=2)
@@ -32,7 +33,7 @@ def test_one_channel_is_written_as_grey(suffix: str) -> None:
 
 
 def test_quality_decides_the_size_of_a_jpeg() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    noise = random_pixels(64, 64)
     assert len(encode_image(noise, ".jpg", quality=40)) < len(encode_image(noise, ".jpg"))
 
 

@@ -123,6 +123,7 @@ def test_a_state_goes_on_with_another_number_of_processes() -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_old_fake_comes_back_as_often_and_as_old_from_lanes_as_from_one_pool() -> None:
     ages = {}
     for name, total in (("lanes", 4), ("one", 1)):

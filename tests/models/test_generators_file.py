@@ -82,6 +82,7 @@ def test_the_model_does_not_need_its_file_once_loaded(tmp_path: Path) -> None:
     assert all(same(network, model.generators[way]) for way, network in generators().items())
 
 
+@pytest.mark.slow
 def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
     path = generators_file(tmp_path / "model")
     whole = path.read_bytes()

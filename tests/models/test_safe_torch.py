@@ -1,8 +1,6 @@
 import io
 import pickle
 import struct
-import subprocess
-import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 
 from cyclegan.models.safe_torch import read_torch
 from tests.fuzz.targets import with_pickle
+from tests.support.programs import run_python
 
 
 def saved(content: Any) -> bytes:
@@ -102,7 +101,7 @@ def test_parts_that_swell_take_no_memory(tmp_path: Path) -> None:
         "    except ValueError as error: print(error)\n"
         "print(peak() - before)"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "state"], capture_output=True, text=True, check=True)
+    done = run_python(code, tmp_path / "state")
     *reasons, grown = done.stdout.splitlines()
     assert reasons == ["its parts are compressed, as torch never writes them"] * 2
     assert int(grown) < 100_000, "kilobytes"

@@ -96,6 +96,7 @@ def test_too_few_too_many_and_no_runs_are_sentences(tmp_path: Path) -> None:
         compare([run, tmp_path])
 
 
+@pytest.mark.slow
 def test_the_page_has_the_curves_of_all_on_common_axes_and_the_same_pictures_beside_each_other(tmp_path: Path) -> None:
     text = write_comparison(compare(two(tmp_path)), tmp_path / "page.html").read_text()
     chart = text.partition("KID, A to B")[2].partition("</figure>")[0]

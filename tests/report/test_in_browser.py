@@ -14,9 +14,10 @@ from cyclegan.report import compare, write_comparison, write_report
 from tests.report.examples import finished
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium here; apt-get install chromium-headless-shell brings one"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; apt-get install chromium-headless-shell brings one"),
+]
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
 

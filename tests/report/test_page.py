@@ -145,6 +145,7 @@ def test_a_single_file_of_a_run_is_enough(tmp_path: Path, left: str) -> None:
 JUNK: list[Any] = [None, "x", [1], {"step": "x", "value": [], "figures": 3}, 1e999, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("junk", JUNK, ids=repr)
 def test_values_of_no_sense_are_no_end(tmp_path: Path, junk: Any) -> None:
     run = finished(tmp_path / "run")
@@ -210,6 +211,7 @@ def test_the_better_of_last_and_best_is_marked_where_they_compare(tmp_path: Path
     assert "Luminance correlation" not in rows  # not measured
 
 
+@pytest.mark.slow
 def test_the_equilibrium_is_that_of_the_record_and_of_an_older_run_that_of_its_loss(tmp_path: Path) -> None:
     equilibria = {name: kind.equilibrium for name, kind in ADVERSARIAL_LOSSES.items() if kind.equilibrium is not None}
     assert equilibria == EQUILIBRIUM

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.scripts.conftest import SCRIPTS
 
 LONGEST = 150  # lines; what needs more lives in a package, benchmarks/ or tests/
@@ -23,6 +25,7 @@ def test_nothing_but_scripts_lies_among_them() -> None:
     assert [path.name for path in SCRIPTS.iterdir() if path.is_dir() and path.name != "__pycache__"] == []
 
 
+@pytest.mark.process
 def test_every_program_says_what_it_is_for_without_doing_it() -> None:
     commands = {path.name: [str(path)] if path.suffix != ".py" else [sys.executable, str(path)] for path in PROGRAMS}
     commands |= {name: [sys.executable, "-m", name] for name in ("tests.soak", "tests.fuzz", "benchmarks.experiments")}

@@ -83,6 +83,7 @@ def asked(project: Path) -> Callable[..., list[str]]:
     return record
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("words", [(), ("--small",), ("--full",), ("--small", "--steps", "4", "--device", "cpu")])
 def test_the_reference_run_trains_translates_both_ways_measures_reports_and_judges(
     project: Path, asked: Callable[..., list[str]], words: tuple[str, ...]
@@ -102,6 +103,7 @@ def test_the_reference_run_trains_translates_both_ways_measures_reports_and_judg
     assert commands[3].startswith(f"cyclegan evaluate {run} --verdict --name a horses --name b zebras --longer ")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("words", [(), ("--smoke",), ("--steps", "100")])
 def test_the_quickstart_draws_trains_translates_marks_measures_reports_and_judges(
     asked: Callable[..., list[str]], words: tuple[str, ...]

@@ -152,6 +152,7 @@ def test_faults_are_drawn_only_where_they_can_happen(attempt):
     assert "bit flipped in a state" in possible(attempt, names)
 
 
+@pytest.mark.process
 def test_processes_below_another_are_found_and_told_from_later_ones():
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:

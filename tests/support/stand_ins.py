@@ -19,13 +19,19 @@ STAND_INS: dict[str, type[Method]] = {
     "one-way": example("OneWay"),
 }
 
-if __name__ == "__main__":
-    from cyclegan.cli import main
 
+def register() -> None:
+    """Put the stand-ins into the tables of this process."""
     METHODS.update(STAND_INS)
     GENERATORS.update({"up": example("Up"), "plain": example("Plain")})
     ADVERSARIAL_LOSSES["least-absolute"] = example("LeastAbsolute")
     METRICS["brightness"] = example("Brightness")
     FIGURES["brightness"] = Figure("brightness", "{:.1f}", LOWER, compared=True)
     ALARMS["large-loss"] = example("LargeLoss")
+
+
+if __name__ == "__main__":
+    from cyclegan.cli import main
+
+    register()
     main()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +12,7 @@ import torch
 from cyclegan.errors import UsageError
 from cyclegan.networks import pick_precision
 from cyclegan.system.devices import DTYPES, autocast, is_exact, peak_memory, pick_device, prepare
+from tests.support.programs import run_python
 
 CPU = torch.device("cpu")
 
@@ -155,10 +154,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_memory_that_was_freed_is_used_again_without_asking_the_system() -> None:
     def faults(*arguments: str) -> int:
-        done = subprocess.run([sys.executable, "-c", FREED, *arguments], capture_output=True, text=True, check=True)
-        return int(done.stdout)
+        return int(run_python(FREED, *arguments).stdout)
 
     assert 4 * faults("keep") < faults()

@@ -53,6 +53,7 @@ def test_what_a_killed_writer_left_is_hidden_and_removed(tmp_path):
     assert os.listdir(tmp_path) == ["kept"]
 
 
+@pytest.mark.process
 def test_a_reader_never_sees_a_part_while_a_writer_is_killed_at_random_moments(tmp_path):
     target = tmp_path / "file"
     program = (
@@ -81,6 +82,7 @@ def test_the_two_checksums_agree(tmp_path):
     assert sha256(b"abc").startswith("ba7816bf")
 
 
+@pytest.mark.process
 def test_the_second_holder_of_a_folder_is_refused_and_told_who_has_it(tmp_path):
     program = (
         "import sys\nfrom cyclegan.system.files import locked\n"

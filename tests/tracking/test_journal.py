@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import pytest
 
 from cyclegan.tracking.journal import FILE, Journal, Reader
-
-
-def rows(run: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (run / FILE).read_text().splitlines()]
+from tests.support.run_files import read_metrics
 
 
 def test_a_row_is_on_the_disk_as_soon_as_it_is_appended(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.append(20, {"loss/cycle_a": 1.25, "samples/a2b": "samples/x.png"})
-    (row,) = rows(tmp_path)
+    (row,) = read_metrics(tmp_path)
     assert isinstance(row.pop("time"), float)
     assert row == {"step": 20, "loss/cycle_a": 1.25, "samples/a2b": "samples/x.png"}
     journal.close()
@@ -28,7 +24,7 @@ def test_a_row_is_on_the_disk_as_soon_as_it_is_appended(tmp_path: Path) -> None:
 def test_a_number_that_is_not_finite_is_null_which_every_json_reader_knows(tmp_path: Path, value: float) -> None:
     journal = Journal(tmp_path)
     journal.append(1, {"loss": value})
-    assert rows(tmp_path)[0]["loss"] is None
+    assert read_metrics(tmp_path)[0]["loss"] is None
     journal.close()
 
 
@@ -47,7 +43,7 @@ def test_steps_computed_again_after_a_resume_are_not_written_again(tmp_path: Pat
     assert (tmp_path / FILE).read_bytes() == before
     resumed.append(40, {"loss": 4.0})
     resumed.close()
-    assert [row["step"] for row in rows(tmp_path) if "loss" in row] == [10, 20, 30, 40]
+    assert [row["step"] for row in read_metrics(tmp_path) if "loss" in row] == [10, 20, 30, 40]
 
 
 def test_what_went_missing_between_two_names_is_written_after_a_resume(tmp_path: Path) -> None:
@@ -58,7 +54,8 @@ def test_what_went_missing_between_two_names_is_written_after_a_resume(tmp_path:
     resumed.append(10, {"loss": 1.0, "memory": 2.0})
     resumed.append(10, {"samples/a2b": "10.png"})
     resumed.close()
-    assert [sorted(row.keys() - {"time", "step"}) for row in rows(tmp_path)] == [["loss"], ["memory"], ["samples/a2b"]]
+    rows = read_metrics(tmp_path)
+    assert [sorted(row.keys() - {"time", "step"}) for row in rows] == [["loss"], ["memory"], ["samples/a2b"]]
 
 
 @pytest.mark.parametrize("torn", [b"{", b'{"step": 30, "loss": 1.', b"x" * 4096, b"x" * 10_000])

@@ -21,6 +21,7 @@ def run_python(code: str, run: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.process
 def test_disabled_tracking_needs_no_wandb_and_leaves_nothing_but_the_journal(tmp_path: Path) -> None:
     code = f"""
 class Blocker:
@@ -56,6 +57,7 @@ def test_pictures_and_models_stand_in_the_journal_by_their_place_in_the_run(tmp_
     assert tracker.run_id == "id"
 
 
+@pytest.mark.process
 def test_a_client_that_does_not_end_is_ended_at_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -70,6 +72,7 @@ def test_a_client_that_does_not_end_is_ended_at_the_deadline(
     assert "no answer within 0.1 s" in caplog.text
 
 
+@pytest.mark.process
 def test_a_full_disk_is_said_once_and_training_goes_on_with_whole_rows(tmp_path: Path) -> None:
     code = f"""
 import logging, resource
@@ -98,6 +101,7 @@ print("trained to the end")
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 101
 
 
+@pytest.mark.process
 def test_a_process_that_cannot_be_started_is_said_and_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

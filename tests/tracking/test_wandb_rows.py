@@ -13,6 +13,7 @@ from PIL import Image
 from cyclegan.tracking import Tracker
 from cyclegan.tracking.wandb_launcher import sync_command, upload_command
 from tests.fake_wandb import Service
+from tests.support.run_files import read_metrics
 from tests.tracking.sessions import ID, shell, track
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ def evaluate(tracker: Tracker, run: Path, step: int, kid: float) -> None:
 
 
 def kids(run: Path) -> list[float]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(run)
     return [row["evaluation/kid_ab"] for row in rows if "evaluation/kid_ab" in row]
 
 

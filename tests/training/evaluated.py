@@ -11,22 +11,15 @@ import pytest
 
 from cyclegan.config import TrainConfig
 from cyclegan.training.evaluation.periodic import PeriodicEvaluation
+from tests.support.run_files import read_metrics
 
 Make = Callable[..., TrainConfig]
-
-
-def journal(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def looked(run: Path, figure: str = "kid") -> dict[int, float]:
     """By step what a figure was."""
     name = f"evaluation/{figure}"
-    return {row["step"]: row[name] for row in journal(run) if name in row}
-
-
-def status(run: Path) -> dict[str, Any]:
-    return json.loads((run / "status.json").read_text())
+    return {row["step"]: row[name] for row in read_metrics(run) if name in row}
 
 
 def best(run: Path) -> dict[str, Any]:

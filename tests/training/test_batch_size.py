@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +20,7 @@ from cyclegan.training.batch_size import explain_out_of_memory, largest, try_ste
 from cyclegan.training.distributed.ranks import SingleProcess
 from cyclegan.training.resolved_run import ResolvedRun
 from cyclegan.training.setup import resolve_run
+from tests.support.run_files import read_status
 
 CPU = torch.device("cpu")
 Tiny = Callable[..., TrainConfig]
@@ -73,6 +73,7 @@ def resolved(config: TrainConfig, run: Path) -> ResolvedRun:
     return resolve_run(config, run, None, SingleProcess())
 
 
+@pytest.mark.slow
 def test_the_number_that_was_found_is_what_the_run_holds_from_then_on(
     tmp_path: Path, tiny: Tiny, budget: Budget, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -80,7 +81,7 @@ def test_the_number_that_was_found_is_what_the_run_holds_from_then_on(
         run = train(tiny(batch_size="auto", epochs=2, decay_epochs=1), tmp_path / "run")
     assert "--batch-size auto: 3; a step takes about" in caplog.text
     assert yaml.safe_load((run / "config.yaml").read_text())["batch_size"] == 3
-    assert json.loads((run / "status.json").read_text())["steps"] == 3  # epochs of 5 // 3 steps
+    assert read_status(run)["steps"] == 3  # epochs of 5 // 3 steps
     state = torch.load(run / "checkpoints" / "state-00000003.pt", weights_only=True)
     assert state["config"]["batch_size"] == 3
 
@@ -91,6 +92,7 @@ def test_the_number_that_was_found_is_what_the_run_holds_from_then_on(
     assert yaml.safe_load((run / "config.yaml").read_text())["batch_size"] == 3
 
 
+@pytest.mark.slow
 def test_a_run_with_auto_is_the_run_with_that_number(tmp_path: Path, tiny: Tiny, budget: Budget) -> None:
     runs = [train(tiny(batch_size=size, steps=2), tmp_path / str(size)) for size in ("auto", 3)]
     one, two = ((run / "checkpoints" / "generators-00000002.safetensors").read_bytes() for run in runs)
@@ -109,6 +111,7 @@ class Trying(Budget):
         return super().need(pictures)
 
 
+@pytest.mark.slow
 def test_a_real_attempt_draws_nothing_from_the_random_numbers_of_the_run(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +127,7 @@ def test_a_real_attempt_draws_nothing_from_the_random_numbers_of_the_run(
         assert torch.equal(was, now)
 
 
+@pytest.mark.slow
 def test_parts_are_what_has_to_fit_and_the_batch_is_a_multiple_of_them(
     tmp_path: Path, tiny: Tiny, budget: Budget
 ) -> None:
@@ -247,6 +251,7 @@ def test_other_errors_are_left_alone(tiny: Tiny) -> None:
         assert caught.value is error
 
 
+@pytest.mark.slow
 def test_a_run_that_is_out_of_memory_keeps_its_last_state_and_says_why(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,9 +266,9 @@ def test_a_run_that_is_out_of_memory_keeps_its_last_state_and_says_why(
     monkeypatch.setattr(CycleGAN, "discriminator_losses", hungry)
     with pytest.raises(CycleganError, match="out of memory at step 2 with --batch-size 2"):
         train(tiny(steps=4, batch_size=2, state_every=1), tmp_path / "run")
-    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    status = read_status(tmp_path / "run")
     assert status["status"] == "failed"
     assert status["reason"].startswith("out of memory at step 2")
     monkeypatch.undo()
     train(tiny(steps=4, batch_size=1, state_every=1), tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "done"
+    assert read_status(tmp_path / "run")["status"] == "done"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
@@ -19,8 +18,9 @@ from cyclegan.tracking.journal import Journal
 from cyclegan.training import train
 from cyclegan.training.storage.checkpoint import States
 from tests.cli.test_bad_places import _permissions
-from tests.training.test_resume import assert_same, final_state
-from tests.training.test_signals import at_step
+from tests.support.run_files import read_status
+from tests.support.states import assert_same, newest_state
+from tests.support.stops import at_step
 
 
 def full_for(monkeypatch: pytest.MonkeyPatch, pattern: str, number: int = errno.ENOSPC) -> list[str]:
@@ -41,6 +41,7 @@ def strays(run: Path) -> list[Path]:
     return [path for path in run.rglob("*") if path.name.startswith(files.TEMPORARY_PREFIX)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "number"),
     [(r"state-.*\.pt", errno.ENOSPC), (r"state-.*\.sha256", errno.EDQUOT), (r"generators-.*", errno.ENOSPC)],
@@ -49,18 +50,19 @@ def test_no_room_for_what_is_saved_stops_the_run_with_the_old_state_intact(
     tmp_path, tiny, monkeypatch, pattern, number
 ):
     run = train(tiny(steps=1), tmp_path / "run")
-    before = final_state(run)
+    before = newest_state(run)
     with monkeypatch.context() as patch:
         full_for(patch, pattern, number)
         with pytest.raises(CycleganError, match=r"could not be written .* intact: make room and run") as caught:
             train(tiny(steps=3, state_every=1, decay_steps=0), run)
     assert caught.value.exit_code == 1
-    assert json.loads((run / "status.json").read_text())["status"] == "failed"
+    assert read_status(run)["status"] == "failed"
     assert strays(run) == []
     assert_same(before, States(run / "checkpoints").load_newest() if "state" in pattern else before)
     train(tiny(steps=2, decay_steps=0), run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
@@ -77,7 +79,7 @@ def test_no_room_for_pictures_or_the_best_is_said_and_the_run_goes_on(
     run = train(small(steps=2, sample_every=1), tmp_path / "run")
     assert failed
     assert words in caplog.text
-    assert json.loads((run / "status.json").read_text())["status"] == "done"
+    assert read_status(run)["status"] == "done"
     assert States(run / "checkpoints").load_newest()["step"] == 2
     assert strays(run) == []
 
@@ -89,7 +91,7 @@ def test_no_room_for_figures_is_said_once_and_the_run_goes_on(tmp_path, tiny, mo
     monkeypatch.setattr(Journal, "append", full)
     run = train(tiny(steps=3), tmp_path / "run")
     assert caplog.text.count("training goes on, its figures are lost") == 1
-    assert json.loads((run / "status.json").read_text())["status"] == "done"
+    assert read_status(run)["status"] == "done"
 
 
 def test_no_room_for_the_status_stops_the_run_after_the_state_is_safe(tmp_path, tiny, monkeypatch, caplog):
@@ -108,6 +110,7 @@ def test_a_run_that_is_removed_while_it_trains_ends_with_a_sentence_and_does_not
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_closed_while_it_trains_ends_with_a_sentence(tmp_path, tiny, monkeypatch):
     checkpoints = tmp_path / "run" / "checkpoints"
     with contextlib.ExitStack() as closed, monkeypatch.context() as patch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import re
 import signal
@@ -16,8 +15,9 @@ import pytest
 from cyclegan.errors import CycleganError
 from cyclegan.training import train
 from cyclegan.training.storage.checkpoint import read_state
+from tests.support.run_files import curves, read_status
+from tests.support.states import assert_same, newest_state
 from tests.training.kills import Trainers, until, writing
-from tests.training.test_resume import assert_same, final_state, rows
 
 KILLS = 5
 STEPS = 48
@@ -61,12 +61,12 @@ def test_killed_at_random_moments_a_run_ends_as_the_undisturbed_one(tmp_path, ti
         assert not resumed or int(resumed[-1]) == safe, "it did not go on from the newest whole state"
         now = newest(run)
         assert now > safe, "what was saved is gone"
-        assert json.loads((run / "status.json").read_text())["step"] <= now, "what was reported is not there"
+        assert read_status(run)["step"] <= now, "what was reported is not there"
         safe = now
     assert while_writing, "no kill met a state that was being written"
     last = trainers.start(config, run, log)
     last.join(120)
     assert last.exitcode == 0
     assert sorted(path.name for path in run.rglob("*")) == sorted(path.name for path in whole.rglob("*"))
-    assert_same(final_state(whole), final_state(run))
-    assert rows(whole) == rows(run)
+    assert_same(newest_state(whole), newest_state(run))
+    assert curves(whole) == curves(run)

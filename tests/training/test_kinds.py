@@ -20,6 +20,7 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import read_picture
 from cyclegan.models import load_model
 from cyclegan.training import train
+from tests.support.run_files import read_metrics
 from tests.training.conftest import TINY
 
 
@@ -89,7 +90,7 @@ def test_what_was_learnt_from_is_translated_to_its_own_kind(
     save, kind_a, kind_b, changes = KINDS[name]
     a, b = (pictures(tmp_path / domain, save, *kind) for domain, kind in (("a", kind_a), ("b", kind_b)))
     run = train(config(a, b, sample_every=30, **changes), tmp_path / "run")
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(run)
     losses = [value for row in rows for key, value in row.items() if key.startswith("loss/")]
     assert len(losses) == 30 * (8 if "options" not in changes else 6)
     assert np.isfinite(losses).all()
@@ -126,6 +127,7 @@ def measured(tmp_path: Path) -> Callable[..., TrainConfig]:
     return lambda **changes: config(a, b, range="minmax", **changes)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_ranges_though_the_pictures_have_others(
     tmp_path: Path, measured: Callable[..., TrainConfig]
 ) -> None:
@@ -154,6 +156,7 @@ def test_another_range_is_refused_and_so_is_a_run_without_its_record(
         train(measured(steps=2), run)
 
 
+@pytest.mark.slow
 def test_a_run_from_before_there_were_ranges_goes_on_in_rgb(tmp_path: Path, tiny: Callable[..., TrainConfig]) -> None:
     import yaml
 
@@ -172,6 +175,7 @@ def test_a_run_from_before_there_were_ranges_goes_on_in_rgb(tmp_path: Path, tiny
         train(tiny(steps=3, range="minmax"), run)
 
 
+@pytest.mark.slow
 def test_pictures_of_another_kind_among_the_others_are_unreadable_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

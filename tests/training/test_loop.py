@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -25,14 +24,7 @@ from cyclegan.losses import build_adversarial
 from cyclegan.methods import METHODS, Method
 from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.training import train
-
-
-def rows(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def status(run: Path) -> dict:
-    return json.loads((run / "status.json").read_text())
+from tests.support.run_files import read_metrics, read_status
 
 
 def states(run: Path) -> list[str]:
@@ -41,7 +33,7 @@ def states(run: Path) -> list[str]:
 
 def test_the_figures_of_a_row_have_the_documented_names(tmp_path, tiny):
     run = train(tiny(steps=2), tmp_path / "run")
-    row = rows(run)[0]
+    row = read_metrics(run)[0]
     losses = {f"loss/{kind}_{d}" for kind in ("adversarial", "cycle", "identity", "discriminator") for d in "ab"}
     scores = {f"scores/{d}/{kind}" for d in "ab" for kind in ("real", "fake")}
     sides = {
@@ -51,7 +43,7 @@ def test_the_figures_of_a_row_have_the_documented_names(tmp_path, tiny):
     others |= {"health/skipped_steps", "health/unreadable_pictures", "step", "time"}
     assert set(row) == losses | scores | sides | others
     assert row["learning_rate/generators"] == 2e-4
-    assert rows(run)[1]["learning_rate/generators"] == 2e-4  # the first step of one decaying: still 1
+    assert read_metrics(run)[1]["learning_rate/generators"] == 2e-4  # the first step of one decaying: still 1
     assert 0 <= row["speed/data_wait"] <= 1
 
 
@@ -64,6 +56,7 @@ def test_grids_show_the_same_held_out_pictures_in_four_columns_each_time(tmp_pat
     assert (run / "samples" / "b2a-00000002.png").exists()
 
 
+@pytest.mark.slow
 def test_looking_at_samples_and_scores_changes_nothing(tmp_path, tiny):
     one = train(tiny(steps=3, sample_every=1, log_every=1, dropout=True, norm="batch"), tmp_path / "one")
     two = train(tiny(steps=3, sample_every=0, log_every=3, dropout=True, norm="batch"), tmp_path / "two")
@@ -71,6 +64,7 @@ def test_looking_at_samples_and_scores_changes_nothing(tmp_path, tiny):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0] if "extra" not in name)
 
 
+@pytest.mark.slow
 def test_generators_are_kept_as_asked_and_translate(tmp_path, tiny):
     run = train(tiny(steps=5, state_every=1, generators_every=2), tmp_path / "run")
     kept = sorted(path.name for path in (run / "checkpoints").glob("generators-*"))
@@ -83,7 +77,7 @@ def test_generators_are_kept_as_asked_and_translate(tmp_path, tiny):
 def test_epochs_count_the_larger_folder(tmp_path, tiny):
     config = tiny(epochs=1, decay_epochs=1, batch_size=2)
     run = train(config, tmp_path / "run")
-    assert status(run)["steps"] == 2 * (5 // 2)
+    assert read_status(run)["steps"] == 2 * (5 // 2)
 
 
 @dataclass(frozen=True)
@@ -118,7 +112,7 @@ def test_a_new_method_is_one_file_its_options_and_one_line_in_the_table(tmp_path
     config = tiny(steps=3, sample_every=3, method="mirror")
     config = TrainConfig(**{**config.__dict__, "options": {"strength": 2.0}})
     run = train(config, tmp_path / "run")
-    assert any("loss/mirror" in row for row in rows(run))
+    assert any("loss/mirror" in row for row in read_metrics(run))
     assert flatten(config, MirrorOptions)["strength"] == 2.0
     assert Translator.load(run, device="cpu")(np.zeros((8, 8, 3), np.uint8)).shape == (8, 8, 3)
     assert sorted(path.name for path in (run / "samples").iterdir()) == ["a2b-00000000.png", "a2b-00000003.png"]
@@ -143,6 +137,7 @@ class Paired(Mirror):
         )
 
 
+@pytest.mark.slow
 def test_a_method_declares_that_its_pictures_go_in_pairs(tmp_path, tiny, monkeypatch):
     monkeypatch.setitem(METHODS, "paired", Paired)
     (tmp_path / "pairs").mkdir()
@@ -153,7 +148,7 @@ def test_a_method_declares_that_its_pictures_go_in_pairs(tmp_path, tiny, monkeyp
     whole = train(dataclasses.replace(config, steps=6, decay_steps=0), tmp_path / "whole")
     for steps in (3, 6):
         run = train(dataclasses.replace(config, steps=steps, decay_steps=0), tmp_path / "run")
-    assert [row["loss/difference"] for row in rows(run) if "loss/difference" in row] == [0.0] * 6
+    assert [row["loss/difference"] for row in read_metrics(run) if "loss/difference" in row] == [0.0] * 6
     weights = [torch.load(each / "checkpoints/state-00000006.pt", weights_only=True)["method"] for each in (whole, run)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
@@ -174,30 +169,34 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, from_step: int, to_step: int) -> N
     monkeypatch.setattr(CycleGAN, "_generator_losses", bad)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_skips_its_step_and_is_counted(tmp_path, tiny, monkeypatch):
     poisoned(monkeypatch, 2, 4)
     run = train(tiny(steps=6), tmp_path / "run")
-    assert [row["health/skipped_steps"] for row in rows(run) if "health/skipped_steps" in row] == [0, 1, 2, 3, 3, 3]
-    assert rows(run)[1]["loss/cycle_a"] is None
-    assert np.isfinite(rows(run)[-2]["loss/cycle_a"])
+    rows = read_metrics(run)
+    assert [row["health/skipped_steps"] for row in rows if "health/skipped_steps" in row] == [0, 1, 2, 3, 3, 3]
+    assert rows[1]["loss/cycle_a"] is None
+    assert np.isfinite(rows[-2]["loss/cycle_a"])
 
 
+@pytest.mark.slow
 def test_ten_in_a_row_stop_the_run_with_the_last_good_state_untouched(tmp_path, tiny, monkeypatch):
     poisoned(monkeypatch, 4, 99)
     with pytest.raises(CycleganError, match=r"1\d steps in a row"):
         train(tiny(steps=30, state_every=3, log_every=30), tmp_path / "run")
     assert states(tmp_path / "run")[-1] == "state-00000012.pt"
-    assert status(tmp_path / "run")["status"] == "failed"
+    assert read_status(tmp_path / "run")["status"] == "failed"
     good = torch.load(tmp_path / "run/checkpoints/state-00000012.pt", weights_only=True)
     assert all(torch.isfinite(v).all() for v in good["method"].values() if isinstance(v, torch.Tensor))
 
 
+@pytest.mark.slow
 def test_unreadable_pictures_are_replaced_and_too_many_stop_the_run(tmp_path, tiny, folder, caplog):
     config = tiny(steps=6)
     many = folder("many", 40, 40)
     (many / "000.png").write_text("not a picture")
     run = train(TrainConfig(**{**config.__dict__, "a": str(many), "steps": 40}), tmp_path / "few")
-    assert rows(run)[-2]["health/unreadable_pictures"] == 1
+    assert read_metrics(run)[-2]["health/unreadable_pictures"] == 1
     assert caplog.text.count("000.png cannot be read") == 1
     (folder("a", 5, 40) / "000.png").write_text("not a picture")
     with pytest.raises(CycleganError, match=r"1 of 9 pictures cannot be read[\s\S]*000.png"):
@@ -222,7 +221,7 @@ def started(tmp_path: Path, folder, *more: str) -> subprocess.Popen:
 
 def wait_for_steps(run: Path, count: int) -> None:
     end = time.monotonic() + 120
-    while not (run / "metrics.jsonl").exists() or len(rows(run)) < count:
+    while not (run / "metrics.jsonl").exists() or len(read_metrics(run)) < count:
         assert time.monotonic() < end, "the run did not begin"
         time.sleep(0.05)
 
@@ -241,7 +240,7 @@ def test_a_signal_saves_a_state_and_says_how_to_go_on(tmp_path, folder, number, 
     assert f"stopped by {number.name} at step" in err
     assert f"go on with `cyclegan train --resume {tmp_path / 'run'}`" in err
     assert "Traceback" not in err
-    stopped = status(tmp_path / "run")
+    stopped = read_status(tmp_path / "run")
     assert stopped["status"] == "preempted"
     assert states(tmp_path / "run") == [f"state-{stopped['step']:08d}.pt"]
 
@@ -300,7 +299,7 @@ def test_a_full_disk_stops_the_run_with_a_sentence_and_the_old_state_intact(tmp_
     assert "could not be written" in second.stderr
     assert states(tmp_path / "run") == ["state-00000002.pt"]
     assert not [name for name in os.listdir(tmp_path / "run/checkpoints") if name.startswith(".")]
-    assert status(tmp_path / "run")["status"] == "failed"
+    assert read_status(tmp_path / "run")["status"] == "failed"
 
 
 @pytest.mark.slow
@@ -330,5 +329,5 @@ def test_killed_at_any_moment_the_next_start_resumes(tmp_path, folder):
     )
     assert last.returncode == 0, last.stderr
     assert "resuming" in last.stderr
-    steps = [row["step"] for row in rows(tmp_path / "run") if "loss/cycle_a" in row]
+    steps = [row["step"] for row in read_metrics(tmp_path / "run") if "loss/cycle_a" in row]
     assert steps == list(range(1, newest + 3))  # no row lost, none doubled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 from cyclegan.config import TrainConfig
 from cyclegan.system.files import TEMPORARY_PREFIX, file_sha256
 from cyclegan.training import train
+from tests.support.run_files import read_status
 from tests.training.machines import Machine, two_machines, why_not
 
 ROOT = Path(__file__).parents[2]
@@ -145,10 +145,11 @@ def test_when_something_is_lost_all_ends_in_time_and_one_machine_goes_on(tmp_pat
     with caplog.at_level("INFO", "cyclegan"):
         train(tiny(steps=after[-1] + 1, batch_size=2, state_every=3, ema_decay=0.0, evaluate_every=0), run)
     assert f"resuming {run} at step {after[-1]} of {after[-1] + 1}" in caplog.text
-    assert json.loads((run / "status.json").read_text())["status"] == "done"
+    assert read_status(run)["status"] == "done"
     assert not list(run.rglob(TEMPORARY_PREFIX + "*"))
 
 
+@pytest.mark.process
 def test_what_is_on_the_other_machine_is_reached_by_the_cable_alone_and_nothing_is_left(machines):
     left, right = machines
     code = f"import socket; socket.create_connection(('{left.address}', {PORT}), 5).sendall(b'x')"

@@ -19,15 +19,12 @@ from cyclegan.training import setup, train
 from cyclegan.training.alarms import probe as probing
 from cyclegan.training.storage import attempts
 from cyclegan.training.storage.attempts import given_up
-from tests.training.test_resume import assert_same, final_state
+from tests.support.run_files import read_metrics, read_status
+from tests.support.states import assert_same, newest_state
 
 
 def values(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text())
-
-
-def rows(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def tree(folder: Path) -> set[str]:
@@ -57,6 +54,7 @@ def inverting(tiny, monkeypatch: pytest.MonkeyPatch) -> Any:
     return make
 
 
+@pytest.mark.slow
 def test_an_early_failure_is_begun_anew_with_the_next_seed(tmp_path, inverting, caplog):
     run = train(inverting({0}), tmp_path / "run")
     (attempt,) = given_up(run)
@@ -73,23 +71,26 @@ def test_an_early_failure_is_begun_anew_with_the_next_seed(tmp_path, inverting, 
     assert values(run / "attempts" / "1" / "config.yaml")["seed"] == 0
 
     assert values(run / "config.yaml")["seed"] == 1
-    assert final_state(run)["config"]["seed"] == 1
-    assert [row["step"] for row in rows(run) if "loss/cycle_a" in row] == list(range(1, 11))  # a record of its own
+    assert newest_state(run)["config"]["seed"] == 1
+    # A record of its own
+    assert [row["step"] for row in read_metrics(run) if "loss/cycle_a" in row] == list(range(1, 11))
     ids = [json.loads((folder / "meta.json").read_text())["tracking_id"] for folder in (run, run / "attempts" / "1")]
     assert len(set(ids)) == 2
-    assert not any("alarm/" in name for row in rows(run) for name in row)
-    assert json.loads((run / "status.json").read_text())["status"] == "done"
+    assert not any("alarm/" in name for row in read_metrics(run) for name in row)
+    assert read_status(run)["status"] == "done"
 
 
+@pytest.mark.slow
 def test_it_is_begun_anew_twice_and_then_goes_on_with_a_warning(tmp_path, inverting, caplog):
     run = train(inverting({0, 1, 2}), tmp_path / "run")
     assert [attempt["seed"] for attempt in given_up(run)] == [0, 1]
     assert values(run / "config.yaml")["seed"] == 2
     assert "the run goes on, since 2 attempts were given up already" in caplog.text
-    assert json.loads((run / "status.json").read_text())["status"] == "done"
-    assert [row["step"] for row in rows(run) if "alarm/colours-inverted" in row] == [2]
+    assert read_status(run)["status"] == "done"
+    assert [row["step"] for row in read_metrics(run) if "alarm/colours-inverted" in row] == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "restarts"), [(10, 1), (9, 0)])
 def test_only_the_first_fifth_is_worth_beginning_anew(tmp_path, inverting, caplog, steps, restarts):
     run = train(inverting({0}, steps=steps), tmp_path / "run")
@@ -104,6 +105,7 @@ def test_what_another_seed_cannot_change_is_a_warning(tmp_path, tiny, caplog):
     assert "the run goes on, since another seed would not change this" in caplog.text
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_are_begun_anew_and_end_the_third_time(tmp_path, tiny, monkeypatch):
     losses = CycleGAN._generator_losses
     monkeypatch.setattr(
@@ -117,6 +119,7 @@ def test_numbers_that_are_not_finite_are_begun_anew_and_end_the_third_time(tmp_p
     assert [attempt["alarm"] for attempt in given_up(tmp_path / "run")] == ["not-finite", "not-finite"]
 
 
+@pytest.mark.slow
 def test_the_same_command_and_resume_both_go_on_with_the_attempt_there_is(tmp_path, inverting, caplog):
     config = inverting({0})
     run = train(config, tmp_path / "run")
@@ -126,7 +129,7 @@ def test_the_same_command_and_resume_both_go_on_with_the_attempt_there_is(tmp_pa
         train(replace(config, steps=14, seed=1), run)  # as --resume does, from config.yaml
     assert "taking over --seed" not in caplog.text
     assert caplog.text.count("resuming") == 2
-    assert final_state(run)["step"] == 14
+    assert newest_state(run)["step"] == 14
     assert len(given_up(run)) == 1
 
 
@@ -205,6 +208,7 @@ def test_killed_at_any_moment_of_the_moving_the_next_start_finishes_it(tmp_path,
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 8])
 def test_killed_while_an_attempt_is_moved_training_begins_cleanly(tmp_path, inverting, monkeypatch, moment):
     config = inverting({0}, sample_every=0)
@@ -215,9 +219,10 @@ def test_killed_while_an_attempt_is_moved_training_begins_cleanly(tmp_path, inve
     run = train(config, tmp_path / "run")
     assert [attempt["moved"] for attempt in given_up(run)] == [True]
     plain = train(replace(config, seed=1), tmp_path / "plain")
-    assert_same(final_state(plain), final_state(run))
+    assert_same(newest_state(plain), newest_state(run))
 
 
+@pytest.mark.slow
 def test_a_damaged_record_of_an_attempt_is_a_sentence(tmp_path, inverting):
     config = inverting({0})
     run = train(config, tmp_path / "run")

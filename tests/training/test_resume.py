@@ -2,82 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.training import train
-from cyclegan.training.storage.checkpoint import read_state
+from tests.support.run_files import curves, read_status
+from tests.support.states import assert_same, newest_state
+from tests.support.stops import stop_at
 
 
-def final_state(run: Path) -> dict[str, Any]:
-    return read_state(max((run / "checkpoints").glob("state-*.pt")))
-
-
-def rows(run: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [
-        {k: v for k, v in line.items() if k.split("/")[0] in ("step", "loss", "scores", "learning_rate")}
-        for line in lines
-    ]
-
-
-def assert_same(one: Any, two: Any, where: str = "") -> None:
-    assert type(one) is type(two), where
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, two), where
-    elif isinstance(one, dict):
-        assert one.keys() == two.keys(), where
-        for key in one:
-            assert_same(one[key], two[key], f"{where}/{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(two), where
-        for number, (x, y) in enumerate(zip(one, two, strict=True)):
-            assert_same(x, y, f"{where}/{number}")
-    else:
-        assert one == two, where
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Make the loop see a request to stop after `step` steps."""
-    import signal
-
-    from cyclegan.training import loop
-    from cyclegan.training.update.ema import EMA
-
-    request: list[Any] = []
-    original = loop.stop_on_signals
-
-    def noted() -> Any:
-        context = original()
-        enter = context.__enter__
-
-        class Wrapped:
-            def __enter__(self) -> Any:
-                request.append(enter())
-                return request[-1]
-
-            def __exit__(self, *details: Any) -> Any:
-                return context.__exit__(*details)
-
-        return Wrapped()
-
-    update = EMA.update
-
-    def counted(self: EMA, now: int) -> None:
-        update(self, now)
-        if now == step:
-            request[-1].signal = signal.SIGTERM
-
-    monkeypatch.setattr(loop, "stop_on_signals", noted)
-    monkeypatch.setattr(EMA, "update", counted)
-
-
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
     "changes",
@@ -96,11 +32,12 @@ def test_stopped_in_mid_epoch_and_resumed_equals_undisturbed_bit_for_bit(tmp_pat
         with pytest.raises(Exception, match="stopped by SIGTERM at step 3 of 8, state saved"):
             train(config, tmp_path / "halves")
     halves = train(config, tmp_path / "halves")
-    assert_same(final_state(whole), final_state(halves))
-    assert rows(whole) == rows(halves)
-    assert json.loads((halves / "status.json").read_text())["status"] == "done"
+    assert_same(newest_state(whole), newest_state(halves))
+    assert curves(whole) == curves(halves)
+    assert read_status(halves)["status"] == "done"
 
 
+@pytest.mark.slow
 def test_without_the_saved_pool_a_resume_would_not_be_exact(tmp_path, tiny, monkeypatch):
     """The test above can fail: leave one thing out of the state and it does."""
     from cyclegan.methods.image_pool import ImagePool
@@ -114,18 +51,20 @@ def test_without_the_saved_pool_a_resume_would_not_be_exact(tmp_path, tiny, monk
             train(config, tmp_path / "halves")
     halves = train(config, tmp_path / "halves")
     with pytest.raises(AssertionError, match="/method/"):
-        assert_same(final_state(whole), final_state(halves))
+        assert_same(newest_state(whole), newest_state(halves))
 
 
+@pytest.mark.process
 def test_the_number_of_workers_changes_nothing(tmp_path, tiny):
     runs = [train(tiny(steps=4, workers=workers), tmp_path / str(workers)) for workers in (0, 1, 2)]
-    states = [final_state(run) for run in runs]
+    states = [newest_state(run) for run in runs]
     for state in states:
         del state["config"]
     assert_same(states[0], states[1])
     assert_same(states[0], states[2])
 
 
+@pytest.mark.slow
 def test_a_run_can_be_made_longer_and_that_is_said(tmp_path, tiny, caplog):
     config = tiny(steps=2, decay_steps=0)
     train(config, tmp_path / "run")
@@ -136,19 +75,21 @@ def test_a_run_can_be_made_longer_and_that_is_said(tmp_path, tiny, caplog):
     assert "taking over --log-every 2 (was 1)" in caplog.text
     assert "resuming" in caplog.text
     whole = train(replace(config, steps=4), tmp_path / "whole")
-    assert_same(final_state(whole)["method"], final_state(tmp_path / "run")["method"])
+    assert_same(newest_state(whole)["method"], newest_state(tmp_path / "run")["method"])
 
 
+@pytest.mark.slow
 def test_changed_moments_and_rates_are_really_taken_over(tmp_path, tiny):
     config = tiny(steps=1)
     run = train(config, tmp_path / "run")
     train(replace(config, steps=3, beta1=0.1, beta2=0.9, lr_generator=0.0), run)
-    state = final_state(run)
+    state = newest_state(run)
     assert state["generator_optimizer"]["param_groups"][0]["betas"] == (0.1, 0.9)
     assert state["generator_optimizer"]["param_groups"][0]["lr"] == 0.0
     assert state["discriminator_optimizer"]["param_groups"][0]["lr"] > 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -163,27 +104,30 @@ def test_a_changed_architecture_is_refused_by_name(tmp_path, tiny, change, sente
     with pytest.raises(UsageError) as caught:
         train(replace(config, **change), tmp_path / "run")
     assert sentence in str(caught.value)
-    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "done"
+    assert read_status(tmp_path / "run")["status"] == "done"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_as_it_is(tmp_path, tiny):
     config = tiny(steps=2)
     run = train(config, tmp_path / "run")
-    before = final_state(run)
+    before = newest_state(run)
     lines = (run / "metrics.jsonl").read_text()
     train(config, run)
-    assert_same(before, final_state(run))
+    assert_same(before, newest_state(run))
     assert (run / "metrics.jsonl").read_text() == lines
 
 
+@pytest.mark.slow
 def test_averaging_can_be_switched_on_and_off(tmp_path, tiny):
     config = tiny(steps=1, ema_decay=0.0)
     run = train(config, tmp_path / "run")
     run = train(replace(config, steps=2, ema_decay=0.9), run)
     run = train(replace(config, steps=3, ema_decay=0.0), run)
-    assert final_state(run)["step"] == 3
+    assert newest_state(run)["step"] == 3
 
 
+@pytest.mark.slow
 def test_who_is_asked_to_stop_leaves_the_grids_of_that_step_to_the_next_start(tmp_path, tiny, monkeypatch):
     config = tiny(steps=2, sample_every=1)
     grids = [f"a2b-{step:08d}.png" for step in range(3)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import TINY
-from tests.training.distributed.test_ranks import ROOT, SECONDS, last_state, rows
+from tests.support.run_files import read_metrics, read_status
+from tests.support.states import newest_state
+from tests.training.distributed.test_ranks import ROOT, SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +66,7 @@ class Job:
         return self.process.returncode, out, err
 
     def status(self) -> dict[str, object]:
-        return json.loads((self.run / "status.json").read_text())  # type: ignore[no-any-return]
+        return read_status(self.run)  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -94,15 +95,15 @@ def test_a_signal_to_one_stops_all_and_one_alone_goes_on_where_two_stopped(job: 
     status = job.status()
     assert status["status"] == "preempted"
     stopped = int(str(status["step"]))
-    assert last_state(job.run)["step"] == stopped
-    assert last_state(job.run)["processes"] == 2
-    assert sum(len(lane) for lane in [last_state(job.run)["method"]["pools.a._extra_state"]["stored"]]) == 4
+    assert newest_state(job.run)["step"] == stopped
+    assert newest_state(job.run)["processes"] == 2
+    assert sum(len(lane) for lane in [newest_state(job.run)["method"]["pools.a._extra_state"]["stored"]]) == 4
 
     job.own = []
     code, out, err = job.start("--steps", stopped + 2).end()
     assert (code, out.strip()) == (0, str(job.run)), err
     assert "was saved by 2 processes and goes on with 1" in err
-    assert [row["step"] for row in rows(job.run) if "loss/cycle_a" in row] == list(range(1, stopped + 3))
+    assert [row["step"] for row in read_metrics(job.run) if "loss/cycle_a" in row] == list(range(1, stopped + 3))
 
 
 def test_one_that_is_killed_ends_the_others_in_a_sentence_with_the_last_state_good(job: Job) -> None:
@@ -115,13 +116,13 @@ def test_one_that_is_killed_ends_the_others_in_a_sentence_with_the_last_state_go
     assert "Traceback" not in err
     assert not any(Path(f"/proc/{pid}").exists() for pid in others)
     assert job.status()["status"] == "failed"
-    assert last_state(job.run)["step"] % 2 == 0
+    assert newest_state(job.run)["step"] % 2 == 0
 
 
 def test_when_the_launcher_is_killed_its_processes_save_and_end(job: Job) -> None:
     job.start("--steps", LONG, "--state-every", 1000)
     until = time.monotonic() + SECONDS
-    while not (job.run / "metrics.jsonl").exists() or not rows(job.run):
+    while not (job.run / "metrics.jsonl").exists() or not read_metrics(job.run):
         assert time.monotonic() < until
         time.sleep(0.05)
     trained = job.processes()
@@ -132,7 +133,7 @@ def test_when_the_launcher_is_killed_its_processes_save_and_end(job: Job) -> Non
         assert time.monotonic() < until
         time.sleep(0.05)
     assert job.status()["status"] == "preempted"
-    assert last_state(job.run)["step"] == job.status()["step"]
+    assert newest_state(job.run)["step"] == job.status()["step"]
 
 
 def test_when_the_launcher_is_killed_before_they_have_begun_they_end_too(job: Job) -> None:
@@ -159,7 +160,7 @@ def test_torchrun_starts_them_again_and_they_go_on(tmp_path: Path, job: Job) -> 
     assert (code, out.split()) == (0, [str(job.run)]), err
     assert "resuming" in err
     assert job.status()["status"] == "done"
-    assert [row["step"] for row in rows(job.run) if "loss/cycle_a" in row] == list(range(1, 13))
+    assert [row["step"] for row in read_metrics(job.run) if "loss/cycle_a" in row] == list(range(1, 13))
 
 
 @pytest.mark.long

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,27 +16,12 @@ from cyclegan.training import signals, train
 from cyclegan.training.loop_io import output
 from cyclegan.training.signals import Interrupted, Preempted, StopRequest, preempted, stop_on_signals
 from cyclegan.training.storage.checkpoint import States
-from cyclegan.training.update.ema import EMA
 from cyclegan.training.update.state import TrainState
-from tests.training.test_resume import assert_same, final_state
+from tests.support.run_files import read_status
+from tests.support.states import assert_same, newest_state
+from tests.support.stops import at_step
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGUSR1: 138}
-
-
-def status(run: Path) -> dict[str, Any]:
-    return json.loads((run / "status.json").read_text())
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], Any]) -> None:
-    """Have `do` called when the loop has done `step` steps, once."""
-    update = EMA.update
-
-    def counted(self: EMA, now: int) -> None:
-        update(self, now)
-        if now == step:
-            do()
-
-    monkeypatch.setattr(EMA, "update", counted)
 
 
 @pytest.fixture(autouse=True)
@@ -158,11 +141,12 @@ def test_each_signal_saves_the_step_and_says_so(tmp_path, tiny, monkeypatch, num
     with pytest.raises(Preempted, match=f"stopped by {number.name} at step 2 of 5, state saved") as caught:
         train(tiny(steps=5), tmp_path / "run")
     assert caught.value.exit_code == CODES[number] == 128 + number
-    said = status(tmp_path / "run")
+    said = read_status(tmp_path / "run")
     assert (said["status"], said["step"]) == ("preempted", 2)
     assert States(tmp_path / "run/checkpoints").load_newest()["step"] == 2
 
 
+@pytest.mark.slow
 def test_a_signal_before_the_first_step_ends_the_run_there_and_the_next_start_is_exact(tmp_path, tiny, monkeypatch):
     config = tiny(steps=2)
     with monkeypatch.context() as patch:
@@ -176,19 +160,20 @@ def test_a_signal_before_the_first_step_ends_the_run_there_and_the_next_start_is
         with pytest.raises(Preempted, match="with no step done") as caught:
             train(config, tmp_path / "run")
     assert caught.value.exit_code == 143
-    assert status(tmp_path / "run")["status"] == "preempted"
+    assert read_status(tmp_path / "run")["status"] == "preempted"
     assert not list((tmp_path / "run/checkpoints").iterdir())
     train(config, tmp_path / "run")
-    assert_same(final_state(train(config, tmp_path / "whole")), final_state(tmp_path / "run"))
+    assert_same(newest_state(train(config, tmp_path / "whole")), newest_state(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_first_step_after_a_resume_leaves_the_state_that_is_there(tmp_path, tiny, monkeypatch):
     run = train(tiny(steps=1), tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(TrainState, "step", lambda *arguments: signal.raise_signal(signal.SIGUSR1))
         with pytest.raises(Preempted, match="with no step done"):
             train(tiny(steps=4, decay_steps=0), run)
-    assert (status(run)["status"], status(run)["step"]) == ("preempted", 1)
+    assert (read_status(run)["status"], read_status(run)["step"]) == ("preempted", 1)
     assert States(run / "checkpoints").load_newest()["step"] == 1
 
 
@@ -207,9 +192,10 @@ def test_a_signal_while_a_state_is_written_waits_for_it(tmp_path, tiny, monkeypa
     newest = States(tmp_path / "run/checkpoints").load_newest()["step"]
     assert newest >= 2
     assert f"at step {newest} of 100" in str(caught.value)
-    assert (status(tmp_path / "run")["status"], status(tmp_path / "run")["step"]) == ("preempted", newest)
+    assert (read_status(tmp_path / "run")["status"], read_status(tmp_path / "run")["step"]) == ("preempted", newest)
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_judge_learns_leaves_the_evaluation_and_saves_the_step(tmp_path, small, judge, monkeypatch):
     from cyclegan.training.evaluation import periodic
 
@@ -225,9 +211,10 @@ def test_a_signal_while_the_judge_learns_leaves_the_evaluation_and_saves_the_ste
         with pytest.raises(Preempted, match="at step 2 of 3, state saved"):
             train(config, tmp_path / "run")
     train(config, tmp_path / "run")
-    assert_same(final_state(whole), final_state(tmp_path / "run"))
+    assert_same(newest_state(whole), newest_state(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_gallery_is_made_leaves_it_for_the_next_start(tmp_path, small, monkeypatch):
     from cyclegan.training.evaluation import periodic
 
@@ -236,7 +223,7 @@ def test_a_signal_while_the_gallery_is_made_leaves_it_for_the_next_start(tmp_pat
         patch.setattr(periodic, "write_gallery", lambda *a, **o: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Preempted):
             train(config, tmp_path / "run")
-    assert (status(tmp_path / "run")["status"], status(tmp_path / "run")["step"]) == ("preempted", 2)
+    assert (read_status(tmp_path / "run")["status"], read_status(tmp_path / "run")["step"]) == ("preempted", 2)
     train(config, tmp_path / "run")
     assert (tmp_path / "run/gallery/gallery.json").exists()
-    assert status(tmp_path / "run")["status"] == "done"
+    assert read_status(tmp_path / "run")["status"] == "done"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from cyclegan.networks import GeneratorLike
 from cyclegan.translation import Translator
 from cyclegan.translation.job.naming import RECORD
+from tests.support.pictures import random_pixels
 
 
 class Plain(nn.Module):
@@ -68,7 +67,7 @@ def fp32(network: GeneratorLike) -> Translator:
 
 
 def picture(path: Path, size: tuple[int, int] = (6, 4), seed: int = 0, **options: object) -> np.ndarray:
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    pixels = random_pixels(*size, seed=seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
     return pixels
@@ -86,11 +85,6 @@ def files(folder: Path) -> list[str]:
 def record(folder: Path) -> list[str]:
     """The names of what a job has left beside its translations."""
     return sorted(path.relative_to(folder / RECORD).as_posix() for path in (folder / RECORD).rglob("*"))
-
-
-def rows(path: Path) -> list[Any]:
-    """The rows of a file of the record."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ WORDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", WORDS, ids=lambda error: type(error).__name__)
 def test_a_batch_that_does_not_fit_is_halved_for_good_and_that_is_said_once(
     tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture
@@ -54,6 +55,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_good_and_that_is_said_once(
     ]
 
 
+@pytest.mark.slow
 def test_a_halved_batch_gives_what_a_whole_one_gives(tmp_path: Path) -> None:
     network = generator()
 
@@ -72,6 +74,7 @@ def test_a_halved_batch_gives_what_a_whole_one_gives(tmp_path: Path) -> None:
         assert np.abs(whole - halved).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_picture_that_does_not_fit_alone_is_listed_and_the_others_are_translated(tmp_path: Path) -> None:
     for number in range(4):
         picture(tmp_path / f"in/{number}.png", (6, 6), number)
@@ -83,6 +86,7 @@ def test_a_picture_that_does_not_fit_alone_is_listed_and_the_others_are_translat
     assert "50×60 pixels are more than fit" in summary.failed[0][1]
 
 
+@pytest.mark.slow
 def test_a_failed_attempt_holds_no_memory_when_the_next_begins(tmp_path: Path) -> None:
     class Wasteful(Plain):
         left: weakref.ref[Tensor] | None = None
@@ -231,6 +235,7 @@ def test_what_goes_alone_waits_for_an_idle_device_and_keeps_its_place_unless_it_
     assert _ready(batcher) == [["again"], [0, 1]]
 
 
+@pytest.mark.slow
 def test_a_batch_that_became_too_large_since_it_was_full_is_taken_in_parts() -> None:
     sizes = BatchSizes(fp32(Negative()), 5, None)
     batcher: Batcher[int] = Batcher(sizes)
@@ -290,6 +295,7 @@ class Server:
                     answer.set_result(result)
 
 
+@pytest.mark.slow
 def test_a_server_gives_everyone_the_translation_of_the_picture_that_was_sent() -> None:
     sides = [(6, 6), (4, 9), (9, 4), (6, 7), (5, 5)]
     network = Small(4 * 6 * 6 * 3, MemoryError())  # which the larger batches do not fit into

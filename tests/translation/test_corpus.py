@@ -8,8 +8,6 @@ import os
 import resource
 import socket
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +19,12 @@ from PIL import Image
 from cyclegan.images import read_image
 from cyclegan.translation import Translator, jobs, translate_folder
 from tests.models.examples import generators_file
-from tests.translation.examples import Negative, files, fp32, picture, record, rows
+from tests.support.pictures import png_file, random_pixels
+from tests.support.programs import run_python
+from tests.support.run_files import read_rows
+from tests.translation.examples import Negative, files, fp32, picture, record
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+PIXELS = random_pixels(24, 32)
 GOOD = 12
 SECONDS = 100  # after which a command hangs
 MEMORY = 1500 * 2**20  # bytes that the process may have held at most: bombs would take far more
@@ -33,16 +34,6 @@ def _encoded(kind: str, **options: object) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(PIXELS).save(stream, kind, **options)
     return stream.getvalue()
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def _png(width: int, height: int, *, before: bytes = b"", rows_of: bytes = b"") -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = _chunk(b"IDAT", zlib.compress(rows_of)) + _chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + before + body
 
 
 def _zeros(size: int) -> bytes:
@@ -78,17 +69,17 @@ BAD: dict[str, Callable[[], bytes]] = {
     "sum.png": _wrong_sum,
     "text.png": lambda: b"this is no picture\n" * 20,
     "zeros.jpg": lambda: bytes(5000),
-    "bomb.png": lambda: _png(60_000, 60_000, rows_of=bytes(1000)),
+    "bomb.png": lambda: png_file(60_000, 60_000, 8, 0, bytes(1000)),
     "numbers.npy": lambda: _npy_header("<f8", (99_999_999_999, 9)),
     "code.npy": lambda: _npy_header("|O", (8, 8)) + b"cos\nsystem\n(S'true'\ntR.",
     "script.eps.png": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
 }  # fmt: skip
 # These are odd and none the less pictures, or are allowed to be a failure: but they must not bring anything down
 ODD: dict[str, Callable[[], bytes]] = {
-    "one.png": lambda: _png(1, 1, rows_of=b"\0\x80"),
-    "iccp-bomb.png": lambda: _png(3, 5, before=_chunk(b"iCCP", b"x\0\0" + _zeros(2**31)), rows_of=_GREY),
-    "ztxt-bomb.png": lambda: _png(3, 5, before=_chunk(b"zTXt", b"x\0\0" + _zeros(2**31)), rows_of=_GREY),
-    "exif.png": lambda: _png(3, 5, before=_chunk(b"eXIf", b"MM\0*\xff\xff\xff\xff"), rows_of=_GREY),
+    "one.png": lambda: png_file(1, 1, 8, 0, b"\0\x80"),
+    "iccp-bomb.png": lambda: png_file(3, 5, 8, 0, _GREY, (b"iCCP", b"x\0\0" + _zeros(2**31))),
+    "ztxt-bomb.png": lambda: png_file(3, 5, 8, 0, _GREY, (b"zTXt", b"x\0\0" + _zeros(2**31))),
+    "exif.png": lambda: png_file(3, 5, 8, 0, _GREY, (b"eXIf", b"MM\0*\xff\xff\xff\xff")),
     "exif.jpg": lambda: _encoded("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\xff" * 40),
     "icc.jpg": lambda: _encoded("JPEG", icc_profile=b"no profile" * 30),
     "icc.png": lambda: _encoded("PNG", icc_profile=b"\0" * 200),
@@ -134,11 +125,9 @@ def test_every_good_picture_is_translated_and_every_bad_one_listed(tmp_path: Pat
         "finally: print(1024 * int(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]))"
     )
     words = ["translate", str(model), str(corpus), str(tmp_path / "out"), "--device", "cpu", "--precision", "fp32"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=SECONDS, preexec_fn=_limited
-    )
+    done = run_python(code, *words, check=False, timeout=SECONDS, preexec_fn=_limited)
     assert done.returncode == 3, done.stderr
-    failed = {row["path"]: row for row in rows(tmp_path / "out/.cyclegan/failed.jsonl")}
+    failed = {row["path"]: row for row in read_rows(tmp_path / "out/.cyclegan/failed.jsonl")}
     bad = {*BAD, "folder.png", "fifo.png", "nowhere.png", "loop.png", "socket.png"}
     assert bad - failed.keys() == set()
     assert failed.keys() - bad <= ODD.keys()
@@ -159,8 +148,8 @@ def test_every_good_picture_is_translated_and_every_bad_one_listed(tmp_path: Pat
 
 def test_a_picture_of_one_pixel_and_one_of_one_row_are_pictures(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in/one.png").write_bytes(_png(1, 1, rows_of=b"\0\x80"))
-    (tmp_path / "in/row.png").write_bytes(_png(65535, 1, rows_of=b"\0" + bytes(range(255)) * 257))
+    (tmp_path / "in/one.png").write_bytes(png_file(1, 1, 8, 0, b"\0\x80"))
+    (tmp_path / "in/row.png").write_bytes(png_file(65535, 1, 8, 0, b"\0" + bytes(range(255)) * 257))
     summary = translate_folder(fp32(Negative()), tmp_path / "in", tmp_path / "out")
     assert (summary.translated, summary.failed) == (2, [])
     with Image.open(tmp_path / "out/row.png") as made:

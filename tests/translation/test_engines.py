@@ -21,6 +21,7 @@ from cyclegan.translation.runners import TranslationSettings
 from cyclegan.translation.tiling.policy import Tiling
 from cyclegan.translation.value_scale import ValueScale
 from tests.models.examples import generator
+from tests.support.pictures import random_pixels
 from tests.translation.examples import files, fp32, picture
 
 
@@ -49,7 +50,7 @@ class Inverting:
 
 def test_every_kind_of_picture_goes_through_a_network_that_is_no_module() -> None:
     translate = fp32(Inverting())
-    pixels = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    pixels = random_pixels(9, 14)
     assert np.array_equal(translate(pixels), 255 - pixels)
     assert np.array_equal(np.asarray(translate(Image.fromarray(pixels))), 255 - pixels)
     assert np.array_equal(translate(Picture(pixels)).pixels, 255 - pixels)

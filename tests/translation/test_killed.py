@@ -11,13 +11,15 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from tests.models.examples import generators_file
+from tests.support.pictures import random_pixels
 from tests.translation import killed
 from tests.translation.examples import files, picture, record
+
+pytestmark = pytest.mark.slow
 
 PICTURES, KILLS = 1000, 20
 # At the kill two batches may be computed or wait for it, and of pictures that were computed as many wait for a writer
@@ -44,10 +46,9 @@ class Watcher(threading.Thread):
                     self.wrong.append(name)
 
 
-@pytest.mark.slow
 def test_killed_twenty_times_it_ends_as_if_undisturbed_and_does_no_picture_twice(tmp_path: Path) -> None:
     for number in range(PICTURES):
-        pixels = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        pixels = random_pixels(4, 4, seed=number)
         pixels[0, 0, :2] = divmod(number, 256)
         path = tmp_path / f"in/{number % 10}/{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,6 @@ def test_killed_twenty_times_it_ends_as_if_undisturbed_and_does_no_picture_twice
     assert record(tmp_path / "out") == record(tmp_path / "whole") == ["job.json", "lock", "manifest.jsonl"]
 
 
-@pytest.mark.slow
 def test_the_command_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     for number in range(300):
         picture(tmp_path / f"in/{number:03d}.png", (40, 40), number)

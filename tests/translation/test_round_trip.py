@@ -22,6 +22,7 @@ from cyclegan.translation import Translator, translate_folder
 from cyclegan.translation.job.naming import Naming
 from cyclegan.translation.jobs import PictureIO
 from cyclegan.translation.runners import TranslationSettings
+from tests.support.pictures import random_pixels
 from tests.translation.examples import Plain, files, fp32
 
 HEIGHT, WIDTH = 9, 13
@@ -45,11 +46,7 @@ def _translator(channels: int) -> Translator:
 
 
 def _numbers(channels: int, dtype: str) -> np.ndarray:
-    rng = np.random.default_rng(channels)
-    if np.dtype(dtype).kind == "f":
-        return rng.random((HEIGHT, WIDTH, channels)).astype(dtype)
-    limits = np.iinfo(dtype)
-    return rng.integers(limits.min, limits.max, (HEIGHT, WIDTH, channels), dtype=dtype, endpoint=True)
+    return random_pixels(HEIGHT, WIDTH, channels, dtype, seed=channels)
 
 
 def _smooth(channels: int) -> np.ndarray:

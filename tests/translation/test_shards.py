@@ -11,7 +11,8 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.system.files import locked
 from cyclegan.translation import Summary, Translator, translate_folder
 from cyclegan.translation.job.naming import Shard
-from tests.translation.examples import Weighted, files, fp32, picture, rows
+from tests.support.run_files import read_rows
+from tests.translation.examples import Weighted, files, fp32, picture
 
 
 def test_parts_of_a_job_make_together_what_the_whole_does(
@@ -26,8 +27,8 @@ def test_parts_of_a_job_make_together_what_the_whole_does(
     translate_folder(negative, tmp_path / "in", tmp_path / "whole")
     assert parted == {name: (tmp_path / "whole" / name).read_bytes() for name in files(tmp_path / "whole")}
     number = next(number for number in (1, 2, 3) if Shard(number, 3).holds("bad.png"))
-    assert [row["path"] for row in rows(tmp_path / f"out/.cyclegan/failed-{number}of3.jsonl")] == ["bad.png"]
-    manifests = [rows(tmp_path / f"out/.cyclegan/manifest-{number}of3.jsonl") for number in (1, 2, 3)]
+    assert [row["path"] for row in read_rows(tmp_path / f"out/.cyclegan/failed-{number}of3.jsonl")] == ["bad.png"]
+    manifests = [read_rows(tmp_path / f"out/.cyclegan/manifest-{number}of3.jsonl") for number in (1, 2, 3)]
     assert sum(map(len, manifests)) == 9
     assert run(negative).skipped == 8  # and the whole takes what the parts have made
 

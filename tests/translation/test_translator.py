@@ -13,6 +13,7 @@ from torch import Tensor
 from cyclegan.errors import UsageError
 from cyclegan.translation import Translator
 from tests.models.examples import INFO, generator, generators_file
+from tests.support.pictures import random_pixels
 from tests.translation.examples import Negative, Plain, fp32
 
 SIZES = [(1, 1), (1, 7), (5, 300), (257, 63), (256, 256)]
@@ -22,22 +23,18 @@ def _negative() -> Translator:
     return fp32(Negative())
 
 
-def _pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
 @pytest.mark.parametrize("name", ["resnet_6blocks", "unet_128"])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_picture_of_any_size_comes_back_in_that_size(name: str, size: tuple[int, int]) -> None:
     translate = Translator(generator(name=name), device="cpu", precision="fp32")
-    made = translate(_pixels(*size))
+    made = translate(random_pixels(*size))
     assert made.shape == (*size, 3)
     assert made.dtype == np.uint8
-    assert np.array_equal(made, translate(_pixels(*size)))
+    assert np.array_equal(made, translate(random_pixels(*size)))
 
 
 def test_every_kind_of_picture_comes_back_as_its_own_kind_with_the_same_content() -> None:
-    pixels = _pixels(9, 14)
+    pixels = random_pixels(9, 14)
     expected = 255 - pixels
     translate = _negative()
 
@@ -86,7 +83,7 @@ def test_values_beyond_white_and_black_are_cut_not_wrapped() -> None:
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
 def test_a_pillow_image_of_any_mode_is_translated_as_the_colours_it_shows(mode: str) -> None:
-    image = Image.fromarray(_pixels(6, 5)).convert("L" if mode == "I;16" else "RGB").convert(mode)
+    image = Image.fromarray(random_pixels(6, 5)).convert("L" if mode == "I;16" else "RGB").convert(mode)
     made = _negative()(image)
     assert made.size == image.size
     assert made.mode == "RGB"
@@ -98,13 +95,13 @@ def test_transparent_pixels_are_white_whatever_colour_they_hide() -> None:
 
 
 def test_a_flipped_or_strided_array_is_read_as_it_looks() -> None:
-    pixels = _pixels(12, 10)
+    pixels = random_pixels(12, 10)
     for view in (pixels[::-1], pixels[:, ::-1], pixels[::2, ::3], np.asfortranarray(pixels)):
         assert np.array_equal(_negative()(view), 255 - view)
 
 
 def test_the_picture_given_is_not_changed() -> None:
-    pixels, unit = _pixels(4, 4), torch.rand(3, 4, 4)
+    pixels, unit = random_pixels(4, 4), torch.rand(3, 4, 4)
     before = pixels.copy(), unit.clone()
     _negative()(pixels)
     _negative()(unit)
@@ -114,7 +111,8 @@ def test_the_picture_given_is_not_changed() -> None:
 
 def test_a_batch_of_mixed_sizes_equals_the_pictures_one_by_one_in_order() -> None:
     translate = Translator(generator(), device="cpu", precision="fp32")
-    pictures = [_pixels(*size, seed) for seed, size in enumerate([(20, 16), (7, 9), (20, 16), (16, 20), (7, 9)])]
+    sizes = [(20, 16), (7, 9), (20, 16), (16, 20), (7, 9)]
+    pictures = [random_pixels(*size, seed=seed) for seed, size in enumerate(sizes)]
     together = translate.batch(pictures)
     assert len(together) == 5
     for picture, made in zip(pictures, together, strict=True):
@@ -132,7 +130,7 @@ def test_equal_sizes_in_a_batch_go_through_the_network_together() -> None:
             seen.append(tuple(x.shape))
             return x
 
-    Translator(Counting(), device="cpu").batch([_pixels(4, 4), _pixels(5, 4), _pixels(4, 4)])
+    Translator(Counting(), device="cpu").batch([random_pixels(4, 4), random_pixels(5, 4), random_pixels(4, 4)])
     assert sorted(seen) == [(1, 3, 5, 4), (2, 3, 4, 4)]
 
 
@@ -140,14 +138,14 @@ def test_translation_is_free_of_dropout_and_leaves_a_borrowed_network_in_trainin
     network = generator(dropout=True, norm="batch").train()
     statistics = {name: value.clone() for name, value in network.named_buffers()}
     translate = Translator(network, device="cpu", precision="fp32")
-    assert np.array_equal(translate(_pixels(16, 16)), translate(_pixels(16, 16)))
+    assert np.array_equal(translate(random_pixels(16, 16)), translate(random_pixels(16, 16)))
     assert network.training
     assert all(torch.equal(value, statistics[name]) for name, value in network.named_buffers())
 
 
 def test_bf16_is_close_to_fp32() -> None:
     exact, fast = (Translator(generator(), device="cpu", precision=p) for p in ("fp32", "bf16"))
-    pixels = _pixels(32, 24)
+    pixels = random_pixels(32, 24)
     difference = np.abs(exact(pixels).astype(int) - fast(pixels))
     assert difference.max() > 0  # it did compute in another precision
     assert difference.mean() < 4
@@ -184,7 +182,7 @@ def test_a_model_of_other_channels_takes_those(tmp_path: Path) -> None:
 
 def test_load_takes_a_path_and_nothing_else(tmp_path: Path) -> None:
     path = generators_file(tmp_path / "model", seed=3)
-    pixels = _pixels(13, 17)
+    pixels = random_pixels(13, 17)
     for direction, seed in (("ab", 3), ("ba", 4)):
         loaded = Translator.load(path, direction, device="cpu", precision="fp32")
         assert loaded.info == INFO
@@ -212,7 +210,7 @@ def test_device_and_precision_are_looked_at_before_the_file() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_gpu_gives_the_same_picture_back_where_it_came_from(precision: str) -> None:
-    pixels = _pixels(61, 47)
+    pixels = random_pixels(61, 47)
     expected = Translator(generator(), device="cpu", precision="fp32")(pixels)
     translate = Translator(generator(), device="cuda", precision=precision)
     assert np.abs(translate(pixels).astype(int) - expected).mean() < 4

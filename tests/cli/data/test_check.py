@@ -1,26 +1,21 @@
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
-from cyclegan.cli import cli
+from tests.cli.program import invoke
+from tests.support.programs import modules_loaded_by
 
 Folder = Callable[..., Path]
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["data", "check", *map(str, arguments)])
-
-
 def test_folders_in_order_end_with_exit_code_0(folder: Folder) -> None:
-    result = run(folder("horses", 3, size=80), folder("zebras", 2, size=70))
+    result = invoke("data", "check", folder("horses", 3, size=80), folder("zebras", 2, size=70))
     assert result.exit_code == 0
     assert "horses: 3 pictures" in result.stdout
     assert "70 to 70 pixels, median 70" in result.stdout
@@ -32,7 +27,7 @@ def test_problems_end_with_exit_code_3_after_the_whole_report(folder: Folder) ->
     path = folder("horses", 3, size=40)
     (path / "[red]text.jpg").write_text("dear diary")
     (path / "again.png").write_bytes((path / "000.png").read_bytes())
-    result = run(path)
+    result = invoke("data", "check", path)
     assert result.exit_code == 3
     assert "[red]text.jpg: not a picture" in result.stdout
     assert "000.png: 40×40" in result.stdout
@@ -43,32 +38,32 @@ def test_problems_end_with_exit_code_3_after_the_whole_report(folder: Folder) ->
 
 def test_the_smallest_size_is_an_option(folder: Folder) -> None:
     path = folder("horses", 3, size=40)
-    assert run(path, "--min-size", 40).exit_code == 0
-    assert run(path, "--min-size", 0).exit_code == 2
+    assert invoke("data", "check", path, "--min-size", 40).exit_code == 0
+    assert invoke("data", "check", path, "--min-size", 0).exit_code == 2
 
 
 def test_json_is_for_machines_and_complete(folder: Folder) -> None:
     path = folder("horses", 30, size=40)
-    result = run(path, "--json")
+    result = invoke("data", "check", path, "--json")
     assert result.exit_code == 3
     report = json.loads(result.stdout)
     assert len(report["folders"][0]["small"]) == 30
     assert len(report["problems"]) == 1
-    assert "… and 10 more" in run(path).stdout
+    assert "… and 10 more" in invoke("data", "check", path).stdout
 
 
 def test_what_is_no_folder_ends_with_exit_code_2(tmp_path: Path) -> None:
-    result = run(tmp_path / "gone")
+    result = invoke("data", "check", tmp_path / "gone")
     assert result.exit_code == 2
     assert "does not exist" in result.stderr
-    assert run().exit_code == 2
+    assert invoke("data", "check").exit_code == 2
 
 
+@pytest.mark.process
 def test_checking_needs_neither_torch_nor_albumentations() -> None:
-    code = "import sys, cyclegan.cli.data.check, cyclegan.data.check; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = modules_loaded_by("import cyclegan.cli.data.check, cyclegan.data.check")
     assert "cyclegan.data.check" in loaded
-    assert not {"torch", "albumentations"} & set(loaded)
+    assert not {"torch", "albumentations"} & loaded
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse names that are no text")
@@ -76,7 +71,7 @@ def test_names_that_are_no_text_do_not_stop_the_report(folder: Folder) -> None:
     path = folder("horses", 2, size=80)
     Path(os.fsdecode(os.fsencode(path) + b"/caf\xe9.png")).write_text("dear diary")
     for arguments in ((path,), (path, "--json")):
-        result = run(*arguments)
+        result = invoke("data", "check", *arguments)
         assert result.exit_code == 3
         assert "caf\\udce9.png" in result.stdout
 
@@ -84,7 +79,7 @@ def test_names_that_are_no_text_do_not_stop_the_report(folder: Folder) -> None:
 def test_what_kinds_of_pictures_there_are_is_told(tmp_path: Path) -> None:
     np.save(tmp_path / "deep.npy", np.full((80, 80), 700, np.uint16))
     Image.new("RGBA", (80, 80), (1, 2, 3, 4)).save(tmp_path / "clear.png")
-    shown = run(tmp_path).stdout
+    shown = invoke("data", "check", tmp_path).stdout
     for words in (
         "depths   8-bit 1, 16-bit 1",
         "channels 3 1, 1 1",
@@ -94,7 +89,7 @@ def test_what_kinds_of_pictures_there_are_is_told(tmp_path: Path) -> None:
         "together (deep.npy, clear.png): training shows grey as RGB",
     ):
         assert words in shown
-    (found,) = json.loads(run(tmp_path, "--json").stdout)["folders"]
+    (found,) = json.loads(invoke("data", "check", tmp_path, "--json").stdout)["folders"]
     assert found["channels"] == {"3": 1, "1": 1}
     assert found["ranges"]["16-bit"] == [700, 700]
     assert len(found["mixes"]) == 2

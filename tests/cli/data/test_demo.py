@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-from click.testing import CliRunner
+import pytest
 
-from cyclegan.cli import cli
+from tests.cli.program import invoke
+from tests.support.programs import modules_loaded_by
 
 SMALL = ["--count", "2", "--test-count", "1", "--size", "16"]
 
 
 def test_the_command_writes_the_folders_and_says_what_is_there(tmp_path: Path) -> None:
-    result = CliRunner().invoke(cli, ["data", "demo", str(tmp_path / "demo"), *SMALL, "--seed", "3"])
+    result = invoke("data", "demo", tmp_path / "demo", *SMALL, "--seed", "3")
     assert result.exit_code == 0, result.output
     assert result.stdout.strip().endswith("2 training and 1 test pictures per domain, 16×16, seed 3")
     pictures = {path.relative_to(tmp_path / "demo").parent.as_posix() for path in tmp_path.rglob("*.png")}
@@ -24,14 +23,14 @@ def test_the_command_writes_the_folders_and_says_what_is_there(tmp_path: Path) -
 
 
 def test_count_0_is_allowed(tmp_path: Path) -> None:
-    result = CliRunner().invoke(cli, ["data", "demo", str(tmp_path), "--count", "0", "--test-count", "0"])
+    result = invoke("data", "demo", tmp_path, "--count", "0", "--test-count", "0")
     assert result.exit_code == 0, result.output
     assert not list(tmp_path.rglob("*.png"))
 
 
 def test_a_folder_that_holds_something_else_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("Dear reader")
-    result = CliRunner().invoke(cli, ["data", "demo", str(tmp_path), *SMALL])
+    result = invoke("data", "demo", tmp_path, *SMALL)
     assert result.exit_code == 2
     assert result.stderr.strip().splitlines()[-1].startswith("Error: ")
     assert "name a new or an empty folder" in result.stderr
@@ -40,22 +39,19 @@ def test_a_folder_that_holds_something_else_is_one_sentence_and_exit_code_2(tmp_
 
 def test_a_file_in_the_place_of_the_folder_is_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "demo").write_text("")
-    result = CliRunner().invoke(cli, ["data", "demo", str(tmp_path / "demo"), *SMALL])
+    result = invoke("data", "demo", tmp_path / "demo", *SMALL)
     assert result.exit_code == 2
     assert "DEST" in result.stderr
 
 
 def test_numbers_out_of_range_are_exit_code_2(tmp_path: Path) -> None:
     for option in (["--size", "8"], ["--count", "-1"], ["--seed", "-1"]):
-        result = CliRunner().invoke(cli, ["data", "demo", str(tmp_path / "demo"), *option])
+        result = invoke("data", "demo", tmp_path / "demo", *option)
         assert result.exit_code == 2
         assert option[0] in result.stderr
 
 
+@pytest.mark.process
 def test_help_loads_nothing_heavy() -> None:
-    code = (
-        "import sys; from cyclegan.cli.data import demo, demo_score;"
-        "print(sorted({'numpy', 'torch', 'albumentations', 'wandb', 'PIL'} & set(sys.modules)))"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+    loaded = modules_loaded_by("from cyclegan.cli.data import demo, demo_score")
+    assert not loaded & {"numpy", "torch", "albumentations", "wandb", "PIL"}

@@ -17,6 +17,7 @@ def in_another_process(work: Callable[[], None]) -> None:
     assert process.exitcode == 0
 
 
+@pytest.mark.process
 def test_what_one_process_writes_another_reads() -> None:
     file = SharedFile(100)
     memory = file.map(mmap.PROT_READ)
@@ -44,6 +45,7 @@ def test_a_slot_is_free_again_when_the_last_view_of_it_is_gone() -> None:
     assert slots.take() == 0
 
 
+@pytest.mark.process
 def test_what_is_drawn_into_a_slot_is_lent_without_a_copy() -> None:
     slots = SharedBuffers(2, (3, 4))
     slots.take()

@@ -16,6 +16,7 @@ from cyclegan.data.loading import regions as large
 from cyclegan.data.loading.regions import OPEN, Large, is_large, sampled_parts
 from cyclegan.data.sets import find_sets
 from cyclegan.images import UnreadableImage, open_regions, read_header, read_picture, regions
+from tests.support.batches import load_bytes
 
 Slides = Callable[..., Path]
 LIMIT = 10_000  # bytes, in place of 64 MB
@@ -57,23 +58,16 @@ def config(a: Path, b: Path, **changes: Any) -> TrainConfig:
     return TrainConfig(a=str(a), b=str(b), **(values | changes))
 
 
-def pixels(settings: TrainConfig, stop: int = 9, context: str | None = None) -> list[bytes]:
-    loader = build_loader(settings, find_sets(settings, ("a", "b"), "unpaired"), start=0, stop=stop)
-    if context:
-        loader.multiprocessing_context = context
-    return [batch["a"].numpy().tobytes() + batch["b"].numpy().tobytes() for batch in loader]
-
-
 @pytest.mark.parametrize(("dtype", "channels"), [("uint8", 3), ("uint16", 1), ("float32", 5)])
 @pytest.mark.parametrize("flip", [True, False])
 def test_squares_read_as_parts_are_those_cut_from_the_whole(
     dtype: str, channels: int, flip: bool, slides: Slides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(slides("a", dtype, channels), slides("b", dtype, channels), flip=flip)
-    in_parts = pixels(settings)
+    in_parts = load_bytes(settings, stop=9)
     assert len(set(in_parts)) == 9
     monkeypatch.setattr(large, "LARGE", 2**30)
-    assert pixels(settings) == in_parts
+    assert load_bytes(settings, stop=9) == in_parts
 
 
 def test_the_whole_of_a_large_picture_is_never_decoded(slides: Slides, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +77,7 @@ def test_the_whole_of_a_large_picture_is_never_decoded(slides: Slides, monkeypat
     settings = config(slides("a"), slides("b"))
     for module in (dataset, examples):
         monkeypatch.setattr(module, "read_picture", None)
-    assert len(pixels(settings)) == 9
+    assert len(load_bytes(settings, stop=9)) == 9
     shown = held_out_pictures(find_sets(settings, ("a", "b"), "unpaired"), settings, 3)["a"]
     monkeypatch.undo()
     middles = {read_picture(path).pixels[42 + number // 2 : 58 + number // 2, 52:68].tobytes()
@@ -91,9 +85,10 @@ def test_the_whole_of_a_large_picture_is_never_decoded(slides: Slides, monkeypat
     assert {picture.permute(1, 2, 0).numpy().tobytes() for picture in shown} == middles
 
 
+@pytest.mark.process
 def test_forked_workers_open_their_own_readers(slides: Slides) -> None:
     settings = config(slides("a"), slides("b"))
-    assert pixels(replace(settings, workers=2)) == pixels(settings)
+    assert load_bytes(replace(settings, workers=2), stop=9) == load_bytes(settings, stop=9)
 
 
 @pytest.mark.slow
@@ -103,7 +98,7 @@ def test_spawned_workers_open_their_own_readers(tmp_path: Path, folder: Callable
     whole[:] = np.arange(4800)[:, None, None] % 251  # 69 MB: the limits of a spawned process are the usual ones
     whole.flush()
     settings = config(tmp_path / "large", folder("b", 2, 40))
-    assert pixels(replace(settings, workers=1), stop=3, context="spawn") == pixels(settings, stop=3)
+    assert load_bytes(replace(settings, workers=1), stop=3, context="spawn") == load_bytes(settings, stop=3)
 
 
 def test_a_picture_with_a_side_below_the_crop_is_enlarged_though_it_is_large(slides: Slides) -> None:

@@ -23,9 +23,9 @@ from cyclegan.data.loading.workers import ProgressBoard
 from cyclegan.data.sets import find_sets
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import Picture, read_picture
+from tests.support.batches import Batch, batch_bytes, load_batches, load_bytes
 
 Folder = Callable[..., Path]
-Batch = dict[str, object]
 Reading = Callable[[Callable[[Path], None]], None]
 STEPS = 12
 
@@ -56,16 +56,6 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
 def _none_is_left() -> Iterator[None]:
     yield
     assert multiprocessing.active_children() == []
-
-
-def batches(config: TrainConfig, stop: int = STEPS, timeout: float | None = None) -> list[Batch]:
-    loader = build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=stop)
-    loader.timeout = loader.timeout if timeout is None else timeout
-    return list(loader)
-
-
-def pixels(found: list[Batch]) -> list[bytes]:
-    return [batch["a"].numpy().tobytes() + batch["b"].numpy().tobytes() for batch in found]
 
 
 def die(path: Path) -> None:
@@ -107,40 +97,42 @@ def test_what_follows_a_dead_reader_is_the_same_and_it_is_said_with_the_file(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    expected = pixels(batches(replace(config, workers=0)))
+    expected = load_bytes(replace(config, workers=0))
     reading(first_time(tmp_path, "004.png", lambda path: end()))
     with caplog.at_level(logging.WARNING, "cyclegan"):
-        found = batches(replace(config, workers=workers))
-    assert pixels(found) == expected
+        found = load_batches(replace(config, workers=workers))
+    assert batch_bytes(found) == expected
     assert not any(batch["unreadable"] for batch in found)
     (said,) = caplog.messages
     assert said.startswith(f"a reader of pictures {words} at {tmp_path}")
     assert said.endswith("004.png; another one goes on with the same pictures")
 
 
+@pytest.mark.process
 def test_readers_that_are_killed_while_nobody_looks_are_replaced(config: TrainConfig) -> None:
-    expected = pixels(batches(replace(config, workers=0), stop=60))
+    expected = load_bytes(replace(config, workers=0), stop=60)
     found: list[Batch] = []
     for number, batch in enumerate(build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=60)):
         found.append(batch)
         if number in (5, 30):
             for process in multiprocessing.active_children():
                 process.kill()
-    assert pixels(found) == expected
+    assert batch_bytes(found) == expected
 
 
+@pytest.mark.process
 def test_a_picture_that_two_readers_die_of_is_left_out_and_named(
     config: TrainConfig, reading: Reading, caplog: pytest.LogCaptureFixture
 ) -> None:
     victim = Path(config.a or "") / "004.png"
     whole = victim.read_bytes()
     victim.write_bytes(b"dear diary")
-    expected = batches(replace(config, workers=0), stop=40)
+    expected = load_batches(replace(config, workers=0), stop=40)
     victim.write_bytes(whole)
     reading(lambda path: die(path) if path == victim else None)
     with caplog.at_level(logging.WARNING, "cyclegan"):
-        found = batches(replace(config, workers=1), stop=40)
-    assert pixels(found) == pixels(expected)
+        found = load_batches(replace(config, workers=1), stop=40)
+    assert batch_bytes(found) == batch_bytes(expected)
     noted = [batch["unreadable"] for batch in found]
     assert [[path for path, _ in notes] for notes in noted] == [[p for p, _ in b["unreadable"]] for b in expected]
     assert {reason for notes in noted for _, reason in notes} == {
@@ -150,12 +142,13 @@ def test_a_picture_that_two_readers_die_of_is_left_out_and_named(
     assert caplog.messages[1].endswith(f"{victim}, like one before; that picture is left out from now on")
 
 
+@pytest.mark.process
 def test_readers_that_die_of_everything_are_given_up_with_the_file_and_the_way_out(
     config: TrainConfig, reading: Reading
 ) -> None:
     reading(die)
     with pytest.raises(CycleganError) as caught:
-        batches(config)
+        load_batches(config)
     sentence = str(caught.value)
     assert sentence.startswith("4 readers of pictures were lost with no batch in between; the last one was killed by")
     assert " at /" in sentence
@@ -164,6 +157,7 @@ def test_readers_that_die_of_everything_are_given_up_with_the_file_and_the_way_o
     assert "\n" not in sentence
 
 
+@pytest.mark.process
 def test_what_a_reader_hangs_at_is_said_and_then_it_is_replaced(
     config: TrainConfig,
     reading: Reading,
@@ -172,10 +166,10 @@ def test_what_a_reader_hangs_at_is_said_and_then_it_is_replaced(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(readers, "SPEAK_S", 0.1)
-    expected = pixels(batches(replace(config, workers=0)))
+    expected = load_bytes(replace(config, workers=0))
     reading(first_time(tmp_path, "004.png", hang))
     with caplog.at_level(logging.WARNING, "cyclegan"):
-        assert pixels(batches(config, timeout=2)) == expected
+        assert load_bytes(config, timeout=2) == expected
     # Of other pictures it may be said as well, where the machine is busy: what counts is what is said of this one
     hung = [said for said in caplog.messages if "004.png" in said]
     replaced = next(number for number, said in enumerate(hung) if said.startswith("a reader of pictures"))
@@ -186,10 +180,11 @@ def test_what_a_reader_hangs_at_is_said_and_then_it_is_replaced(
     assert "did not get on for 2 s (--worker-timeout) at /" in last
 
 
+@pytest.mark.process
 def test_a_reader_that_hangs_before_its_first_picture_is_replaced(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    expected = pixels(batches(replace(config, workers=0)))
+    expected = load_bytes(replace(config, workers=0))
     prepare = readers._prepare
 
     def stuck() -> None:
@@ -199,11 +194,12 @@ def test_a_reader_that_hangs_before_its_first_picture_is_replaced(
         prepare()
 
     monkeypatch.setattr(readers, "_prepare", stuck)
-    assert pixels(batches(replace(config, workers=1), timeout=2)) == expected
+    assert load_bytes(replace(config, workers=1), timeout=2) == expected
 
 
+@pytest.mark.process
 def test_a_reader_that_is_stopped_is_replaced(config: TrainConfig) -> None:
-    expected = pixels(batches(replace(config, workers=0), stop=60))
+    expected = load_bytes(replace(config, workers=0), stop=60)
     loader = build_loader(config, find_sets(config, ("a", "b"), "unpaired"), start=0, stop=60)
     loader.timeout = 0.3
     found: list[Batch] = []
@@ -211,21 +207,23 @@ def test_a_reader_that_is_stopped_is_replaced(config: TrainConfig) -> None:
         found.append(batch)
         if number == 5:
             os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGSTOP)
-    assert pixels(found) == expected
+    assert batch_bytes(found) == expected
 
 
+@pytest.mark.process
 def test_without_a_limit_a_slow_picture_is_waited_for(
     config: TrainConfig, reading: Reading, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = pixels(batches(replace(config, workers=0)))
+    expected = load_bytes(replace(config, workers=0))
     reading(first_time(tmp_path, "004.png", lambda path: time.sleep(0.7)))
-    assert pixels(batches(config, timeout=0)) == expected
+    assert load_bytes(config, timeout=0) == expected
     assert not caplog.messages
 
 
+@pytest.mark.process
 def test_the_time_that_many_pictures_take_is_not_the_time_of_one(config: TrainConfig, reading: Reading) -> None:
     reading(lambda path: time.sleep(0.06))  # a request of one step and 26 pictures: 1.6 s
-    found = batches(replace(config, batch_size=13, workers=1), stop=1, timeout=1.0)
+    found = load_batches(replace(config, batch_size=13, workers=1), stop=1, timeout=1.0)
     assert len(found) == 1
 
 
@@ -250,43 +248,46 @@ def test_whatever_a_picture_raises_is_one_sentence_with_its_file(
 
     reading(fault)
     with pytest.raises(CycleganError) as caught:
-        batches(replace(config, workers=workers))
+        load_batches(replace(config, workers=workers))
     assert words in str(caught.value)
     assert str(victim) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, UsageError) == isinstance(error, UsageError)
 
 
+@pytest.mark.process
 def test_a_bug_keeps_its_traceback_on_the_way_out_of_a_reader(config: TrainConfig, reading: Reading) -> None:
     def fault(path: Path) -> None:
         raise ZeroDivisionError
 
     reading(fault)
     with pytest.raises(CycleganError) as caught:
-        batches(replace(config, workers=1))
+        load_batches(replace(config, workers=1))
     assert "in fault" in "".join(caught.value.__notes__)
 
 
+@pytest.mark.process
 def test_an_assertion_of_ours_is_no_fault_of_the_picture(config: TrainConfig, reading: Reading) -> None:
     def fault(path: Path) -> None:
         raise AssertionError("our mistake")
 
     reading(fault)
     with pytest.raises(RuntimeError, match=r"(?s)in a reader of pictures:.*our mistake"):
-        batches(replace(config, workers=1))
+        load_batches(replace(config, workers=1))
 
 
+@pytest.mark.process
 def test_without_memory_to_share_a_dead_reader_is_replaced_all_the_same(
     config: TrainConfig, reading: Reading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*arguments: object) -> None:
         raise OSError
 
-    expected = pixels(batches(replace(config, workers=0)))
+    expected = load_bytes(replace(config, workers=0))
     monkeypatch.setattr(readers, "SharedFile", refused)
     monkeypatch.setattr(dataset, "SharedBuffers", refused)
     reading(first_time(tmp_path, "004.png", die))
-    assert pixels(batches(config)) == expected
+    assert load_bytes(config) == expected
 
 
 def test_a_desk_tells_what_each_reader_is_at_and_since_when() -> None:
@@ -303,6 +304,7 @@ def test_a_desk_tells_what_each_reader_is_at_and_since_when() -> None:
     assert desk.look(1) is None
 
 
+@pytest.mark.process
 def test_readers_end_with_a_training_process_that_is_killed(config: TrainConfig) -> None:
     ours, theirs = multiprocessing.Pipe()
 
@@ -332,6 +334,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "minus inf"])
 def test_a_picture_with_a_number_that_is_not_finite_is_counted_and_never_learnt_from(
     bad: float, tmp_path: Path
@@ -346,16 +349,17 @@ def test_a_picture_with_a_number_that_is_not_finite_is_counted_and_never_learnt_
     config = TrainConfig(
         a=str(tmp_path / "a"), b=str(tmp_path / "b"), load_size=20, crop_size=16, workers=0, holdout=0, batch_size=6
     )
-    found = batches(config, stop=3)
+    found = load_batches(config, stop=3)
     victim = str(tmp_path / "a" / "2.npy")
     for batch in found:
         assert batch["unreadable"] == [(victim, "1 of its 1728 numbers are not finite (NaN or Inf)")]
         assert all(batch[name].isfinite().all() for name in "ab")
     (tmp_path / "a" / "2.npy").write_bytes((tmp_path / "a" / "3.npy").read_bytes())
-    expected = batches(config, stop=3)
-    assert pixels(found) == pixels(expected)
+    expected = load_batches(config, stop=3)
+    assert batch_bytes(found) == batch_bytes(expected)
 
 
+@pytest.mark.process
 def test_a_reader_is_started_before_a_signal_is_heard(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     class Asked(BaseException):
         """What the handler of a trainer raises."""
@@ -374,7 +378,7 @@ def test_a_reader_is_started_before_a_signal_is_heard(config: TrainConfig, monke
     before = signal.signal(signal.SIGUSR1, ask)
     try:
         with pytest.raises(Asked):
-            batches(config)
+            load_batches(config)
     finally:
         signal.signal(signal.SIGUSR1, before)
     (process,) = started

@@ -64,6 +64,7 @@ def test_one_that_cannot_tell_the_domains_apart_says_so(tmp_path: Path, monkeypa
     assert not judge.is_sure
 
 
+@pytest.mark.slow
 def test_it_learns_once_for_the_same_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short(monkeypatch, 2)
     a, b = squares(folder(tmp_path / "a", "a", 10)), squares(folder(tmp_path / "b", "b", 10))
@@ -82,6 +83,7 @@ def test_it_learns_once_for_the_same_pictures(tmp_path: Path, monkeypatch: pytes
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_it_learns_anew_for_other_pictures_sizes_and_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short(monkeypatch, 2)
     a, b = squares(folder(tmp_path / "a", "a", 10)), squares(folder(tmp_path / "b", "b", 10))
@@ -99,6 +101,7 @@ def test_it_learns_anew_for_other_pictures_sizes_and_seeds(tmp_path: Path, monke
     assert len({judge.sha256 for judge in found}) == 4  # the pixels were the same, and so is what came of them
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short(monkeypatch, 4)
     a, b = (next(squares(folder(tmp_path / kind, kind, 12)).batches()) for kind in "ab")

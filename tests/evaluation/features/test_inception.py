@@ -43,6 +43,7 @@ def test_the_layout_is_that_of_the_file_of_2015(weights: Path) -> None:
     assert sum(value.numel() for value in state.values()) * 4 == pytest.approx(inception.BYTES, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_the_extractor_gives_2048_features_of_the_penultimate_layer(weights: Path) -> None:
     extractor = load_extractor(Wanted("inception", weights=weights), CPU)
     pictures = torch.randint(0, 256, (2, 3, 20, 30), dtype=torch.uint8)

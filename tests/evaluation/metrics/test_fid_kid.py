@@ -68,6 +68,7 @@ def test_moments_are_those_of_torch_in_any_order_even_far_from_zero() -> None:
         torch.testing.assert_close(found.covariance, torch.cov(x.T), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_fid_is_that_of_torchmetrics() -> None:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -121,6 +122,7 @@ def test_kid_is_unbiased_where_fid_is_not() -> None:
     assert min(fids) > 0.1  # for equal distributions
 
 
+@pytest.mark.slow
 def test_small_sets_get_a_deviation_that_is_about_the_spread_between_repetitions() -> None:
     found = [kernel_distance(features(60, 2 * s), features(60, 2 * s + 1, shift=1.0)) for s in range(30)]
     spread = float(torch.tensor([kid.mean for kid in found]).std())
@@ -132,6 +134,7 @@ def test_small_sets_get_a_deviation_that_is_about_the_spread_between_repetitions
     assert kernel_distance(x, y, seed=1).std != found[0].std
 
 
+@pytest.mark.slow
 def test_large_sets_are_compared_by_subsets_of_a_thousand() -> None:
     x, y = features(1100, 0, dimension=2), features(1200, 1, dimension=2)
     assert kernel_distance(x, y, seed=3) == over_subsets(x, y, 1000, subsets=100, seed=3)

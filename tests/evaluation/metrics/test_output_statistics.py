@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from cyclegan.evaluation.metrics.output_statistics import checkerboard, diversity, luminance_correlation, nearest
-
-
-def noise(count: int = 2, side: int = 64, seed: int = 0) -> Tensor:
-    draws = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, side, side), generator=draws, dtype=torch.uint8)
+from tests.support.pictures import random_batch
 
 
 def test_outputs_all_alike_have_no_diversity_and_others_the_mean_distance_of_pairs() -> None:
@@ -29,11 +24,11 @@ def test_the_nearest_of_a_copied_picture_is_at_no_distance() -> None:
 
 
 def test_luminance_correlates_with_itself_with_its_inverse_and_with_nothing() -> None:
-    x = noise()
+    x = random_batch(2, 64)
     torch.testing.assert_close(luminance_correlation(x, x), torch.ones(2).double())
     torch.testing.assert_close(luminance_correlation(x, 255 - x), -torch.ones(2).double())
     torch.testing.assert_close(luminance_correlation(x, x // 2 + 50), torch.ones(2).double(), atol=1e-3, rtol=0)
-    assert float(luminance_correlation(x, noise(seed=9)).abs().max()) < 0.1
+    assert float(luminance_correlation(x, random_batch(2, 64, seed=9)).abs().max()) < 0.1
     assert luminance_correlation(x, torch.full_like(x, 7)).tolist() == [0, 0]
 
 
@@ -54,12 +49,12 @@ def test_a_planted_checkerboard_is_found_whatever_it_lies_on(period: int) -> Non
 
 
 def test_white_noise_has_the_share_of_the_frequencies_that_are_counted() -> None:
-    found = checkerboard(noise(count=40))
+    found = checkerboard(random_batch(40, 64))
     assert found is not None
     # 15 quarters, each with its eight neighbours, of 64²
     assert float(found.mean()) == pytest.approx(15 * 9 / 64**2, rel=0.1)
-    assert checkerboard(noise(side=15)) is None
+    assert checkerboard(random_batch(2, 15)) is None
     assert checkerboard(torch.full((1, 3, 32, 32), 9)) == 0
-    odd, even = checkerboard(noise(side=67)), checkerboard(noise(side=67)[:, :, :64, :64])
+    odd, even = checkerboard(random_batch(2, 67)), checkerboard(random_batch(2, 67)[:, :, :64, :64])
     assert odd is not None
     torch.testing.assert_close(odd, even)

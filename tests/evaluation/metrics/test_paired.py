@@ -7,25 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.metrics.lpips import LPIPS
 from cyclegan.evaluation.metrics.metric import Measured, Setup, Tools
 from cyclegan.evaluation.metrics.paired import PairedMetrics, matched, paired_scores, ssim
-
-
-def pictures(count: int, side: int, seed: int) -> Tensor:
-    draws = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, side, side), generator=draws, dtype=torch.uint8)
+from tests.support.pictures import random_batch
 
 
 def test_ssim_is_that_of_torchmetrics_within_the_picture() -> None:
     from torchmetrics.functional.image import structural_similarity_index_measure as theirs
 
-    x = pictures(3, 24, 0).double()
-    y = (x * 0.7 + pictures(3, 24, 1).double() * 0.3).round()
+    x = random_batch(3, 24, 0).double()
+    y = (x * 0.7 + random_batch(3, 24, 1).double() * 0.3).round()
     # Its mean also counts the windows that reach over the border, where it mirrors the picture; Wang et al. have none
     _, full = theirs(x, y, data_range=255.0, sigma=1.5, reduction="none", return_full_image=True)
     wanted = full[:, :, 5:-5, 5:-5].mean(dim=(1, 2, 3))
@@ -34,13 +29,13 @@ def test_ssim_is_that_of_torchmetrics_within_the_picture() -> None:
 
 
 def test_ssim_of_a_picture_with_itself_is_one_and_of_flat_pictures_its_closed_form() -> None:
-    x = pictures(1, 16, 0)
+    x = random_batch(1, 16, 0)
     assert float(ssim(x, x)) == pytest.approx(1)
     a, b = torch.full((1, 3, 16, 16), 50.0), torch.full((1, 3, 16, 16), 200.0)
     c1 = (0.01 * 255) ** 2
     assert float(ssim(a, b)) == pytest.approx((2 * 50 * 200 + c1) / (50**2 + 200**2 + c1))
     with pytest.raises(UsageError, match="11 × 11"):
-        ssim(pictures(1, 10, 0), pictures(1, 10, 0))
+        ssim(random_batch(1, 10, 0), random_batch(1, 10, 0))
 
 
 def test_the_marks_of_a_picture_off_by_a_constant_are_that_constant() -> None:
@@ -58,7 +53,7 @@ def test_the_marks_of_a_picture_off_by_a_constant_are_that_constant() -> None:
 
 
 def test_figures_are_means_over_pictures_and_batches_count_like_single_ones() -> None:
-    x, y = pictures(3, 16, 0), pictures(3, 16, 1)
+    x, y = random_batch(3, 16, 0), random_batch(3, 16, 1)
     setup = Setup(Direction("a", "b"), Tools())
     together, alone = PairedMetrics(setup), PairedMetrics(setup)
     together.add(Measured(x, truth=y))
@@ -93,6 +88,7 @@ def lpips_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return backbone, Path(theirs.__file__).parent / "lpips_models" / "alex.pth"
 
 
+@pytest.mark.slow
 def test_lpips_is_that_of_torchmetrics(lpips_files: tuple[Path, Path]) -> None:
     from torchmetrics.functional.image.lpips import _LPIPS
 
@@ -101,7 +97,7 @@ def test_lpips_is_that_of_torchmetrics(lpips_files: tuple[Path, Path]) -> None:
     backbone = torch.load(lpips_files[0], weights_only=True)
     own = theirs.net.state_dict()  # slice1.0.weight …: the layers keep their number
     theirs.net.load_state_dict({name: backbone[f"features.{name.partition('.')[2]}"] for name in own})
-    x, y = pictures(2, 64, 0), pictures(2, 64, 1)
+    x, y = random_batch(2, 64, 0), random_batch(2, 64, 1)
     wanted = theirs(x.float() / 127.5 - 1, y.float() / 127.5 - 1).flatten()
     with torch.inference_mode():
         torch.testing.assert_close(ours(x, y), wanted, rtol=1e-5, atol=1e-6)
@@ -109,6 +105,7 @@ def test_lpips_is_that_of_torchmetrics(lpips_files: tuple[Path, Path]) -> None:
     assert float(wanted.min()) > 1e-4
 
 
+@pytest.mark.slow
 def test_lpips_refuses_what_is_not_its_weights(lpips_files: tuple[Path, Path], tmp_path: Path) -> None:
     backbone, linear = lpips_files
     with pytest.raises(UsageError, match="is of another network"):
@@ -118,4 +115,4 @@ def test_lpips_refuses_what_is_not_its_weights(lpips_files: tuple[Path, Path], t
     with pytest.raises(UsageError, match="there is no file"):
         LPIPS(tmp_path / "none.pth", linear)
     with pytest.raises(UsageError, match="64 pixels or more"):
-        LPIPS(backbone, linear)(pictures(1, 32, 0), pictures(1, 32, 1))
+        LPIPS(backbone, linear)(random_batch(1, 32, 0), random_batch(1, 32, 1))

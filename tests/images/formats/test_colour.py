@@ -7,6 +7,7 @@ from PIL import Image, ImageCms
 
 from cyclegan.images import Picture, decode_picture, encode_picture
 from tests.images.kinds import COLOUR, GREY, L16, RGB, RGB16, L, cv, pil, tif
+from tests.support.pictures import png_chunk
 
 # Primaries of Adobe RGB (1998) and of sRGB, adapted to D50 as a profile has them (columns X Y Z)
 ADOBE = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
@@ -55,8 +56,7 @@ def as_srgb(numbers: np.ndarray) -> np.ndarray:
 
 
 def with_profile(data: bytes, icc: bytes) -> bytes:
-    chunk = b"iCCP" + b"by hand\0\0" + zlib.compress(icc)
-    return data[:33] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+    return data[:33] + png_chunk(b"iCCP", b"by hand\0\0" + zlib.compress(icc)) + data[33:]
 
 
 def test_colours_of_a_wide_profile_become_srgb() -> None:

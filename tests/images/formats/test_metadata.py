@@ -1,5 +1,4 @@
 import io
-import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import tifffile
 from PIL import Image
 
 from cyclegan.images import ImageMetadata, Picture, decode_picture, encode_picture, read_header
-from tests.images.kinds import COLOUR, HEIGHT, RGB, RGB16, WIDTH, cv, pil, png, tif
+from tests.images.kinds import COLOUR, HEIGHT, RGB, RGB16, WIDTH, cv, pil, tif
+from tests.support.pictures import png_chunk, png_file
 
 XMP = b"<x:xmpmeta><tiff:Orientation>1</tiff:Orientation><dc:title>a title</dc:title></x:xmpmeta>"
 
@@ -118,7 +118,7 @@ def test_every_orientation_is_undone_once_and_not_told_again(suffix: str, orient
         data = tif(stored(RGB16, orientation), photometric="rgb", extratags=[(274, "H", 1, orientation, True)])
     elif deep:
         bare = cv(stored(RGB16, orientation), ".png")
-        data = bare[:33] + struct.pack(">I", len(tags.tobytes()) - 6) + _chunk(b"eXIf", tags.tobytes()[6:]) + bare[33:]
+        data = bare[:33] + png_chunk(b"eXIf", tags.tobytes()[6:]) + bare[33:]
     else:
         format_ = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".avif": "AVIF"}[suffix]
         lossless = {"lossless": True} if suffix == ".webp" else {"quality": 98}
@@ -141,12 +141,6 @@ def test_every_orientation_is_undone_once_and_not_told_again(suffix: str, orient
     assert own.get(274, 1) == 1
     if not (deep and suffix == ".tif"):
         assert own[270] == "a description"
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    import zlib
-
-    return kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def test_an_orientation_in_xmp_is_undone_and_reset() -> None:
@@ -182,7 +176,7 @@ def test_makers_notes_and_thumbnails_survive_byte_for_byte() -> None:
 def test_broken_exif_is_a_note_and_not_an_error(damage: bytes, format_: str) -> None:
     if format_ == "PNG":
         rows = np.hstack([np.zeros((HEIGHT, 1), np.uint8), RGB.reshape(HEIGHT, -1)])
-        data = png(WIDTH, HEIGHT, 8, 2, rows.tobytes(), (b"eXIf", damage[6:]))
+        data = png_file(WIDTH, HEIGHT, 8, 2, rows.tobytes(), (b"eXIf", damage[6:]))
     else:
         data = pil(COLOUR, format_, exif=damage, lossless=True)
     picture = decode_picture(data, "damaged")

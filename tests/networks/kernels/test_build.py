@@ -32,6 +32,7 @@ def compiler(tmp_path: Path, script: str) -> str:
 needs_compiler = pytest.mark.skipif(build.load_kernels() is None, reason="needs a C compiler")
 
 
+@pytest.mark.process
 @needs_compiler
 def test_what_was_built_is_kept_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert build.load_kernels() is not None
@@ -42,6 +43,7 @@ def test_what_was_built_is_kept_and_found_again(tmp_path: Path, monkeypatch: pyt
     assert kept.suffix == ".so"
 
 
+@pytest.mark.process
 @needs_compiler
 def test_what_is_damaged_is_built_again(tmp_path: Path) -> None:
     assert build.load_kernels() is not None
@@ -54,6 +56,7 @@ def test_what_is_damaged_is_built_again(tmp_path: Path) -> None:
     assert kept.stat().st_size == whole
 
 
+@pytest.mark.process
 @needs_compiler
 def test_a_cache_that_cannot_be_written_to_is_no_reason_to_do_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -63,6 +66,7 @@ def test_a_cache_that_cannot_be_written_to_is_no_reason_to_do_without(
     assert build.load_kernels() is not None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
@@ -100,6 +104,7 @@ def test_a_machine_without_compiler_is_told_so_once(
     ]
 
 
+@pytest.mark.process
 def test_a_compiler_that_is_not_there_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler-anywhere")
     assert build.load_kernels() is None

@@ -72,6 +72,7 @@ def test_the_layer_takes_the_operator_only_when_it_may(monkeypatch: pytest.Monke
     assert calls == ["kernel"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "inputs", "outputs"), [("widening", 3, 5), ("narrowing", 5, 3)])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # asked for by opcheck itself
 def test_the_operators_keep_their_promises_to_torch(name: str, inputs: int, outputs: int) -> None:

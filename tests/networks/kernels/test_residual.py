@@ -125,6 +125,7 @@ def test_a_whole_generator_is_the_same_with_and_without() -> None:
     torch.testing.assert_close(fast, exact, rtol=0, atol=2e-5)  # a grey level is 8e-3
 
 
+@pytest.mark.slow
 def test_it_compiles_without_a_break_in_the_graph() -> None:
     _, fast = blocks(16)
     x = torch.randn(1, 16, 8, 8).to(memory_format=torch.channels_last)
@@ -132,6 +133,7 @@ def test_it_compiles_without_a_break_in_the_graph() -> None:
     assert explanation.graph_break_count == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # asked for by opcheck itself
 def test_the_operators_keep_their_promises_to_torch() -> None:
     w = torch.randn(2, 16, 16, 3, 3).unbind()

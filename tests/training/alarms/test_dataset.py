@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from cyclegan.training import train
 from cyclegan.training.alarms import dataset
 from cyclegan.training.alarms.dataset import duplicate_pairs
+from tests.support.run_files import read_metrics
 from tests.training.alarms.faults import Repaints
 
 
@@ -69,12 +69,13 @@ def test_a_held_out_picture_that_is_learnt_from_is_found(watched, folders):
     assert "1 picture is in the training pictures and in the held-out ones" in run.recorder.alarms[0][2]
 
 
+@pytest.mark.slow
 def test_the_loop_reports_copies_before_its_first_step_and_not_again_on_a_resume(tmp_path, tiny, caplog):
     config = tiny(steps=1)
     shutil.copy(Path(config.a) / "000.png", Path(config.b) / "copy.png")
     run = train(config, tmp_path / "run")
     train(tiny(steps=2), run)
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(run)
     assert rows[0].keys() == {"step", "time", "alarm/domains-overlap", "alarm_figure/domains-overlap"}
     assert rows[0]["step"] == 0
     assert caplog.text.count("domains-overlap:") == 1

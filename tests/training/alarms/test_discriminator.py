@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from cyclegan.methods.cyclegan import CycleGAN
 from cyclegan.networks.patchgan import PatchDiscriminator
 from cyclegan.training import train
 from cyclegan.training.alarms import discriminator as game
+from tests.support.run_files import read_metrics
 
 SCALES = {"lsgan": (0.5, 0.5), "bce": (0.5, 0.5), "hinge": (0.0, 1.0)}  # the balance, and how far a certain verdict is
 
@@ -165,10 +165,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def alarms_of(run) -> list[str]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(run)
     return [name.removeprefix("alarm/") for row in rows for name in row if name.startswith("alarm/")]
 
 
+@pytest.mark.slow
 def test_a_discriminator_that_knows_every_fake_is_reported_by_the_loop(tmp_path, tiny, impatient, monkeypatch):
     def certain(self, x):
         # The pictures of these tests are noise, and what an untrained generator makes of them is nearly grey
@@ -178,11 +179,13 @@ def test_a_discriminator_that_knows_every_fake_is_reported_by_the_loop(tmp_path,
     assert alarms_of(train(tiny(steps=8, lr_generator=0.0), tmp_path / "run")) == ["discriminator-too-strong"]
 
 
+@pytest.mark.slow
 def test_a_constant_discriminator_is_reported_by_the_loop(tmp_path, tiny, impatient, monkeypatch):
     monkeypatch.setattr(PatchDiscriminator, "forward", lambda self, x: 0.5 + 0 * self.stem(x).mean((1, 2, 3), True))
     assert alarms_of(train(tiny(steps=8), tmp_path / "run")) == ["discriminator-blind"]
 
 
+@pytest.mark.slow
 def test_rising_losses_are_reported_by_the_loop(tmp_path, tiny, impatient, monkeypatch):
     calls = iter(range(10_000))
     losses = CycleGAN._generator_losses

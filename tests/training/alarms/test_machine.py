@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +15,11 @@ from cyclegan.training import train
 from cyclegan.training.alarms import machine
 from cyclegan.training.loop_io import device_loader, metrics
 from cyclegan.training.update import state
+from tests.support.run_files import read_metrics
 
 
 def alarms_of(run) -> dict[str, int]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(run)
     return {name.removeprefix("alarm/"): row["step"] for row in rows for name in row if name.startswith("alarm/")}
 
 
@@ -43,6 +43,7 @@ def test_skipped_steps_are_an_alarm_where_they_are_no_accident(watched, totals, 
     assert run.rows(skipping(*totals)) == (["not-finite"] if expected else [])
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_reported_before_the_run_ends(tmp_path, tiny, monkeypatch):
     calls = iter(range(10_000))
     generate = CycleGAN.generator_turns
@@ -58,6 +59,7 @@ def test_weights_that_are_not_finite_are_reported_before_the_run_ends(tmp_path, 
     assert alarms_of(tmp_path / "run") == {"not-finite": 6}
 
 
+@pytest.mark.slow
 def test_a_stop_by_the_guard_is_an_alarm_even_where_no_row_came_before_it(tmp_path, tiny, monkeypatch):
     losses = CycleGAN._generator_losses
     monkeypatch.setattr(
@@ -70,6 +72,7 @@ def test_a_stop_by_the_guard_is_an_alarm_even_where_no_row_came_before_it(tmp_pa
     assert alarms_of(tmp_path / "run") == {"not-finite": 12}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reading", "expected"), [(9.0, {"waiting-for-data": 4}), (0.1, {})])
 def test_a_slow_loader_is_reported_once(tmp_path, tiny, monkeypatch, reading, expected):
     """By a clock of the test's own: a batch takes `reading` seconds, a step one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -19,18 +18,16 @@ from cyclegan.training.alarms import ALARMS
 from cyclegan.training.alarms import probe as probing
 from cyclegan.training.alarms.monitor import Event
 from cyclegan.training.storage.checkpoint import read_state
+from tests.support.run_files import read_metrics, read_status
+from tests.support.states import assert_same, newest_state
+from tests.support.stops import stop_at
 from tests.training.alarms.faults import Chequers, Collapses, Copies, Inverts
-from tests.training.test_resume import assert_same, final_state, stop_at
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "alarms.md"
 
 
-def rows(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
 def alarms_of(run: Path) -> list[tuple[int, str]]:
-    return [(row["step"], name.removeprefix("alarm/")) for row in rows(run) for name in row if "alarm/" in name]
+    return [(row["step"], name.removeprefix("alarm/")) for row in read_metrics(run) for name in row if "alarm/" in name]
 
 
 @pytest.fixture
@@ -60,11 +57,12 @@ def planted(monkeypatch: pytest.MonkeyPatch, tiny, scenes) -> Any:
 def test_a_planted_fault_is_reported_by_the_loop_once(tmp_path, planted, caplog, fault, name, step):
     run = train(planted(fault, steps=5), tmp_path / "run")
     assert alarms_of(run) == [(step, name)]
-    row = next(row for row in rows(run) if f"alarm/{name}" in row)
+    row = next(row for row in read_metrics(run) if f"alarm/{name}" in row)
     assert row.keys() == {"step", "time", f"alarm/{name}", f"alarm_figure/{name}"}
     assert caplog.text.count(f"alarm at step {step}, {name}: ") == 1
 
 
+@pytest.mark.slow
 def test_stop_saves_a_state_and_ends_with_one_sentence(tmp_path, planted, caplog):
     config = planted(Inverts(), steps=6, on_alarm="stop")
     with pytest.raises(CycleganError) as caught:
@@ -74,11 +72,11 @@ def test_stop_saves_a_state_and_ends_with_one_sentence(tmp_path, planted, caplog
         f"`cyclegan train --resume {tmp_path / 'run'} --on-alarm warn`, if not by its cure"
     )
     assert caught.value.exit_code == 1
-    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    status = read_status(tmp_path / "run")
     assert (status["status"], status["step"], status["reason"]) == ("failed", 2, str(caught.value))
     caplog.clear()
     run = train(replace(config, on_alarm="warn"), tmp_path / "run")
-    assert final_state(run)["step"] == 6
+    assert newest_state(run)["step"] == 6
     assert "alarm at step" not in caplog.text  # it was raised before, and the event goes on
 
 
@@ -95,9 +93,10 @@ def test_what_is_known_before_the_first_step_can_stop_the_run_there(tmp_path, ti
 def test_an_alarm_at_the_last_step_stops_nothing(tmp_path, planted):
     run = train(planted(Inverts(), steps=2, on_alarm="stop"), tmp_path / "run")
     assert alarms_of(run) == [(2, "colours-inverted")]
-    assert json.loads((run / "status.json").read_text())["status"] == "done"
+    assert read_status(run)["status"] == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"dropout": True, "norm": "batch", "spectral_norm": True, "ema_decay": 0.0}])
 def test_losses_are_the_same_to_the_bit_with_and_without_the_probe(tmp_path, tiny, monkeypatch, changes):
     config = tiny(steps=3, **changes)
@@ -105,16 +104,17 @@ def test_losses_are_the_same_to_the_bit_with_and_without_the_probe(tmp_path, tin
         patch.setattr(probing, "EVERY", 1)
         seen = train(config, tmp_path / "seen")
     unseen = train(config, tmp_path / "unseen")
-    assert [row["step"] for row in rows(seen) if any("probe/" in name for name in row)] == [1, 2, 3]
-    losses = [[row for row in rows(run) if "loss/cycle_a" in row] for run in (seen, unseen)]
+    assert [row["step"] for row in read_metrics(seen) if any("probe/" in name for name in row)] == [1, 2, 3]
+    losses = [[row for row in read_metrics(run) if "loss/cycle_a" in row] for run in (seen, unseen)]
     for one, two in zip(*losses, strict=True):
         assert {k: v for k, v in one.items() if k[:4] in ("loss", "scor", "grad")} == {
             k: v for k, v in two.items() if k[:4] in ("loss", "scor", "grad")
         }
     for name in ("method", "ema", "generator_optimizer", "discriminator_optimizer"):
-        assert_same(final_state(seen)[name], final_state(unseen)[name], name)
+        assert_same(newest_state(seen)[name], newest_state(unseen)[name], name)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_remembers_what_an_undisturbed_one_does(tmp_path, planted, monkeypatch):
     config = planted(Inverts(), steps=6)
     whole = train(config, tmp_path / "whole")
@@ -123,10 +123,11 @@ def test_a_resumed_run_remembers_what_an_undisturbed_one_does(tmp_path, planted,
         with pytest.raises(CycleganError, match="stopped by SIGTERM at step 1 of 6"):
             train(config, tmp_path / "halves")
     halves = train(config, tmp_path / "halves")
-    assert_same(final_state(whole)["alarms"], final_state(halves)["alarms"])
+    assert_same(newest_state(whole)["alarms"], newest_state(halves)["alarms"])
     assert alarms_of(whole) == alarms_of(halves) == [(2, "colours-inverted")]
 
 
+@pytest.mark.slow
 def test_a_state_from_before_there_were_alarms_can_be_gone_on_from(tmp_path, tiny):
     from cyclegan.system.files import file_sha256
 
@@ -136,7 +137,7 @@ def test_a_state_from_before_there_were_alarms_can_be_gone_on_from(tmp_path, tin
     del state["alarms"]
     torch.save(state, path)
     path.with_name(path.name + ".sha256").write_text(f"{file_sha256(path)}  {path.name}\n")
-    assert final_state(train(tiny(steps=2), run))["step"] == 2
+    assert newest_state(train(tiny(steps=2), run))["step"] == 2
 
 
 def test_every_alarm_comes_back_from_a_state_as_it_was(watched):

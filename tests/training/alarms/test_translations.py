@@ -143,6 +143,7 @@ def test_networks_before_their_first_step_raise_nothing(watched):
     assert run.recorder.names == []
 
 
+@pytest.mark.slow
 def test_the_probe_leaves_networks_and_the_random_state_as_they_were(watched):
     run = watched(dropout=True, norm="batch", spectral_norm=True)
     run.begin()

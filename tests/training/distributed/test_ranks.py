@@ -15,8 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cyclegan.training.storage.checkpoint import read_state
 from tests.evaluation.examples import data_set
+from tests.support.run_files import read_metrics
+from tests.support.states import newest_state
 from tests.training.conftest import TINY
 
 ROOT = Path(__file__).parents[3]
@@ -61,14 +62,6 @@ def launch(world: int, *words: object, timeout: float = SECONDS) -> subprocess.C
     )
 
 
-def last_state(run: Path) -> dict[str, Any]:
-    return read_state(max((run / "checkpoints").glob("state-*.pt")))
-
-
-def rows(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
 def tensors(value: Any, where: str = "") -> Iterator[tuple[str, torch.Tensor]]:
     """All tensors in nested containers, by their path."""
     if isinstance(value, torch.Tensor):
@@ -81,15 +74,15 @@ def tensors(value: Any, where: str = "") -> Iterator[tuple[str, torch.Tensor]]:
 def assert_close(one: Path, other: Path, tolerance: float = 1e-6) -> None:
     """Two runs came to the same: weights, moments, averages, pools, and the losses of every step."""
     kept = ("method", "ema", "generator_optimizer", "discriminator_optimizer", "guard")
-    ours, theirs = ({name: last_state(run)[name] for name in kept} for run in (one, other))
+    ours, theirs = ({name: newest_state(run)[name] for name in kept} for run in (one, other))
     expected = dict(tensors(theirs))
     found = dict(tensors(ours))
     assert found.keys() == expected.keys()
     assert any(name.startswith("/ema/") for name in found)
     for name, value in found.items():
         assert torch.allclose(value, expected[name], rtol=tolerance, atol=tolerance), name
-    parts = last_state(one)["config"]["accumulate"]
-    for mine, yours in zip(rows(one), rows(other), strict=True):
+    parts = newest_state(one)["config"]["accumulate"]
+    for mine, yours in zip(read_metrics(one), read_metrics(other), strict=True):
         for name in mine:
             if name.startswith("scores/") and parts > 1:  # of the last part, which is another part of the batch
                 continue
@@ -148,7 +141,7 @@ def test_several_processes_come_to_what_one_comes_to(played: Callable[[int, str]
     alone = played(1, name)
     assert_close(run, alone, 1e-3 if name == "looked at" else 1e-6)
     if name == "looked at":
-        assert any("probe/checkerboard_ab" in row for row in rows(run))
+        assert any("probe/checkerboard_ab" in row for row in read_metrics(run))
         grids = [sorted((place / "samples").glob("*.png")) for place in (run, alone)]
         assert [grid.name for grid in grids[0]] == [
             f"{way}-{step:08d}.png" for way in ("a2b", "b2a") for step in (0, 2)

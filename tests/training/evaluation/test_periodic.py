@@ -29,13 +29,15 @@ from cyclegan.training import loop, train
 from cyclegan.training.evaluation import best_model, periodic
 from cyclegan.training.evaluation.periodic import PeriodicEvaluation
 from tests.evaluation.examples import data_set
-from tests.evaluation.test_metrics import brightness
 from tests.models.examples import same
-from tests.training.evaluated import Make, best, journal, looked, status
+from tests.support.documents import example
+from tests.support.run_files import curves, read_metrics, read_status
+from tests.support.states import assert_same, newest_state
+from tests.training.evaluated import Make, best, looked
 from tests.training.test_loop import Mirror
-from tests.training.test_resume import assert_same, final_state, rows
 
 
+@pytest.mark.slow
 def test_a_run_is_looked_at_now_and_then_and_the_best_are_kept_beside_the_last(
     tmp_path: Path, small: Make, pictures: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -60,9 +62,9 @@ def test_a_run_is_looked_at_now_and_then_and_the_best_are_kept_beside_the_last(
         assert entry["chosen_on"] == chosen_on(squares)
     assert load_model(run).info["step"] == 5  # a run stands for its last, whatever is the best
     assert json.loads((run / "gallery" / "gallery.json").read_text())["step"] == 5
-    assert [row["held-out"] for row in journal(run) if "held-out" in row] == ["gallery/gallery.json"]
-    assert {row["best"] for row in journal(run) if "best" in row} == {"checkpoints/best-kid.safetensors"}
-    assert status(run)["reason"] == ""
+    assert [row["held-out"] for row in read_metrics(run) if "held-out" in row] == ["gallery/gallery.json"]
+    assert {row["best"] for row in read_metrics(run) if "best" in row} == {"checkpoints/best-kid.safetensors"}
+    assert read_status(run)["reason"] == ""
     line = next(text for text in caplog.messages if text.startswith("step 2: "))
     shares = {way: f"{100 * looked(run, f'judge_{way}')[2]:.0f} %" for way in ("ab", "ba")}
     assert line.startswith(f"step 2: {shares['ab']} taken for B (real: ")
@@ -70,10 +72,11 @@ def test_a_run_is_looked_at_now_and_then_and_the_best_are_kept_beside_the_last(
     assert f"; kid {looked(run)[2]:.4g} (the best so far), cycle_l1_a " in line
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_added_to_the_table_is_put_on_record_chooses_and_stands_in_the_report(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(METRICS, "brightness", brightness())
+    monkeypatch.setitem(METRICS, "brightness", example("Brightness"))
     monkeypatch.setitem(FIGURES, "brightness", Figure("brightness", "{:.1f}", LOWER))
     run = train(small(steps=4, metric="brightness"), tmp_path / "run")
     values = looked(run, "brightness_ab")
@@ -85,6 +88,7 @@ def test_a_metric_that_is_added_to_the_table_is_put_on_record_chooses_and_stands
     assert row["cells"][0][0] == f"{values[4]:.1f}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", [0.9, 0.0])
 def test_looking_changes_nothing_of_the_training(tmp_path: Path, small: Make, average: float) -> None:
     plain = {"steps": 5, "dropout": True, "norm": "batch", "ema_decay": average}
@@ -92,9 +96,9 @@ def test_looking_changes_nothing_of_the_training(tmp_path: Path, small: Make, av
     two = train(small(**plain, evaluate_every=0), tmp_path / "two")
     assert len(looked(one)) == 3
     assert not looked(two)
-    losses = [[row for row in rows(run) if len(row) > 1] for run in (one, two)]
+    losses = [[row for row in curves(run) if len(row) > 1] for run in (one, two)]
     assert losses[0] == losses[1]
-    states = [final_state(run) for run in (one, two)]
+    states = [newest_state(run) for run in (one, two)]
     for state in states:
         del state["config"], state["evaluation"]
     assert_same(*states)
@@ -127,6 +131,7 @@ def test_where_there_can_be_no_judge_one_line_says_why_and_patience_is_refused(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_large_pictures_that_squares_are_cut_from_are_not_read_whole(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,6 +173,7 @@ def test_one_direction_is_measured_alone(tmp_path: Path, small: Make, monkeypatc
         train(replace(config, metric="kid_ba"), tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_a_look_that_fails_is_a_warning_and_no_look(
     tmp_path: Path, small: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,7 +184,7 @@ def test_a_look_that_fails_is_a_warning_and_no_look(
     run = train(config, tmp_path / "run")
     assert caplog.text.count("could not be evaluated (") == 3
     assert "at least two" in caplog.text
-    assert (status(run)["status"], status(run)["step"]) == ("done", 5)
+    assert (read_status(run)["status"], read_status(run)["step"]) == ("done", 5)
     assert not looked(run)
 
 
@@ -191,7 +197,7 @@ def test_memory_that_does_not_suffice_is_a_warning(
     monkeypatch.setattr(periodic.Evaluator, "measure", exhausted)
     run = train(small(steps=2), tmp_path / "run")
     assert "step 2 could not be evaluated (CUDA out of memory); training goes on" in caplog.text
-    assert status(run)["status"] == "done"
+    assert read_status(run)["status"] == "done"
 
 
 def test_the_time_of_a_look_is_no_time_of_training(
@@ -199,11 +205,12 @@ def test_the_time_of_a_look_is_no_time_of_training(
 ) -> None:
     monkeypatch.setattr(PeriodicEvaluation, "evaluate", lambda *arguments: 1e6)  # seconds, of which none has passed
     run = train(small(steps=2), tmp_path / "run")
-    speeds = [row["speed/images_per_second"] for row in journal(run) if "speed/images_per_second" in row]
+    speeds = [row["speed/images_per_second"] for row in read_metrics(run) if "speed/images_per_second" in row]
     assert speeds[0] > 0
     assert -1e-4 < speeds[1] < 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_for_the_best_or_the_gallery_does_not_end_a_run(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -215,10 +222,11 @@ def test_a_full_disk_for_the_best_or_the_gallery_does_not_end_a_run(
     run = train(small(steps=2), tmp_path / "run")
     assert "the best generators could not be kept (No space left on device)" in caplog.text
     assert "the gallery of translations could not be written" in caplog.text
-    assert status(run)["status"] == "done"
+    assert read_status(run)["status"] == "done"
     assert looked(run)
 
 
+@pytest.mark.slow
 def test_at_most_so_many_pictures_are_looked_at_and_always_the_same(
     tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +245,7 @@ def test_at_most_so_many_pictures_are_looked_at_and_always_the_same(
     assert best(run)["kid"]["chosen_on"]["a"]["count"] == 2
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_not_sure_is_said(
     tmp_path: Path,
     small: Make,

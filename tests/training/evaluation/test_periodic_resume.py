@@ -19,8 +19,12 @@ from cyclegan.training import train
 from cyclegan.training.evaluation import best_model, periodic
 from cyclegan.training.evaluation.periodic import PeriodicEvaluation
 from cyclegan.training.storage.async_saver import AsyncSaver
-from tests.training.evaluated import Make, best, journal, looked, planted, status
-from tests.training.test_resume import assert_same, final_state, stop_at
+from tests.support.run_files import read_metrics, read_status
+from tests.support.states import assert_same, newest_state
+from tests.support.stops import stop_at
+from tests.training.evaluated import Make, best, looked, planted
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_that_was_stopped_and_went_on_has_the_same_best(
@@ -38,7 +42,7 @@ def test_a_run_that_was_stopped_and_went_on_has_the_same_best(
 
 
 def assert_as_if_undisturbed(whole: Path, halves: Path) -> None:
-    assert_same(final_state(whole), final_state(halves))
+    assert_same(newest_state(whole), newest_state(halves))
     assert (whole / "best.json").read_bytes() == (halves / "best.json").read_bytes()
     for entry in best(whole).values():
         assert file_sha256(whole / entry["file"]) == file_sha256(halves / entry["file"])
@@ -100,12 +104,12 @@ def test_patience_ends_a_run_well_and_says_how_to_go_on(
         run = train(config, tmp_path / "run")
     why = "kid has not become better since step 4 (1), in 2 evaluations; --patience 0, or more than 2, goes on"
     assert f"ended at step 8 of 12: {why}" in caplog.text
-    assert status(run) | {"time": 0} == {"status": "done", "step": 8, "steps": 12, "reason": why, "time": 0}
-    assert final_state(run)["step"] == load_model(run).info["step"] == 8
+    assert read_status(run) | {"time": 0} == {"status": "done", "step": 8, "steps": 12, "reason": why, "time": 0}
+    assert newest_state(run)["step"] == load_model(run).info["step"] == 8
     assert best(run)["kid"]["step"] == 4
     assert json.loads((run / "gallery" / "gallery.json").read_text())["step"] == 8
     assert (run / "samples" / "a2b-00000008.png").exists()
-    assert [row["step"] for row in journal(run) if "loss/cycle_a" in row] == [5, 8]
+    assert [row["step"] for row in read_metrics(run) if "loss/cycle_a" in row] == [5, 8]
 
     caplog.clear()
     gallery = (run / "gallery" / "gallery.json").stat().st_mtime_ns
@@ -113,19 +117,19 @@ def test_patience_ends_a_run_well_and_says_how_to_go_on(
     with caplog.at_level(logging.INFO, "cyclegan"):
         train(config, run)  # it neither trains on nor ends without a word
     assert f"ended at step 8 of 12: {why}" in caplog.text
-    assert status(run)["step"] == 8
+    assert read_status(run)["step"] == 8
     assert (run / "metrics.jsonl").read_bytes() == lines
     assert (run / "gallery" / "gallery.json").stat().st_mtime_ns == gallery
 
     on = train(replace(config, patience=3), run)
-    assert (status(on)["step"], status(on)["reason"]) == (12, "")
+    assert (read_status(on)["step"], read_status(on)["reason"]) == (12, "")
     assert best(on)["kid"]["step"] == 12
 
 
 def test_a_run_at_its_last_step_needs_no_reason(tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     planted(monkeypatch, {2: 1.0, 4: 2.0, 6: 3.0})
     run = train(small(steps=6, patience=2), tmp_path / "run")
-    assert (status(run)["step"], status(run)["reason"]) == (6, "")
+    assert (read_status(run)["step"], read_status(run)["reason"]) == (6, "")
 
 
 def test_a_run_that_began_without_evaluations_can_go_on_with_them(tmp_path: Path, small: Make) -> None:
@@ -139,7 +143,7 @@ def test_a_run_that_began_without_evaluations_can_go_on_with_them(tmp_path: Path
     run = train(replace(config, steps=5, evaluate_every=2), run)
     assert list(looked(run)) == [4, 5]
     run = train(replace(config, steps=6, evaluate_every=0), run)  # and on without
-    assert (status(run)["step"], list(looked(run))) == (6, [4, 5])
+    assert (read_status(run)["step"], list(looked(run))) == (6, [4, 5])
     assert best(run)["kid"]["step"] in (4, 5)
 
 
@@ -169,8 +173,8 @@ def test_asked_to_stop_a_look_is_cut_off_and_made_up_for(
         with pytest.raises(CycleganError, match="stopped by SIGTERM"):
             train(config, tmp_path / "halves")
     assert f"the evaluation of step {when} is left for when the run goes on" in caplog.text
-    assert status(tmp_path / "halves")["status"] == "preempted"
-    assert final_state(tmp_path / "halves")["step"] == when
+    assert read_status(tmp_path / "halves")["status"] == "preempted"
+    assert newest_state(tmp_path / "halves")["step"] == when
     assert list(looked(tmp_path / "halves")) == [2, 4][: when - 3]
     halves = train(config, tmp_path / "halves")
     assert_as_if_undisturbed(whole, halves)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -19,6 +18,7 @@ from cyclegan.images import Picture, read_picture
 from cyclegan.training import train
 from cyclegan.training.signals import Preempted
 from cyclegan.training.storage.checkpoint import read_state
+from tests.support.run_files import read_metrics, read_status
 
 Tiny = Callable[..., TrainConfig]
 STEPS = 6
@@ -33,7 +33,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, fault: Callable[[Path], None]) -> Non
 
 
 def losses(run: Path) -> list[dict[str, float]]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(run)
     return [
         {name: value for name, value in row.items() if name.startswith(("loss/", "gradient_norm/"))} for row in rows
     ]
@@ -43,6 +43,7 @@ def weights(run: Path) -> bytes:
     return (run / "checkpoints" / f"generators-{STEPS:08d}.safetensors").read_bytes()
 
 
+@pytest.mark.process
 def test_a_run_whose_readers_are_killed_and_hang_learns_the_same(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_run_whose_readers_are_killed_and_hang_learns_the_same(
     assert any("did not get on for 1 s (--worker-timeout) at" in m and "a/003.png" in m for m in said)
 
 
+@pytest.mark.process
 def test_who_is_asked_to_stop_while_a_reader_hangs_saves_at_once(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +91,7 @@ def test_who_is_asked_to_stop_while_a_reader_hangs_saves_at_once(
         with pytest.raises(Preempted, match=r"stopped by SIGTERM at step [1-9]"):
             train(tiny(steps=STEPS, workers=1), tmp_path / "run")
         assert time.monotonic() - began < 60
-    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    status = read_status(tmp_path / "run")
     assert status["status"] == "preempted"
     assert read_state(tmp_path / f"run/checkpoints/state-{status['step']:08d}.pt")["step"] == status["step"]
     run = train(tiny(steps=STEPS), tmp_path / "run")
@@ -97,6 +99,7 @@ def test_who_is_asked_to_stop_while_a_reader_hangs_saves_at_once(
     assert weights(run) == weights(undisturbed)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_that_a_picture_breaks_ends_with_a_sentence_and_its_file(
     workers: int, tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
@@ -108,11 +111,12 @@ def test_a_run_that_a_picture_breaks_ends_with_a_sentence_and_its_file(
     plant(monkeypatch, fault)
     with pytest.raises(CycleganError, match=r"003\.png could not be made part of a batch \(ZeroDivisionError: a bug"):
         train(tiny(steps=STEPS, workers=workers), tmp_path / "run")
-    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    status = read_status(tmp_path / "run")
     assert status["status"] == "failed"
     assert "003.png" in status["reason"]
 
 
+@pytest.mark.slow
 def test_a_planted_nan_is_counted_in_the_journal_and_reaches_no_weight(tmp_path: Path, tiny: Tiny) -> None:
     for name in "ab":
         (tmp_path / name).mkdir(exist_ok=True)
@@ -124,7 +128,7 @@ def test_a_planted_nan_is_counted_in_the_journal_and_reaches_no_weight(tmp_path:
         for path in (tmp_path / name).glob("*.png"):
             path.unlink()
     run = train(tiny(steps=5, batch_size=5, log_every=5), tmp_path / "run")
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(run)
     (row,) = (row for row in rows if "health/unreadable_pictures" in row)
     assert row["health/unreadable_pictures"] == 1
     assert row["health/skipped_steps"] == 0

@@ -219,6 +219,7 @@ def test_a_run_that_fails_still_gets_what_was_caught_to_the_disk_and_keeps_its_e
     assert saver.states.load_newest()["step"] == 4
 
 
+@pytest.mark.slow
 def test_training_goes_on_while_the_disk_takes_its_time(tmp_path, tiny, disk, monkeypatch):
     from cyclegan.training.update.ema import EMA
 
@@ -254,6 +255,7 @@ def hanging_from(monkeypatch: pytest.MonkeyPatch, disk: Disk, step: int, do: Cal
     monkeypatch.setattr(EMA, "update", counted)
 
 
+@pytest.mark.slow
 def test_a_disk_that_hangs_in_mid_run_ends_it_with_a_sentence(tmp_path, tiny, disk, monkeypatch, caplog):
     monkeypatch.setattr(async_saver, "PATIENCE_ASKED", 0.2)
     monkeypatch.setattr(async_saver, "LEAST", 0.2)

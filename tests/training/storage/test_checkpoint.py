@@ -32,6 +32,7 @@ from cyclegan.training.storage.checkpoint import (
     write_generators,
 )
 from tests.models.examples import generators
+from tests.support.programs import run_python
 
 
 def saved(folder: Path, steps: list[int], keep: int = 2) -> States:
@@ -190,6 +191,7 @@ def test_the_best_generators_stay_when_others_are_tidied_away(tmp_path):
     assert load_model(best).info == {"method": "cyclegan", "step": 3, "best_by": "kid"}
 
 
+@pytest.mark.slow
 def test_a_reader_sees_a_whole_state_or_none_while_others_are_written_and_deleted(tmp_path, caplog):
     (tmp_path / "checkpoints").mkdir()
     states = States(tmp_path / "checkpoints")
@@ -236,6 +238,7 @@ def test_a_kill_between_checksum_and_the_very_first_state_leaves_a_run_that_begi
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 def test_a_full_disk_leaves_the_old_state_and_no_stray_file(tmp_path):
     program = (
         "import resource, sys, torch; from torch import nn\n"
@@ -246,7 +249,7 @@ def test_a_full_disk_leaves_the_old_state_and_no_stray_file(tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "states.save(2, about={}, net=nn.Linear(200, 200))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+    done = run_python(program, tmp_path, check=False)
     assert "state-00000002.pt could not be written (File too large); the states saved before are intact" in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["state-00000001.pt", "state-00000001.pt.sha256"]
     assert read_state(tmp_path / "state-00000001.pt")["step"] == 1

@@ -48,6 +48,7 @@ def test_what_a_run_holds_already_is_not_asked_for_again(tmp_path, tiny, monkeyp
                 check_space(run, method, config)
 
 
+@pytest.mark.slow
 def test_the_estimate_is_near_what_a_run_comes_to_hold(tmp_path, tiny):
     changes = {"channels": 16, "sample_every": 1, "generators_every": 2, "samples": 4, "evaluate_every": 0}
     config = tiny(steps=4, state_every=1, **changes)

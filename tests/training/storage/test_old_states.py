@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from cyclegan.models import load_model
 from cyclegan.training import train
 from cyclegan.training.storage.checkpoint import read_state
 from cyclegan.training.storage.run_directory import read_config
+from tests.support.run_files import read_rows
 from tests.training.states.make import MORE, STEPS, draw
 
 STATES = Path(__file__).parents[1] / "states"
@@ -31,7 +31,7 @@ def old(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def losses(path: Path) -> dict[int, dict[str, float]]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = read_rows(path)
     return {
         row["step"]: {name: value for name, value in row.items() if name.startswith(("loss/", "scores/"))}
         for row in rows

@@ -20,14 +20,11 @@ from cyclegan.training.distributed.ranks import SingleProcess
 from cyclegan.training.resolved_run import ResolvedRun
 from cyclegan.training.setup import resolve_run, sets_of
 from cyclegan.training.storage.run_directory import default_run, open_run, read_config, read_data_record
+from tests.support.run_files import read_status
 
 
 def resolved(config: TrainConfig, run: Path) -> ResolvedRun:
     return resolve_run(config, run, None, SingleProcess())
-
-
-def status(run):
-    return json.loads((run / "status.json").read_text())
 
 
 def test_the_default_directory_is_named_after_the_folders(tiny):
@@ -75,7 +72,7 @@ def test_a_run_holds_what_the_documents_say(tmp_path, tiny):
     }
     assert sorted(os.listdir(run / "samples"))[:3] == ["a2b-00000000.png", "a2b-00000001.png", "a2b-00000002.png"]
     assert "generators-00000002.safetensors" in os.listdir(run / "checkpoints")
-    assert status(run) | {"time": 0} == {"status": "done", "step": 2, "steps": 2, "reason": "", "time": 0}
+    assert read_status(run) | {"time": 0} == {"status": "done", "step": 2, "steps": 2, "reason": "", "time": 0}
 
 
 def test_the_stored_configuration_resolves_to_itself(tmp_path, tiny):
@@ -87,6 +84,7 @@ def test_the_stored_configuration_resolves_to_itself(tmp_path, tiny):
     assert train(config, run) == run  # the stored configuration resumes the run
 
 
+@pytest.mark.slow
 def test_meta_tells_versions_command_and_data_and_keeps_the_tracking_id(tmp_path, tiny, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "canary-" + "k" * 33)
     config = tiny(steps=1)
@@ -104,6 +102,7 @@ def test_meta_tells_versions_command_and_data_and_keeps_the_tracking_id(tmp_path
             assert b"canary-" not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_a_run_can_be_resumed_from_another_working_directory(tmp_path, tiny, monkeypatch):
     config = tiny(steps=1)
     monkeypatch.chdir(tmp_path)
@@ -113,7 +112,7 @@ def test_a_run_can_be_resumed_from_another_working_directory(tmp_path, tiny, mon
     monkeypatch.chdir(tmp_path / "elsewhere")
     stored = resolve([read_config(tmp_path / "run"), {"steps": 2}], options_of("cyclegan"))
     assert train(stored, tmp_path / "run") == tmp_path / run
-    assert status(tmp_path / "run")["step"] == 2
+    assert read_status(tmp_path / "run")["step"] == 2
 
 
 def test_changed_pictures_are_noticed(tmp_path, tiny, folder, caplog):
@@ -141,10 +140,10 @@ def test_a_file_in_the_place_of_the_run_is_refused(tmp_path, tiny):
 def test_two_trainers_in_one_directory_the_second_is_refused(tmp_path, tiny):
     config = tiny(steps=1)
     with open_run(resolved(config, tmp_path / "run")):
-        before = status(tmp_path / "run")
+        before = read_status(tmp_path / "run")
         with pytest.raises(CycleganError, match=rf"in use by process {os.getpid()} on "):
             train(config, tmp_path / "run")
-        assert status(tmp_path / "run") == before
+        assert read_status(tmp_path / "run") == before
 
 
 def test_a_damaged_configuration_is_a_sentence(tmp_path, tiny):
@@ -157,6 +156,7 @@ def test_a_damaged_configuration_is_a_sentence(tmp_path, tiny):
         read_config(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["meta.json", "status.json"])
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"{}", b"\xff\xfe"])
 def test_a_damaged_record_is_a_sentence_and_can_be_deleted(tmp_path, tiny, name, content):
@@ -167,7 +167,7 @@ def test_a_damaged_record_is_a_sentence_and_can_be_deleted(tmp_path, tiny, name,
         train(config, run)
     (run / name).unlink()
     assert train(config, run) == run
-    assert status(run)["status"] == "done"
+    assert read_status(run)["status"] == "done"
 
 
 def test_what_a_kill_left_unfinished_is_gone_as_soon_as_the_run_is_held_again(tmp_path, tiny):
@@ -184,5 +184,5 @@ def test_how_a_run_failed_is_on_record(tmp_path, tiny):
     config = tiny(steps=1)
     with pytest.raises(ZeroDivisionError), open_run(resolved(config, tmp_path / "run")):
         _ = 1 / 0
-    assert status(tmp_path / "run")["status"] == "failed"
-    assert status(tmp_path / "run")["reason"] == "division by zero"
+    assert read_status(tmp_path / "run")["status"] == "failed"
+    assert read_status(tmp_path / "run")["reason"] == "division by zero"

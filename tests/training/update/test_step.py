@@ -231,6 +231,7 @@ def test_a_weight_is_cast_once_a_step():
     assert len(casts) == len(set(casts)) == len(weights)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # looked at by the compiler
 def test_a_compiled_step_has_no_break_and_compiles_nothing_anew_after_the_first():
     counters = torch._dynamo.utils.counters

@@ -15,11 +15,12 @@ from cyclegan.errors import CycleganError, UsageError
 from cyclegan.images import read_image
 from cyclegan.translation import Translator, translate_folder
 from cyclegan.translation.job.naming import Naming, Shard
+from tests.support.pictures import random_pixels
 from tests.translation.examples import files
 
 
 def _png(seed: int) -> tuple[bytes, np.ndarray]:
-    pixels = np.random.default_rng(seed).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    pixels = random_pixels(5, 4, seed=seed)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue(), pixels

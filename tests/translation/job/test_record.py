@@ -17,7 +17,8 @@ from cyclegan.translation.job.naming import Naming
 from cyclegan.translation.jobs import PictureIO
 from cyclegan.translation.runners import TranslationSettings
 from tests.models.examples import generator
-from tests.translation.examples import Weighted, file_size_limit, files, fp32, picture, record, rows
+from tests.support.run_files import read_rows
+from tests.translation.examples import Weighted, file_size_limit, files, fp32, picture, record
 
 
 def _after(count: int) -> Callable[[int, int], None]:
@@ -34,7 +35,7 @@ def test_a_manifest_says_what_becomes_what_and_nothing_temporary_stays(
     tmp_path: Path, negative: Translator, run: Callable[..., Summary]
 ) -> None:
     run(negative, naming=Naming(".bmp"))
-    manifest = rows(tmp_path / "out/.cyclegan/manifest.jsonl")
+    manifest = read_rows(tmp_path / "out/.cyclegan/manifest.jsonl")
     assert manifest == [{"name": f"{number}.png", "target": f"{number}.bmp"} for number in range(8)]
     assert record(tmp_path / "out") == ["job.json", "lock", "manifest.jsonl"]
 
@@ -130,7 +131,7 @@ def test_a_mark_that_was_cut_off_does_not_count(tmp_path: Path, run: Callable[..
     with pytest.raises(KeyboardInterrupt):
         run(new, overwrite=True, batch_size=1, on_progress=_after(3))
     marks = tmp_path / "out/.cyclegan/done.jsonl"
-    whole = rows(marks)
+    whole = read_rows(marks)
     marks.write_text(marks.read_text()[:-3])
     with pytest.raises(KeyboardInterrupt):
         run(new, overwrite=True, batch_size=1, on_progress=_after(len(whole) - 1))
@@ -143,7 +144,7 @@ def test_what_failed_is_not_tried_again_unless_its_file_changes_or_it_is_asked_f
     for name in ("x.png", "y.png"):
         (tmp_path / "in" / name).write_text("no picture")
     assert len(run(negative).failed) == 2
-    failed = rows(tmp_path / "out/.cyclegan/failed.jsonl")
+    failed = read_rows(tmp_path / "out/.cyclegan/failed.jsonl")
     assert [(row["path"], row["error"]) for row in failed] == [
         ("x.png", "UnreadableImage"),
         ("y.png", "UnreadableImage"),
@@ -151,7 +152,7 @@ def test_what_failed_is_not_tried_again_unless_its_file_changes_or_it_is_asked_f
     assert all(row["reason"].startswith("not a picture") for row in failed)
     again = run(negative)
     assert (again.translated, again.skipped, again.known, again.failed) == (0, 8, 2, [])
-    assert rows(tmp_path / "out/.cyclegan/failed.jsonl") == failed
+    assert read_rows(tmp_path / "out/.cyclegan/failed.jsonl") == failed
     picture(tmp_path / "in/x.png")
     changed = run(negative)
     assert (changed.translated, changed.skipped, changed.known) == (1, 8, 1)

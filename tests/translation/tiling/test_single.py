@@ -18,6 +18,7 @@ from cyclegan.translation import translate_folder
 from cyclegan.translation.jobs import PictureIO
 from cyclegan.translation.runners import TranslationSettings
 from cyclegan.translation.tiling import single
+from tests.support.pictures import random_pixels
 from tests.translation.examples import Negative, Small, file_size_limit, files, fp32, picture, record
 
 TILE = 128
@@ -79,7 +80,7 @@ def test_a_picture_in_tiles_comes_out_whole_in_its_format_among_others(
 
 
 def test_transparency_goes_along_with_the_tiles(tmp_path: Path, tiled: list[int]) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (200, 150, 4), dtype=np.uint8)
+    pixels = random_pixels(200, 150, 4)
     (tmp_path / "in").mkdir()
     Image.fromarray(pixels).save(tmp_path / "in/a.png")
     translate_folder(
@@ -114,6 +115,7 @@ def test_pages_and_members_of_archives_go_in_tiles_too(tmp_path: Path, tiled: li
     assert tiled == [TILE] * 3
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_after_all_goes_in_tiles_unless_they_are_off(tmp_path: Path, tiled: list[int]) -> None:
     # In company and alone it is more than fits; in tiles of 256 it does
     for number in range(3):

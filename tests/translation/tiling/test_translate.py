@@ -17,6 +17,7 @@ from cyclegan.translation.tiling.axis import Axis
 from cyclegan.translation.tiling.policy import Tiling, network_bytes, tile_bytes, whole_bytes
 from cyclegan.translation.tiling.translate import translate_regions
 from cyclegan.translation.value_scale import ValueScale
+from tests.support.pictures import random_pixels
 from tests.translation.examples import Plain
 
 
@@ -36,11 +37,6 @@ class Negative(Plain):
             raise MemoryError("out of memory")
         self.seen.append((x.shape[2], x.shape[3]))
         return -x
-
-
-def noise(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
-    limits = np.iinfo(dtype)
-    return np.random.default_rng(0).integers(limits.min, limits.max, (height, width, channels), dtype, endpoint=True)
 
 
 def tiled(
@@ -65,7 +61,7 @@ def tiled(
 def test_a_network_without_surroundings_gives_the_whole_whatever_the_size(
     height: int, width: int, overlap: int | None
 ) -> None:
-    picture = Picture(noise(height, width))
+    picture = Picture(random_pixels(height, width))
     translator = Translator(Negative(), device="cpu")
     pixels, alpha = tiled(translator, picture, 64, overlap)
     np.testing.assert_array_equal(pixels, 255 - picture.pixels)
@@ -74,7 +70,7 @@ def test_a_network_without_surroundings_gives_the_whole_whatever_the_size(
 
 @pytest.mark.parametrize(("dtype", "channels"), [(np.uint8, 1), (np.uint16, 3), (np.uint16, 1), (np.int16, 2)])
 def test_every_depth_and_number_of_channels_comes_back_as_it_is(dtype: type, channels: int) -> None:
-    picture = Picture(noise(90, 70, channels, dtype))
+    picture = Picture(random_pixels(90, 70, channels, dtype))
     translator = Translator(Negative(channels), device="cpu")
     pixels, _ = tiled(translator, picture, 32)
     assert pixels.dtype == dtype
@@ -84,7 +80,7 @@ def test_every_depth_and_number_of_channels_comes_back_as_it_is(dtype: type, cha
 
 
 def test_transparency_is_carried_over_and_what_it_hides_is_white_to_the_network() -> None:
-    pixels = noise(100, 60)
+    pixels = random_pixels(100, 60)
     alpha = np.zeros((100, 60), np.uint8)
     alpha[30:, 20:] = 200
     made, carried = tiled(Translator(Negative(), device="cpu"), Picture(pixels, alpha), 32)
@@ -94,7 +90,7 @@ def test_transparency_is_carried_over_and_what_it_hides_is_white_to_the_network(
 
 @pytest.mark.parametrize("rule", ["minmax", "percentile:2,98", "100,4000"])
 def test_a_range_that_is_measured_is_that_of_the_whole_picture(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = Picture((noise(120, 50, 1, np.uint16) // 16 + np.arange(120)[:, None, None]).astype(np.uint16))
+    picture = Picture((random_pixels(120, 50, 1, np.uint16) // 16 + np.arange(120)[:, None, None]).astype(np.uint16))
     monkeypatch.setattr("cyclegan.translation.tiling.translate.NUMBERS", 500)
     translator = Translator(Negative(1), device="cpu", scales=ValueScale(parse_range(rule)))
     pixels, _ = tiled(translator, picture, 32)
@@ -103,13 +99,13 @@ def test_a_range_that_is_measured_is_that_of_the_whole_picture(rule: str, monkey
 
 def test_a_picture_of_other_channels_is_refused_before_anything_is_written() -> None:
     with pytest.raises(ValueError, match="it has 4 channels and the model takes 3"):
-        tiled(Translator(Negative(), device="cpu"), Picture(noise(90, 90, 4)), 32)
+        tiled(Translator(Negative(), device="cpu"), Picture(random_pixels(90, 90, 4)), 32)
 
 
 def test_no_tile_is_larger_than_asked_for_and_smaller_ones_are_taken_where_memory_runs_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    picture = Picture(noise(700, 530))
+    picture = Picture(random_pixels(700, 530))
     Negative.seen.clear()
     pixels, _ = tiled(Translator(Negative(fits=128 * 128), device="cpu"), picture, 512)
     np.testing.assert_array_equal(pixels, 255 - picture.pixels)
@@ -120,14 +116,14 @@ def test_no_tile_is_larger_than_asked_for_and_smaller_ones_are_taken_where_memor
 
 def test_where_no_tile_fits_it_is_said() -> None:
     with pytest.raises(MemoryError, match="not enough memory for a tile of 128×128 pixels"):
-        tiled(Translator(Negative(fits=5), device="cpu"), Picture(noise(300, 300)), 256)
+        tiled(Translator(Negative(fits=5), device="cpu"), Picture(random_pixels(300, 300)), 256)
 
 
 def smooth(height: int, width: int) -> Picture:
     """Something like a picture: large shapes and a little noise."""
     small = torch.rand(1, 3, height // 24 + 2, width // 24 + 2, generator=torch.Generator().manual_seed(3))
     large = nn.functional.interpolate(small, (height, width), mode="bicubic")[0].permute(1, 2, 0).numpy() * 200 + 25
-    return Picture(np.clip(large + noise(height, width) / 16, 0, 255).astype(np.uint8))
+    return Picture(np.clip(large + random_pixels(height, width) / 16, 0, 255).astype(np.uint8))
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
@@ -170,7 +166,7 @@ def test_the_memory_does_not_grow_with_the_height_of_the_picture(monkeypatch: py
             asked.append(height * width)
             return np.full((height, width, 3), 9, np.uint8), None
 
-    regions = Endless(Picture(noise(1, 1)))
+    regions = Endless(Picture(random_pixels(1, 1)))
     regions.header = Header(20_000, 300, 3, np.dtype(np.uint8), "TIFF", "RGB")
     written: list[int] = []
     translate_regions(translator, regions, lambda pixels, alpha: written.append(len(pixels)), tile=128)
@@ -250,9 +246,9 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(given: dict[str, int], wo
 
 
 def test_a_picture_is_translated_with_all_its_pages() -> None:
-    pages = (Picture(noise(5, 4)), Picture(noise(3, 2), np.full((3, 2), 3, np.uint8)))
-    made = Translator(Negative(), device="cpu")(Picture(noise(6, 7), pages=pages))
-    np.testing.assert_array_equal(made.pixels, 255 - noise(6, 7))
+    pages = (Picture(random_pixels(5, 4)), Picture(random_pixels(3, 2), np.full((3, 2), 3, np.uint8)))
+    made = Translator(Negative(), device="cpu")(Picture(random_pixels(6, 7), pages=pages))
+    np.testing.assert_array_equal(made.pixels, 255 - random_pixels(6, 7))
     assert [page.pixels.shape for page in made.pages] == [(5, 4, 3), (3, 2, 3)]
     np.testing.assert_array_equal(made.pages[1].alpha, pages[1].alpha)
 
