@@ -10,12 +10,12 @@ from typing import Self
 from cyclegan.errors import UsageError
 
 NOISE = "z"  # as a source: an n-vector instead of a picture
-DEFAULT = "ab"  # the key of the direction that is meant where none is named
+DEFAULT = "ab"  # key of the direction used if none is given
 
 
 @dataclass(frozen=True)
 class Direction:
-    """One generator's task: from one domain to another, or from noise to a domain."""
+    """Task of a generator: from one domain to another, or from noise to a domain."""
 
     source: str  # "a", "b", … or NOISE
     target: str
@@ -36,7 +36,7 @@ class Direction:
 
     @classmethod
     def parse(cls, key: str) -> Self:
-        """The direction of a key; `UsageError` for anything else."""
+        """Parse a key; `UsageError` for anything else."""
         if not re.fullmatch(r"[a-z]{2}", key) or key[0] == key[1] or key[1] == NOISE:
             raise UsageError(
                 f"{key!r} is no direction; write the letter of the source and that of the target, such as ab"
@@ -45,7 +45,7 @@ class Direction:
 
     @classmethod
     def choose(cls, held: Iterable[str], wanted: str | None, model: object) -> Self:
-        """Choose `wanted` of the keys that `model` holds, else the only one, else ab; `UsageError` if it lacks that."""
+        """Choose `wanted` among the keys of `model`, else the only one, else ab; `UsageError` if it is missing."""
         known = list(held)
         key = wanted or (known[0] if len(known) == 1 else DEFAULT)
         if key not in known:

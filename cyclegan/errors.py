@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class CycleganError(Exception):
-    """A failure that the user can do something about."""
+    """A failure that the user can act on."""
 
     exit_code = 1
     on_every_rank = False  # every rank finds this error by itself
@@ -35,7 +35,7 @@ class UnfinishedError(CycleganError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error, else its type; of a report by pydantic in four lines the field and its fault."""
+    """First line of an error, or its type if empty; for a multi-line pydantic report, the field and its fault."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 2 and "validation error" in lines[0]:
         return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
@@ -43,7 +43,7 @@ def first_line(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """The system's words for an `OSError` ("No space left on device"), without number and path; else its first line."""
+    """System message of an `OSError` ("No space left on device"), without number and path; else its first line."""
     return getattr(error, "strerror", None) or first_line(error)
 
 

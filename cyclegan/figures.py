@@ -1,4 +1,4 @@
-"""Figures of a run: names, labels, formats and better ends. Knows no torch."""
+"""Figures of a run: names, labels, formats and better ends. Does not import torch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Figure:
 
     @property
     def label_with_unit(self) -> str:
-        """`cycle L1 (levels)`."""
+        """Label and unit: `cycle L1 (levels)`."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     def written(self, value: float) -> str:
@@ -53,27 +53,27 @@ FIGURES: dict[str, Figure] = {
     "kid": Figure(
         "KID", "{:.4f}", LOWER, hint="distance from real pictures, unbiased", spread="kid_std", compared=True
     ),
-    "fid": Figure("FID", "{:.2f}", LOWER, hint="distance from real pictures; too high of few pictures", compared=True),
+    "fid": Figure("FID", "{:.2f}", LOWER, hint="distance from real pictures; too high for few pictures", compared=True),
     "diversity": Figure("diversity", "{:.3f}", hint="far below real: all outputs are alike", compared=True),
     "nearest": Figure("nearest training picture", "{:.3f}", hint="far below real: copied", compared=True),
     "checkerboard": Figure(
         "checkerboard energy", "{:.3%}", hint="several times real: a pattern of the network", compared=True
     ),
     "luminance_correlation": Figure("luminance correlation", "{:.3f}", hint="1 keeps light and dark, -1 inverts them"),
-    "cycle_l1": Figure("cycle L1", "{:.2f}", LOWER, SOURCE, "in levels of 255, there and back", LEVELS),
-    "cycle_ssim": Figure("cycle SSIM", "{:.3f}", HIGHER, SOURCE, "1: comes back equal"),
-    # A bad cycle has a ratio of 1, so that it says nothing alone
+    "cycle_l1": Figure("cycle L1", "{:.2f}", LOWER, SOURCE, "in levels of 255, after a full cycle", LEVELS),
+    "cycle_ssim": Figure("cycle SSIM", "{:.3f}", HIGHER, SOURCE, "1: reconstructed exactly"),
+    # A bad cycle also has a ratio of 1, so the ratio alone says nothing
     "cycle_noise_ratio": Figure(
-        "cycle L1 with noise", "{:.2f} ×", None, SOURCE, "about 1 is honest; more hides detail"
+        "cycle L1 with noise", "{:.2f} ×", None, SOURCE, "about 1: nothing hidden; more: hidden detail"
     ),
     "cycle_noise_l1": Figure("cycle L1 with noise", "{:.2f}", LOWER, SOURCE, unit=LEVELS, shown=False),
-    "identity_l1": Figure("identity L1", "{:.2f}", LOWER, TARGET, "change of what is in the target already", LEVELS),
-    "psnr": Figure("PSNR", "{:.2f} dB", HIGHER, hint="beside the truth"),
-    "ssim": Figure("SSIM", "{:.4f}", HIGHER, hint="beside the truth"),
-    "l1": Figure("L1", "{:.2f}", LOWER, hint="beside the truth, in levels of 255", unit=LEVELS),
-    "rmse": Figure("RMSE", "{:.2f}", LOWER, hint="beside the truth, in levels of 255", unit=LEVELS),
-    "within": Figure("pixels within threshold", "{:.1%}", HIGHER, hint="beside the truth"),
-    "lpips": Figure("LPIPS", "{:.4f}", LOWER, hint="beside the truth"),
+    "identity_l1": Figure("identity L1", "{:.2f}", LOWER, TARGET, "change of real pictures of the target", LEVELS),
+    "psnr": Figure("PSNR", "{:.2f} dB", HIGHER, hint="against the truth"),
+    "ssim": Figure("SSIM", "{:.4f}", HIGHER, hint="against the truth"),
+    "l1": Figure("L1", "{:.2f}", LOWER, hint="against the truth, in levels of 255", unit=LEVELS),
+    "rmse": Figure("RMSE", "{:.2f}", LOWER, hint="against the truth, in levels of 255", unit=LEVELS),
+    "within": Figure("pixels within threshold", "{:.1%}", HIGHER, hint="against the truth"),
+    "lpips": Figure("LPIPS", "{:.4f}", LOWER, hint="against the truth"),
     "pixel_accuracy": Figure("per-pixel accuracy", "{:.1%}", HIGHER, hint="of labels"),
     "class_accuracy": Figure("per-class accuracy", "{:.1%}", HIGHER, hint="of labels"),
     "class_iou": Figure("class IoU", "{:.1%}", HIGHER, hint="of labels"),
@@ -87,23 +87,23 @@ def key_of(name: str, direction: Direction) -> str:
 
 
 def compared(figures: Mapping[str, float], name: str, direction: Direction) -> tuple[float | None, ...]:
-    """A figure of translations, of real and of untranslated pictures; None for what lacks."""
+    """A figure of translations, of real and of untranslated pictures; None where it is missing."""
     return tuple(figures.get(key_of(f"{name}{part}", direction)) for part in ("", "_real", "_source"))
 
 
 def name_of(key: str) -> str:
-    """The figure that a key of a record names: `kid_ab` and `kid` -> `kid`; the key itself where none is known."""
+    """Figure name of a key in a record: `kid_ab` and `kid` -> `kid`; the key itself if it is unknown."""
     name = key.rpartition("_")[0]
     return name if name in FIGURES else key
 
 
 def in_words(direction: Direction, names: Mapping[str, str] | None = None, joint: str = "to") -> str:
-    """`horses to zebras`, by the names of the domains, or by their letters."""
+    """A direction in words, by domain names or letters: `horses to zebras`."""
     return f"{domain_name(direction.source, names)} {joint} {domain_name(direction.target, names)}"
 
 
 def subject_of(name: str, direction: Direction, names: Mapping[str, str] | None = None) -> str:
-    """The subject of a figure of a direction, in words: the direction, or the domain at one of its ends."""
+    """Subject of a figure in words: its direction, or the domain at one end."""
     figure = FIGURES[name]
     if figure.of == DIRECTION:
         return in_words(direction, names)
@@ -111,5 +111,5 @@ def subject_of(name: str, direction: Direction, names: Mapping[str, str] | None 
 
 
 def domain_name(domain: str, names: Mapping[str, str] | None = None) -> str:
-    """The name of a domain: its own, or else its letter."""
+    """Name of a domain, or else its letter; "noise" for noise."""
     return (names or {}).get(domain, "noise" if domain == NOISE else domain.upper())

@@ -15,7 +15,7 @@ The losses below differ in the gradient that G receives on the way there:
 - `hinge` stops training D on pictures that it already separates by a margin; G maximises D's raw score.
 - `wgan-gp` makes D a critic instead of a classifier: its mean difference between real and fake, maximised over all
   functions of slope at most 1, is the Wasserstein distance between them: how far probability has to be moved. It has a
-  gradient even where real and fake do not overlap, provided that the slope is bounded, which the penalty is for.
+  gradient even where real and fake do not overlap, provided that the slope is bounded, which the penalty enforces.
 
 A loss takes the discriminator and not its output, so that a loss with a gradient penalty can call it again.
 Discriminators return raw scores (N, 1, h, w), or a list of these, one per scale; all scales have the same weight. All
@@ -240,8 +240,9 @@ RECONSTRUCTION_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": l1
 
 
 def _scores(discriminator: Discriminator, real: Tensor, fake: Tensor) -> tuple[Scores, Scores]:
-    """Scores of real and fake, in one call (fewer passes over the weights) where that gives the same.
-    It does not with batch norm, or with spectral norm, whose power iteration runs at every call.
+    """Scores of real and fake, in one call (fewer passes over the weights) if that gives the same result.
+
+    It does not with batch norm, nor with spectral norm, whose power iteration runs at every call.
     """
     if not getattr(discriminator, "per_sample", False):
         return discriminator(real), discriminator(fake)

@@ -131,9 +131,9 @@ def command(
     if output is None and result.run is not None and result.run == model:
         output = result.run / "evaluation.json"
     if output is not None:
-        store(output, result.answer)
+        store(output, result.record)
     if as_json:
-        click.echo(json.dumps(result.answer, ensure_ascii=False).encode(errors="backslashreplace"))
+        click.echo(json.dumps(result.record, ensure_ascii=False).encode(errors="backslashreplace"))
         return
     for line in result.lines:
         click.echo(line)
@@ -141,5 +141,5 @@ def command(
         click.echo(f"stored in {output}")
     if verdict:
         click.echo()
-        for line in verdict_lines(result.answer, result.run, dict(result.names) | dict(names), known, longer or LONGER):
+        for line in verdict_lines(result.record, result.run, dict(result.names) | dict(names), known, longer or LONGER):
             click.echo(line)

@@ -1,4 +1,4 @@
-"""The two measurings of `cyclegan evaluate`: of a model, and of folders."""
+"""The two evaluations of `cyclegan evaluate`: of a model, and of folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cyclegan.evaluation.metrics.lpips import LPIPS
 from cyclegan.evaluation.metrics.metric import Measured, Setup, Tools
 from cyclegan.evaluation.metrics.paired import matched
 from cyclegan.evaluation.printing import classifier_note, direction_lines, protocol_lines, side_by_side
-from cyclegan.evaluation.protocol import answer, of_method, of_pictures
+from cyclegan.evaluation.protocol import of_method, of_pictures, to_record
 from cyclegan.figures import in_words, key_of
 from cyclegan.images import list_images, read_image, stored_size
 from cyclegan.models import is_run
@@ -41,14 +41,14 @@ log = logging.getLogger("cyclegan")
 
 @dataclass(frozen=True)
 class Options:
-    """Options of both measurings, in the words of the command line.
+    """Options of both evaluations, named as on the command line.
 
     `sets_of` finds the pictures of a configuration, as its method reads them.
     """
 
     sets_of: Callable[[TrainConfig], PictureSets]
     features: Wanted
-    places: Mapping[str, str | None]  # the options that name pictures
+    places: Mapping[str, str | None]  # options that name pictures
     seed: int
     size: int | None
     max_pictures: int | None
@@ -62,20 +62,20 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """An evaluation as it is stored, see `protocol.answer`, and as lines to read."""
+    """An evaluation: its stored record (see `protocol.to_record`), and lines to print."""
 
-    answer: dict[str, Any]
+    record: dict[str, Any]
     lines: tuple[str, ...]
     run: Path | None = None
     names: Mapping[str, str] = field(default_factory=dict)  # of the domains
 
 
 def measure_model(path: Path, direction: str | None, options: Options) -> Result:
-    """Measure a run or one of its checkpoints, in one direction or in all that it has.
+    """Evaluate a run or one of its checkpoints, in one direction or in all.
 
-    Of a run the last generators are measured, beside them the best that it has kept, and RUN/gallery shows what the
-    last ones make. `--truth` holds the answers for the first direction. Raises `UsageError` and `CycleganError` in the
-    words of the command.
+    Of a run the last generators are measured, and the best ones that it has kept; RUN/gallery shows translations by the
+    last ones. `--truth` holds the true translations for the first direction. Raises `UsageError` and `CycleganError`
+    with messages for the command line.
     """
     device, tools = _prepared(options)
     model = load_evaluated_model(path, options.places, options.sets_of)
@@ -83,7 +83,8 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
     directions = tuple(engines) if direction is None else (Direction.choose(engines, direction, path).key,)
     size = options.size or int(model.model.info.get("crop_size", 256))
     held_out = {
-        domain: some.read() for domain, some in _sets(model.sets.test, size, options.max_pictures, "held out").items()
+        domain: images.read()
+        for domain, images in _sets(model.sets.test, size, options.max_pictures, "held out").items()
     }
     training = _sets(model.sets.train, size, MOST, "learned from")
     tools = _with_features(tools, options, training, device)
@@ -91,54 +92,54 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
     if options.truth is not None:
         source = Direction.parse(directions[0]).source
         if source not in held_out:
-            raise UsageError(f"--truth: {directions[0]} translates no pictures, so that nothing is right; leave it out")
-        right = _in_order_of(held_out[source], options.truth, "--truth")
-        truth[directions[0]] = ImageSet(right.root, right.names, size, nearest=options.labels is not None, whole=True)
+            raise UsageError(f"--truth: {directions[0]} has no input pictures, so there is no truth; leave it out")
+        images = _in_order_of(held_out[source], options.truth, "--truth")
+        truth[directions[0]] = ImageSet(images.root, images.names, size, nearest=options.labels is not None, whole=True)
     evaluator = Evaluator(tools, directions, held_out, training, truth)
     figures = evaluator.measure(engines, directions)
     roles = (("held out", held_out, model.sets.test), ("learned from", training, model.sets.train))
     method = {
         "directions": list(directions),
         "pictures": {
-            f"{role} {domain.upper()}": of_pictures(pictures, len(found[domain]))
-            for role, some, found in roles
-            for domain, pictures in some.items()
+            f"{role} {domain.upper()}": of_pictures(pictures, len(files[domain]))
+            for role, sets, files in roles
+            for domain, pictures in sets.items()
         },
         "truth": None if options.truth is None else str(options.truth),
         "computed": {"device": str(device), "precision": options.precision},
         **of_method(tools, size),
     }
     measured = [(model, figures)]
-    stored = answer(figures, {"checkpoint": model.checkpoint(), **method})
+    record = to_record(figures, {"checkpoint": model.checkpoint(), **method})
     if is_run(path):
         translators = {key: engine for key, engine in engines.items() if isinstance(engine, Translator)}
         step = int(model.model.info.get("step", 0))
         try:
             write_gallery(path / "gallery", held_out, translators, tools.classifier, step=step, which=model.which)
-        except OSError as error:  # no reason to keep back the figures
+        except OSError as error:  # the figures are returned nevertheless
             log.warning("the gallery of translations could not be written (%s)", reason_of(error))
         for metric, other in model.best().items():
-            # Measured once only, where the last, or those that are the best by two figures, are the same
-            known = [found for one, found in measured if one.has_the_weights_of(other)]
+            # Equal weights are measured once: the best may be the last, or the best by two figures
+            known = [values for earlier, values in measured if earlier.has_the_weights_of(other)]
             others = other.engines(options.device, options.precision)
-            found = known[0] if known else evaluator.measure(others, directions)
-            measured.append((other, found))
-            stored.setdefault("best", {})[metric] = answer(found, {"checkpoint": other.checkpoint(), **method})
+            values = known[0] if known else evaluator.measure(others, directions)
+            measured.append((other, values))
+            record.setdefault("best", {})[metric] = to_record(values, {"checkpoint": other.checkpoint(), **method})
     names, lines = model.names, list[str]()
     for each in map(Direction.parse, directions):
         lines += [in_words(each, names), *(f"  {line}" for line in direction_lines(figures, each, names)), ""]
     if len(measured) > 1:
-        columns = [(one.checkpoint(), found) for one, found in measured]
+        columns = [(each.checkpoint(), values) for each, values in measured]
         lines += [*side_by_side(columns, names, directions), ""]
-    return Result(stored, (*lines, *_epilogue(stored["protocol"])), model.run, names)
+    return Result(record, (*lines, *_epilogue(record["protocol"])), model.run, names)
 
 
 def measure_folders(
     fake: Path, real: Path | None, source: Path | None, direction: Direction, options: Options
 ) -> Result:
-    """Measure the pictures in `fake` by those in `real`, by their truth, or by both.
+    """Evaluate the pictures in `fake` against those in `real`, their truths, or both.
 
-    `source` holds the untranslated inputs, by the same names. `direction` says which domain they were translated to.
+    `source` holds the untranslated inputs under the same names. They were translated in `direction`.
     """
     if real is None and options.truth is None:
         raise UsageError("--fake alone compares with nothing; give --real DIR, --truth DIR, or both")
@@ -157,27 +158,27 @@ def measure_folders(
         sources = None if source is None else _in_order_of(fakes, source, "--source").read()
         training: dict[str, ImageSet] = {}
         given = {name: value for name, value in options.places.items() if value is not None}
-        if given:  # what a judge may learn from
+        if given:  # pictures to train a judge on
             config = resolve([given])
-            found = options.sets_of(config).train
-            training = {domain: ImageSet.of(some, size, MOST) for domain, some in found.items()}
-            names = domain_names(config, tuple(found))
-        learned = {path.resolve() for some in training.values() for path in some.paths()}
+            files = options.sets_of(config).train
+            training = {domain: ImageSet.of(file_list, size, MOST) for domain, file_list in files.items()}
+            names = domain_names(config, tuple(files))
+        learned = {path.resolve() for images in training.values() for path in images.paths()}
         for option, judged in (("--real", reals), ("--source", sources)):
-            known = [] if judged is None else [path for path in judged.paths() if path.resolve() in learned]
-            if judged is not None and known:
+            shared = [] if judged is None else [path for path in judged.paths() if path.resolve() in learned]
+            if judged is not None and shared:
                 raise UsageError(
-                    f"{option}: {len(known)} of {len(judged)} pictures in {judged.root} are among those that the judge "
-                    "learns from; give held-out ones"
+                    f"{option}: {len(shared)} of {len(judged)} pictures in {judged.root} are among those that train "
+                    "the judge; give held-out ones"
                 )
         tools = _with_features(tools, options, training, device)
         setup = Setup(direction, tools, reals, sources, training.get(direction.target))
         inputs = repeat(None) if sources is None else sources.batches()
         pairs = zip(fakes.batches(), inputs, strict=sources is not None)
         figures = measure_batches(setup, (Measured(*pair, extractor=tools.extractor) for pair in pairs))
-        for role, some in (("translated", fakes), ("real", reals), ("untranslated", sources)):
-            if some is not None:
-                pictures[role] = of_pictures(some, len(list_images(some.root)))
+        for role, images in (("translated", fakes), ("real", reals), ("untranslated", sources)):
+            if images is not None:
+                pictures[role] = of_pictures(images, len(list_images(images.root)))
     if options.truth is not None:
         setup = Setup(direction, tools)
         batches = _with_truths(fake, options.truth, options.size, nearest=options.labels is not None)
@@ -187,11 +188,11 @@ def measure_folders(
     truth = None if options.truth is None else str(options.truth)
     protocol = {"pictures": pictures, "truth": truth, **of_method(tools, size)}
     lines = direction_lines({key_of(name, direction): value for name, value in figures.items()}, direction, names)
-    return Result(answer(figures, protocol), (*lines, *_epilogue(protocol)))
+    return Result(to_record(figures, protocol), (*lines, *_epilogue(protocol)))
 
 
 def _prepared(options: Options) -> tuple[torch.device, Tools]:
-    """The device, and settings of metrics with the files that they need; `UsageError` for bad ones."""
+    """Device, and settings of the metrics with their files loaded; `UsageError` for invalid ones."""
     device = pick_device(options.device)
     prepare(device, exact=is_exact(options.precision))
     if options.truth is None and (options.labels or options.lpips):
@@ -202,37 +203,37 @@ def _prepared(options: Options) -> tuple[torch.device, Tools]:
 
 
 def _with_features(tools: Tools, options: Options, training: Mapping[str, ImageSet], device: torch.device) -> Tools:
-    """Add the features, and the judge, where there are pictures enough to teach one."""
+    """Add the feature extractor to `tools`, and the judge if there are enough pictures to train one."""
     if options.features.name == JUDGE:
         if not training:
             raise UsageError(
-                "--features judge: it learns from real pictures of both domains, others than it judges; give --data "
-                "DIR, or --a and --b, or use --features inception"
+                "--features judge: it is trained on real pictures of both domains, other than those it judges; give "
+                "--data DIR, or --a and --b, or use --features inception"
             )
         judge = find_classifier(training, seed=options.seed, device=device)
         return replace(tools, extractor=judge.extractor(), classifier=judge)
-    tools = replace(tools, extractor=load_extractor(options.features, device))  # it may fail, and a judge takes minutes
+    tools = replace(tools, extractor=load_extractor(options.features, device))  # first: a judge takes minutes
     few = [pictures for pictures in training.values() if len(pictures) < FEWEST]
     if few:
-        log.warning("no judge: %s has only %d pictures to learn from", few[0].root, len(few[0]))
+        log.warning("no judge: %s has only %d pictures to train it on", few[0].root, len(few[0]))
     if few or len(training) != DOMAINS:
         return tools
     return replace(tools, classifier=find_classifier(training, seed=options.seed, device=device))
 
 
-def _sets(found: Mapping[str, FileList], size: int, most: int | None, what: str) -> dict[str, ImageSet]:
-    """Pictures by domain, of more than `most` those with the lowest lots; `UsageError` where there are none."""
-    for domain, pictures in found.items():
+def _sets(files: Mapping[str, FileList], size: int, most: int | None, role: str) -> dict[str, ImageSet]:
+    """Image sets by domain, of at most `most` pictures in hash order; `UsageError` for an empty one."""
+    for domain, pictures in files.items():
         if not len(pictures):
             raise UsageError(
-                f"no pictures of {domain.upper()} are {what}; give other ones by --test-{domain}, or train with a "
+                f"no pictures of {domain.upper()} are {role}; give other ones by --test-{domain}, or train with a "
                 "--holdout"
             )
-    return {domain: ImageSet.of(pictures, size, most) for domain, pictures in found.items()}
+    return {domain: ImageSet.of(pictures, size, most) for domain, pictures in files.items()}
 
 
 def _names_in(folder: Path, option: str) -> list[str]:
-    """The pictures below a folder; `UsageError`, naming the option, where there is none."""
+    """List the pictures below a folder; `UsageError`, naming the option, if there are none."""
     if not folder.is_dir():
         raise UsageError(f"{option}: {folder} is not a folder; name the one that holds the pictures")
     names = list_images(folder)
@@ -242,45 +243,45 @@ def _names_in(folder: Path, option: str) -> list[str]:
 
 
 def _common_size(folders: Mapping[str, Path]) -> int:
-    """The shorter side of the pictures in all folders, by option, from headers; `UsageError` for several sizes."""
+    """Shorter side of the pictures in all folders (by option), from headers; `UsageError` for several sizes."""
     sizes: dict[tuple[int, int], Path] = {}
     for option, folder in folders.items():
         for name in _names_in(folder, option):
             sizes.setdefault(stored_size(folder / name), folder / name)
     if len(sizes) > 1:
-        (first, here), (second, there) = list(sizes.items())[:2]
+        (first, path), (second, other) = list(sizes.items())[:2]
         raise UsageError(
-            f"the pictures are of different sizes ({here} is {first[1]}×{first[0]}, {there} is "
+            f"the pictures are of different sizes ({path} is {first[1]}×{first[0]}, {other} is "
             f"{second[1]}×{second[0]}); give --size N to scale all to squares of N pixels"
         )
     return min(next(iter(sizes)))
 
 
 def _in_order_of(pictures: ImageSet, folder: Path, option: str) -> ImageSet:
-    """Those in `folder` with the names of `pictures`, in their order; `UsageError` where one lacks."""
+    """Pictures of `folder` with the names of `pictures`, in the same order; `UsageError` if one is missing."""
     names = matched(pictures.names, _names_in(folder, option), folder, option)
     return ImageSet(folder, names, pictures.size, whole=True)
 
 
 def _with_truths(fake: Path, truth: Path, size: int | None, *, nearest: bool) -> Iterator[Measured]:
-    """Each picture of `fake` with that of the same name in `truth`, as stored, or as squares of `size`.
+    """Yield each picture of `fake` with its namesake in `truth`, as stored or cropped to `size`.
 
-    `nearest` is for label maps, which may get no new colours. Raises `UsageError` for names that do not match and for
+    `nearest` is for label maps, which must not get new colours. Raises `UsageError` for names that do not match and for
     pictures of different sizes.
     """
     names = _names_in(fake, "--fake")
     truths = matched(names, _names_in(truth, "--truth"), truth, "--truth")
     for name, true_name in zip(names, truths, strict=True):
-        picture, right = read_image(fake / name), read_image(truth / true_name)
+        picture, target = read_image(fake / name), read_image(truth / true_name)
         if size is not None:
-            picture, right = (centre_square(image, size, nearest=nearest) for image in (picture, right))
-        if picture.shape != right.shape:
+            picture, target = (centre_square(image, size, nearest=nearest) for image in (picture, target))
+        if picture.shape != target.shape:
             raise UsageError(
-                f"--truth: {truth / true_name} is {right.shape[1]}×{right.shape[0]} and {fake / name} is "
+                f"--truth: {truth / true_name} is {target.shape[1]}×{target.shape[0]} and {fake / name} is "
                 f"{picture.shape[1]}×{picture.shape[0]}; give a truth of the same size, or --size N to scale both"
             )
-        made, wanted = (torch.from_numpy(np.array(image, order="C"))[None] for image in (picture, right))
-        yield Measured(made.permute(0, 3, 1, 2), truth=wanted.permute(0, 3, 1, 2))
+        fakes, targets = (torch.from_numpy(np.array(image, order="C"))[None] for image in (picture, target))
+        yield Measured(fakes.permute(0, 3, 1, 2), truth=targets.permute(0, 3, 1, 2))
 
 
 def _epilogue(protocol: Mapping[str, Any]) -> Iterator[str]:

@@ -29,23 +29,23 @@ from cyclegan.translation.noise import NoiseSampler
 
 log = logging.getLogger("cyclegan")
 
-# one 2 with letters on both sides, so that a number in a name, as in batch2 or set_2_b, divides nothing
+# One 2 with letters on both sides, so that a number in a name, as in batch2 or set_2_b, does not split it
 _PAIR = re.compile(r"(?P<a>[^2]*[^\W\d_])2(?P<b>[^\W\d_][^2]*)")
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model with its pictures, and its run where it has one."""
+    """A model with its pictures, and its run if it has one."""
 
     model: Model
     sets: PictureSets
     names: Mapping[str, str]  # of the domains
     run: Path | None
     which: str  # "last" of a run, "best by …", or "as named"
-    chosen: Mapping[str, Any] | None = None  # of the best, which pictures they were chosen on, as best.json has it
+    chosen: Mapping[str, Any] | None = None  # of the best: the pictures that chose them, as in best.json
 
     def engines(self, device: str, precision: str) -> dict[str, Translator | NoiseSampler]:
-        """An engine for each direction of the model; `UsageError` for one that takes other than RGB."""
+        """Build an engine for each direction; `UsageError` for a generator whose input is not RGB."""
         engines: dict[str, Translator | NoiseSampler] = {}
         generators: Mapping[str, Any] = self.model.generators
         for key, generator in generators.items():
@@ -54,31 +54,29 @@ class EvaluatedModel:
                 continue
             engines[key] = engine = Translator(generator, device=device, precision=precision, info=self.model.info)
             if engine.in_channels != 3:
-                raise UsageError(
-                    f"MODEL: it takes pictures of {engine.in_channels} channels, and what is measured here has 3"
-                )
+                raise UsageError(f"MODEL: it takes pictures of {engine.in_channels} channels, but evaluation needs 3")
         return engines
 
     def checkpoint(self) -> dict[str, Any]:
-        """The file that is measured, for the protocol, and what chose it."""
+        """Protocol entry of the measured file, with the pictures that chose it."""
         path, step = self.model.path, self.model.info.get("step")
         protocol: dict[str, Any] = {"file": str(path), "which": self.which, "step": step, "sha256": file_sha256(path)}
         if self.chosen is not None:
             counts = {domain: entry["count"] for domain, entry in self.chosen.items()}
-            # Their names count, and not their size
-            here = {domain: ImageSet.of(self.sets.test[domain], 1, count) for domain, count in counts.items()}
-            protocol["chosen_on"] = {**counts, "these": chosen_on(here) == self.chosen}
+            # Only their names are compared, so any size will do
+            current = {domain: ImageSet.of(self.sets.test[domain], 1, count) for domain, count in counts.items()}
+            protocol["chosen_on"] = {**counts, "these": chosen_on(current) == self.chosen}
         return protocol
 
     def best(self) -> dict[str, EvaluatedModel]:
-        """The best generators of the run by criterion, without damaged ones."""
+        """Load the best generators of the run by criterion, without damaged ones."""
         assert self.run is not None
         found = {}
         for metric, entry in read_best(self.run).items():
             try:
                 model = load_model(self.run / entry["file"])
             except CycleganError as error:
-                log.warning("passed over: %s", error)
+                log.warning("skipped: %s", error)
                 continue
             found[metric] = replace(self, model=model, which=f"best by {metric}", chosen=entry.get("chosen_on"))
         return found
@@ -92,7 +90,7 @@ class EvaluatedModel:
 def paired_truths(
     sets: PictureSets, held_out: Mapping[str, ImageSet], directions: Iterable[Direction]
 ) -> dict[str, ImageSet]:
-    """The right translations by direction: the partners of `held_out`, in their order; none without pairs."""
+    """True translations by direction: the partners of `held_out`, in the same order; empty for unpaired data."""
     found: dict[str, ImageSet] = {}
     for direction in directions if PAIRINGS[sets.pairing].whole else ():
         if direction.source in held_out:
@@ -105,7 +103,7 @@ def paired_truths(
 def domain_names(config: TrainConfig, domains: Sequence[str]) -> dict[str, str]:
     """Names of the domains from --a and --b, or the name of --data; else A and B.
 
-    A folder `horse2zebra` has horse and zebra in it; the words are left as they are, in whatever language.
+    A folder `horse2zebra` gives horse and zebra, unchanged and in any language.
     """
     pair = _PAIR.fullmatch(Path(config.data).name) if config.data else None
     words = pair.groupdict() if pair else {}
@@ -118,8 +116,8 @@ def load_evaluated_model(
 ) -> EvaluatedModel:
     """Load a model with the pictures of its run, or those of `places`, by option.
 
-    `sets_of` finds the pictures of a configuration, as its method reads them. Raises `UsageError` for what is no model,
-    has no run beside it and no places given, or whose pictures have gone.
+    `sets_of` finds the pictures of a configuration, as its method reads them. Raises `UsageError` for a file that is
+    not a model, a model with neither a run nor `places`, and missing pictures.
     """
     model = load_model(path)
     folders = (path, path.absolute().parent.parent)

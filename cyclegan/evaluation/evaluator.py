@@ -1,10 +1,10 @@
-"""Generators measured on held-out pictures, once or every few thousand steps.
+"""Evaluator of generators on held-out pictures, once or every few thousand steps.
 
     evaluator = Evaluator(Tools(extractor, classifier), directions, held_out, training)
     figures = evaluator.measure(generators)  # by direction
 
-What is known of the real pictures is computed at the first measuring and kept. `training` and the command measure with
-this and nothing else.
+Statistics of the real pictures are computed at the first evaluation and kept. Both `training` and the command use this
+class alone.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ class Evaluator:
     ) -> None:
         self._setups: dict[str, Setup] = {}
         for key in directions:
-            direction, right = Direction.parse(key), (truth or {}).get(key)
+            direction, true_images = Direction.parse(key), (truth or {}).get(key)
             source, target = direction.source, direction.target
-            pictures = held_out[target], held_out.get(source), training.get(target), right
+            pictures = held_out[target], held_out.get(source), training.get(target), true_images
             self._setups[key] = Setup(direction, tools, *pictures)
 
     def measure(
         self, generators: Mapping[str, TranslatorLike | SamplerLike], directions: Iterable[str] | None = None
     ) -> dict[str, float]:
-        """The figures of `generators`, by direction, in `directions` or all: `fid_ab`, `cycle_l1_a`, …
+        """Measure `generators` (by direction) in `directions`, or in all: `fid_ab`, `cycle_l1_a`, …
 
-        The cycle of a domain is measured where there are generators for both directions. Generators are left as they
-        are, and so is the global random state.
+        The cycle of a domain is measured if there are generators for both directions. Neither generators nor the global
+        random state are changed.
         """
         figures: dict[str, float] = {}
         for key in directions or generators:
@@ -54,10 +54,10 @@ class Evaluator:
             if isinstance(forward, SamplerLike):
                 found = measure_batches(setup, _sampled(setup, forward))
             else:
-                reverse = setup.direction.reverse
-                back = None if reverse is None else generators.get(reverse.key)
-                assert not isinstance(back, SamplerLike), key
-                found = measure_batches(replace(setup, forward=forward, back=back), _translated(setup, forward))
+                opposite = setup.direction.reverse
+                reverse = None if opposite is None else generators.get(opposite.key)
+                assert not isinstance(reverse, SamplerLike), key
+                found = measure_batches(replace(setup, forward=forward, reverse=reverse), _translated(setup, forward))
             figures |= {key_of(name, setup.direction): value for name, value in found.items()}
         return figures
 
@@ -83,14 +83,14 @@ def _translated(setup: Setup, forward: TranslatorLike) -> Iterator[Measured]:
         fake = forward.unit(real)
         if fake.shape != real.shape:
             raise UsageError(
-                f"MODEL: it makes pictures of {fake.shape[1]} channels out of {real.shape[1]}; only what gives as many "
-                "as it takes can be measured"
+                f"MODEL: it translates {real.shape[1]} channels into {fake.shape[1]}; evaluation needs as many output "
+                "as input channels"
             )
         yield Measured(to_bytes(fake).cpu(), batch, truth, real, fake, setup.tools.extractor)
 
 
 def _sampled(setup: Setup, forward: SamplerLike) -> Iterator[Measured]:
-    """As many samples as there are real pictures."""
+    """Batches of as many samples as there are real pictures."""
     assert setup.real is not None, setup.direction
     first = 0
     for batch in setup.real.batches(setup.tools.batch):

@@ -1,4 +1,4 @@
-"""The gallery of a run: translations chosen by the judge, as files to look at.
+"""Gallery of a run: translations chosen by the judge, as PNG files.
 
 RUN/gallery/ab-000-source.png, ab-000-fake.png, ab-000-rec.png, …, and gallery.json, which lists them.
 """
@@ -41,13 +41,13 @@ def write_gallery(
 ) -> Path:
     """Write 24 translations of `held_out` in each direction; returns the path of gallery.json.
 
-    All are translated, and by the judge the best 8, the worst 8 and 8 evenly between are kept, or all where there are
-    fewer. A picture's place is the probability that the judge takes its translation for the target domain. Without a
-    judge they are chosen evenly by name. `step` and `which` ("last", "best-kid_ab") name the generators.
+    All pictures are translated; the best 8, the worst 8 and 8 evenly spaced between are kept, or all if there are
+    fewer. They are ranked by the judge's probability that the translation is of the target domain; without a judge they
+    are spaced evenly by name. `step` and `which` ("last", "best-kid_ab") name the generators.
 
-    gallery.json is removed first and written last, so that where it is all its pictures are. Memory does not grow with
-    the number of pictures, but for their names and one number each; the price is that the chosen ones are translated
-    twice. Raises `OSError` where the folder cannot be written, `CycleganError` where no picture can be read.
+    gallery.json is removed first and written last, so if it exists, all its pictures do. Memory grows with the number
+    of pictures only by a name and one number each, at the price that the chosen ones are translated twice. Raises
+    `OSError` if the folder cannot be written, `CycleganError` if no picture can be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).unlink(missing_ok=True)
@@ -58,60 +58,60 @@ def write_gallery(
     for key, forward in engines.items():
         direction = Direction.parse(key)
         if direction.source not in held_out:
-            continue  # it takes no pictures
+            continue  # its input is noise
         pictures = held_out[direction.source]
-        back = None if direction.reverse is None else engines.get(direction.reverse.key)
-        # Both read all, after which the names are those of the readable pictures
-        chances = None if judge is None else _chances(pictures, forward, judge, direction.target)
-        chosen = _choose(pictures.names if chances else pictures.read().names, chances)
+        reverse = None if direction.reverse is None else engines.get(direction.reverse.key)
+        # Both read every picture, after which the names are those of the readable ones
+        probabilities = None if judge is None else _probabilities(pictures, forward, judge, direction.target)
+        chosen = _choose(pictures.names if probabilities else pictures.read().names, probabilities)
         record["count"][key] = len(pictures)
-        record[key] = list(_write(folder, key, pictures, chosen, forward, back))
+        record[key] = list(_write(folder, key, pictures, chosen, forward, reverse))
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    atomic_write(folder / FILE, text.encode(errors="backslashreplace"))  # names may hold bytes that are no text
+    atomic_write(folder / FILE, text.encode(errors="backslashreplace"))  # names may hold undecodable bytes
     return folder / FILE
 
 
-def _chances(pictures: ImageSet, forward: TranslatorLike, judge: DomainClassifier, target: str) -> list[float]:
-    """For each picture the probability that its translation is of `target`, by the judge."""
+def _probabilities(pictures: ImageSet, forward: TranslatorLike, judge: DomainClassifier, target: str) -> list[float]:
+    """The judge's probability for each picture that its translation is of `target`."""
     fakes = (to_bytes(forward.unit(to_unit(batch).to(forward.device))).cpu() for batch in pictures.batches())
-    return [chance for fake in fakes for chance in judge.probability(fake, target).tolist()]
+    return [probability for fake in fakes for probability in judge.probability(fake, target).tolist()]
 
 
-def _choose(names: tuple[str, ...], chances: list[float] | None) -> Chosen:
+def _choose(names: tuple[str, ...], probabilities: list[float] | None) -> Chosen:
     """The pictures to keep, in the order in which they are shown."""
-    if chances is None:
-        return [(names[place], None, "between") for place in _evenly(len(names), 3 * EACH)]
-    assert len(names) == len(chances), f"{len(names)} names, {len(chances)} translations"
-    order = sorted(range(len(names)), key=lambda index: (-chances[index], names[index]))
-    # Of a few pictures the best come first, so that no picture is called both
+    if probabilities is None:
+        return [(names[index], None, "between") for index in _evenly(len(names), 3 * EACH)]
+    assert len(names) == len(probabilities), f"{len(names)} names, {len(probabilities)} translations"
+    order = sorted(range(len(names)), key=lambda index: (-probabilities[index], names[index]))
+    # Of a few pictures the best are taken first, so that no picture is in both groups
     best = order[:EACH] if len(order) >= 2 * EACH else order[: (len(order) + 1) // 2]
     worst = order[len(best) :][-EACH:]
     rest = order[len(best) : len(order) - len(worst)]
-    groups = (("best", best), ("between", [rest[place] for place in _evenly(len(rest), EACH)]), ("worst", worst))
-    return [(names[index], chances[index], group) for group, indices in groups for index in indices]
+    groups = (("best", best), ("between", [rest[index] for index in _evenly(len(rest), EACH)]), ("worst", worst))
+    return [(names[index], probabilities[index], group) for group, indices in groups for index in indices]
 
 
 def _evenly(count: int, most: int) -> list[int]:
-    """Up to `most` of the places 0 … count - 1, as far apart as can be."""
+    """Up to `most` of the indices 0 … count - 1, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist() if count else []
 
 
 def _write(
-    folder: Path, key: str, pictures: ImageSet, chosen: Chosen, forward: TranslatorLike, back: TranslatorLike | None
+    folder: Path, key: str, pictures: ImageSet, chosen: Chosen, forward: TranslatorLike, reverse: TranslatorLike | None
 ) -> Iterator[dict[str, Any]]:
     """Write the pictures of one direction, one translation at a time; yields their entries in gallery.json."""
-    for number, (name, chance, group) in enumerate(chosen):
+    for number, (name, probability, group) in enumerate(chosen):
         (batch,) = ImageSet(pictures.root, [name], pictures.size, whole=True).batches()
         real = to_unit(batch).to(forward.device)
         fake = forward.unit(real)
         assert fake.shape == real.shape, f"{tuple(real.shape)} became {tuple(fake.shape)}; the evaluator refuses such"
-        made = {"source": batch, "fake": to_bytes(fake).cpu()}
-        figures = {"cycle_l1": math.nan, "luminance_correlation": float(luminance_correlation(batch, made["fake"]))}
-        if back is not None:
-            returned = back.unit(fake)  # not rounded on the way, as in training
-            made["rec"] = to_bytes(returned).cpu()
-            figures["cycle_l1"] = float(l1_levels(real, returned))
-        files = {role: f"{key}-{number:03d}-{role}.png" for role in made}
+        images = {"source": batch, "fake": to_bytes(fake).cpu()}
+        figures = {"cycle_l1": math.nan, "luminance_correlation": float(luminance_correlation(batch, images["fake"]))}
+        if reverse is not None:
+            reconstructed = reverse.unit(fake)  # from the unrounded fake, as in training
+            images["rec"] = to_bytes(reconstructed).cpu()
+            figures["cycle_l1"] = float(l1_levels(real, reconstructed))
+        files = {role: f"{key}-{number:03d}-{role}.png" for role in images}
         for role, file in files.items():
-            write_image(folder / file, made[role][0].permute(1, 2, 0).contiguous().numpy())
-        yield {"name": name, "judge": chance, **clean(figures), "rec": None, **files, "group": group}
+            write_image(folder / file, images[role][0].permute(1, 2, 0).contiguous().numpy())
+        yield {"name": name, "judge": probability, **clean(figures), "rec": None, **files, "group": group}

@@ -1,4 +1,4 @@
-"""Pictures as equal squares, so that all that is compared is scaled alike."""
+"""Image sets, centre-cropped and resized alike for comparison."""
 
 from __future__ import annotations
 
@@ -18,44 +18,43 @@ from cyclegan.data.sets import FileList, in_hash_order
 from cyclegan.errors import CycleganError
 from cyclegan.images import UnreadableImage, read_image
 
-# How `centre_square` scales. Bicubic with a filter that widens when it reduces, and rounded to 8 bits,
+# Scaling by `centre_square`: bicubic, with a filter that widens when it reduces, and rounded to 8 bits,
 # as Parmar et al. 2022 (https://arxiv.org/abs/2104.11222) advise: without the widening, scaling alone moves FID.
 SCALING = "the shorter side scaled to {size} px (Pillow's bicubic, antialiased, 8 bits), the middle square cut out"
 _READERS = 4  # threads that decode: decoders let other threads run
-_KEPT_BYTES = 2**29  # of decoded squares are kept in memory; sets beyond that are read anew each time
+_KEPT_BYTES = 2**29  # kept of decoded images; the rest of a larger set is read again each time
 _BATCH_PIXELS, _BATCH_MOST = 2**21, 32
 
 log = logging.getLogger("cyclegan")
 
 
 def centre_square(image: np.ndarray, size: int, *, nearest: bool = False) -> np.ndarray:
-    """The middle of a uint8 HWC picture, scaled to size × size × 3; with `nearest` no new colour comes up.
+    """Centre crop of a uint8 HWC picture, scaled to size × size × 3; `nearest` adds no new colours.
 
-    A picture of that size already is returned as it is.
+    A picture that already has that size is returned unchanged.
     """
     height, width = image.shape[:2]
     if (height, width) == (size, size):
         return image
     short = min(height, width)
     top, left = (height - short) / 2, (width - short) / 2
-    how = Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
-    # The cut is part of the scaling, so that an odd rest is cut by half a pixel and not rounded to a side
+    resampling = Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
+    # The crop is part of the scaling, so that an odd margin is halved exactly instead of rounded to one side
     box = (left, top, left + short, top + short)
-    return np.asarray(Image.fromarray(image).resize((size, size), how, box=box))
+    return np.asarray(Image.fromarray(image).resize((size, size), resampling, box=box))
 
 
 def batch_size(size: int) -> int:
-    """The number of squares of this side that go through a network together."""
+    """Number of images of this side that a network processes together."""
     return max(1, min(_BATCH_MOST, _BATCH_PIXELS // size**2))
 
 
 class ImageSet:
-    """Some pictures of one domain as squares of `size`, always in the same order.
+    """Pictures of one domain, cropped and scaled to `size`, always in the same order.
 
-    What has been decoded is kept in memory up to half a GiB. A file that cannot be read is skipped with a warning, or
-    is an error if the set has to be `whole`; `CycleganError` where none can be read. `names`, which are relative, leave
-    out the `unreadable` ones once they have been met, see `read`. `nearest` is for label maps, which may get no new
-    colours.
+    Decoded images are kept in memory, up to half a GiB. An unreadable file is skipped with a warning, or is an error if
+    the set has to be `whole`; `CycleganError` if no file can be read. `names` are relative, and leave out `unreadable`
+    files once these have been found, see `read`. `nearest` is for label maps, which must not get new colours.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class ImageSet:
 
     @classmethod
     def of(cls, pictures: FileList, size: int, most: int | None = None) -> ImageSet:
-        """`pictures`, or the first `most` of them in the order of hashes: the same ones on every machine."""
+        """`pictures`, or the first `most` of them in hash order: the same ones on every machine."""
         return cls(pictures.root, [pictures.names[index] for index in sorted(in_hash_order(pictures)[:most])], size)
 
     @property
@@ -86,19 +85,19 @@ class ImageSet:
         return len(self.names)
 
     def batches(self, count: int | None = None) -> Iterator[Tensor]:
-        """The pictures, up to `count` (a number that suits the size) at a time: uint8 N × 3 × size × size."""
+        """Batches of up to `count` pictures (default: a number that suits the size), uint8 N × 3 × size × size."""
         pictures = self._each()
         while batch := list(islice(pictures, count or batch_size(self.size))):
             yield torch.stack(batch)
 
     def read(self) -> ImageSet:
-        """Read everything once, so that `names` and `len` are those of the readable pictures; returns itself."""
+        """Read every picture once, so that `names` and `len` count readable ones only; returns itself."""
         for _ in self._each():
             pass
         return self
 
     def forget(self) -> None:
-        """Free the memory of what has been decoded; it is read anew when it is asked for again."""
+        """Free the memory of decoded images; they are read again on demand."""
         self._kept.clear()
 
     def paths(self) -> list[Path]:
@@ -129,7 +128,7 @@ class ImageSet:
         except UnreadableImage as error:
             if self.whole:
                 raise
-            log.warning("passed over: %s", error)
+            log.warning("skipped: %s", error)
             self._unreadable.add(name)
             return None
         return torch.from_numpy(centre_square(image, self.size, nearest=self.nearest).transpose(2, 0, 1).copy())
@@ -138,7 +137,7 @@ class ImageSet:
 def _ahead(
     pool: ThreadPoolExecutor, read: Callable[[str], Tensor | None], names: Iterable[str]
 ) -> Iterator[Tensor | None]:
-    """`pool.map` that is only some pictures ahead of what is taken, and so never holds them all."""
+    """`pool.map` that reads only a few pictures ahead, and so never holds them all."""
     waiting: deque[Future[Tensor | None]] = deque()
     for name in names:
         waiting.append(pool.submit(read, name))

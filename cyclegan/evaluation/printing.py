@@ -1,4 +1,4 @@
-"""Figures of an evaluation as lines to read."""
+"""Figures of an evaluation as lines of text."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ JUDGE = FIGURES["judge"]
 
 
 def judge_sentence(figures: Figures, direction: Direction, names: Mapping[str, str]) -> str | None:
-    """`83 % of the translated pictures are taken for zebras (real zebras: 97 %, untranslated horses: 4 %)`.
+    """Shares that the judge takes for the target, as a sentence; None without a judge.
 
-    None without a judge.
+    `83 % of the translated pictures are taken for zebras (real zebras: 97 %, untranslated horses: 4 %)`
     """
     share, real, source = compared(figures, "judge", direction)
     if share is None:
         return None
     target = domain_name(direction.target, names)
-    beside = [(real, f"real {target}"), (source, f"untranslated {domain_name(direction.source, names)}")]
-    shares = ", ".join(f"{words}: {JUDGE.written(value)}" for value, words in beside if value is not None)
+    references = [(real, f"real {target}"), (source, f"untranslated {domain_name(direction.source, names)}")]
+    shares = ", ".join(f"{label}: {JUDGE.written(value)}" for value, label in references if value is not None)
     return f"{JUDGE.written(share)} of the translated pictures are taken for {target} ({shares})"
 
 
 def summary_line(figures: Figures, names: Mapping[str, str], directions: Sequence[str]) -> str:
-    """`83 % taken for zebras (real: 97 %, untranslated: 4 %), 79 % for horses (real: …)`, for a line among others."""
+    """Shares in short: `83 % taken for zebras (real: 97 %, untranslated: 4 %), 79 % for horses (real: …)`."""
     parts: list[str] = []
     for direction in map(Direction.parse, directions):
         shares = compared(figures, "judge", direction)
         if None not in shares:
             share, real, source = (JUDGE.written(value) for value in shares if value is not None)
-            words = f"{'for' if parts else 'taken for'} {domain_name(direction.target, names)}"
-            parts.append(f"{share} {words} (real: {real}, untranslated: {source})")
+            target = f"{'for' if parts else 'taken for'} {domain_name(direction.target, names)}"
+            parts.append(f"{share} {target} (real: {real}, untranslated: {source})")
     return ", ".join(parts)
 
 
@@ -57,9 +57,9 @@ def direction_lines(figures: Figures, direction: Direction, names: Mapping[str, 
 def side_by_side(
     measured: Sequence[tuple[Mapping[str, Any], Figures]], names: Mapping[str, str], directions: Sequence[str]
 ) -> Iterator[str]:
-    """A table of the last and the best generators, `measured` with their checkpoints.
+    """Table of the last and the best generators, `measured` with their checkpoints.
 
-    Only what has a better end is compared, and the better one marked, where it differs as far as it is shown.
+    Only figures with a better end are compared, and the better one is marked if the printed values differ.
     """
     yield _row("", [f"{checkpoint['which']}  " for checkpoint, _ in measured])
     yield _row("", [f"step {checkpoint['step']}  " for checkpoint, _ in measured])
@@ -79,19 +79,19 @@ def side_by_side(
 
 
 def classifier_note(protocol: Mapping[str, Any]) -> str | None:
-    """The judge's accuracy in words, with a warning where it is low; None without one."""
+    """Accuracy of the judge in words, with a warning if it is low; None without a judge."""
     judge = protocol.get("judge")
     if judge is None:
         return None
     pictures = " + ".join(map(str, judge["marked_with"]))
-    note = f"the judge tells {judge['accuracy']:.1%} of {pictures} other real pictures rightly"
+    note = f"the judge classifies {judge['accuracy']:.1%} of {pictures} other real pictures correctly"
     if judge["accuracy"] < SURE:
         note += f"; below {SURE:.0%} it cannot tell the two domains apart, and its verdict means little"
     return note.replace("%", " %")
 
 
 def protocol_lines(protocol: Mapping[str, Any]) -> Iterator[str]:
-    """The protocol of an evaluation in words."""
+    """Lines that describe the protocol of an evaluation."""
     if "checkpoint" in protocol:
         file = protocol["checkpoint"]
         yield f"measured: {file['file']}, {file['which']}, step {file['step']}"
@@ -109,7 +109,7 @@ def protocol_lines(protocol: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _compared_rows(figures: Figures, direction: Direction) -> Iterator[str]:
-    """Rows of figures that real and untranslated pictures have too."""
+    """Rows of figures that real and untranslated pictures have as well."""
     for name, figure in FIGURES.items():
         for part, label in ((name, figure.label), (figure.spread, "  ±")):
             if not figure.compared or not part:
@@ -124,8 +124,8 @@ def _row(label: str, cells: Sequence[str]) -> str:
     return (f"{label:32}" + "".join(f"{cell:>20}" for cell in cells)).rstrip()
 
 
-def _chosen(on: Mapping[str, Any]) -> str:
-    if on["these"]:
-        counts = " + ".join(str(count) for domain, count in on.items() if domain != "these")
-        return f"chosen by {counts} of these very pictures, so that its figures flatter it a little"
-    return "chosen by held-out pictures of its run, which may be among these"
+def _chosen(chosen_on: Mapping[str, Any]) -> str:
+    if chosen_on["these"]:
+        counts = " + ".join(str(count) for domain, count in chosen_on.items() if domain != "these")
+        return f"chosen on {counts} of these same pictures, so its figures are slightly optimistic"
+    return "chosen on held-out pictures of its run, which may be among these"

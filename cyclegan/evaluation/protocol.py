@@ -1,4 +1,4 @@
-"""Protocol of an evaluation, without which its figures compare with nothing."""
+"""Protocol of an evaluation, needed to compare its figures with others."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _PACKAGES = ("cyclegan", "torch", "torchvision", "numpy", "pillow")
 
 
 def of_pictures(pictures: ImageSet, of: int) -> dict[str, Any]:
-    """Folder, number (`of` all that are there) and digest of the names of some pictures."""
+    """Folder, number (of `of` in all) and digest of the names of a set of pictures."""
     lost = {"of": of, "unreadable": pictures.unreadable}
     return {"folder": str(pictures.root), "count": len(pictures), **lost, "names_sha256": _names_sha256(pictures)}
 
 
 def chosen_on(held_out: Mapping[str, ImageSet]) -> dict[str, Any]:
-    """By domain, number and digest of the names of the pictures that choose the best."""
-    return {d: {"count": len(some), "names_sha256": _names_sha256(some)} for d, some in held_out.items()}
+    """Number and digest of the names of the pictures that choose the best, by domain."""
+    return {d: {"count": len(images), "names_sha256": _names_sha256(images)} for d, images in held_out.items()}
 
 
 def _names_sha256(pictures: ImageSet) -> str:
@@ -38,7 +38,7 @@ def _names_sha256(pictures: ImageSet) -> str:
 
 
 def of_method(tools: Tools, size: int | None) -> dict[str, Any]:
-    """The scaling, the comparing, and the versions of packages."""
+    """Scaling, settings of metrics, and versions of packages."""
     within = f"within {tools.threshold:g} levels of 255"
     protocol: dict[str, Any] = {
         "size": size,
@@ -55,28 +55,28 @@ def of_method(tools: Tools, size: int | None) -> dict[str, Any]:
         )
         protocol["cycle"] = f"pictures not rounded to 8 bits on the way; noise gaussian, σ {NOISE:g} of 255 levels"
     if tools.classifier is not None:
-        protocol["judge"] = {**tools.classifier.about, "sha256": tools.classifier.sha256}
+        protocol["judge"] = {**tools.classifier.protocol, "sha256": tools.classifier.sha256}
     return protocol
 
 
 def clean(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """Figures as JSON can hold them: None for NaN and infinities."""
+    """Figures for JSON, with None for NaN and infinities."""
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
-def answer(figures: Mapping[str, float], protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored and printed form of an evaluation: {"metrics": …, "protocol": …}.
+def to_record(figures: Mapping[str, float], protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored and printed record of an evaluation: {"metrics": …, "protocol": …}.
 
-    Where there are best generators beside the last, it has "best": {"<metric>": {"metrics": …, "protocol": …}, …} too.
+    If there are best generators beside the last, "best" has theirs: {"<metric>": {"metrics": …, "protocol": …}, …}.
     """
     return {"metrics": clean(figures), "protocol": dict(protocol)}
 
 
-def store(path: Path, answer: Mapping[str, Any]) -> None:
-    """Write `evaluation.json`; `CycleganError` where that cannot be."""
+def store(path: Path, record: Mapping[str, Any]) -> None:
+    """Write `evaluation.json`; `CycleganError` if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, answer)
+        write_json(path, record)
     except OSError as error:
         raise CycleganError(
             f"--output: cannot write {path} ({reason_of(error).lower()}); name another place"

@@ -1,8 +1,8 @@
 """The best generators of a run: the criteria that choose them, and their record.
 
 RUN/best.json is {"<metric>": {"step", "value", "better", "file", "figures", "judge", "chosen_on"}, …}: the file
-relative to the run, all figures of that evaluation, and what the figure depends on, the judge by its SHA-256 and the
-pictures by their number and a digest of their names. Figures of another judge or of other pictures do not compare.
+relative to the run, all figures of that evaluation, and what they depend on: the judge by its SHA-256, the pictures by
+their number and a digest of their names. Figures of different judges or pictures cannot be compared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cyclegan.system.files import write_json
 
 FILE = "best.json"
 
-# What training gives the metrics, beside the inputs and the way back of a direction
+# Given to metrics in training, besides the inputs and the reverse generator of a direction
 _GIVEN = frozenset({"real", "training", "extractor", "classifier", "forward"})
 
 Record = dict[str, dict[str, Any]]
@@ -31,7 +31,7 @@ Record = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Criterion:
-    """One name of `--metric`: the figures whose mean it is, and their better end."""
+    """A name of `--metric`: the figures that it averages, and their better end."""
 
     name: str
     figures: tuple[str, ...]
@@ -42,20 +42,20 @@ class Criterion:
         found = [figures.get(name, math.nan) for name in self.figures]
         return sum(found) / len(found) if all(map(math.isfinite, found)) else math.nan
 
-    def improves(self, value: float, on: float | None) -> bool:
-        """True if `value` is better than `on`, None being no value yet. NaN never is."""
-        return math.isfinite(value) and (on is None or (value < on if self.better == LOWER else value > on))
+    def improves(self, value: float, best: float | None) -> bool:
+        """True if `value` is better than `best` (None: no value yet); False for NaN."""
+        return math.isfinite(value) and (best is None or (value < best if self.better == LOWER else value > best))
 
 
 def selectable(directions: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The figures that can choose the best generators: name -> keys in a record.
+    """Figures that can choose the best generators: name -> keys in a record.
 
-    They have a better end, and are of metrics that training can measure with generators in `directions`.
+    They have a better end, and belong to metrics that training can measure with generators in `directions`.
     """
     found: dict[str, tuple[str, ...]] = {}
     for metric, direction in product(METRICS.values(), map(Direction.parse, directions)):
-        back = direction.reverse is not None and direction.reverse.key in directions
-        given = _GIVEN.union(() if direction.from_noise else ("source",), ("back",) if back else ())
+        reverse = direction.reverse is not None and direction.reverse.key in directions
+        given = _GIVEN.union(() if direction.from_noise else ("source",), ("reverse",) if reverse else ())
         for name in metric.gives if metric.needs <= given else ():
             if name in FIGURES and FIGURES[name].better:
                 found[name] = (*found.get(name, ()), key_of(name, direction))
@@ -63,10 +63,10 @@ def selectable(directions: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def parse_criteria(text: str, directions: Sequence[str]) -> tuple[Criterion, ...]:
-    """The criteria that `--metric` names, in its order.
+    """Parse the criteria of `--metric`, in its order.
 
     A key (`kid_ab`) is one figure; a stem (`kid`) is the mean over directions or domains. `directions` are those
-    that there are generators for. Raises `UsageError` for what cannot choose.
+    with generators. Raises `UsageError` for other names.
     """
     known: dict[str, Criterion] = {}
     for figure, keys in selectable(directions).items():
@@ -87,7 +87,7 @@ def parse_criteria(text: str, directions: Sequence[str]) -> tuple[Criterion, ...
 
 
 def read_best(run: Path) -> Record:
-    """RUN/best.json, empty where there is none; `CycleganError` for a damaged one."""
+    """Read RUN/best.json, empty if it is missing; `CycleganError` if it is damaged."""
     path = run / FILE
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -98,12 +98,12 @@ def read_best(run: Path) -> Record:
         sound = False
     if not sound:
         raise CycleganError(
-            f"{path} is damaged; restore it from a copy, or delete it: the generators that it told of stay, and the "
-            "best are chosen anew"
+            f"{path} is damaged; restore it from a copy, or delete it: the generators that it lists stay, and the "
+            "best are chosen afresh"
         )
     return cast(Record, record)
 
 
 def write_best(run: Path, record: Record) -> None:
-    """Write RUN/best.json; `OSError` where that cannot be, with the old one intact."""
+    """Write RUN/best.json; `OSError` if that fails, with the old one intact."""
     write_json(run / FILE, record)

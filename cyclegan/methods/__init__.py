@@ -1,4 +1,4 @@
-"""Training methods: a file each, with its options dataclass, and a line in `METHODS`."""
+"""Training methods: one file each with its options dataclass, and an entry in `METHODS`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ METHODS: dict[str, type[Method]] = {
     "cyclegan": CycleGAN,
 }
 
-AUTO = "auto"  # as a network: the method's own
+AUTO = "auto"  # for a network: the method's default
 
 
 def options_of(method: str, generator: str = AUTO, discriminator: str = AUTO) -> type:
@@ -52,7 +52,7 @@ def options_for(config: TrainConfig) -> type:
 
 @functools.cache
 def _merged(*owners: type) -> type:
-    """One dataclass with the fields of several."""
+    """Merge the fields of several dataclasses into one."""
     declared = {
         item.name: (item.name, types_of(owner)[item.name], field(default=item.default, metadata=item.metadata))
         for owner in owners
@@ -62,17 +62,17 @@ def _merged(*owners: type) -> type:
 
 
 def with_networks(config: TrainConfig) -> TrainConfig:
-    """`config` with the method's own networks where it asks for `auto`."""
+    """`config` with `auto` networks replaced by the method's defaults."""
     kind = lookup(METHODS, config.method, "--method")
     own = {name: getattr(kind, name) for name in ("generator", "discriminator") if getattr(config, name) == AUTO}
     return replace(config, **own)
 
 
 def build_method(config: TrainConfig, channels: Mapping[str, int] | None = None) -> Method:
-    """The method of `config` with freshly initialised networks, drawn from torch's global generator.
+    """Build the method of `config`, its networks initialised from torch's global generator.
 
-    `channels` are those of the pictures of each domain, three without it. Raises `UsageError` for networks that do not
-    suit the method, the options or --crop-size.
+    `channels` is the number of image channels of each domain, by default three. Raises `UsageError` for networks that
+    do not suit the method, the options or --crop-size.
     """
     config = with_networks(config)
     kind = lookup(METHODS, config.method, "--method")
@@ -87,9 +87,9 @@ def build_method(config: TrainConfig, channels: Mapping[str, int] | None = None)
                 f"--generator {config.generator}: takes {takes}, and --method {config.method} gives it {gives}; "
                 f"use {kind.generator}"
             )
-        ends = {"in_channels": channels.get(direction.source), "out_channels": channels[direction.target]}
-        ends["size"] = config.crop_size
-        return cast(nn.Module, build_generator(config.generator, **_arguments(make, config, values, ends) | options))
+        shapes = {"in_channels": channels.get(direction.source), "out_channels": channels[direction.target]}
+        shapes["size"] = config.crop_size
+        return cast(nn.Module, build_generator(config.generator, **_arguments(make, config, values, shapes) | options))
 
     def make_discriminator(domain: str, **options: Any) -> Discriminator:
         make = lookup(DISCRIMINATORS, config.discriminator, "--discriminator")
@@ -112,9 +112,9 @@ def _takes_noise(make: Callable[..., nn.Module]) -> bool:
 
 
 def _arguments(
-    make: Callable[..., nn.Module], config: TrainConfig, values: Mapping[str, Any], ends: Mapping[str, Any]
+    make: Callable[..., nn.Module], config: TrainConfig, values: Mapping[str, Any], shapes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Arguments for the entry `make` of a table of networks: those of `ends` and `values` that it takes."""
+    """Arguments for the entry `make` of a table of networks: those of `shapes` and `values` that it accepts."""
     known = ("channels", "norm", "dropout", "upsampling", *(item.name for item in fields(network_options(make))))
-    offered = {**ends, **{name: values[name] for name in known}}
+    offered = {**shapes, **{name: values[name] for name in known}}
     return {"init": config.init} | {name: offered[name] for name in arguments_of(make) if name in offered}

@@ -1,4 +1,4 @@
-"""The contract between a method and the training loop.
+"""Interface between a method and the training loop.
 
 A method owns its networks (generators and discriminators) and declares the losses of each side, the domains it reads
 and the columns of its sample grids. Devices, optimizers, precision, processes and logging belong to the loop, which
@@ -23,7 +23,7 @@ Run = Callable[[str, Tensor], Tensor]  # `Direction.key` and input of a generato
 
 
 class Method(nn.Module):
-    """A game between generators and discriminators.
+    """Base of methods: generators and discriminators with their losses.
 
     A subclass is constructed as `cls(make_generator, make_discriminator, **options)`: two factories, and the fields of
     its `Options` dataclass. `make_generator(key)` takes a `Direction.key` and returns a generator from pictures of the
@@ -36,17 +36,17 @@ class Method(nn.Module):
 
     # Declarations, read before anything is built
     Options: ClassVar[type]  # frozen dataclass of this method's own options of `train`
-    domains: ClassVar[tuple[str, ...]] = ("a", "b")  # whose folders are read
+    domains: ClassVar[tuple[str, ...]] = ("a", "b")  # domains whose folders are read
     pairing: ClassVar[str] = "unpaired"  # a name in `cyclegan.data.pairing.PAIRINGS`
-    generator: ClassVar[str] = "resnet_9blocks"  # the network unless --generator says otherwise
-    discriminator: ClassVar[str] = "patch"
-    equal_channels: ClassVar[bool] = True  # all domains are shown with one number of channels
+    generator: ClassVar[str] = "resnet_9blocks"  # default of --generator
+    discriminator: ClassVar[str] = "patch"  # default of --discriminator
+    equal_channels: ClassVar[bool] = True  # all domains are read with the same number of channels
 
-    # What an object owns
-    generators: nn.ModuleDict  # by key of its direction: averaged, saved for inference, exported
+    # Attributes of an instance
+    generators: nn.ModuleDict  # by direction key; averaged, saved for inference, exported
     discriminators: nn.ModuleDict  # by the domain that it judges; needed only to train, may be empty
     adversarial: AdversarialLoss | WithR1 | None = None  # the loss whose scores are reported
-    augmented: bool = False  # discriminators see randomly altered pictures
+    augmented: bool = False  # discriminators see randomly augmented pictures
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -61,10 +61,10 @@ class Method(nn.Module):
         return self.discriminators.parameters()
 
     def generator_turns(self, batch: Images) -> Iterator[tuple[Images, Losses]]:
-        """Images by name, and weighted scalars whose sum the generators minimise; the keys name the curves.
+        """Yield images by name, and weighted losses whose sum the generators minimise; the keys name the curves.
 
         A method whose losses are sums of parts that share no computation yields them one by one: the gradients of one
-        turn are taken before the next is computed, so that only one has to be in memory.
+        turn are computed before the next turn, so that only one has to be in memory.
         """
         raise NotImplementedError
 
@@ -87,7 +87,7 @@ class Method(nn.Module):
         return scores
 
     def columns(self, direction: Direction, batch: Images, run: Run) -> Images:
-        """The columns of a sample grid of `direction` by their headings: real, fake, reconstructed and identity.
+        """Columns of a sample grid of `direction` by heading: real, fake, reconstructed and identity.
 
         `run(key, pictures)` translates. Columns without a generator for them, or for their channels, are left out.
         """
@@ -97,11 +97,11 @@ class Method(nn.Module):
             return {"fake": fake}
         columns = {"real": real, "fake": fake}
         if direction.reverse is not None and direction.reverse.key in self.generators:
-            back = direction.reverse.key
-            columns["reconstructed"] = run(back, fake)
-            spec: Any = self.generators[back].spec
+            reverse = direction.reverse.key
+            columns["reconstructed"] = run(reverse, fake)
+            spec: Any = self.generators[reverse].spec
             if spec["in_channels"] == real.shape[1]:
-                columns["identity"] = run(back, real)
+                columns["identity"] = run(reverse, real)
         return columns
 
     @torch.no_grad()
@@ -125,14 +125,14 @@ class Method(nn.Module):
 
 
 class KeepsFakes(nn.Module):
-    """Earlier fakes as part of the state of a run, divided into lanes by place in the batch."""
+    """Earlier fakes in the state of a run, divided into lanes by place in the batch."""
 
     def deal(self, total: int) -> None:
         """Redistribute the fakes over lanes for batches of `total` places."""
         raise NotImplementedError
 
     def keep(self, places: Iterable[int]) -> None:
-        """Drop all lanes but those of `places`, the ones of this process."""
+        """Drop all lanes except those of `places`, which belong to this process."""
         raise NotImplementedError
 
     def join(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""CycleGAN: two translators that must undo each other (Zhu et al. 2017, https://arxiv.org/abs/1703.10593)."""
+"""CycleGAN: two generators trained to invert each other (Zhu et al. 2017, https://arxiv.org/abs/1703.10593)."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class CycleGANOptions:
     """Options of CycleGAN alone."""
 
     adversarial: str = option("lsgan", "Adversarial loss: lsgan, bce, hinge or wgan-gp.")
-    lambda_cycle: float = option(10.0, "Weight of the way there and back.", minimum=0)
-    lambda_identity: float = option(
-        0.5, "Weight of leaving alone what is already there, relative to the cycle's.", minimum=0
-    )
-    reconstruction: str = option("l1", "How the way back is compared with the start: l1 or l2.")
+    lambda_cycle: float = option(10.0, "Weight of the cycle-consistency term.", minimum=0)
+    lambda_identity: float = option(0.5, "Weight of the identity term, relative to that of the cycle.", minimum=0)
+    reconstruction: str = option("l1", "Distance between reconstruction and original: l1 or l2.")
     pool_size: int = option(50, "Earlier fakes kept for the discriminators.", minimum=0)
     r1: float = option(0.0, "Weight of the R1 penalty on real pictures (Mescheder 2018).", minimum=0)
     gradient_penalty: float = option(10.0, "Weight of the penalty of wgan-gp.", minimum=0)
     diffaug: str = option(
-        "", "For few pictures, change what discriminators see: color,translation,cutout.", metavar="NAMES"
+        "", "Differentiable augmentation, for few pictures: color,translation,cutout.", metavar="NAMES"
     )
     cycle_noise: float = option(
-        0.0, "Against hidden signals: noise on translations before the way back, σ in levels of 255.", minimum=0
+        0.0,
+        "Noise on translations before they are translated back, against hidden signals; σ in levels of 255.",
+        minimum=0,
     )
 
 
@@ -45,9 +45,10 @@ class CycleGAN(Method):
                           + λ ( ‖F(G(a)) − a‖ + ‖G(F(b)) − b‖ )                cycle consistency
                           + λ λ_id ( ‖F(a) − a‖ + ‖G(b) − b‖ )                 identity
 
-    The adversarial terms alone ask only that G(a) look like *some* picture of B: any permutation of the translations
-    would do as well. That F must find a again ties each translation to its own picture. The identity term (section
-    5.2 of the paper) asks that a translator leave alone what already belongs to its target, which keeps colours.
+    The adversarial terms alone require only that G(a) looks like *some* picture of B: any permutation of the
+    translations would do as well. The cycle term, by which F must recover a, ties each translation to its own picture.
+    The identity term (section 5.2 of the paper) requires a generator to leave pictures of its target unchanged, which
+    preserves colours.
 
     With `lambda_identity` 0 the two identity forwards are not computed.
     """
@@ -60,11 +61,11 @@ class CycleGAN(Method):
         self.options = options = CycleGANOptions(**values)
         self.generators = nn.ModuleDict({direction: make_generator(direction) for direction in ("ab", "ba")})
         self.discriminators = nn.ModuleDict({domain: make_discriminator(domain) for domain in ("a", "b")})
-        there = self.generators["ab"]
-        if options.lambda_identity and there.in_channels != there.out_channels:
+        forward = self.generators["ab"]
+        if options.lambda_identity and forward.in_channels != forward.out_channels:
             raise UsageError(
-                f"--lambda-identity {options.lambda_identity:g}: a translator from {there.in_channels} to "
-                f"{there.out_channels} channels cannot leave a picture alone; give --lambda-identity 0"
+                f"--lambda-identity {options.lambda_identity:g}: a translator from {forward.in_channels} to "
+                f"{forward.out_channels} channels cannot leave a picture alone; give --lambda-identity 0"
             )
         self.pools = nn.ModuleDict({"a": ImagePool(options.pool_size), "b": ImagePool(options.pool_size)})
         self.adversarial = build_adversarial(
@@ -75,37 +76,37 @@ class CycleGAN(Method):
         self.augmented = bool(self.policies)
 
     def generator_turns(self, batch: Images) -> Iterator[tuple[Images, Losses]]:
-        for start, end in ("ab", "ba"):
-            images = self._images(start, end, batch)
-            yield images, self._generator_losses(start, end, batch, images)
+        for source, target in ("ab", "ba"):
+            images = self._images(source, target, batch)
+            yield images, self._generator_losses(source, target, batch, images)
 
-    def _generator_losses(self, start: str, end: str, batch: Images, images: Images) -> Losses:
+    def _generator_losses(self, source: str, target: str, batch: Images, images: Images) -> Losses:
         weight, losses = self.options.lambda_cycle, {}
         if self.options.lambda_identity:
-            distance = self.distance(images[f"identity_{end}"].float(), batch[end])
-            losses[f"identity_{end}"] = weight * self.options.lambda_identity * distance
-        losses[f"adversarial_{end}"] = self.adversarial.generator(self._augmented(end), images[f"fake_{end}"])
-        losses[f"cycle_{start}"] = weight * self.distance(images[f"rec_{start}"].float(), batch[start])
+            distance = self.distance(images[f"identity_{target}"].float(), batch[target])
+            losses[f"identity_{target}"] = weight * self.options.lambda_identity * distance
+        losses[f"adversarial_{target}"] = self.adversarial.generator(self._augmented(target), images[f"fake_{target}"])
+        losses[f"cycle_{source}"] = weight * self.distance(images[f"rec_{source}"].float(), batch[source])
         return losses
 
-    def _images(self, start: str, end: str, batch: Images) -> Images:
-        """The cycle from one domain, and the identity image of the same generator."""
-        there, back = self.generators[start + end], self.generators[end + start]
+    def _images(self, source: str, target: str, batch: Images) -> Images:
+        """Images of the cycle from `source`, and the identity image of the same generator."""
+        forward, reverse = self.generators[source + target], self.generators[target + source]
         images = {}
         if not self.options.lambda_identity:
-            fake = there(batch[start])
-        elif there.per_sample:
-            # In one call: larger batches keep the processor or the GPU busier (11-19 % less time for a step of the
+            fake = forward(batch[source])
+        elif forward.per_sample:
+            # In one call: larger batches use the processor or the GPU better (11-19 % less time for a step of the
             # demo on one core). Every picture is computed by itself, so the result is the same.
-            both = there(torch.cat([batch[start], batch[end]]))
-            fake, images[f"identity_{end}"] = both.split([len(batch[start]), len(batch[end])])
+            both = forward(torch.cat([batch[source], batch[target]]))
+            fake, images[f"identity_{target}"] = both.split([len(batch[source]), len(batch[target])])
         else:
-            fake, images[f"identity_{end}"] = there(batch[start]), there(batch[end])
+            fake, images[f"identity_{target}"] = forward(batch[source]), forward(batch[target])
         # A translation that hides its original in invisible detail (Chu et al. 2017, https://arxiv.org/abs/1712.02950)
-        # gains nothing once that drowns in noise of its size (Bashkirova et al. 2019, https://arxiv.org/abs/1908.01517)
+        # gains nothing once noise of that size covers it (Bashkirova et al. 2019, https://arxiv.org/abs/1908.01517)
         sigma = self.options.cycle_noise * 2 / 255
         noisy = fake + sigma * torch.randn_like(fake) if sigma else fake
-        return images | {f"fake_{end}": fake, f"rec_{start}": back(noisy)}
+        return images | {f"fake_{target}": fake, f"rec_{source}": reverse(noisy)}
 
     def _augmented(self, domain: str) -> Discriminator:
         discriminator = self.discriminators[domain]

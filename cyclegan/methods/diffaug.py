@@ -1,12 +1,12 @@
-"""Differentiable augmentation of what discriminators see (Zhao et al. 2020, https://arxiv.org/abs/2006.10738).
+"""Differentiable augmentation of discriminator inputs (Zhao et al. 2020, https://arxiv.org/abs/2006.10738).
 
-With few pictures a discriminator memorises them: its score of a fake says only that it is none of those. Augmenting
+With few pictures a discriminator memorises them: its score of a fake says only that it is not among them. Augmenting
 the real pictures alone would teach the generators to make augmented ones. Here real pictures and fakes both go through
 the same random changes, for the discriminator's loss and for the generators', whose gradients pass through them. No
 unchanged picture is left to memorise, and the changes are not imitated as long as they can be undone in distribution
 (they do not leak: Karras et al. 2020, https://arxiv.org/abs/2006.06676).
 
-Draws belong to pictures (`cyclegan.system.rng`): the same on every device, without a synchronisation.
+Random draws are keyed by picture (`cyclegan.system.rng`): the same on every device, without synchronisation.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from cyclegan.errors import lookup
 from cyclegan.losses import Scores
 from cyclegan.system import rng
 
-SHIFT = 1 / 8  # of the side, at most, in each direction
-HOLE = 1 / 2  # side of the hole, of the picture's
+SHIFT = 1 / 8  # largest shift in each direction, as a share of the side
+HOLE = 1 / 2  # side of the hole, as a share of the picture's
 
 
 def color(pictures: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def translation(pictures: Tensor) -> Tensor:
 
 
 def cutout(pictures: Tensor) -> Tensor:
-    """A square hole of grey, half the side wide, with its centre anywhere."""
+    """Cut a grey hole of half the side, centred anywhere in the picture."""
     height, width = pictures.shape[-2:]
     tall, wide = round(height * HOLE), round(width * HOLE)
     kept = torch.ones(len(pictures), 1, height, width)
@@ -68,7 +68,7 @@ def parse_policies(names: str) -> tuple[Callable[[Tensor], Tensor], ...]:
 
 
 class Augmented:
-    """A discriminator of NCHW pictures changed by `policies`, drawn anew for each call.
+    """A discriminator of NCHW pictures changed by `policies`, drawn afresh at each call.
 
     Not a module: the weights belong to the wrapped discriminator.
     """

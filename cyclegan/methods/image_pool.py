@@ -1,4 +1,4 @@
-"""The history of fakes that discriminators are trained on."""
+"""History of fakes that discriminators are trained on."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from cyclegan.system import rng
 
 
 class ImagePool(KeepsFakes):
-    """A pool of old and new fakes for a discriminator, which keeps the game from running in circles.
+    """Pool of old and new fakes for a discriminator, against oscillation of the game.
 
     Shrivastava et al. 2017, https://arxiv.org/abs/1612.07828. Until `size` pictures are held, each new one is stored
     and returned. After that each is, with probability one half, returned as it is; else it replaces a random stored
     one, which is returned instead. `size` 0 returns the input.
 
-    The pool is divided into lanes, one for each place in the batch (`cyclegan.system.rng`), of equal size up to one
-    picture and of at least one. Each place exchanges with its own lane: a fake is as likely to return, and as old when
-    it does, as in one common pool, and dividing a batch among processes makes no difference.
+    The pool is divided into lanes, one for each place in the batch (`cyclegan.system.rng`), of sizes that differ by
+    at most one picture and are at least one. Each place exchanges with its own lane: a fake is as likely to return, and
+    as old when it does, as in one common pool, and dividing a batch among processes makes no difference.
 
-    The pictures stay on their device, without a synchronisation.
+    The pictures stay on their device, without synchronisation.
     """
 
     def __init__(self, size: int) -> None:
@@ -69,17 +69,19 @@ class ImagePool(KeepsFakes):
     def _room(self, place: int) -> int:
         return max(self.size * (place + 1) // self.total - self.size * place // self.total, 1)
 
-    def _exchange(self, place: int, fake: Tensor, coin: float, lot: float) -> Tensor:
+    def _exchange(self, place: int, fake: Tensor, chance: float, choice: float) -> Tensor:
         lane = self.lanes.setdefault(place, [])
         if lane and lane[0].shape != fake.shape:
-            raise CycleganError("the image pool of the saved state holds pictures of another size; begin anew (-o)")
+            raise CycleganError(
+                "the image pool of the saved state holds pictures of another size; start a new run (-o)"
+            )
         if len(lane) < self._room(place):
             lane.append(_finite(fake, torch.zeros_like(fake)))
             return fake
-        if coin < 0.5:
+        if chance < 0.5:
             return fake
-        slot = int(lot * len(lane))
-        old = lane[slot].to(fake)  # restored from a state it may be on another device
+        slot = int(choice * len(lane))
+        old = lane[slot].to(fake)  # a restored one may be on another device
         lane[slot] = _finite(fake, old)
         return old
 
@@ -94,7 +96,7 @@ class ImagePool(KeepsFakes):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore stored pictures, as many as fit; states of before there were lanes have all in one."""
+        """Restore stored pictures, as many as fit; states from before there were lanes hold all in one."""
         stored = state["stored"]
         if stored is not None and torch.is_complex(stored):
             raise ValueError("the fakes of an image pool are real numbers")
@@ -110,9 +112,9 @@ class ImagePool(KeepsFakes):
         return self
 
 
-def _finite(fake: Tensor, instead: Tensor) -> Tensor:
-    """A copy of `fake`, or `instead` if it is not finite and would poison a later step.
+def _finite(fake: Tensor, fallback: Tensor) -> Tensor:
+    """A copy of `fake`, or `fallback` if it is not finite and would poison a later step.
 
-    Decided on the device, without a synchronisation. A view would keep its whole batch in memory.
+    Decided on the device, without synchronisation. A view would keep its whole batch in memory.
     """
-    return torch.where(torch.isfinite(fake).all(), fake, instead)
+    return torch.where(torch.isfinite(fake).all(), fake, fallback)

@@ -20,7 +20,7 @@ DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16,
 def pick_device(name: str = "auto") -> torch.device:
     """The device of `--device auto|cpu|cuda[:n]|mps`.
 
-    `auto` prefers a CUDA GPU, then a Mac's GPU, then the CPU. Raises `UsageError` for a device that is not there.
+    `auto` prefers a CUDA GPU, then a Mac's GPU, then the CPU. Raises `UsageError` for a device that is missing.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -56,9 +56,9 @@ def prepare(device: torch.device, *, exact: bool) -> None:
     """Set process-wide switches for speed on `device`; called only by the owner of the process."""
     if device.type == "cuda":
         # TF32 multiplies with a 10-bit mantissa and adds with 23 bits: eight times as fast
-        digits = "ieee" if exact else "tf32"
-        torch.backends.cuda.matmul.fp32_precision = digits
-        torch.backends.cudnn.conv.fp32_precision = digits  # type: ignore[attr-defined]
+        precision = "ieee" if exact else "tf32"
+        torch.backends.cuda.matmul.fp32_precision = precision
+        torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = True  # all steps have the same sizes, so trying the algorithms once pays
     if device.type == "cpu":
         _keep_memory()

@@ -33,7 +33,7 @@ def atomic_write(
     """Write `data` to `path` so that the file is either the old one or the whole new one.
 
     Temporary name in the same folder, write, fsync, rename, fsync of the folder. `durable=False` leaves out the fsyncs,
-    which take five times as long as the rest for a small file, where a loss in a power cut does not matter.
+    which take five times as long as the rest for a small file; use it if a loss in a power cut does not matter.
     `temporary_in` is another folder of the same file system for the temporary name. Raises `OSError` (a full disk, no
     permission) with the old file intact and the temporary one removed.
     """
@@ -128,7 +128,7 @@ def make_folder(path: str | os.PathLike[str], option: str) -> Path:
 def locked(folder: str | os.PathLike[str], name: str = ".lock", option: str = "-o") -> Iterator[None]:
     """Lock `folder` for this process; `CycleganError` names the holder where another has it.
 
-    The lock is the operating system's, so it ends with the process, however that ends. Locks of different `name`s are
+    The operating system holds the lock, so it ends with the process, however that ends. Locks of different `name`s are
     independent.
     """
     path = Path(folder) / name
@@ -137,8 +137,8 @@ def locked(folder: str | os.PathLike[str], name: str = ".lock", option: str = "-
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        who = holder.read_text().strip() if holder.exists() else "another process"
-        raise CycleganError(f"{folder} is in use by {who}; wait for it, or give {option} another folder") from None
+        owner = holder.read_text().strip() if holder.exists() else "another process"
+        raise CycleganError(f"{folder} is in use by {owner}; wait for it, or give {option} another folder") from None
     try:
         with contextlib.suppress(OSError):  # only for the error message of another process; the lock holds without it
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -1,4 +1,4 @@
-"""Values of pictures in tensors: levels, [-1, 1], and the precision to compute in."""
+"""Conversions of pixel values in tensors: uint8, [-1, 1] and full precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def to_unit(pictures: Tensor) -> Tensor:
 
 
 def to_bytes(unit: Tensor) -> Tensor:
-    """[-1, 1] -> uint8, rounded to nearest: what a picture file would hold."""
+    """[-1, 1] -> uint8, rounded to nearest, as a picture file would hold it."""
     return ((unit + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -49,8 +49,8 @@ class Draws:
         for row in range(pictures):
             # Philox is a function of key and counter (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405):
             # a stream for every call and place, without generating the earlier ones
-            again, picture = divmod(row, self.count)
-            counter = np.array([0, again, self.calls, self.first + picture], np.uint64)
+            group, picture = divmod(row, self.count)
+            counter = np.array([0, group, self.calls, self.first + picture], np.uint64)
             stream = np.random.Generator(np.random.Philox(key=self.key, counter=counter))
             numbers[row] = draw(stream)
         self.calls += 1
@@ -62,7 +62,7 @@ _current: ContextVar[Draws | None] = ContextVar("draws", default=None)
 
 @contextlib.contextmanager
 def at(draws: Draws | None) -> Iterator[None]:
-    """Take random numbers inside from `draws`, for batches of its pictures; None: torch's generator."""
+    """Take the random numbers of this context from `draws`, for batches of its pictures; None: torch's generator."""
     token = _current.set(draws)
     try:
         yield

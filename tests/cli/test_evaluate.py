@@ -68,13 +68,13 @@ def test_a_run_is_measured_both_ways_and_figures_and_protocol_are_kept(program: 
     (run / "evaluation.json").unlink()
     again = program("evaluate", file, "--direction", "ab", "--device", "cpu", "--precision", "fp32")
     assert again.code == 0, again.err
-    assert "teaching" not in again.err
+    assert "training a judge" not in again.err
     assert not (run / "evaluation.json").exists()
     share = f"{metrics['judge_ab']:.0%}".replace("%", " %")
     assert f"{share} of the translated pictures are taken for B (real B: " in again.out
     assert re.search(rf"FID +{metrics['fid_ab']:.2f} ", again.out)
     assert "B to A" not in again.out
-    for words in ("the judge tells", "held out A: 5 pictures", "scaled: the shorter side", "features: judge", "seed 0"):
+    for words in ("classifies", "held out A: 5 pictures", "scaled: the shorter side", "features: judge", "seed 0"):
         assert words in again.out
 
 
@@ -147,7 +147,7 @@ def test_two_folders_are_compared(
 @pytest.mark.slow
 def test_a_judge_of_two_folders_learns_from_others(program: Program, fake: Path, real: Path, tmp_path: Path) -> None:
     ask = ("evaluate", "--fake", fake, "--real", real)
-    is_refusal(program(*ask), "--features judge", "others than it judges", "--data")
+    is_refusal(program(*ask), "--features judge", "other than those it judges", "--data")
     data_set(tmp_path / "data", train=12, test=2, side=32)
     names = {"--a": "trainA", "--b": "trainB", "--test-a": "testA", "--test-b": "testB"}
     given = tuple(word for option, name in names.items() for word in (option, tmp_path / "data" / name))

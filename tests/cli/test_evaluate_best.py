@@ -76,7 +76,7 @@ def test_of_a_run_the_last_and_the_best_are_measured_and_a_gallery_is_left(
     assert (gallery["step"], gallery["which"], gallery["count"]) == (7, "last", {"ab": 5, "ba": 5})
     shown = program(*words).out
     assert re.search(r"last +best by kid +best by judge_ab +best by fid\n +step 7 +step 3", shown)
-    assert "best by kid: chosen by 5 + 5 of these very pictures" in shown
+    assert "best by kid: chosen on 5 + 5 of these same pictures" in shown
     # Named, a best one is measured alone, as the run's best gave
     alone = program("evaluate", file, *words[2:], "--json")
     assert alone.code == 0, alone.err
@@ -84,7 +84,7 @@ def test_of_a_run_the_last_and_the_best_are_measured_and_a_gallery_is_left(
     assert json.loads(alone.out)["protocol"]["checkpoint"]["which"] == "best by kid"
     assert "best" not in json.loads(alone.out)
     said = program("evaluate", file, *words[2:], "--max-pictures", 2).out
-    assert "it was chosen by 5 + 5 of these very pictures" in said
+    assert "it was chosen on 5 + 5 of these same pictures" in said
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_best_generators_that_cannot_be_read_are_passed_over(
     folder(tmp_path / "data" / "testA", "a", 1, start=5, side=40)  # and the pictures are others now
     ended = program("evaluate", with_best, *features, "--json", "--device", "cpu")
     assert ended.code == 0, ended.err
-    assert "passed over: MODEL: " in ended.err
+    assert "skipped: MODEL: " in ended.err
     assert "best-kid.safetensors is empty" in ended.err
     answer = json.loads(ended.out)["best"]
     assert set(answer) == {"judge_ab", "fid"}
@@ -130,11 +130,11 @@ def test_training_evaluates_with_the_figures_of_the_command(program: Program, tm
     words = ("--data", tmp_path / "data", "--steps", 3, "--evaluate-every", 1, "--metric", "kid_ab,judge", "-o", "run")
     ended = program("train", *TINY, *words)
     assert ended.code == 0, ended.err
-    assert ended.err.count("teaching a judge") == 1
+    assert ended.err.count("training a judge") == 1
     assert len(re.findall(r"step [123]: \d+ % taken for B .*; kid_ab ", ended.err)) == 3
     ended = program("evaluate", "run", "--json", "--device", "cpu", "--precision", "fp32")
     assert ended.code == 0, ended.err
-    assert "teaching" not in ended.err  # the same judge
+    assert "training a judge" not in ended.err  # the same judge
     answer = json.loads(ended.out)
     rows = read_metrics(Path("run"))
     last = next(row for row in rows if row["step"] == 3 and "evaluation/kid_ab" in row)

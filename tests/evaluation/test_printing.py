@@ -22,7 +22,7 @@ def test_the_verdict_is_a_sentence_with_its_two_comparisons() -> None:
 
 def test_a_judge_that_is_hardly_better_than_a_coin_is_said_to_be() -> None:
     good = {"judge": {"accuracy": 0.951, "marked_with": [85, 106]}}
-    assert classifier_note(good) == "the judge tells 95.1 % of 85 + 106 other real pictures rightly"
+    assert classifier_note(good) == "the judge classifies 95.1 % of 85 + 106 other real pictures correctly"
     poor = {"judge": {"accuracy": 0.749, "marked_with": [2, 2]}}
     said = classifier_note(poor)
     assert said is not None
@@ -74,7 +74,7 @@ def test_last_and_best_stand_side_by_side_with_the_better_marked() -> None:
     ]
     assert lines[5:] == [  # and no cycle, of which the other has none
         "* the better one",
-        "best by kid: chosen by 8 + 9 of these very pictures, so that its figures flatter it a little",
+        "best by kid: chosen on 8 + 9 of these same pictures, so its figures are slightly optimistic",
     ]
     unsure = best[0] | {"chosen_on": chosen | {"these": False}}
     assert "which may be among these" in list(side_by_side([last, (unsure, best[1])], NAMES, ("ab",)))[-1]

@@ -39,9 +39,9 @@ def test_of_generators_in_one_direction_it_is_that_one() -> None:
 def test_better_is_lower_for_distances_and_errors_and_higher_for_shares_and_likeness(stem: str) -> None:
     (criterion,) = parse_criteria(stem, BOTH)
     high = stem in ("judge", "cycle_ssim")
-    assert criterion.improves(0.9, on=0.5) is high
-    assert criterion.improves(0.1, on=0.5) is not high
-    assert not criterion.improves(0.5, on=0.5)  # the earlier one stays
+    assert criterion.improves(0.9, best=0.5) is high
+    assert criterion.improves(0.1, best=0.5) is not high
+    assert not criterion.improves(0.5, best=0.5)  # the earlier one stays
 
 
 def test_what_is_no_number_is_never_better() -> None:
@@ -49,9 +49,9 @@ def test_what_is_no_number_is_never_better() -> None:
     value = criterion.value({"kid_ab": 1.0, "kid_ba": math.nan})
     assert math.isnan(value)
     assert math.isnan(criterion.value({"kid_ab": 1.0}))
-    assert not criterion.improves(value, on=None)
-    assert not criterion.improves(math.inf, on=None)
-    assert criterion.improves(3.0, on=None)
+    assert not criterion.improves(value, best=None)
+    assert not criterion.improves(math.inf, best=None)
+    assert criterion.improves(3.0, best=None)
 
 
 def test_every_criterion_is_a_figure_of_the_evaluator(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Extractors of features: networks whose features metrics compare."""
+"""Feature extractors: networks whose features the metrics compare."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ RANDOM = "random"
 class Extractor:
     """A function of pictures: uint8 NCHW on any device -> features, float32 N × D on the CPU.
 
-    `name`, `sha256` (of the file of the weights) and `how` (what happens to a picture first) are for the protocol: two
-    figures can be compared only where all three agree.
+    `name`, `sha256` (of the weights file) and `how` (the preprocessing of pictures) are for the protocol: two figures
+    can be compared only if all three agree.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Extractor:
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
         with _exactly(self.device):
-            made: Any = self.network(self.prepare(pictures.to(self.device)))
-        return check_features(made, len(pictures), self.name).float().cpu()
+            output: Any = self.network(self.prepare(pictures.to(self.device)))
+        return check_features(output, len(pictures), self.name).float().cpu()
 
 
 @contextlib.contextmanager
 def _exactly(device: torch.device) -> Iterator[None]:
-    """True fp32 for a while: on a GPU the process may have asked for TF32, whose three digits move FID."""
+    """Context of true fp32: on a GPU the process may use TF32, whose three digits change FID."""
     if device.type != "cuda":
         yield
         return
@@ -61,18 +61,18 @@ def _exactly(device: torch.device) -> Iterator[None]:
             setting.fp32_precision = value
 
 
-def check_features(made: Any, count: int, name: str) -> Tensor:
-    """The output of an extractor for `count` pictures as finite N × D; maps of features are averaged over pixels."""
-    if isinstance(made, tuple | list) and len(made) == 1:
-        made = made[0]
-    if not isinstance(made, Tensor) or made.ndim not in (2, 4) or len(made) != count:
-        got = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+def check_features(output: Any, count: int, name: str) -> Tensor:
+    """Check the output of an extractor: finite N × D for `count` pictures; feature maps are averaged over pixels."""
+    if isinstance(output, tuple | list) and len(output) == 1:
+        output = output[0]
+    if not isinstance(output, Tensor) or output.ndim not in (2, 4) or len(output) != count:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UsageError(
-            f"--features {name}: it gave {got} for {count} pictures; it has to give N × D features, or N × D × H × W"
+            f"--features {name}: it gave {got} for {count} pictures; it has to give N × D or N × D × H × W features"
         )
-    features = made.mean(dim=(2, 3)) if made.ndim == 4 else made
+    features = output.mean(dim=(2, 3)) if output.ndim == 4 else output
     if not features.isfinite().all():
-        raise CycleganError(f"--features {name}: it gave features that are not numbers; use another extractor")
+        raise CycleganError(f"--features {name}: it returned features that are not finite; use another extractor")
     return features
 
 
@@ -89,9 +89,9 @@ class Wanted:
 
 
 def load_extractor(wanted: Wanted, device: torch.device) -> Extractor:
-    """The extractor that `--features` names: `inception`, a network of torchvision, or a file; or a `UsageError`.
+    """Load what `--features` names: `inception`, a network of torchvision, or a file; else `UsageError`.
 
-    The judge is none of these and needs pictures to learn from, see `cyclegan.evaluation.features.classifier`.
+    The judge is not among them, as it needs training pictures; see `cyclegan.evaluation.features.classifier`.
     """
     if wanted.name in EXTRACTORS:
         return EXTRACTORS[wanted.name](wanted, device)
@@ -139,8 +139,8 @@ def _backbone(wanted: Wanted, device: torch.device) -> Extractor:
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(wanted.seed)
-        kinds = {"init_weights": False} if wanted.name in ("googlenet", "inception_v3") else {}
-        network: nn.Module = models.get_model(wanted.name, weights=None, **kinds)
+        options = {"init_weights": False} if wanted.name in ("googlenet", "inception_v3") else {}
+        network: nn.Module = models.get_model(wanted.name, weights=None, **options)
     digest = f"{RANDOM}, seed {wanted.seed}"
     if wanted.weights is not None:
         option = f"--features {wanted.name}"

@@ -1,7 +1,8 @@
-"""The judge: a small classifier of our own that tells two domains apart.
+"""The judge: a small classifier that tells two domains apart.
 
-It needs no network, and its figure says something plain: the share of pictures taken for the target. It learns once
-per data set from real pictures of both. What comes before its last layer are features for FID, KID and distances.
+It needs no download, and its figure has a plain meaning: the share of pictures taken for the target. It is trained once
+per data set on real pictures of both domains. The input of its last layer is used as features for FID, KID and
+distances.
 """
 
 from __future__ import annotations
@@ -30,26 +31,26 @@ from cyclegan.figures import SURE
 from cyclegan.models import weights_sha256
 from cyclegan.system.files import atomic_write, cache_folder
 
-VERSION = 2  # of all that a cached judge depends on beside the pictures, the size and the seed
-DOMAINS = 2  # that it tells apart
-FEWEST = 10  # pictures of a domain: two to stop by, two to be marked with, the rest to learn from
-MOST = 1000  # pictures of a domain it learns from: more make it slower to read them and hardly better
+VERSION = 2  # of everything that a cached judge depends on besides pictures, size and seed
+DOMAINS = 2  # number that it tells apart
+FEWEST = 10  # pictures of a domain: two for early stopping, two for the accuracy, the rest for training
+MOST = 1000  # training pictures of a domain: more take longer to read and hardly improve it
 
 log = logging.getLogger("cyclegan")
 
 
 @dataclass(frozen=True)
 class DomainClassifier:
-    """Tells pictures of two domains apart.
+    """Classifier of pictures of two domains.
 
-    `accuracy` is the share told rightly, the mean over both domains, of real pictures that it neither learned from nor
-    was stopped by; `about` is its protocol.
+    `accuracy` is the share classified correctly, the mean over both domains, of real pictures used neither for training
+    nor for early stopping; `protocol` describes its training.
     """
 
     network: ClassifierNetwork
     accuracy: float
     sha256: str
-    about: dict[str, Any]
+    protocol: dict[str, Any]
     device: torch.device
     domains: tuple[str, str]
 
@@ -69,9 +70,9 @@ class DomainClassifier:
 
     @torch.inference_mode()
     def probability(self, pictures: Tensor, domain: str) -> Tensor:
-        """For each picture the probability that it is of `domain`, by it and its mirror image: N, float64.
+        """Probability that each picture is of `domain`, from it and its mirror image: N, float64.
 
-        Of the second domain it is above one half where, and only where, `verdict` says so.
+        For the second domain it is above one half exactly where `verdict` is true.
         """
         seen = resize(pictures).to(self.device)
         both = self.network(seen) + self.network(seen.flip(3))
@@ -81,7 +82,7 @@ class DomainClassifier:
         return (1 - second, second)[self.domains.index(domain)]
 
     def extractor(self) -> Extractor:
-        """Its features, 256 of them, for FID, KID and distances."""
+        """Extractor of its 256 features, for FID, KID and distances."""
         how = f"bicubic to {SIDE} px, antialiased, 8 bits; what comes before the last layer of the judge"
         return Extractor("judge", self.sha256, how, self.network.features, resize, self.device)
 
@@ -89,12 +90,12 @@ class DomainClassifier:
 def find_classifier(
     training: Mapping[str, ImageSet], *, seed: int = 0, device: torch.device | None = None
 ) -> DomainClassifier:
-    """The judge of `training`, pictures of two domains: from the cache, or else a new one.
+    """Load the judge of two domains from the cache, or train a new one on `training`.
 
-    It must never have seen what it is going to judge, so give training pictures and never held-out ones. They go the
-    way of what it judges, as equal squares. Cached judges lie below `cyclegan.system.files.cache_folder()`, by
-    the names, sizes and times of the files, the size of the squares and the seed; where that cannot be written to, it
-    learns again next time. Raises `UsageError` for fewer than 10 pictures of a domain, and for one domain alone.
+    It must not have seen what it is going to judge, so give training pictures and never held-out ones. They are cropped
+    and scaled like what it judges. Cached judges lie below `cyclegan.system.files.cache_folder()`, by the names, sizes
+    and times of the files, the image size and the seed; if that folder is not writable, the judge is trained again next
+    time. Raises `UsageError` for fewer than 10 pictures of a domain, and for one domain alone.
     """
     device = device or torch.device("cpu")
     if len(training) != DOMAINS:
@@ -110,56 +111,56 @@ def find_classifier(
             )
     (first, a), (last, b) = training.items()
     file = cache_folder() / "judges" / f"{_key(a, b, seed)}.safetensors"
-    network, about = _read(file) or _teach(a, b, seed, device, file)
+    network, protocol = _read(file) or _train(a, b, seed, device, file)
     network.eval().requires_grad_(False).to(device)
-    # Without types and shapes, as in all figures so far: they compare where this is the same
+    # Without types and shapes, as in all evaluations so far: figures compare only if this digest is equal
     digest = weights_sha256(network.state_dict(), kinds=False)
-    return DomainClassifier(network, float(about["accuracy"]), digest, about, device, (first, last))
+    return DomainClassifier(network, float(protocol["accuracy"]), digest, protocol, device, (first, last))
 
 
-def _teach(
+def _train(
     a: ImageSet, b: ImageSet, seed: int, device: torch.device, file: Path
 ) -> tuple[ClassifierNetwork, dict[str, Any]]:
-    """Train a judge, and keep it in `file` if that can be."""
+    """Train a judge, and store it in `file` if possible."""
     log.info(
-        "teaching a judge to tell %s from %s by %d + %d pictures, once for this data set; some minutes on a processor",
+        "training a judge to tell %s from %s on %d + %d pictures, once for this data set; some minutes on a processor",
         *(a.root, b.root, len(a), len(b)),
     )
     began = time.monotonic()
-    pictures = [torch.cat([resize(batch) for batch in some.batches()]) for some in (a, b)]
-    network, learned = train_classifier(*pictures, seed=seed, device=device)
-    about = {"version": VERSION, **learned, "squares": a.size, "seconds": round(time.monotonic() - began, 1)}
+    pictures = [torch.cat([resize(batch) for batch in images.batches()]) for images in (a, b)]
+    network, facts = train_classifier(*pictures, seed=seed, device=device)
+    protocol = {"version": VERSION, **facts, "squares": a.size, "seconds": round(time.monotonic() - began, 1)}
     tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(file, save(tensors, {"about": json.dumps(about)}), durable=False)
+        atomic_write(file, save(tensors, {"about": json.dumps(protocol)}), durable=False)
     except OSError as error:
-        log.warning("the judge could not be kept in %s (%s); it will learn anew", file.parent, reason_of(error))
-    log.info("the judge tells %.1f %% of other pictures rightly", 100 * about["accuracy"])
-    return network, about
+        log.warning("the judge could not be stored in %s (%s); it will be trained again", file.parent, reason_of(error))
+    log.info("the judge classifies %.1f %% of other pictures correctly", 100 * protocol["accuracy"])
+    return network, protocol
 
 
 def _read(file: Path) -> tuple[ClassifierNetwork, dict[str, Any]] | None:
-    """A judge from the cache; None where there is none, or none that is whole."""
+    """Read a judge from the cache; None if it is missing or damaged."""
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
-            about = json.loads((opened.metadata() or {})["about"])
+            protocol = json.loads((opened.metadata() or {})["about"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
-        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and a trainer may be asking
+        with torch.random.fork_rng(devices=[]):  # initial weights are random, and a trainer may be the caller
             network = ClassifierNetwork()
         network.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):  # not there, cut short, of another version
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):  # missing, cut short, of another version
         return None
-    return network, about
+    return network, protocol
 
 
 def _key(a: ImageSet, b: ImageSet, seed: int) -> str:
-    """A name for all that a judge depends on. Times too: raw pixels have equal sizes whatever they show."""
+    """Key of everything that a judge depends on. Times too: raw pixels have equal sizes whatever they show."""
     hasher = hashlib.sha256(f"{VERSION} {seed} {a.size} {b.size}\n".encode())
     for pictures in (a, b):
         for name, path in zip(pictures.names, pictures.paths(), strict=True):
             facts = (-1, -1)
-            with contextlib.suppress(OSError):  # a link to nowhere is passed over in reading
+            with contextlib.suppress(OSError):  # a broken link is skipped when the pictures are read
                 status = path.stat()
                 facts = (status.st_size, status.st_mtime_ns)
             hasher.update(os.fsencode(name) + repr(facts).encode())

@@ -1,8 +1,8 @@
 """Training of the judge on real pictures of two domains, degraded at random.
 
-The two folders often differ in how their files were made: other cameras, compression, scaling. A classifier would find
-that out first, and then call every clean picture a zebra. So each picture it learns from is cut, mirrored, brightened,
-blurred, made noisy or compressed at random, the same way for both sides.
+The two folders often differ in how their files were made: other cameras, compression, scaling. A classifier would learn
+that first, and then call every clean picture a zebra. So each training picture is cropped, mirrored, brightened,
+blurred, made noisy or compressed at random, alike for both domains.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SIDE = 64  # pixels that the judge sees
+SIDE = 64  # pixels of the input of the judge
 CHANNELS = 128
 FEATURES = 2 * CHANNELS
 BATCH = 64
 STEPS = 400
-CHECK_EVERY = 40  # steps between two evaluations of the pictures that decide when to stop
-PATIENCE = 4  # evaluations without improvement
-RATE = 3e-3  # at its highest; it rises for a tenth of the steps and then falls to nothing
-# At random: the share of pictures compressed and the JPEG qualities; blurred, and by how many pixels at most; the
-# greatest noise, in levels of 255; the smallest part of the side that is cut out; the greatest change of brightness
-# and contrast.
+CHECK_EVERY = 40  # steps between two validations, which decide when to stop
+PATIENCE = 4  # validations without improvement
+RATE = 3e-3  # peak; it rises for a tenth of the steps and then falls to zero
+# Random degradations: share of pictures compressed, and the JPEG qualities; share blurred, and the greatest weight of
+# the blur; greatest noise, in levels of 255. CUT: smallest crop, as a share of the side. LIGHT: greatest change of
+# brightness and contrast.
 COMPRESSED, QUALITIES = 0.3, (50, 95)
 BLURRED, BLUR = 0.3, 1.0
 NOISE = 8.0
-# Convolutions that enlarge leave patterns that repeat every 2 or 4 pixels (Odena et al. 2016,
+# Upsampling convolutions leave patterns that repeat every 2 or 4 pixels (Odena et al. 2016,
 # https://distill.pub/2016/deconv-checkerboard), and a judge that never saw one takes it for stripes: of 120 real horses
-# it took 14 % for zebras, under a pattern of 20 levels 33 %, and preferred generators with a checkerboard to better
-# ones. Having seen some on pictures of both sides, it says 11 and 12 %. The share of pictures, and the greatest
+# it took 14 % for zebras, with a pattern of 20 levels 33 %, and preferred generators with a checkerboard to better
+# ones. Trained with patterns on pictures of both domains, it takes 11 and 12 %. Share of pictures, and greatest
 # deviation in levels:
 PATTERNED, PATTERN = 0.5, 24.0
 PERIOD = 4
@@ -54,7 +54,7 @@ class ClassifierNetwork(nn.Module):
         for start, end in pairwise(widths):
             layers += [nn.Conv2d(start, end, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(end), nn.ReLU()]
         self.body = nn.Sequential(*layers)
-        self.scale = nn.BatchNorm1d(FEATURES, affine=False)  # so that distances do not hang on a few large channels
+        self.scale = nn.BatchNorm1d(FEATURES, affine=False)  # so that a few large channels do not dominate distances
         self.head = nn.Linear(FEATURES, 1)
 
     def features(self, pictures: Tensor) -> Tensor:
@@ -68,68 +68,68 @@ class ClassifierNetwork(nn.Module):
         return scores[:, 0]
 
     def verdict(self, pictures: Tensor) -> Tensor:
-        """N booleans, true for B: by the picture and its mirror image together."""
+        """Classify each picture together with its mirror image: N booleans, true for B."""
         return self(pictures) + self(pictures.flip(3)) > 0
 
 
 def train_classifier(
     a: Tensor, b: Tensor, *, seed: int, device: torch.device
 ) -> tuple[ClassifierNetwork, dict[str, Any]]:
-    """A judge for uint8 N × 3 × 64 × 64 pictures of both domains; the same for the same pictures and seed on a CPU.
+    """Train a judge on uint8 N × 3 × 64 × 64 pictures of both domains; deterministic on a CPU, given a seed.
 
-    A tenth of each domain (at least two pictures) decides when to stop, another tenth is for the accuracy, the mean of
-    the two shares told rightly. Beside the network comes its protocol. The global random state is left alone.
+    A tenth of each domain (at least two pictures) is for early stopping, another tenth for the accuracy, the mean of
+    the two shares classified correctly. Returns the network and its protocol. The global random state is unchanged.
     """
     draws = torch.Generator().manual_seed(seed)
-    learned, stopping, marking = zip(*(_parts(pictures, draws) for pictures in (a, b)), strict=True)
+    training, validation, test = zip(*(_split(pictures, draws) for pictures in (a, b)), strict=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ClassifierNetwork().to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
     best, best_loss, best_step, step = copy.deepcopy(network.state_dict()), math.inf, 0, 0
-    # A batch holds as many of A as of B, however many there are of each
-    wanted = torch.cat([torch.zeros(BATCH // 2), torch.ones(BATCH // 2)]).to(device)
+    # Each batch holds as many of A as of B, whatever their numbers
+    labels = torch.cat([torch.zeros(BATCH // 2), torch.ones(BATCH // 2)]).to(device)
     while step < STEPS and step - best_step <= PATIENCE * CHECK_EVERY:
         network.train()
         for _ in range(min(CHECK_EVERY, STEPS - step)):
             half = (BATCH // 2,)
-            batch = torch.cat([some[torch.randint(len(some), half, generator=draws)] for some in learned])
-            loss = F.binary_cross_entropy_with_logits(network(augment(batch, draws).to(device)), wanted)
+            batch = torch.cat([images[torch.randint(len(images), half, generator=draws)] for images in training])
+            loss = F.binary_cross_entropy_with_logits(network(augment(batch, draws).to(device)), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
             step += 1
-        scores = [_scores(network, pictures, device) for pictures in stopping]
-        doubt = float(F.softplus(scores[0]).mean() + F.softplus(-scores[1]).mean()) / 2
-        if doubt < best_loss:
-            best, best_loss, best_step = copy.deepcopy(network.state_dict()), doubt, step
+        scores = [_scores(network, pictures, device) for pictures in validation]
+        validation_loss = float(F.softplus(scores[0]).mean() + F.softplus(-scores[1]).mean()) / 2
+        if validation_loss < best_loss:
+            best, best_loss, best_step = copy.deepcopy(network.state_dict()), validation_loss, step
     network.load_state_dict(best)
     network.eval().requires_grad_(False)
     with torch.inference_mode():
-        of_b = [float(network.verdict(pictures.to(device)).double().mean()) for pictures in marking]
+        of_b = [float(network.verdict(pictures.to(device)).double().mean()) for pictures in test]
     protocol = {"accuracy": (1 - of_b[0] + of_b[1]) / 2, "seed": seed, "steps": best_step}
-    return network, protocol | {"learned_from": [*map(len, learned)], "marked_with": [*map(len, marking)]}
+    return network, protocol | {"learned_from": [*map(len, training)], "marked_with": [*map(len, test)]}
 
 
 def augment(pictures: Tensor, draws: torch.Generator) -> Tensor:
-    """uint8 N × 3 × S × S, each cut, mirrored and degraded in its own way; uint8 again, as a file would hold it."""
+    """Crop, mirror and degrade each of uint8 N × 3 × S × S pictures at random; uint8 again, as a file holds it."""
     count = len(pictures)
 
     def random(low: float = 0.0, high: float = 1.0) -> Tensor:
         return (torch.rand(count, generator=draws) * (high - low) + low)[:, None, None, None]
 
     scale, mirror = random(CUT, 1).flatten(), (random() < 0.5).flatten().float() * 2 - 1
-    room = 1 - scale
-    shift = [room * random(-1, 1).flatten() for _ in range(2)]
+    margin = 1 - scale
+    shift = [margin * random(-1, 1).flatten() for _ in range(2)]
     grid = torch.zeros(count, 2, 3)
     grid[:, 0, 0], grid[:, 1, 1] = scale * mirror, scale
     grid[:, 0, 2], grid[:, 1, 2] = shift
-    where = F.affine_grid(grid, list(pictures.shape), align_corners=False)
-    x = F.grid_sample(pictures.float(), where, padding_mode="reflection", align_corners=False)
+    sampling_grid = F.affine_grid(grid, list(pictures.shape), align_corners=False)
+    x = F.grid_sample(pictures.float(), sampling_grid, padding_mode="reflection", align_corners=False)
     x = (x - 127.5) * random(1 - LIGHT, 1 + LIGHT) + 127.5 * random(1 - LIGHT, 1 + LIGHT)
-    # A blur of 3 pixels, mixed in by as much as comes up
+    # A blur of 3 × 3 pixels, mixed in with a random weight
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
     x = torch.lerp(x, blurred, random(0, BLUR) * (random() < BLURRED))
     x = x + repeated(x, draws) * random(0, PATTERN) * (random() < PATTERNED)
@@ -143,7 +143,7 @@ def augment(pictures: Tensor, draws: torch.Generator) -> Tensor:
 
 
 def repeated(pictures: Tensor, draws: torch.Generator) -> Tensor:
-    """For each N × 3 × H × W picture a pattern of 4 × 4 pixels all over it, of mean 0 and a deviation of about 1."""
+    """Random pattern of 4 × 4 pixels, tiled over each N × 3 × H × W picture; mean 0, deviation about 1."""
     count, channels, height, width = pictures.shape
     tile = torch.randn(count, channels, PERIOD, PERIOD, generator=draws)
     tile = tile - tile.mean(dim=(2, 3), keepdim=True)
@@ -151,7 +151,7 @@ def repeated(pictures: Tensor, draws: torch.Generator) -> Tensor:
 
 
 def resize(pictures: Tensor) -> Tensor:
-    """uint8 N × 3 × S × S of any size as the judge sees them: 64 × 64, antialiased, rounded to 8 bits."""
+    """Scale uint8 N × 3 × S × S to the 64 × 64 of the judge, antialiased, rounded to 8 bits."""
     if pictures.shape[-1] == SIDE:
         return pictures
     scaled = F.interpolate(pictures.float(), (SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True)
@@ -164,8 +164,8 @@ def _compressed(picture: Tensor, quality: int) -> Tensor:
     return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)
 
 
-def _parts(pictures: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """The pictures to learn from, to stop by, and to measure the accuracy with."""
+def _split(pictures: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures for training, for early stopping, and for the accuracy."""
     tenth = max(2, len(pictures) // 10)
     order = torch.randperm(len(pictures), generator=draws)
     return pictures[order[2 * tenth :]], pictures[order[:tenth]], pictures[order[tenth : 2 * tenth]]

@@ -1,8 +1,8 @@
 """The Inception-v3 of FID: the network of 2015 with the weights of pytorch-fid.
 
-The published figures rest on the weights of one file of TensorFlow. Its network differs from torchvision's in the
+Published figures are based on the weights of one TensorFlow file. Its network differs from torchvision's in the
 pooling alone: averages leave the padding out, and the last block takes the maximum. The layout of the weights is that
-of pytorch-fid (https://github.com/mseitzer/pytorch-fid), so is the scaling to 299 pixels: bilinear, not antialiased.
+of pytorch-fid (https://github.com/mseitzer/pytorch-fid), as is the scaling to 299 pixels: bilinear, not antialiased.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ VARIABLE = "CYCLEGAN_INCEPTION"
 SIDE = 299
 CLASSES = 1008  # of the file; the last layer is loaded and not used
 _PIECE = 2**20  # bytes fetched at a time
-_PATIENCE_S = 30  # without an answer
+_TIMEOUT_S = 30  # without data from the server
 
 log = logging.getLogger("cyclegan")
 
 
-# The mean over 3 × 3 pixels, at the border over those that are there
+# Mean over 3 × 3 pixels, at the border over those inside the picture
 _average = partial(F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
 
 
@@ -96,11 +96,11 @@ class FIDInception(inception.Inception3):
 
 
 def load_inception(weights: Path) -> nn.Module:
-    """The network with the weights in `weights`, in evaluation mode; N × 3 × 299 × 299 in [-1, 1] -> N × 2048.
+    """Load the network with `weights`, in evaluation mode; N × 3 × 299 × 299 in [-1, 1] -> N × 2048.
 
-    Raises `UsageError` for a file that is not there or holds something else; nothing in it is run.
+    Raises `UsageError` for a file that is missing or holds something else; no code in it is run.
     """
-    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and a trainer may be asking
+    with torch.random.fork_rng(devices=[]):  # initial weights are random, and a trainer may be the caller
         network = FIDInception()
     fill(network, read_weights(weights, "--features inception"), weights, "--features inception")
     network.fc = nn.Identity()
@@ -114,9 +114,9 @@ def prepare(pictures: Tensor) -> Tensor:
 
 
 def find_weights(given: Path | None, *, download: bool) -> Path:
-    """The file of weights: `given`, else that of $CYCLEGAN_INCEPTION, else the one downloaded before, or now.
+    """Path of the weights: `given`, else $CYCLEGAN_INCEPTION, else a file downloaded before, or now.
 
-    Without `download` nothing is ever fetched: `UsageError` says what to do.
+    Without `download` nothing is ever fetched; a `UsageError` names the remedies.
     """
     if given is None and os.environ.get(VARIABLE):
         given = Path(os.environ[VARIABLE])
@@ -135,27 +135,27 @@ def find_weights(given: Path | None, *, download: bool) -> Path:
 
 
 def _download(target: Path, address: str = ADDRESS, digest: str = SHA256) -> None:
-    """Fetch `address` to `target`, whole and with the digest it must have, or not at all."""
+    """Fetch `address` to `target`, complete and with the given digest, or not at all."""
     log.info("fetching %s", address)
-    hasher, pieces, had = hashlib.sha256(), [], 0
+    hasher, pieces, received = hashlib.sha256(), [], 0
     try:
-        with urllib.request.urlopen(address, timeout=_PATIENCE_S) as answer:
-            total = int(answer.headers.get("Content-Length") or 0) or BYTES
+        with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as response:
+            total = int(response.headers.get("Content-Length") or 0) or BYTES
             tenths = 0
-            while piece := answer.read(_PIECE):
-                had += len(piece)
+            while piece := response.read(_PIECE):
+                received += len(piece)
                 hasher.update(piece)
                 pieces.append(piece)
-                if had * 10 // total > tenths:
-                    tenths = had * 10 // total
-                    log.info("%d of %d MB", had // 10**6, total // 10**6)
+                if received * 10 // total > tenths:
+                    tenths = received * 10 // total
+                    log.info("%d of %d MB", received // 10**6, total // 10**6)
     except OSError as error:  # no network, no such file, a connection that broke
         raise CycleganError(
             f"--download: {address} could not be fetched ({error}); fetch it elsewhere and name it by --weights"
         ) from error
     if hasher.hexdigest() != digest:
         raise CycleganError(
-            f"--download: what {address} sent has the SHA-256 {hasher.hexdigest()} and not {digest}; it was thrown away"
+            f"--download: the file from {address} has the SHA-256 {hasher.hexdigest()}, not {digest}; it was discarded"
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """Networks in TorchScript and torch.export files: programs, loaded only with `--trust-features`.
 
-Both kinds are code, if in languages of torch's own: TorchScript can write files (`aten::save`). Python is run by
-neither, once it is made sure that no part of a torch.export archive is a pickle with more than tensors in it, for such
-a part torch would unpickle without asking.
+Both kinds are code in languages of torch: TorchScript can write files (`aten::save`). Neither runs Python, provided
+that no part of a torch.export archive is a pickle with more than tensors in it, since torch would unpickle such a part
+without asking; this is checked first.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Network = Callable[[Tensor], Tensor]
 
 
 def load_program(path: Path, device: torch.device, *, trust: bool) -> tuple[Network, str]:
-    """The network in `path`, on `device`, and the kind of file it is in.
+    """Load the network in `path` on `device`; returns it with the kind of its file.
 
-    Raises `UsageError` for a file that is not there, of another kind, damaged, with code in a pickle, or without
+    Raises `UsageError` for a file that is missing, of another kind, damaged, with code in a pickle, or without
     `trust`; nothing in it has then been run.
     """
     if not path.is_file():
@@ -44,9 +44,9 @@ def load_program(path: Path, device: torch.device, *, trust: bool) -> tuple[Netw
     _refuse_code_in_pickles(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # that TorchScript will go; it is still handed around
+            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, but still in use
             network = _LOADERS[kind](path, device)
-    except Exception as error:  # whatever the loaders stumble over in a damaged file
+    except Exception as error:  # loaders raise anything for a damaged file
         raise UsageError(
             f"--features {path}: {kind} that cannot be loaded ({first_line(error)}); save it again"
         ) from error
@@ -57,7 +57,7 @@ def _explained(network: Network, path: Path) -> Network:
     def run(pictures: Tensor) -> Tensor:
         try:
             return network(pictures)
-        except Exception as error:  # whatever somebody's program raises
+        except Exception as error:  # a foreign program may raise anything
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise UsageError(
                 f"--features {path}: it cannot take {' × '.join(map(str, pictures.shape))} pictures ({reason}); it has "
@@ -68,7 +68,7 @@ def _explained(network: Network, path: Path) -> Network:
 
 
 def _kind(path: Path) -> str | None:
-    """The kind of program a file is, by the names in its archive; nothing is read that could run."""
+    """Kind of program in a file, by the names in its archive; nothing is read that could run."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.partition("/")[2] or name for name in archive.namelist()]
@@ -81,7 +81,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _refuse_code_in_pickles(path: Path) -> None:
-    """`UsageError` where a part that torch.save wrote holds more than tensors. TorchScript has its own, safe reader."""
+    """`UsageError` if a part written by torch.save holds more than tensors. TorchScript has its own, safe reader."""
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             with archive.open(name) as part:
@@ -95,7 +95,7 @@ def _refuse_code_in_pickles(path: Path) -> None:
                 raise UsageError(
                     f"--features {path}: its part {name} holds code beside tensors; nothing in it was run"
                 ) from None
-            except Exception as error:  # whatever the reader stumbles over; another one might read on to the code
+            except Exception as error:  # a damaged part, of which another reader might reach the code
                 raise UsageError(
                     f"--features {path}: its part {name} cannot be checked for code ({type(error).__name__}); "
                     "export the network again"

@@ -1,4 +1,4 @@
-"""Weights from files that others made, read without running anything in them."""
+"""Reader of foreign weights files; it runs no code in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cyclegan.models.safe_torch import read_torch
 
 
 def read_weights(path: Path, option: str) -> dict[str, Tensor]:
-    """The tensors by name in a .pth or .safetensors file; `UsageError`, naming `option`, for anything else."""
+    """Read the tensors by name of a .pth or .safetensors file; `UsageError`, naming `option`, for anything else."""
     if not path.is_file():
         raise UsageError(f"{option}: there is no file {path}; name the file of the weights")
     try:
@@ -25,8 +25,8 @@ def read_weights(path: Path, option: str) -> dict[str, Tensor]:
             content = read_torch(path, archive=False)
     except pickle.UnpicklingError:
         raise UsageError(
-            f"{option}: {path} holds code beside its tensors, or is none of torch's files; it was refused, nothing in "
-            "it was run"
+            f"{option}: {path} holds code beside its tensors, or is not a file of torch; it was refused, and nothing "
+            "in it was run"
         ) from None
     except (OSError, ValueError, SafetensorError) as error:
         raise UsageError(f"{option}: {path} is cut short or damaged ({first_line(error)}); fetch it again") from None
@@ -36,19 +36,19 @@ def read_weights(path: Path, option: str) -> dict[str, Tensor]:
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path, option: str) -> None:
-    """Load `weights` into `network`, every one of them; `UsageError` where names or shapes are those of another.
+    """Load all `weights` into `network`; `UsageError` for mismatched names or shapes.
 
-    Old files have no `num_batches_tracked`, which nothing computes with.
+    Old files have no `num_batches_tracked`, which no computation uses.
     """
     own = network.state_dict()
     missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
     foreign = [name for name in weights if name not in own]
     wrong = [name for name in own if name in weights and own[name].shape != weights[name].shape]
-    for names, words in ((missing, "lacks"), (foreign, "has beside"), (wrong, "has in another shape")):
+    for names, difference in ((missing, "lacks"), (foreign, "has in addition"), (wrong, "has in another shape")):
         if names:
             raise UsageError(
-                f"{option}: {path} is of another network: it {words} {len(names)} weights, first {names[0]}; "
-                f"it holds {len(weights)} of the {len(own)} that are wanted"
+                f"{option}: {path} is of another network: it {difference} {len(names)} weights, first {names[0]}; "
+                f"it holds {len(weights)} of the {len(own)} expected"
             )
     infinite = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
     if infinite:

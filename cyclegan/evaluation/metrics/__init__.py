@@ -1,1 +1,1 @@
-"""Metrics of translations: each file knows one kind of figure."""
+"""Metrics of translations, one kind of figure in each file."""

@@ -1,8 +1,8 @@
 """Scores of translations with a known truth: the drawn demo, or any aligned pictures with masks.
 
-There are two, because neither says enough alone. *PSNR* against the truth, in dB, is of the whole picture, but a
-picture with grey animals has a little more of it than one with plain ones, though no stripe is in it. *Right texture*
-says of each animal pixel whether the pattern around it is the true one, or rather one of the easy ways out.
+There are two, because neither suffices alone. *PSNR* against the truth, in dB, covers the whole picture, but is
+slightly higher for grey animals than for plain ones, though neither has stripes. *Right texture* decides for each
+animal pixel if the pattern around it is the true one, or that of an easy substitute for a translation.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from cyclegan.images import list_images, read_image
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float64]
 
-NEIGHBOURHOOD = 3 / 64  # standard deviation of the window that is compared, in shorter sides of the picture
-PATTERN = 6 / 64  # of the window that averages a pattern away; the demo's stripes come every 13/64
+NEIGHBOURHOOD = 3 / 64  # standard deviation of the compared window, as a share of the picture's shorter side
+PATTERN = 6 / 64  # the same of the window that averages a pattern away; the period of the demo's stripes is 13/64
 KEPT = 16.0  # mean difference of the channels, in levels of 255, up to which a background pixel counts as kept
 ROUNDING = 1 / 12  # mean squared error, in levels, of rounding to whole levels
 
@@ -48,7 +48,7 @@ class TruthScore:
 def psnr(picture: Pixels, truth: Pixels) -> float:
     """Peak signal-to-noise ratio in dB of uint8 HWC pictures: 10 log10(255² / mean squared error).
 
-    The error is taken as at least that of rounding to whole levels, 1/12, so that equal pictures score a finite 58.9.
+    The error is at least that of rounding to whole levels, 1/12, so that equal pictures score a finite 58.9.
     """
     assert picture.shape == truth.shape, (picture.shape, truth.shape)
     error = float(np.mean((picture.astype(np.float64) - truth) ** 2))
@@ -58,16 +58,16 @@ def psnr(picture: Pixels, truth: Pixels) -> float:
 def right_texture(picture: Pixels, given: Pixels, truth: Pixels, mask: Pixels) -> NDArray[np.bool_]:
     """True for each animal pixel of `picture` with the texture of `truth`, in reading order.
 
-    `given` is the input that was translated; pictures are uint8 HWC, `mask` is uint8 HW and an animal pixel is one
-    that is at least half coat (128 or more). The distance of two pictures at a pixel is the L2 distance of their RGB
+    `given` is the input that was translated; pictures are uint8 HWC, `mask` is uint8 HW and an animal pixel is at
+    least half coat (128 or more). The distance of two pictures at a pixel is the L2 distance of their RGB
     values over the coat around it, with Gaussian weights of 3/64 of the picture's side. The pixel is right when
 
     - the picture is nearer to the truth there than to each of two impostors: the input (nothing was done), and the
-      striped picture with its stripes averaged away (it was only recoloured; stripes in the wrong place lie beyond it,
-      as the truth with dark and pale exchanged lies opposite the truth); and
+      striped picture with its stripes averaged away (it was only recoloured; misplaced stripes are even farther from
+      the truth, as the truth with dark and pale exchanged lies opposite the truth); and
     - it is nearer to the truth than either impostor is, so that a colour far from all three does not pass.
 
-    Which of `given` and `truth` is the striped one is seen from their contrast, so this serves both directions.
+    The one of `given` and `truth` with more contrast is the striped one, so this serves both directions.
     """
     shapes = {array.shape[:2] for array in (picture, given, truth, mask)}
     assert len(shapes) == 1, shapes
@@ -93,8 +93,8 @@ def right_texture(picture: Pixels, given: Pixels, truth: Pixels, mask: Pixels) -
 def score(outputs: Path, inputs: Path, truths: Path, masks: Path) -> TruthScore:
     """Score the pictures in `outputs`, made from those of the same names in `inputs`.
 
-    Every input has to have an output, a truth and a mask of its name and size; other files are ignored. Raises
-    `UsageError` for a folder that is not there, has no pictures or lacks some, `CycleganError` for a picture of the
+    Every input needs an output, a truth and a mask of its name and size; other files are ignored. Raises
+    `UsageError` for a folder that is missing, has no pictures or lacks some, `CycleganError` for a picture of the
     wrong size or one that cannot be read.
     """
     names = _names(inputs)
@@ -107,7 +107,7 @@ def score(outputs: Path, inputs: Path, truths: Path, masks: Path) -> TruthScore:
                 f"{folder} lacks {len(missing)} of {len(names)} pictures, first {missing[0]};"
                 f" translate the whole of {inputs} into it"
             )
-    psnrs, nothings, right, right_nothing, errors = [], [], [], [], []
+    psnrs, baselines, right, right_baseline, errors = [], [], [], [], []
     for name in names:
         given, picture, truth, mask = (read_image(folder / name) for folder in (inputs, outputs, truths, masks))
         for folder, other in ((outputs, picture), (truths, truth), (masks, mask)):
@@ -116,18 +116,18 @@ def score(outputs: Path, inputs: Path, truths: Path, masks: Path) -> TruthScore:
                 raise CycleganError(f"{folder / name} is {sizes[0]}, but {inputs / name} is {sizes[1]}")
         coat = mask[..., 0]
         psnrs.append(psnr(picture, truth))
-        nothings.append(psnr(given, truth))
+        baselines.append(psnr(given, truth))
         right.append(right_texture(picture, given, truth, coat))
-        right_nothing.append(right_texture(given, given, truth, coat))
+        right_baseline.append(right_texture(given, given, truth, coat))
         errors.append(np.abs(picture.astype(np.float64) - truth)[coat == 0].mean(axis=1))
     error = np.concatenate(errors)
     return TruthScore(
         count=len(names),
         psnr=float(np.mean(psnrs)),
-        psnr_nothing=float(np.mean(nothings)),
-        gain_db=float(np.mean(psnrs) - np.mean(nothings)),
+        psnr_nothing=float(np.mean(baselines)),
+        gain_db=float(np.mean(psnrs) - np.mean(baselines)),
         texture=_mean(np.concatenate(right)),
-        texture_nothing=_mean(np.concatenate(right_nothing)),
+        texture_nothing=_mean(np.concatenate(right_baseline)),
         background=_mean(error <= KEPT),
         background_error=_mean(error),
     )
@@ -144,21 +144,21 @@ def _mean(values: NDArray[np.bool_] | Plane) -> float:
 
 
 def _flattened(picture: Plane, coat: Plane, sigma: float) -> Plane:
-    """`picture` with the pattern of the coat averaged away and everything else as it was."""
+    """`picture` with the pattern of the coat averaged away and everything else unchanged."""
     inner = np.where(coat == 1, 1.0, 0.0) if (coat == 1).any() else coat
     mean = _blurred(picture * inner[..., None], sigma) / np.maximum(_blurred(inner, sigma), 1e-12)[..., None]
     return picture + coat[..., None] * (mean - picture)
 
 
 def _blurred(values: Plane, sigma: float) -> Plane:
-    """HW or HWC, averaged with Gaussian weights; at the border only over what is there."""
+    """Gaussian average of HW or HWC values; at the border only over pixels inside."""
     down, across = _weights(values.shape[0], sigma), _weights(values.shape[1], sigma)
     return np.einsum("ij,jk...,lk->il...", down, values, across, optimize=True)
 
 
 @cache
 def _weights(length: int, sigma: float) -> Plane:
-    """A matrix (length × length) whose row i averages around i: short pictures make this cheaper than a filter."""
+    """Matrix (length × length) whose row i averages around i; for small pictures cheaper than a filter."""
     place = np.arange(length)
     weights = np.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2))
     return weights / weights.sum(axis=1, keepdims=True)

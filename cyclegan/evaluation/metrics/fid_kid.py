@@ -1,7 +1,7 @@
 """Distances of two sets of features: the Fréchet distance (FID) and the kernel distance (KID).
 
-Both compare clouds of points, not pictures with pictures; both say something only beside the same figure for other
-sets of the same size, made with the same features. Everything is computed in float64.
+Both compare distributions of features, not single pictures; both are meaningful only beside the same figure for other
+sets of the same size, with the same features. Everything is computed in float64.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class FeatureMoments(NamedTuple):
 
     @classmethod
     def of(cls, features: Tensor) -> FeatureMoments:
-        """The moments of N × D features; of fewer than two a `UsageError`."""
+        """Moments of N × D features; `UsageError` for fewer than two."""
         _refuse_too_few(len(features))
         features = features.to("cpu", torch.float64)
         mean = features.mean(dim=0)
-        centred = features - mean  # first, which loses no digits where the mean is large beside the spread
+        centred = features - mean  # first, so that no digits are lost if the mean is large beside the spread
         return cls(mean, centred.T @ centred / (len(features) - 1))
 
 
@@ -39,7 +39,7 @@ def frechet(first: FeatureMoments, second: FeatureMoments) -> float:
     """The Fréchet distance of two Gaussians with these moments (Heusel et al. 2017, https://arxiv.org/abs/1706.08500).
 
     |m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½). The trace of the root is that of (C₁^½ C₂ C₁^½)^½, which is symmetric, so
-    that its eigenvalues are real and covariances of fewer pictures than dimensions, which are singular, do no harm.
+    that its eigenvalues are real, and singular covariances, from fewer pictures than dimensions, do no harm.
     """
     c1, c2 = first.covariance, second.covariance
     values, vectors = torch.linalg.eigh(c1)
@@ -60,9 +60,9 @@ def kernel_distance(fake: Tensor, real: Tensor, *, seed: int = 0) -> KernelDista
     """KID of two sets of N × D features (Bińkowski et al. 2018, https://arxiv.org/abs/1801.01401).
 
     Of sets with more than 1000 each, mean and standard deviation over 100 pairs of subsets of 1000, as in the paper.
-    Subsets of smaller sets would be the sets themselves, with a standard deviation of 0, which is false. So of those
-    the distance is that of all their features, and the standard deviation is over 100 pairs of random halves: for a
-    mean that is its standard error. Raises `UsageError` for fewer than two.
+    Subsets of smaller sets would be the sets themselves, with a false standard deviation of 0. So for these the
+    distance is that of all features, and the standard deviation is over 100 pairs of random halves, which for a mean
+    is its standard error. Raises `UsageError` for fewer than two.
     """
     size = min(len(fake), len(real))
     _refuse_too_few(size)
@@ -81,7 +81,7 @@ def kernel_distance(fake: Tensor, real: Tensor, *, seed: int = 0) -> KernelDista
 def over_subsets(fake: Tensor, real: Tensor, size: int, *, subsets: int = SUBSETS, seed: int = 0) -> KernelDistance:
     """Mean and (population) standard deviation of `mmd2` over `subsets` pairs of random subsets of `size`."""
     generator = torch.Generator().manual_seed(seed)
-    # Real ones are drawn first, as in torchmetrics
+    # Real features are drawn first, as in torchmetrics
     pairs = ([_drawn(features, size, generator) for features in (real, fake)] for _ in range(subsets))
     values = [mmd2(some_fake, some_real) for some_real, some_fake in pairs]
     return KernelDistance(math.fsum(values) / subsets, _spread(values))
@@ -90,7 +90,7 @@ def over_subsets(fake: Tensor, real: Tensor, size: int, *, subsets: int = SUBSET
 def mmd2(x: Tensor, y: Tensor) -> float:
     """The unbiased estimate of the squared maximum mean discrepancy under the kernel (xᵀy / D + 1)³.
 
-    Unbiased, it is zero in the mean for equal distributions, whatever the number of features, and so at times negative.
+    It is zero in the mean for equal distributions, whatever the number of features, and so sometimes negative.
     """
     n, m = len(x), len(y)
     assert min(n, m) >= 2, (n, m)
@@ -103,7 +103,7 @@ def mmd2(x: Tensor, y: Tensor) -> float:
 def _refuse_too_few(count: int) -> None:
     if count < 2:
         raise UsageError(
-            f"FID and KID compare sets of pictures, and {'one picture is' if count else 'no pictures are'} no set; "
+            f"FID and KID compare sets of pictures, and {'there is only one' if count else 'there are none'}; "
             "give at least two of each, better hundreds"
         )
 
@@ -124,8 +124,8 @@ def _spread(values: list[float]) -> float:
 class FeatureDistances(ComparedMetric):
     """FID and KID of translations to held-out real pictures of the target.
 
-    `_real` is the distance of pictures of the target that were learned from: what real pictures reach. `_source` is
-    that of the untranslated inputs.
+    `_real` is the distance of training pictures of the target: the level that real pictures reach. `_source` is that of
+    the untranslated inputs.
     """
 
     needs = frozenset({"real", "extractor"})

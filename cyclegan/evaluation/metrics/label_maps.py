@@ -1,4 +1,4 @@
-"""Label maps drawn in colours: the class of each pixel, and how many are right.
+"""Label maps in colours: classes of pixels, and their accuracy.
 
 The three figures of the table for Cityscapes in the papers of pix2pix and CycleGAN (Isola et al. 2017, Zhu et al.
 2017), after Long et al. 2015: per-pixel accuracy, per-class accuracy, class IoU.
@@ -38,24 +38,24 @@ class Colours:
 
 
 def read_colours(path: Path) -> Colours:
-    """A table of colours, YAML: `road: [128, 64, 128]` for each class. `UsageError` for anything else.
+    """Read a YAML table of colours, `road: [128, 64, 128]` for each class; else `UsageError`.
 
     A class called `ignore` may have a colour too: pixels that have it in the truth are left out.
     """
-    ways = "write a line such as `road: [128, 64, 128]` for each class"
+    remedy = "write a line such as `road: [128, 64, 128]` for each class"
     try:
         content = read_yaml(path)
     except OSError as error:
-        raise UsageError(f"--labels: cannot read {path} ({reason_of(error).lower()}); {ways}") from None
+        raise UsageError(f"--labels: cannot read {path} ({reason_of(error).lower()}); {remedy}") from None
     except ValueError:
-        raise UsageError(f"--labels: {path} is no YAML; {ways}") from None
+        raise UsageError(f"--labels: {path} is not YAML; {remedy}") from None
     if not isinstance(content, dict) or len(set(content) - {IGNORED}) < 2:
-        raise UsageError(f"--labels: {path} does not name two classes or more; {ways}")
+        raise UsageError(f"--labels: {path} does not name two classes or more; {remedy}")
     for name, colour in content.items():
         levels = [v for v in colour if type(v) is int and 0 <= v <= 255] if isinstance(colour, list) else []
         if levels != colour or len(levels) != 3:
             raise UsageError(
-                f"--labels: {path}: {name} has the colour {colour!r}, not three numbers of 0 to 255; {ways}"
+                f"--labels: {path}: {name} has the colour {colour!r}, not three numbers of 0 to 255; {remedy}"
             )
     values = np.array(list(content.values()), np.float64)
     if len(np.unique(values, axis=0)) < len(values):
@@ -64,7 +64,7 @@ def read_colours(path: Path) -> Colours:
 
 
 def confusion(picture: Pixels, truth: Pixels, colours: Colours) -> NDArray[np.int64]:
-    """Numbers of pixels, `counts[true class, class found]`, of uint8 HWC pictures of one size."""
+    """Confusion matrix `counts[true class, predicted class]` of the pixels of uint8 HWC pictures of one size."""
     assert picture.shape == truth.shape, (picture.shape, truth.shape)
     size = len(colours.names)
     pairs = colours.classes(truth) * size + colours.classes(picture)
@@ -74,20 +74,20 @@ def confusion(picture: Pixels, truth: Pixels, colours: Colours) -> NDArray[np.in
 def label_scores(counts: NDArray[np.int64], colours: Colours) -> dict[str, float]:
     """`pixel_accuracy`, `class_accuracy`, `class_iou` of the `confusion` of some pictures.
 
-    A class that the truth never shows has no accuracy, and one that neither shows no IoU; the means leave them out.
-    What was taken for `ignore` counts as wrong.
+    A class absent from the truth has no accuracy, and one absent from both has no IoU; the means leave these out.
+    Pixels predicted as `ignore` count as wrong.
     """
     counted = [index for index, name in enumerate(colours.names) if name != IGNORED]
     rows = counts[counted].astype(np.float64)  # rows of the truth that count, and all columns
-    right = rows[np.arange(len(counted)), counted]
-    true, found = rows.sum(axis=1), rows.sum(axis=0)[counted]
-    shown, either = true > 0, true + found - right > 0
+    correct = rows[np.arange(len(counted)), counted]
+    true, predicted = rows.sum(axis=1), rows.sum(axis=0)[counted]
+    shown, either = true > 0, true + predicted - correct > 0
     if not shown.any():
         raise UsageError("--labels: no pixel of the truth shows a class that counts; check the table of colours")
     return {
-        "pixel_accuracy": float(right.sum() / true.sum()),
-        "class_accuracy": float((right[shown] / true[shown]).mean()),
-        "class_iou": float((right[either] / (true + found - right)[either]).mean()),
+        "pixel_accuracy": float(correct.sum() / true.sum()),
+        "class_accuracy": float((correct[shown] / true[shown]).mean()),
+        "class_iou": float((correct[either] / (true + predicted - correct)[either]).mean()),
     }
 
 

@@ -1,6 +1,6 @@
 """LPIPS: weighted differences of the features of AlexNet (Zhang et al. 2018, https://arxiv.org/abs/1801.03924).
 
-It takes two files of weights, which are not ours to hand on.
+It needs two files of weights, which we may not redistribute.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from cyclegan.evaluation.metrics.metric import Measured, Metric
 from cyclegan.system.files import file_sha256
 from cyclegan.system.pixels import to_unit
 
-# In torchvision's AlexNet: after which layers of `features` (their ReLUs) features are taken, and how many there are
+# Layers of `features` in torchvision's AlexNet (ReLUs) whose outputs are compared, with their channels
 TAPS = {1: 64, 4: 192, 7: 384, 9: 256, 11: 256}
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of ImageNet, for pictures in [-1, 1]
 OPTION = "--lpips"
-SMALLEST = 64  # pixels: of less, nothing is left after the last layers
+SMALLEST = 64  # pixels: smaller pictures shrink to nothing in the last layers
 
 
 class LPIPS(nn.Module):
@@ -34,7 +34,7 @@ class LPIPS(nn.Module):
         from torchvision.models import alexnet
 
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # its first weights are drawn
+        with torch.random.fork_rng(devices=[]):  # initial weights are random
             network = alexnet(weights=None)
         fill(network, read_weights(backbone, OPTION), backbone, OPTION)
         self.features = network.features
@@ -54,21 +54,21 @@ class LPIPS(nn.Module):
         if min(pictures.shape[-2:]) < SMALLEST:
             raise UsageError(f"{OPTION}: LPIPS needs pictures of {SMALLEST} pixels or more; leave it out")
         total = torch.zeros(len(pictures), device=pictures.device)
-        for index, (ours, theirs) in enumerate(zip(self._taken(pictures), self._taken(others), strict=True)):
+        for index, (ours, theirs) in enumerate(zip(self._features(pictures), self._features(others), strict=True)):
             difference = (ours - theirs) ** 2 * self.get_buffer(f"weight{index}")
             total = total + difference.sum(dim=1).mean(dim=(1, 2))
         return total
 
-    def _taken(self, pictures: Tensor) -> list[Tensor]:
+    def _features(self, pictures: Tensor) -> list[Tensor]:
         """The features of each tap, scaled to length 1 at each pixel."""
         shift, scale = (torch.tensor(values, device=pictures.device)[:, None, None] for values in (SHIFT, SCALE))
         x = (to_unit(pictures) - shift) / scale
-        taken = []
+        features = []
         for index, layer in enumerate(self.features):
             x = layer(x)
             if index in TAPS:
-                taken.append(x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10))
-        return taken
+                features.append(x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10))
+        return features
 
 
 class PerceptualDistance(Metric):

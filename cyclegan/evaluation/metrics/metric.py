@@ -1,4 +1,4 @@
-"""A metric of translations: its contract, and what it is given to measure."""
+"""Interface of the metrics of translations, and the data they measure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SamplerLike(Protocol):
 
 @dataclass(frozen=True)
 class Tools:
-    """Networks that measure, and settings of metrics."""
+    """Networks and settings of metrics."""
 
     extractor: Extractor | None = None
     classifier: DomainClassifier | None = None
@@ -53,15 +53,15 @@ class Tools:
     colours: Any = None  # cyclegan.evaluation.metrics.label_maps.Colours
     seed: int = 0
     threshold: float = THRESHOLD
-    batch: int | None = None  # pictures that go through a generator together; as many as suit their size without it
+    batch: int | None = None  # size of batches for generators; None: a number that suits the pictures
 
 
 @dataclass(frozen=True)
 class Setup:
-    """All that metrics may use in measuring one direction; `known` outlasts a measuring.
+    """Everything that metrics of one direction may use; `known` is kept for later evaluations.
 
-    `real` are held-out pictures of the target, `source` the inputs, `training` pictures of the target that were learned
-    from, `truth` the right translations in the order of the inputs. `back` translates to the source again.
+    `real` are held-out pictures of the target, `source` the inputs, `training` training pictures of the target, `truth`
+    the true translations in the order of the inputs. `reverse` translates back to the source.
     """
 
     direction: Direction
@@ -71,22 +71,22 @@ class Setup:
     training: ImageSet | None = None
     truth: ImageSet | None = None
     forward: TranslatorLike | None = None
-    back: TranslatorLike | None = None
+    reverse: TranslatorLike | None = None
     known: dict[str, Any] = field(default_factory=dict)
 
     @property
     def given(self) -> set[str]:
-        """Names of the fields of this and of its tools that are there."""
+        """Names of the fields of this and of its tools that are not None."""
         return {name for name, part in (vars(self) | vars(self.tools)).items() if part is not None}
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
-        """The result of `compute`, kept under `name` for any number of measurings."""
+        """Result of `compute`, cached under `name` for all evaluations."""
         if name not in self.known:
             self.known[name] = compute()
         return cast(T, self.known[name])
 
     def of_role(self, role: str, compute: Callable[[Tensor], Tensor]) -> Tensor | None:
-        """`compute` of all pictures in a role (`real`, `source`, `training`); None where there are none."""
+        """`compute` of all pictures in a role (`real`, `source`, `training`); None if there are none."""
         pictures: ImageSet | None = getattr(self, role)
         return None if pictures is None else torch.cat([compute(batch) for batch in pictures.batches()])
 
@@ -98,7 +98,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Measured:
-    """A batch of translations, uint8 N × 3 × H × W on the CPU, with the inputs and the truths where there are any.
+    """A batch of translations, uint8 N × 3 × H × W on the CPU, with inputs and truths if there are any.
 
     `inputs` and `outputs` are those of the generator itself: NCHW in [-1, 1] on its device, not rounded.
     """
@@ -126,9 +126,9 @@ class Measured:
 class Metric(ABC):
     """Figures of the translations of one direction, added batch by batch.
 
-    A metric is measured where all that it `needs` is there: names of fields of `Setup` and `Tools`. `gives` are its
-    figures, as in `cyclegan.figures.FIGURES`; beside `kid` it may give `kid_real` and `kid_source`, the same of real
-    and of untranslated pictures.
+    A metric is measured if all that it `needs` is given: names of fields of `Setup` and `Tools`. `gives` are its
+    figures, as in `cyclegan.figures.FIGURES`; besides `kid` it may give `kid_real` and `kid_source`, the same for real
+    and for untranslated pictures.
     """
 
     needs: ClassVar[frozenset[str]]
@@ -136,11 +136,11 @@ class Metric(ABC):
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.parts: list[Any] = []  # of each batch what the figures are computed from
+        self.parts: list[Any] = []  # intermediate results of the batches
 
     @abstractmethod
     def add(self, batch: Measured) -> None:
-        """Take in a batch."""
+        """Add a batch."""
 
     @abstractmethod
     def figures(self) -> dict[str, float]:
@@ -148,22 +148,22 @@ class Metric(ABC):
 
 
 class ComparedMetric(Metric):
-    """A metric that pictures of other roles have too; by default it is computed from features.
+    """A metric computed for pictures of other roles as well, by default from features.
 
-    `beside` are these roles by the suffix of their figures, which are computed once for any number of measurings.
+    `beside` are these roles by the suffix of their figures, which are computed once for all evaluations.
     """
 
     beside: ClassVar[Mapping[str, str]] = {"_real": "real", "_source": "source"}
 
     @abstractmethod
     def summary(self, values: Tensor) -> dict[str, float]:
-        """The figures of pictures with these features, or with what else is computed of each."""
+        """Figures of pictures with these features or other values."""
 
     def add(self, batch: Measured) -> None:
         self.parts.append(batch.features)
 
     def values(self, role: str) -> Tensor | None:
-        """The features, or what else is computed of each, of the pictures in a role."""
+        """Features or other values of the pictures in a role."""
         return self.setup.features(role)
 
     def figures(self) -> dict[str, float]:

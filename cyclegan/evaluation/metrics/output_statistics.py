@@ -1,4 +1,4 @@
-"""Statistics of translations alone: alike, copied, inverted, chequered, and taken for the target."""
+"""Statistics of translations: diversity, copying, inversion, checkerboards, and share taken for the target."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from torch import Tensor
 from cyclegan.evaluation.metrics.metric import ComparedMetric, Measured, Metric, Setup
 from cyclegan.images.channels import LUMA
 
-# Two layers of stride 2 that enlarge leave patterns that repeat every 2 and every 4 pixels
+# Two upsampling layers of stride 2 leave patterns that repeat every 2 and every 4 pixels
 PERIODS = 4
-SMALLEST = 16  # pixels: of smaller pictures the frequencies in question are most of what there is
-_PAIRS = 1000  # features whose distances are all taken
+SMALLEST = 16  # pixels: in smaller pictures these frequencies are most of the spectrum
+_PAIRS = 1000  # features of which all pairs are compared
 
 
 def diversity(features: Tensor) -> float:
-    """The mean Euclidean distance of two of N × D features, over all pairs of the first 1000."""
-    some = features[:_PAIRS]
-    count = len(some)
+    """Mean Euclidean distance over all pairs of the first 1000 of N × D features."""
+    subset = features[:_PAIRS]
+    count = len(subset)
     assert count >= 2, count
-    return float(_distances(some, some).sum() / (count * (count - 1)))
+    return float(_distances(subset, subset).sum() / (count * (count - 1)))
 
 
 def nearest(features: Tensor, references: Tensor) -> Tensor:
-    """For each of N × D features the Euclidean distance to the nearest of M × D `references`: N, float64."""
+    """Euclidean distance of each of N × D features to the nearest of M × D `references`: N, float64."""
     return torch.cat([_distances(part, references).amin(dim=1) for part in features.split(256)])
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    # Not by the product of the features, whose rounding makes distances of equal features
+    # Not by matrix products, whose rounding gives equal features a distance
     return torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -41,9 +41,9 @@ def luminance(pictures: Tensor) -> Tensor:
 
 
 def luminance_correlation(pictures: Tensor, others: Tensor) -> Tensor:
-    """Pearson's correlation of the luminance of N × 3 × H × W pictures with that of others, one for each: N, float64.
+    """Pearson correlation of the luminance of N × 3 × H × W pictures with that of `others`: N, float64.
 
-    1: light stays light; -1: inverted; 0 too where one of the two is of one luminance alone.
+    1: light stays light; -1: inverted; 0 also if one of the two has a single luminance.
     """
     x, y = (luminance(images).flatten(1) for images in (pictures, others))
     x, y = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
@@ -52,11 +52,11 @@ def luminance_correlation(pictures: Tensor, others: Tensor) -> Tensor:
 
 
 def checkerboard(pictures: Tensor) -> Tensor | None:
-    """The share of the energy of the luminance, without its mean, at patterns of 2 and 4 pixels: N, float64.
+    """Share of the luminance's energy, without its mean, in patterns of 2 and 4 pixels: N, float64.
 
     Transposed convolutions leave such patterns (Odena et al. 2016, https://distill.pub/2016/deconv-checkerboard).
-    Counted are the frequencies of which both parts are multiples of a quarter, but for 0 and 0, with their neighbours,
-    after a Hann window. None for pictures of less than 16 pixels.
+    It counts the frequencies with two multiples of a quarter as components, except (0, 0), and their neighbours, after
+    a Hann window. None for pictures of less than 16 pixels.
     """
     height, width = (side - side % PERIODS for side in pictures.shape[-2:])
     if min(height, width) < SMALLEST:
@@ -72,7 +72,7 @@ def checkerboard(pictures: Tensor) -> Tensor | None:
 
 
 def _near(length: int, parts: int) -> Tensor:
-    """The frequencies 0, 1/parts, 2/parts … of `length`, with their neighbours, into which the window spreads them."""
+    """Mask of the frequencies 0, 1/parts, 2/parts … of `length`, with neighbours, to which the window spreads them."""
     places = torch.arange(parts) * length // parts
     marked = torch.zeros(length, dtype=torch.bool)
     marked[(places[:, None] + torch.tensor([-1, 0, 1])) % length] = True
@@ -103,7 +103,7 @@ class NearestTraining(ComparedMetric):
 
 
 class TargetShare(ComparedMetric):
-    """The share that the judge takes for the target: of translations, of real pictures of the target, of the inputs."""
+    """Share of translations, of real pictures of the target and of inputs that the judge takes for the target."""
 
     needs = frozenset({"real", "classifier"})
     gives = ("judge",)
@@ -138,7 +138,7 @@ class LuminanceCorrelation(Metric):
 
 
 class CheckerboardEnergy(ComparedMetric):
-    """The mean of `checkerboard` of translations and of real pictures; nothing of pictures that are too small."""
+    """The mean of `checkerboard` of translations and of real pictures; none for pictures that are too small."""
 
     needs = frozenset({"real"})
     gives = ("checkerboard",)

@@ -1,4 +1,4 @@
-"""Distances of translations from their right answers, pixel by pixel.
+"""Pixelwise distances of translations from their truths.
 
 All take uint8 pictures, height × width × 3, of one size, or floats in [0, 255]; levels are those of 255.
 """
@@ -27,13 +27,13 @@ def ssim(pictures: Tensor, others: Tensor) -> Tensor:
     """Structural similarity of N × C × H × W pictures in [0, 255], one figure for each: float64, 1 where equal.
 
     Wang et al. 2004: Gaussian windows of 11 × 11 with σ 1.5, K₁ 0.01, K₂ 0.03, the mean over all windows that lie
-    within the picture; of colours the mean over red, green and blue, where the paper has luminance alone. Raises
+    within the picture; for colours the mean over red, green and blue, where the paper uses luminance alone. Raises
     `UsageError` for pictures smaller than a window.
     """
     assert pictures.shape == others.shape, (pictures.shape, others.shape)
     if min(pictures.shape[-2:]) < WINDOW:
         raise UsageError(
-            f"SSIM looks through windows of {WINDOW} × {WINDOW} pixels, and a picture is "
+            f"SSIM needs pictures of at least {WINDOW} × {WINDOW} pixels, and one is "
             f"{pictures.shape[-1]}×{pictures.shape[-2]}; compare larger ones"
         )
     x, y = pictures.double(), others.double()
@@ -41,13 +41,13 @@ def ssim(pictures: Tensor, others: Tensor) -> Tensor:
     variance_x, variance_y = _windowed(x * x) - mean_x**2, _windowed(y * y) - mean_y**2
     covariance = _windowed(x * y) - mean_x * mean_y
     c1, c2 = (K1 * PEAK) ** 2, (K2 * PEAK) ** 2
-    likeness = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    likeness /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    return likeness.mean(dim=(1, 2, 3))
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    similarity /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    return similarity.mean(dim=(1, 2, 3))
 
 
 def _windowed(x: Tensor) -> Tensor:
-    """The Gaussian mean around each pixel that has a whole window, first down, then across."""
+    """Gaussian mean around each pixel with a whole window, by columns and then by rows."""
     place = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     weights = torch.exp(-(place**2) / (2 * SIGMA**2)).to(x.device)
     weights /= weights.sum()
@@ -74,9 +74,9 @@ def paired_scores(picture: Pixels, truth: Pixels, threshold: float = THRESHOLD) 
 
 
 def matched(names: Sequence[str], candidates: Sequence[str], folder: Path, option: str) -> list[str]:
-    """For each of `names` the one of `candidates` in `folder` that differs from it at most in its suffix.
+    """Match each of `names` to the one of `candidates` in `folder` that differs at most in its suffix.
 
-    Names are relative. `UsageError`, naming the option, where there is none, and for candidates alike but for suffixes.
+    Names are relative. `UsageError`, naming the option, for no match and for candidates that differ only in suffix.
     """
     found: dict[str, str] = {}
     for name in candidates:

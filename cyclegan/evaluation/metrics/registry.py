@@ -1,4 +1,4 @@
-"""Every metric by its name; `cyclegan.figures` has the labels of their figures."""
+"""Registry of metrics by name; `cyclegan.figures` has the labels of their figures."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_it_learns_once_for_the_same_pictures(tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(judging, "train_classifier", None)  # nobody learns now
         again = find_classifier({"a": a, "b": b})
-    assert (again.accuracy, again.sha256, again.about) == (first.accuracy, first.sha256, first.about)
+    assert (again.accuracy, again.sha256, again.protocol) == (first.accuracy, first.sha256, first.protocol)
     x = next(b.batches())
     torch.testing.assert_close(again.extractor()(x), first.extractor()(x))
     (file,) = (tmp_path / "cache" / "judges").iterdir()
@@ -132,7 +132,7 @@ def test_a_cache_that_cannot_be_written_to_costs_only_time(
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "file"))
     a, b = squares(folder(tmp_path / "a", "a", 10)), squares(folder(tmp_path / "b", "b", 10))
     assert isinstance(find_classifier({"a": a, "b": b}), DomainClassifier)
-    assert "could not be kept" in caplog.text
+    assert "could not be stored" in caplog.text
 
 
 def test_what_it_learns_from_is_made_worse_by_the_seed_and_never_the_same_twice() -> None:

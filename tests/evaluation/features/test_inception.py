@@ -116,7 +116,7 @@ def test_what_is_fetched_is_kept_only_with_the_right_digest(
     tmp_path: Path, server: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     target = tmp_path / "cache" / "file.pth"
-    with pytest.raises(CycleganError, match="it was thrown away"):
+    with pytest.raises(CycleganError, match="it was discarded"):
         inception._download(target, server, "0" * 64)
     assert not target.exists()
     with caplog.at_level("INFO", "cyclegan"):

@@ -67,8 +67,8 @@ def test_a_colour_counts_as_the_nearest_one_even_in_large_pictures(tmp_path: Pat
         ("road: [1, 2, 3]\ncar: [1, 2, 3]\n", "the same colour"),
         ("road: [1, 2, 3]\nignore: [0, 0, 0]\n", "two classes or more"),
         ("- road\n", "two classes or more"),
-        ("road: [\n", "no YAML"),
-        ("!!python/object/apply:os.system ['true']\n", "no YAML"),
+        ("road: [\n", "not YAML"),
+        ("!!python/object/apply:os.system ['true']\n", "not YAML"),
     ],
 )
 def test_a_table_that_is_none_is_a_sentence(tmp_path: Path, text: str, words: str) -> None:
