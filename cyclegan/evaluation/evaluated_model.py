@@ -95,7 +95,7 @@ def paired_truths(
     for direction in directions if PAIRINGS[sets.pairing].whole else ():
         if direction.source in held_out:
             inputs, partners = held_out[direction.source], sets.test[direction.target]
-            names = matched(inputs.names, partners.names, partners.root, "MODEL")
+            names = matched(inputs.read().names, partners.names, partners.root, "MODEL")  # without unreadable inputs
             found[direction.key] = ImageSet(partners.root, names, inputs.size, whole=True)
     return found
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cyclegan.config import TrainConfig
-from cyclegan.evaluation.evaluated_model import domain_names
+from cyclegan.data.sets import find_sets
+from cyclegan.directions import Direction
+from cyclegan.evaluation.evaluated_model import domain_names, paired_truths
+from cyclegan.evaluation.image_set import ImageSet
+from cyclegan.images import write_image
+from tests.support.pictures import random_pixels
 
 
 @pytest.mark.parametrize(
@@ -34,3 +40,15 @@ def test_domains_are_called_after_their_folders(places: dict[str, Any], names: t
 def test_only_the_domains_of_a_run_are_named() -> None:
     assert domain_names(TrainConfig(b="photos/zebras"), ("b",)) == {"b": "zebras"}
     assert domain_names(TrainConfig(data="horse2zebra"), ("b", "c")) == {"b": "zebra", "c": "C"}
+
+
+def test_an_unreadable_input_of_a_pair_leaves_its_truth_out(tmp_path: Path) -> None:
+    for folder in ("trainA", "trainB", "testA", "testB"):
+        for number in range(3):
+            write_image(tmp_path / folder / f"{number}.png", random_pixels(16, 16, seed=number))
+    (tmp_path / "testA/1.png").write_bytes(b"")
+    sets = find_sets(TrainConfig(data=str(tmp_path)), ("a", "b"), "aligned")
+    inputs = ImageSet.of(sets.test["a"], 16)
+    (truth,) = paired_truths(sets, {"a": inputs}, [Direction.parse("ab")]).values()
+    assert len(truth) == 2
+    assert truth.names == inputs.names

@@ -22,6 +22,7 @@ from torch import nn
 from cyclegan.config import TrainConfig
 from cyclegan.data.kinds import InputKind, InputKinds
 from cyclegan.data.loading.regions import is_large
+from cyclegan.data.sets import PictureSets
 from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.evaluated_model import domain_names, paired_truths
@@ -71,7 +72,7 @@ class PeriodicEvaluation:
     precision: str
     batch: int
     ranks: Ranks
-    truths: Mapping[str, ImageSet] | None = None
+    sets: PictureSets | None = None  # that hold the truths of aligned pairs
     step: int = 0  # of the last evaluation
     _judge: DomainClassifier | None = None
     _evaluator: Evaluator | None = None
@@ -194,7 +195,7 @@ class PeriodicEvaluation:
             self._judge = find_classifier(self.training, device=self.device)
             if not self._judge.is_sure:
                 log.warning(
-                    "the judge tells only %.0f %% of real pictures rightly, so that its figures mean little",
+                    "the judge classifies only %.0f %% of real pictures correctly, so its figures mean little",
                     100 * self._judge.accuracy,
                 )
             self.best.begin({"judge": self._judge.sha256, "chosen_on": self._chosen_on})
@@ -203,7 +204,9 @@ class PeriodicEvaluation:
     def _find_evaluator(self, generators: nn.ModuleDict) -> Evaluator:
         if self._evaluator is None:
             tools = Tools(self._find_judge().extractor(), self._judge, batch=self.batch)
-            self._evaluator = Evaluator(tools, generators, self.held_out, self.training, self.truths)
+            directions = map(Direction.parse, generators)
+            truths = {} if self.sets is None else paired_truths(self.sets, self.held_out, directions)
+            self._evaluator = Evaluator(tools, generators, self.held_out, self.training, truths)
         return self._evaluator
 
     def _engines(self, generators: nn.ModuleDict) -> dict[str, Translator]:
@@ -270,7 +273,7 @@ def open_evaluation(run: ResolvedRun) -> PeriodicEvaluation | NoEvaluation:
         precision=config.precision,
         batch=min(batch_size(size), AT_ONCE * config.batch_size // config.accumulate),
         ranks=run.ranks,
-        truths=paired_truths(run.sets, held_out, map(Direction.parse, directions)),
+        sets=run.sets,
     )
 
 

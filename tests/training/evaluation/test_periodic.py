@@ -256,7 +256,7 @@ def test_a_judge_that_is_not_sure_is_said(
     unsure = replace(judge, accuracy=0.6)
     monkeypatch.setattr(periodic, "find_classifier", lambda training, **options: unsure)
     train(small(steps=4), tmp_path / "run")
-    assert caplog.text.count("the judge tells only 60 % of real pictures rightly") == 1
+    assert caplog.text.count("the judge classifies only 60 % of real pictures correctly") == 1
 
 
 def test_the_loop_asks_nothing_else_of_an_evaluation_than_no_evaluation_has() -> None:
