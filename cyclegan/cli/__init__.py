@@ -62,7 +62,7 @@ class Commands(click.Group):
 
 
 class _Messages(logging.Handler):
-    """Messages of the package on the current stderr, above a live progress bar instead of through it."""
+    """Handler that prints messages on the current stderr, above a live progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(self.format(record), err=True)
@@ -75,14 +75,14 @@ cli = Commands(
     modules={
         "train": ("cyclegan.cli.train", "Learn to translate between two folders of pictures."),
         "translate": ("cyclegan.cli.translate", "Translate a picture or a folder with a trained model."),
-        "evaluate": ("cyclegan.cli.evaluate", "Measure how good translations are."),
-        "sync": ("cyclegan.cli.sync", "Send a run to Weights & Biases, after it was trained."),
+        "evaluate": ("cyclegan.cli.evaluate", "Measure the quality of translations."),
+        "sync": ("cyclegan.cli.sync", "Upload a run to Weights & Biases after training."),
         "report": ("cyclegan.cli.report", "Write one page of a run: pictures, curves, figures, alarms."),
-        "compare": ("cyclegan.cli.compare", "Put runs beside each other, in the terminal and as a page."),
-        "info": ("cyclegan.cli.info", "Say what a run, a checkpoint or a generators file holds."),
+        "compare": ("cyclegan.cli.compare", "Compare runs side by side, in the terminal and as a page."),
+        "info": ("cyclegan.cli.info", "Describe a run, a checkpoint or a generators file."),
         "data": ("cyclegan.cli.data", "Make demo pictures, check folders, score translations."),
         "export": ("cyclegan.cli.export", "Write a model in another tool's format."),
-        "import-junyanz": ("cyclegan.cli.import_junyanz", "Take over weights of the reference implementation."),
+        "import-junyanz": ("cyclegan.cli.import_junyanz", "Import weights of the reference implementation."),
     },
 )
 cli = click.version_option(__version__, prog_name="cyclegan")(cli)
@@ -91,8 +91,8 @@ cli = click.version_option(__version__, prog_name="cyclegan")(cli)
 def _leave_removed_directory() -> None:
     """Leave a working directory that was removed for one that cannot be written to.
 
-    Libraries of torch end the process if they cannot ask for the working directory. In /proc not even root finds or
-    makes what a relative path names, as in the directory that is gone.
+    Libraries of torch end the process if they cannot read the working directory. In /proc, as in the removed directory,
+    not even root can find or create a file by a relative path.
     """
     try:
         os.getcwd()
@@ -106,8 +106,8 @@ def _on_stop_signals(handler: Any) -> None:
 
 
 def main() -> NoReturn:
-    """The console command."""
-    # Called last of all at the end, when Python gives signals back to the system, though libraries still take seconds
+    """Run the console command."""
+    # Called last at exit, since Python then restores the default signal handlers while libraries still take seconds
     atexit.register(_on_stop_signals, signal.SIG_IGN)
     _leave_removed_directory()
     if isinstance(sys.stdout, io.TextIOWrapper):

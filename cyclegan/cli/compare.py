@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from cyclegan.report import Comparison
 
-_CELL, _NAMES = 18, 34  # columns of the terminal for a run, at least, and for the names of rows
+_CELL, _NAMES = 18, 34  # columns of the terminal: at least for a run, and for the names of rows
 
 
 @click.command("compare")
@@ -21,11 +21,10 @@ _CELL, _NAMES = 18, 34  # columns of the terminal for a run, at least, and for t
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write a page with curves, grids.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables to read.")
 def command(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
-    """Put runs beside each other: what differs in them, and what came of it.
+    """Compare runs side by side: their differences and their results.
 
-    Figures compare only where they were measured alike; where they were not, that is said first. --output writes one
-    HTML page with the curves on common axes, the newest grids, and the same held-out pictures as each run has
-    translated them.
+    Figures compare only if they were measured alike; otherwise a warning comes first. --output writes one HTML page
+    with the curves on common axes, the newest grids, and the same held-out pictures as translated by each run.
     """
     from cyclegan.report import compare, write_comparison
 
@@ -41,7 +40,7 @@ def command(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
 
 
 def _print(comparison: Comparison) -> None:
-    """Print tables of as many runs each as fit the width of the terminal."""
+    """Print tables, each of as many runs as fit the width of the terminal."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -52,16 +51,16 @@ def _print(comparison: Comparison) -> None:
         console.print(_table(comparison, slice(start, start + each)))
 
 
-def _table(comparison: Comparison, some: slice) -> Table:
+def _table(comparison: Comparison, shown: slice) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(show_edge=False, pad_edge=False)
     table.add_column(overflow="fold")
-    for label in comparison.labels[some]:
+    for label in comparison.labels[shown]:
         table.add_column(Text(label), overflow="fold")
     for rows in (comparison.standing, comparison.differences, comparison.figures):
         for name, cells in rows:
-            table.add_row(Text(name), *(Text(cell) for cell in cells[some]))
+            table.add_row(Text(name), *(Text(cell) for cell in cells[shown]))
         table.add_section()
     return table

@@ -16,8 +16,8 @@ from cyclegan.errors import UsageError
 _PATH = click.Path(path_type=Path)
 
 
-def _places(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of `train` that name pictures, for those that have moved and for models without a run."""
+def _folder_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of `train` for folders, for pictures that have moved and for models without a run."""
     for item in reversed(fields(TrainConfig)):
         if item.name in PICTURE_FOLDERS:
             flag = f"--{item.name.replace('_', '-')}"
@@ -27,13 +27,13 @@ def _places(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("evaluate")
 @click.argument("model", type=_PATH, required=False)
-@click.option("--fake", type=_PATH, metavar="DIR", help="Instead of MODEL: translated pictures.")
-@click.option("--real", type=_PATH, metavar="DIR", help="Real pictures of the domain that those were translated to.")
-@click.option("--source", type=_PATH, metavar="DIR", help="What they were translated from, under the same names.")
-@click.option("--truth", type=_PATH, metavar="DIR", help="Right answers under the same names, with any suffix.")
+@click.option("--fake", type=_PATH, metavar="DIR", help="Translated pictures, instead of MODEL.")
+@click.option("--real", type=_PATH, metavar="DIR", help="Real pictures of the domain that --fake was translated to.")
+@click.option("--source", type=_PATH, metavar="DIR", help="Sources of the pictures in --fake, under the same names.")
+@click.option("--truth", type=_PATH, metavar="DIR", help="Ground truth under the same names, with any suffix.")
 @click.option(
     "--direction",
-    help="Only this one, such as ab; with --fake what the pictures are, ab unless given.",
+    help="Only this direction, such as ab; with --fake that of the pictures, by default ab.",
 )
 @click.option(
     "--features",
@@ -43,27 +43,27 @@ def _places(command: Callable[..., None]) -> Callable[..., None]:
     help="judge, inception, a network of torchvision, or a TorchScript or torch.export file.",
 )
 @click.option("--weights", type=_PATH, metavar="FILE", help="Weights of inception or of the network of torchvision.")
-@click.option("--download", is_flag=True, help="Fetch the weights of inception, once, if they are not here.")
-@click.option("--random-features", is_flag=True, help="Let a network of torchvision be untrained.")
+@click.option("--download", is_flag=True, help="Download the weights of inception, once, if they are missing.")
+@click.option("--random-features", is_flag=True, help="Allow an untrained network of torchvision.")
 @click.option("--trust-features", is_flag=True, help="Run the program in the file that --features names.")
-@click.option("--size", type=click.IntRange(8), help="Side of the squares compared; the model's own unless given.")
-@click.option("--max-pictures", type=click.IntRange(2), help="Held-out pictures of each domain at most.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What is random follows from it.")
-@click.option("--threshold", default=16.0, show_default=True, help="Levels of 255 within which a pixel is right.")
+@click.option("--size", type=click.IntRange(8), help="Side of the compared square crops; by default the model's.")
+@click.option("--max-pictures", type=click.IntRange(2), help="Largest number of held-out pictures of each domain.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all random numbers.")
+@click.option("--threshold", default=16.0, show_default=True, help="Largest error of a right pixel, in levels of 255.")
 @click.option("--labels", type=_PATH, metavar="FILE", help="Colours of a label map (YAML): adds accuracy and IoU.")
 @click.option("--lpips", type=_PATH, nargs=2, metavar="ALEXNET LINEAR", help="Weights of LPIPS: adds it to --truth.")
-@_places
+@_folder_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16, of the translating.")
-@click.option("--output", type=_PATH, metavar="FILE", help="Where to store figures and protocol; RUN/evaluation.json.")
-@click.option("--verdict", is_flag=True, help="End with a verdict in words: does it work?")
+@click.option("--precision", default="auto", show_default=True, help="Of the translation: auto, fp32, bf16 or fp16.")
+@click.option("--output", type=_PATH, metavar="FILE", help="File for figures and protocol; else RUN/evaluation.json.")
+@click.option("--verdict", is_flag=True, help="Add a verdict in words: does it work?")
 @click.option(
     "--name",
     "names",
     type=(str, str),
     multiple=True,
     metavar="DOMAIN WORDS",
-    help="For --verdict: what the pictures of a domain are, in the plural.",
+    help="For --verdict: name of the pictures of a domain, in the plural.",
 )
 @click.option(
     "--score",
@@ -71,9 +71,9 @@ def _places(command: Callable[..., None]) -> Callable[..., None]:
     type=(str, _PATH),
     multiple=True,
     metavar="DIRECTION FILE",
-    help="For --verdict: what `cyclegan data demo-score --json` printed of drawn pictures; it decides.",
+    help="For --verdict: output of `cyclegan data demo-score --json` for drawn pictures; it decides.",
 )
-@click.option("--longer", metavar="COMMAND", help="For --verdict: what it advises for more {steps} of {run}.")
+@click.option("--longer", metavar="COMMAND", help="For --verdict: advised command to train {run} for more {steps}.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines to read.")
 def command(
     model: Path | None,
@@ -95,13 +95,13 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Measure MODEL, a run or one of its checkpoints, on held-out pictures; or the pictures in --fake beside --real.
+    """Measure MODEL, a run or one of its checkpoints, on held-out pictures; or compare --fake with --real.
 
-    FID and KID compare the translations with real pictures. The judge, a small classifier that learns once from the
-    training pictures, says how many are taken for the target. --truth adds figures for pictures whose right answer is
-    known. Figures and how they came about are printed together, and stored in RUN/evaluation.json or where --output
-    says. Of a run the last generators are measured and beside them the best that it has kept, and RUN/gallery is
-    written. --verdict says in words what that comes to.
+    FID and KID compare the translations with real pictures. The judge, a small classifier trained once on the training
+    pictures, gives the share of translations taken for the target. --truth adds figures for pictures with known ground
+    truth. Figures and their protocol are printed together, and stored in RUN/evaluation.json or the file of --output.
+    For a run, the last generators are measured and beside them the best that it has kept, and RUN/gallery is written.
+    --verdict adds a conclusion in words.
     """
     if (model is None) == (fake is None):
         raise UsageError("name one thing to measure: MODEL, or --fake DIR with --real DIR or --truth DIR")
@@ -118,16 +118,16 @@ def command(
     from cyclegan.report.verdict import LONGER, read_scores, verdict_lines
     from cyclegan.training.setup import sets_of
 
-    known = read_scores(scores)
+    demo_scores = read_scores(scores)
     wanted = Wanted(features, weights, download, random_features, trust_features, seed)
-    places = {name: options.pop(name) for name in PICTURE_FOLDERS}
-    settings = Options(sets_of, wanted, places, seed, **options)
+    folders = {name: options.pop(name) for name in PICTURE_FOLDERS}
+    settings = Options(sets_of, wanted, folders, seed, **options)
     if model is not None:
         result = measure_model(model, direction, settings)
     else:
         assert fake is not None
         result = measure_folders(fake, real, source, Direction.parse(direction or DEFAULT), settings)
-    # A checkpoint is stored only where it is said: evaluation.json of a run is about its newest
+    # The figures of a checkpoint are stored only with --output: evaluation.json of a run is about its newest generators
     if output is None and result.run is not None and result.run == model:
         output = result.run / "evaluation.json"
     if output is not None:
@@ -141,5 +141,6 @@ def command(
         click.echo(f"stored in {output}")
     if verdict:
         click.echo()
-        for line in verdict_lines(result.record, result.run, dict(result.names) | dict(names), known, longer or LONGER):
+        nouns = dict(result.names) | dict(names)
+        for line in verdict_lines(result.record, result.run, nouns, demo_scores, longer or LONGER):
             click.echo(line)

@@ -28,9 +28,9 @@ def _junyanz(model: Path, dest: Path) -> list[Path]:
     except UsageError as error:
         if not discriminators:
             raise
-        # Nothing has been written. If the generators are what has no counterpart, this raises the same error again.
+        # Nothing has been written. If it is the generators that have no counterpart, the same error is raised again.
         written = write_reference(dest, loaded.generators)
-        click.echo(f"note: without the discriminators, which are only needed to train on ({error})", err=True)
+        click.echo(f"note: without the discriminators, which only further training needs ({error})", err=True)
     flags = {reference_flags(generator) for generator in loaded.generators.values()}
     click.echo(f"its test.py takes them with {' or '.join(sorted(flags))}", err=True)
     return written
@@ -42,13 +42,13 @@ FORMATS: dict[str, Callable[[Path, Path], list[Path]]] = {"junyanz": _junyanz}
 @click.command("export")
 @click.argument("model", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("dest", type=click.Path(path_type=Path))
-@click.option("--format", "name", type=click.Choice(list(FORMATS)), required=True, help="What to write.")
+@click.option("--format", "name", type=click.Choice(list(FORMATS)), required=True, help="Format to write.")
 @click.option("--overwrite", is_flag=True, help="Write into DEST even if it is not empty.")
 def command(model: Path, dest: Path, name: str, overwrite: bool) -> None:
     """Write the model of RUN, a run directory, a checkpoint or a generators file, to the folder DEST.
 
-    junyanz: the .pth files of pytorch-CycleGAN-and-pix2pix, one for each network; the discriminators too when RUN has a
-    state that holds them.
+    junyanz: the .pth files of pytorch-CycleGAN-and-pix2pix, one for each network; also of the discriminators if RUN has
+    a state that holds them.
     """
     if dest.is_dir() and any(dest.iterdir()) and not overwrite:
         raise UsageError(f"DEST: the folder {dest} is not empty; name another, or give --overwrite")

@@ -10,17 +10,17 @@ import click
 
 from cyclegan.directions import Direction
 
-_OF_THE_BEST = ("step", "value", "better", "file")  # without the other figures of that evaluation
+_BEST_KEYS = ("step", "value", "better", "file")  # without the other figures of that evaluation
 
 
 @click.command("info")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines to read.")
 def command(model: Path, as_json: bool) -> None:
-    """Say what MODEL, a run directory, a checkpoint or a generators file, is.
+    """Describe MODEL, a run directory, a checkpoint or a generators file.
 
-    It is loaded and checked on the way: the checksum, the names and shapes of the weights, that all are finite. A model
-    that fails ends the command with exit code 1 and the reason.
+    It is loaded and checked: the checksum, and the names, shapes and finiteness of the weights. A model that fails ends
+    the command with exit code 1 and the reason.
     """
     from cyclegan.evaluation.selection import read_best
     from cyclegan.models import is_run, load_model
@@ -40,7 +40,7 @@ def command(model: Path, as_json: bool) -> None:
     }
     best = read_best(model) if is_run(model) else {}
     if best:
-        about["best"] = {name: {key: entry[key] for key in _OF_THE_BEST} for name, entry in best.items()}
+        about["best"] = {name: {key: entry[key] for key in _BEST_KEYS} for name, entry in best.items()}
     if as_json:
         click.echo(json.dumps(about, indent=2))
         return
@@ -71,7 +71,7 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _ranges(ranges: dict[str, Any] | None, names: dict[str, str]) -> list[tuple[str, str]]:
-    """The stored values that the model takes for black and white."""
+    """Stored values that are black and white to the model."""
     if ranges is None:
         return [("range", "all that the type of a picture can hold")]
     of = f" in {ranges['dtype']}" if ranges["dtype"] else ""

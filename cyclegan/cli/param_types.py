@@ -29,7 +29,7 @@ class NumberOr(click.ParamType):
 
 
 class Memory(click.ParamType):
-    """An amount of memory, such as 4GB, in bytes: powers of 1024, as the units of memory are."""
+    """An amount of memory, such as 4GB, in bytes; the units are powers of 1024."""
 
     name = "size"
     _units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -39,7 +39,7 @@ class Memory(click.ParamType):
             return value
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
         if found is None or not float(found[1]):
-            self.fail(f"{value!r} is no amount of memory; write 500MB or 4GB.", param, ctx)
+            self.fail(f"{value!r} is not an amount of memory; write 500MB or 4GB.", param, ctx)
         return int(float(found[1]) * self._units[found[2].upper()])
 
 
@@ -53,7 +53,7 @@ class Part(click.ParamType):
             return value
         found = re.fullmatch(r"(\d+)/(\d+)", str(value))
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
-            self.fail(f"{value!r} is no part of a job; write 1/3 for the first of three.", param, ctx)
+            self.fail(f"{value!r} is not a part of a job; write 1/3 for the first of three.", param, ctx)
         return int(found[1]), int(found[2])
 
 

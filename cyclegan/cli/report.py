@@ -9,12 +9,12 @@ import click
 
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="The page; RUN/report.html without it.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="The page; by default RUN/report.html.")
 def command(run: Path, output: Path | None) -> None:
     """Write one HTML page of RUN: samples over time, best and worst translations, figures, curves, alarms.
 
-    The page is one file that needs no network: open it in any browser, send it to anyone. It can be made while the run
-    goes on.
+    The page is one file that needs no network: open it in any browser, send it to anyone. It can be written during the
+    run.
     """
     from cyclegan.report import write_report
 

@@ -1,4 +1,4 @@
-"""`cyclegan sync`: a run to Weights & Biases, after it was trained."""
+"""`cyclegan sync`: upload of a run to Weights & Biases after training."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import click
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--deadline", type=float, default=600.0, help="Seconds for the upload.")
 def command(run: Path, deadline: float) -> None:
-    """Send to Weights & Biases the rows of RUN that have not arrived there.
+    """Upload the rows of RUN that have not arrived at Weights & Biases.
 
-    For a run whose tracking was interrupted. What offline sessions have kept is sent by `wandb sync`.
+    For a run whose tracking was interrupted. Data of offline sessions is uploaded by `wandb sync`.
     """
     from cyclegan.tracking.wandb_process import sync
 

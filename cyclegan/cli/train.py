@@ -33,11 +33,11 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "adversarial": ADVERSARIAL_LOSSES,
     "reconstruction": RECONSTRUCTION_LOSSES,
 }
-_WORDS = "cyclegan.words"
+_ARGUMENTS = "cyclegan.words"
 _PATH = click.Path(path_type=Path)
 
-EPILOG = """The command line wins over the environment (CYCLEGAN_TRAIN_BATCH_SIZE=4), that over --config, that over
---preset, that over the defaults shown here. Running the same command again goes on where the run stopped."""
+EPILOG = """The command line takes precedence over the environment (CYCLEGAN_TRAIN_BATCH_SIZE=4), then come --config,
+--preset and the defaults shown here. Running the same command again continues where the run stopped."""
 
 
 def _type(owner: type, item: Field[Any]) -> Any:
@@ -49,7 +49,7 @@ def _type(owner: type, item: Field[Any]) -> Any:
         return click.Choice(names)
     if get_origin(kind) is Literal:
         return click.Choice(list(get_args(kind)))
-    return kind  # which click knows
+    return kind  # a type that click knows
 
 
 def _option(owner: type, item: Field[Any]) -> click.Option:
@@ -64,11 +64,11 @@ def _option(owner: type, item: Field[Any]) -> click.Option:
     )
 
 
-class _Remembering(click.Command):
-    """A command that keeps its arguments, for the processes that it starts."""
+class _KeepsArguments(click.Command):
+    """Command that keeps its arguments, for the processes that it starts."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_WORDS] = tuple(args)
+        ctx.meta[_ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
 
@@ -80,22 +80,22 @@ def _options(function: Callable[..., None]) -> click.Command:
         for item in fields(owner):
             if item.metadata:
                 declared.setdefault(item.name, _option(owner, item))
-    own = click.command("train", cls=_Remembering, epilog=EPILOG)(function)
+    own = click.command("train", cls=_KeepsArguments, epilog=EPILOG)(function)
     own.params = [*own.params, *declared.values()]
     return own
 
 
 @_options
-@click.option("-o", "--output", type=_PATH, metavar="RUN", help="Directory of the run; runs/<a>2<b> without it.")
-@click.option("--resume", type=_PATH, metavar="RUN", help="Go on with this run; needs no other option.")
-@click.option("--preset", type=click.Choice(list(PRESETS)), default="paper", help="A set of values to start from.")
+@click.option("-o", "--output", type=_PATH, metavar="RUN", help="Directory of the run; by default runs/<a>2<b>.")
+@click.option("--resume", type=_PATH, metavar="RUN", help="Continue this run; needs no other option.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="paper", help="Set of values to start from.")
 @click.option("--config", type=_PATH, metavar="FILE", help="YAML file with any of these options.")
 @click.option(
     "--nproc",
     type=click.IntRange(min=1),
     default=1,
     metavar="N",
-    help="Processes on this machine that train together, each on a GPU of its own; as torchrun --nproc-per-node.",
+    help="Processes on this machine that train together, each on its own GPU; as torchrun --nproc-per-node.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
 @click.pass_context
@@ -119,7 +119,7 @@ def command(
         raise UsageError("--resume and -o both name the run; give one of them")
     preset_given = ctx.get_parameter_source("preset") is not ParameterSource.DEFAULT
     if resume and preset_given:
-        raise UsageError("--preset: --resume goes on with the values of the run; leave the preset out")
+        raise UsageError("--preset: --resume keeps the values of the run; leave the preset out")
     given = [
         {name: value for name, value in values.items() if ctx.get_parameter_source(name) is source}
         for source in (ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE)
@@ -135,7 +135,7 @@ def command(
     options = options_of(**names)
     resolved = with_networks(resolve(layers, options))
     for name, value in flatten(resolved, options).items():
-        if name in TABLES:  # click has checked what it was given, but not what a file says
+        if name in TABLES:  # click has checked the command line, but not a file
             lookup(TABLES[name], value, "--" + name.replace("_", "-"))
     if dry_run:
         click.echo(yaml.safe_dump(flatten(resolved, options), sort_keys=False, allow_unicode=True), nl=False)
@@ -146,7 +146,7 @@ def command(
     if nproc > 1 and rank is None:
         from cyclegan.training.distributed.launch import launch
 
-        launch(nproc, ["train", *ctx.meta[_WORDS]], run)
+        launch(nproc, ["train", *ctx.meta[_ARGUMENTS]], run)
         return
 
     from cyclegan.training import train

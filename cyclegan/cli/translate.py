@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 LISTED = 50  # failures printed one by one; failed.jsonl has them all
 
-EPILOG = """SOURCE is a picture, a folder, a list of names in a file (.txt, .lst or .list, one a line) or on stdin (-),
-or a .tar. Running the same command again goes on where it stopped."""
+EPILOG = """SOURCE is a picture, a folder, a list of names in a file (.txt, .lst or .list, one per line) or on stdin
+(-), or a .tar. Running the same command again continues where it stopped."""
 
 
 @click.command("translate", epilog=EPILOG)
@@ -27,7 +27,7 @@ or a .tar. Running the same command again goes on where it stopped."""
 @click.argument("source", type=click.Path(allow_dash=True))
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option(
-    "--direction", metavar="ab|ba", help="From A to B, or back; without it the only direction of the model, or ab."
+    "--direction", metavar="ab|ba", help="From A to B, or back; by default the only direction of the model, or ab."
 )
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", default="auto", help="auto, fp32, bf16 or fp16.")
@@ -35,37 +35,35 @@ or a .tar. Running the same command again goes on where it stopped."""
     "--batch-size",
     type=NumberOr("auto"),
     default="auto",
-    help="Pictures of equal size computed at a time; auto chooses by the device and the size.",
+    help="Pictures of equal size per batch; auto chooses by the device and the size.",
 )
 @click.option(
     "--range",
     "range_",
     metavar="RANGE",
-    help="What is black and white: full, minmax, percentile:1,99 or LOW,HIGH; as the model says without it.",
+    help="Values of black and white: full, minmax, percentile:1,99 or LOW,HIGH; by default the model's.",
 )
-@click.option("--size", type=click.IntRange(1), help="Scale pictures so that the shorter side has so many pixels.")
+@click.option("--size", type=click.IntRange(1), help="Shorter side, in pixels, that pictures are scaled to.")
 @click.option(
     "--tile",
     type=NumberOr("auto", "off", least=64),
     default="auto",
-    help="Compute pictures in tiles of so many pixels; auto only those that do not fit in the memory.",
+    help="Side of the tiles, in pixels; auto uses tiles only for pictures that do not fit in memory.",
 )
-@click.option("--overlap", type=click.IntRange(0), help="Pixels that tiles share; chosen by the network without it.")
-@click.option("--max-memory", type=Memory(), help="What a picture may take as a whole; measured without it.")
+@click.option("--overlap", type=click.IntRange(0), help="Pixels that tiles share; by default chosen by the network.")
+@click.option("--max-memory", type=Memory(), help="Most that a picture may take without tiles; by default measured.")
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures before they are decoded.")
-@click.option("--format", "suffix_", type=Suffix(), help="Write all in this format, such as png; else as they were.")
-@click.option("--suffix", default="", show_default=False, help="Put this before the extension of each name.")
-@click.option("--flat", is_flag=True, help="Put all into DEST itself, without the folders of SOURCE.")
-@click.option("--quality", type=click.IntRange(1, 100), default=95, help="Of JPEG, WebP and their like.")
-@click.option(
-    "--png-level", type=click.IntRange(0, 9), default=1, help="How hard to compress PNG: 0 is not at all, 9 is slowest."
-)
-@click.option("--overwrite", is_flag=True, help="Translate again what DEST already has; otherwise it is skipped.")
-@click.option("--retry-failed", is_flag=True, help="Try again what failed before, even if its files are as they were.")
+@click.option("--format", "suffix_", type=Suffix(), help="Output format, such as png; by default that of the input.")
+@click.option("--suffix", default="", show_default=False, help="Text to insert before the extension of each name.")
+@click.option("--flat", is_flag=True, help="Write all into DEST itself, without the folders of SOURCE.")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, help="Quality of JPEG, WebP and similar formats.")
+@click.option("--png-level", type=click.IntRange(0, 9), default=1, help="Compression of PNG: 0 is none, 9 is slowest.")
+@click.option("--overwrite", is_flag=True, help="Translate again what DEST already has; by default it is skipped.")
+@click.option("--retry-failed", is_flag=True, help="Retry failed pictures, even if their files are unchanged.")
 @click.option("--strict", is_flag=True, help="Stop at the first picture that fails.")
-@click.option("--shard", type=Part(), help="Do part I of N, each in a process or on a machine of its own.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="What computes.")
-@click.option("--address", metavar="HOST:PORT", help="The cluster of --engine ray, or auto; one of its own without it.")
+@click.option("--shard", type=Part(), help="Translate part I of N, each in its own process or on its own machine.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="This process, or a Ray cluster.")
+@click.option("--address", metavar="HOST:PORT", help="The cluster of --engine ray, or auto; by default a new one.")
 def command(model: Path, source: str, dest: Path, **options: Any) -> None:
     """Translate SOURCE, a picture, a folder, a list or an archive of pictures, into DEST with MODEL.
 
@@ -81,7 +79,7 @@ def command(model: Path, source: str, dest: Path, **options: Any) -> None:
     from cyclegan.translation.runners import TranslationSettings
 
     if options["address"] is not None and options["engine"] != "ray":
-        raise UsageError("--address: is of a cluster; give --engine ray too")
+        raise UsageError("--address: names a cluster; give --engine ray too")
     io = PictureIO(**{name: options[name] for name in ("size", "max_pixels", "quality", "png_level")})
     settings = TranslationSettings(
         io,
@@ -133,7 +131,7 @@ def _report(summary: Summary, dest: str, escaped: Callable[[str], str]) -> None:
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """A callback (done, total) that moves a progress bar on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None  # and rich, a tenth of a second, is not loaded
+        yield lambda done, total: None  # saves importing rich, a tenth of a second
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -27,8 +27,8 @@ def option(
 ) -> Any:
     """Declare a dataclass field that is also a command-line option.
 
-    `fixed` options cannot change once a run has weights. `words` may be given instead of a number and are stored as one
-    below the `minimum`. `pictures` marks a folder of pictures, which may lie elsewhere on another machine.
+    `fixed` options cannot change once a run has weights. `words` may be given instead of a number, and are stored as
+    one below the `minimum`. `pictures` marks a folder of pictures, whose path may differ on another machine.
     """
     metadata = {"help": help, "minimum": minimum, "fixed": fixed, "metavar": metavar, "words": words or {}}
     return field(default=default, metadata=metadata | {"pictures": pictures})

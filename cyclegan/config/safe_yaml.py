@@ -29,7 +29,7 @@ class _Plain(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise _error("an alias (*name) is not taken; write the value out", self.peek_event().start_mark)
+            raise _error("an alias (*name) is not allowed; write the value out", self.peek_event().start_mark)
         if self._depth >= _DEEPEST:
             raise _error(f"nested more than {_DEEPEST} levels deep", self.peek_event().start_mark)
         self._depth += 1

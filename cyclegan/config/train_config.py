@@ -24,7 +24,7 @@ class TrainConfig:
     `paper`: 100 epochs at a constant rate and 100 of linear decay, batch 1, load 286, crop 256, a 9-block ResNet.
     """
 
-    # Data. A domain `x` has the options `x` and `test_x`; ask `folder` for them.
+    # Data. A domain `x` has the options `x` and `test_x`; `folder` and `test_folder` give their values.
     a: str | None = _pictures("Folder with the pictures of domain A.")
     b: str | None = _pictures("Folder with the pictures of domain B.")
     data: str | None = _pictures("Instead of --a and --b: a folder with trainA, trainB, testA, testB.")
@@ -34,22 +34,20 @@ class TrainConfig:
 
     # Preprocessing
     load_size: int = option(
-        286, "Shorter side, in pixels, that pictures are scaled to; 0 cuts from them as they are.", minimum=0
+        286, "Shorter side, in pixels, that pictures are scaled to; 0 crops them unscaled.", minimum=0
     )
-    crop_size: int = option(256, "Side, in pixels, of the random square cut from that.", minimum=8, fixed=True)
+    crop_size: int = option(256, "Side, in pixels, of the random square crop.", minimum=8, fixed=True)
     flip: bool = option(True, "Mirror half of the pictures left to right.")
     augment: str | None = option(
-        None, "YAML file with an albumentations pipeline instead of the above.", metavar="FILE"
+        None, "YAML file with an albumentations pipeline instead of scaling, cropping and flipping.", metavar="FILE"
     )
     range: str = option(
         "full", "Values of black and white: full, minmax, percentile:1,99 or LO,HI.", fixed=True, metavar="RANGE"
     )
     workers: int = option(2, "Processes that read pictures; 0 reads in the training process.", minimum=0)
-    worker_timeout: int = option(
-        300, "Seconds a picture may block a worker that is waited for; 0 sets no limit.", minimum=0
-    )
+    worker_timeout: int = option(300, "Seconds that a picture may block an awaited worker; 0 sets no limit.", minimum=0)
     cache: Literal["auto", "ram", "disk", "off"] = option(
-        "auto", "Keep pictures decoded and scaled; auto where they fit, first in memory."
+        "auto", "Cache of decoded, scaled pictures; auto is memory, else disk, if they fit."
     )
 
     # Method and networks
@@ -60,7 +58,7 @@ class TrainConfig:
     norm: Literal["instance", "batch", "none"] = option("instance", "Normalisation layers.", fixed=True)
     spectral_norm: bool = option(False, "Bound the discriminators' Lipschitz constant (Miyato 2018).", fixed=True)
     upsampling: Literal["transposed", "resize"] = option(
-        "transposed", "How generators enlarge: as in the paper, or without checkerboard.", fixed=True
+        "transposed", "Upsampling of the generators: as in the paper, or without checkerboard.", fixed=True
     )
     dropout: bool = option(False, "Dropout in the generators.", fixed=True)
     init: str = option("normal", "Initial weights; normal is N(0, 0.02).")
@@ -69,7 +67,7 @@ class TrainConfig:
     steps: int | None = option(
         None, "Number of updates; the rate falls in the second half unless --decay-steps is given.", minimum=0
     )
-    decay_steps: int | None = option(None, "The last of these steps, with a linearly falling rate.", minimum=0)
+    decay_steps: int | None = option(None, "Number of steps at the end with a linearly falling rate.", minimum=0)
     epochs: int | None = option(100, "Passes over the larger folder at a constant rate.", minimum=0)
     decay_epochs: int | None = option(100, "Further passes with a linearly falling rate.", minimum=0)
     batch_size: int = option(
@@ -86,47 +84,49 @@ class TrainConfig:
     lr_scale: Literal["none", "sqrt", "linear"] = option(
         "none", "Multiply both rates with the batch size, or with its square root."
     )
-    beta1: float = option(0.5, "Adam's first moment.", minimum=0)
-    beta2: float = option(0.999, "Adam's second moment.", minimum=0)
+    beta1: float = option(0.5, "Adam's decay rate of the first moment.", minimum=0)
+    beta2: float = option(0.999, "Adam's decay rate of the second moment.", minimum=0)
     clip_gradient: float = option(0.0, "Largest gradient norm of each side; 0 does not clip.", minimum=0)
     ema_decay: float = option(
-        0.0, "Average the generators' weights with this decay, e.g. 0.999; 0 does not.", minimum=0
+        0.0, "Average the generators' weights with this decay, e.g. 0.999; 0 turns it off.", minimum=0
     )
-    seed: int = option(0, "Everything random follows from this number.", minimum=0)
+    seed: int = option(0, "Seed of all random numbers.", minimum=0)
 
     # Hardware
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
-        "auto", "auto is the fastest that learns as well; fp32 is exact."
+        "auto", "auto is the fastest that trains equally well; fp32 is exact."
     )
-    compile: Literal["auto", "on", "off"] = option("auto", "torch.compile; auto where the run is long enough to pay.")
+    compile: Literal["auto", "on", "off"] = option("auto", "torch.compile; auto compiles if the run is long enough.")
     timeout: int = option(600, "Seconds that processes (torchrun) wait for one another before they end.", minimum=1)
     gradient_dtype: Literal["fp32", "bf16"] = option(
         "fp32", "Type in which gradients are exchanged between processes; bf16 halves the bytes."
     )
-    checkpoint_activations: bool = option(False, "Save memory: compute the generators' inner layers twice.")
+    checkpoint_activations: bool = option(False, "Save memory by computing the generators' inner layers twice.")
 
     # Outputs
     log_every: int = option(20, "Steps between two rows of figures.", minimum=1)
     sample_every: int = option(500, "Steps between two grids of sample pictures; 0 makes none.", minimum=0)
     samples: int = option(4, "Held-out pictures of each domain in a grid.", minimum=1)
     state_every: int = option(500, "Steps between two saved states.", minimum=1)
-    generators_every: int = option(0, "Keep the generators of every so many steps; 0 keeps the newest.", minimum=0)
+    generators_every: int = option(0, "Steps between two kept generators files; 0 keeps only the newest.", minimum=0)
     evaluate_every: int = option(5000, "Steps between two evaluations on held-out pictures; 0 makes none.", minimum=0)
     evaluate_pictures: int = option(
-        128, "Held-out pictures of each domain that an evaluation takes, at most.", minimum=2
+        128, "Largest number of held-out pictures of each domain in an evaluation.", minimum=2
     )
     metric: str = option(
-        "kid", "Figures to keep the best generators by, such as kid,judge_ab; the first decides.", metavar="NAMES"
+        "kid",
+        "Figures that select the best generators, such as kid,judge_ab; the first decides.",
+        metavar="NAMES",
     )
     patience: int = option(
-        0, "Stop after so many evaluations in a row without a better first --metric; 0 never does.", minimum=0
+        0, "Stop after this many evaluations in a row without a better first --metric; 0 never stops.", minimum=0
     )
     on_alarm: Literal["warn", "stop", "restart"] = option(
-        "warn", "When a run goes wrong: warn, stop, or (early on, twice at most) restart with another seed."
+        "warn", "Reaction to an alarm: warn, stop, or (early on, at most twice) restart with another seed."
     )
     wandb: Literal["auto", "online", "offline", "disabled"] = option(
-        "auto", "Weights & Biases; auto is online where a key is known, else offline."
+        "auto", "Weights & Biases; auto is online if a key is known, else offline."
     )
     wandb_project: str = option("cyclegan", "Project of the Weights & Biases run.")
 
@@ -176,7 +176,7 @@ class TrainConfig:
         if self.holdout >= 1:
             raise UsageError(f"--holdout {self.holdout:g} leaves nothing to train on; give a share below 1")
         if self.decay_steps is not None and self.steps is None:
-            raise UsageError("--decay-steps says nothing without --steps; give both, or --decay-epochs")
+            raise UsageError("--decay-steps has no effect without --steps; give both, or --decay-epochs")
         if self.patience and not self.evaluate_every:
             raise UsageError(
                 f"--patience {self.patience} counts evaluations, and --evaluate-every 0 makes none; give a number of "

@@ -1,7 +1,7 @@
 """Caches of prepared pictures: none, in shared memory, or on disk.
 
-Pictures are asked for by their place in a run: domain after domain. A cache never fails: what it cannot give, or cannot
-take, is decoded again, and the pixels are the same.
+A picture is identified by its place in a run, counted domain after domain. A cache never fails: a picture that it lacks
+or cannot store is decoded again, and the pixels are the same.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from cyclegan.images import UnreadableImage, read_header
 from cyclegan.system.files import atomic_write, cache_folder
 from cyclegan.system.memory import available_memory
 
-SAMPLED = 32  # pictures of each domain whose headers are read to estimate the size of all
-VERSION = 2  # of the files of the disk cache
+SAMPLED = 32  # headers read per domain to estimate the size of all pictures
+VERSION = 2  # format of the files of the disk cache
 
 _TYPES: dict[bytes, np.dtype] = {b"|u1 ": np.dtype(np.uint8), b"<f4 ": np.dtype("<f4")}  # by their codes in a cache
 
@@ -44,10 +44,10 @@ log = logging.getLogger("cyclegan")
 
 
 class Prepared(NamedTuple):
-    """A prepared picture, whole or a crop, and its size before."""
+    """A prepared picture, whole or cropped, and its decoded size."""
 
     pixels: np.ndarray  # HWC, uint8 or float32; read-only where it comes from a cache
-    height: int  # as decoded, which of a JPEG far larger than is needed is less than the file has
+    height: int  # as decoded; a JPEG far larger than needed is decoded at a reduced size
     width: int
 
 
@@ -59,23 +59,23 @@ class Cache:
         return None
 
     def put(self, place: int, picture: Prepared) -> None:
-        """Keep `picture` if there is room."""
+        """Store `picture` if there is room."""
 
 
 class MemoryCache(Cache):
     """One buffer of decoded pictures for all workers.
 
-    `capacity` bytes are a limit; memory is taken as it is filled. The buffer is written by system calls, which raise
-    `OSError` where memory runs out, and only read, without a copy, through its mapping, never where nothing was
-    written: no access can raise SIGBUS, and pictures cannot be overwritten.
+    `capacity` is an upper limit in bytes; memory is allocated as the cache fills. The buffer is written by system
+    calls, which raise `OSError` when memory runs out. Its mapping is read-only, is read without a copy, and only where
+    data was written: no access can raise SIGBUS, and pictures cannot be overwritten.
 
-    Layout: the number of bytes in use (8 bytes), a byte for each place that is 1 where it is filled, for each place the
-    offset of its pixels, their shape and type and the size before, then pixels. The byte is written last, after all
-    that it stands for. The lock is the operating system's, so that it ends with a worker, however that ends.
+    Layout: the number of bytes in use (8 bytes); a flag byte per place, 1 if it is filled; an entry per place with the
+    offset of the pixels, their shape, decoded size and type; then pixels. The flag is written last, after the data that
+    it announces. The lock is the operating system's, so it is released however a worker ends.
     """
 
     _used = struct.Struct("=Q")
-    _entry = struct.Struct("=QIIIII4s")  # offset, shape, height and width before, type
+    _entry = struct.Struct("=QIIIII4s")  # offset, shape, decoded height and width, type
 
     def __init__(self, places: int, capacity: int) -> None:
         start = self._used.size + places * (1 + self._entry.size)
@@ -86,7 +86,7 @@ class MemoryCache(Cache):
 
     def _open(self) -> None:
         self._map = self._file.map(mmap.PROT_READ)
-        self._taking = True
+        self._writable = True
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_places": self._places, "_file": self._file}
@@ -99,12 +99,12 @@ class MemoryCache(Cache):
         assert 0 <= place < self._places, (place, self._places)
         if not self._map[self._flag(place)]:
             return None
-        offset, *shape, before_h, before_w, kind = self._entry.unpack_from(self._map, self._entry_at(place))
-        pixels = np.frombuffer(self._map, _TYPES[kind], math.prod(shape), offset)
-        return Prepared(pixels.reshape(shape), before_h, before_w)
+        offset, *shape, height, width, code = self._entry.unpack_from(self._map, self._entry_at(place))
+        pixels = np.frombuffer(self._map, _TYPES[code], math.prod(shape), offset)
+        return Prepared(pixels.reshape(shape), height, width)
 
     def put(self, place: int, picture: Prepared) -> None:
-        if not self._taking:
+        if not self._writable:
             return
         data = np.ascontiguousarray(picture.pixels)
         fcntl.lockf(self._file.descriptor, fcntl.LOCK_EX)
@@ -118,8 +118,8 @@ class MemoryCache(Cache):
             self._file.write(entry, self._entry_at(place))
             self._file.write(self._used.pack(used + data.nbytes), 0)
             self._file.write(b"\1", self._flag(place))
-        except OSError:  # memory, or the disk behind the file, is full: what is kept stays, the rest is decoded
-            self._taking = False
+        except OSError:  # memory, or the disk behind the file, is full: stored pictures stay, others are decoded
+            self._writable = False
         finally:
             fcntl.lockf(self._file.descriptor, fcntl.LOCK_UN)
 
@@ -131,22 +131,22 @@ class MemoryCache(Cache):
 
 
 class DiskCache(Cache):
-    """A file for each picture, for all runs and processes that share `folder`.
+    """One file per picture, shared by all runs and processes that use `folder`.
 
-    `keys` has for each place a hash of everything that the pixels depend on, or None for a missing file. A file appears
-    whole, by renaming, but is not forced to the disk, which would take longer than decoding: its checksum, verified
-    once in each process, shows what a power failure or a bad disk did to it. A damaged file counts as missing and is
-    written anew. After a write that failed, a process writes no more.
+    `keys` holds for each place a hash of everything that the pixels depend on, or None for a missing file. A file
+    appears atomically, by renaming, but without fsync, which would take longer than decoding: its checksum, verified
+    once in each process, reveals damage by a power failure or a bad disk. A damaged file counts as missing and is
+    rewritten. After a failed write, a process writes no more.
     """
 
-    _header = struct.Struct("<8sIIIIII4sI")  # magic, version, shape, size before, type, CRC-32
+    _header = struct.Struct("<8sIIIIII4sI")  # magic, version, shape, decoded size, type, CRC-32
     _magic = b"cyclepix"
 
     def __init__(self, folder: Path, keys: Sequence[str | None]) -> None:
         self.folder = folder
         self.keys = keys
         self._checked: set[int] = set()  # places
-        self._taking = True
+        self._writable = True
 
     def get(self, place: int) -> Prepared | None:
         key = self.keys[place]
@@ -154,12 +154,12 @@ class DiskCache(Cache):
             return None
         try:
             with open(self._path(key), "rb", buffering=0) as stream:
-                data = stream.readall()  # not mapped: a file that another process cuts short would raise SIGBUS
+                data = stream.readall()  # not mapped: a file that another process truncates would raise SIGBUS
         except OSError:
             return None
         if len(data) < self._header.size:
             return None
-        magic, version, *shape, before_h, before_w, code, checksum = self._header.unpack_from(data)
+        magic, version, *shape, height, width, code, checksum = self._header.unpack_from(data)
         if (magic, version) != (self._magic, VERSION) or code not in _TYPES:
             return None
         pixels = np.frombuffer(data, np.uint8, offset=self._header.size)
@@ -168,11 +168,11 @@ class DiskCache(Cache):
         if place not in self._checked and zlib.crc32(pixels.data) != checksum:
             return None
         self._checked.add(place)
-        return Prepared(pixels.view(_TYPES[code]).reshape(shape), before_h, before_w)
+        return Prepared(pixels.view(_TYPES[code]).reshape(shape), height, width)
 
     def put(self, place: int, picture: Prepared) -> None:
         key = self.keys[place]
-        if key is None or not self._taking:
+        if key is None or not self._writable:
             return
         pixels = np.ascontiguousarray(picture.pixels)
         sizes = (*pixels.shape, picture.height, picture.width)
@@ -182,7 +182,7 @@ class DiskCache(Cache):
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, header, pixels.data.cast("B"), durable=False)
         except OSError:
-            self._taking = False
+            self._writable = False
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key
@@ -192,11 +192,11 @@ def _code(pixels: np.ndarray) -> bytes:
     return next(code for code, dtype in _TYPES.items() if dtype == pixels.dtype)
 
 
-class _Situation(NamedTuple):
-    """The pictures of a run and the memory for them."""
+class _CacheRequest(NamedTuple):
+    """The pictures to cache and the available memory."""
 
     paths: list[Path]  # by place: domain after domain
-    facts: list[str]  # by place, the parameters of its preparation
+    preparations: list[str]  # by place: the parameters that the pixels depend on
     need: int  # estimated bytes of all pictures
     memory: int  # bytes available to this process
 
@@ -204,16 +204,16 @@ class _Situation(NamedTuple):
 def open_cache(
     config: TrainConfig, sets: PictureSets, kinds: InputKinds, transform: Transform, *, ranks: int = 1
 ) -> Cache:
-    """The cache that --cache names, or the best that fits, for the training pictures of `sets`.
+    """The cache named by --cache, or the best that fits, for the training pictures of `sets`.
 
-    Estimating reads up to 32 headers of each domain, some 5 ms. The key of a picture on disk (path, size, time of
-    change, preparation, versions) is taken here, once: a picture that changes during the run goes on as it was. `ranks`
-    processes share the memory of the machine. A disk that cannot be written to is one warning.
+    The estimate reads up to 32 headers per domain, some 5 ms. The key of a picture on disk (path, size, modification
+    time, preparation, versions) is computed here, once: a change of a picture during the run goes unnoticed. `ranks`
+    processes share the memory of the machine. A disk that cannot be written to gives one warning.
     """
-    facts = {domain: repr((transform.depends_on, *kinds[domain].depends_on)) for domain in sets.train}
-    now = _Situation(
+    preparations = {domain: repr((transform.depends_on, *kinds[domain].depends_on)) for domain in sets.train}
+    request = _CacheRequest(
         paths=[pictures.root / name for pictures in sets.train.values() for name in pictures.names],
-        facts=[facts[domain] for domain, pictures in sets.train.items() for _ in pictures.names],
+        preparations=[preparations[domain] for domain, pictures in sets.train.items() for _ in pictures.names],
         need=sum(
             estimate(pictures, transform.load_size, kinds[domain], in_parts=transform.windows)
             for domain, pictures in sets.train.items()
@@ -221,25 +221,25 @@ def open_cache(
         memory=available_memory() // ranks,
     )
     if config.cache in KINDS:
-        return KINDS[config.cache](now)
-    return KINDS[choose_cache(now.need, now.memory, _free(pictures_folder()))](now)
+        return KINDS[config.cache](request)
+    return KINDS[choose_cache(request.need, request.memory, _free(pictures_folder()))](request)
 
 
 def choose_cache(need: int, memory: int, disk: int) -> str:
-    """The choice of auto: "ram" up to a third of the available memory, "disk" up to a quarter of the free space."""
+    """Resolve auto: "ram" up to a third of the available memory, "disk" up to a quarter of the free space."""
     if 3 * need <= memory:
         return "ram"
     return "disk" if 4 * need <= disk else "off"
 
 
 def estimate(pictures: FileList, load_size: int | None, kind: InputKind = PLAIN, *, in_parts: bool = False) -> int:
-    """Bytes of `pictures` once prepared, from the headers of an even sample; large ones read `in_parts` take none."""
+    """Estimate the bytes of prepared `pictures` from a sample of headers; large ones read `in_parts` take none."""
     sizes = []
     for index in spread(len(pictures), SAMPLED):
         try:
             header = read_header(pictures.path(index))
         except UnreadableImage:
-            continue  # reported when training comes to it
+            continue  # reported when training reads it
         if in_parts and is_large(header):
             sizes.append(0.0)
             continue
@@ -253,69 +253,69 @@ def pictures_folder() -> Path:
     return cache_folder() / f"pictures-v{VERSION}"
 
 
-def _in_memory(now: _Situation) -> Cache:
-    capacity = now.memory // 2
+def _in_memory(request: _CacheRequest) -> Cache:
+    capacity = request.memory // 2
     try:
         # Twice the estimate, which may be low; more would only be refused where address space is limited
-        cache = MemoryCache(len(now.paths), min(capacity, 2 * now.need + 2**26))
+        cache = MemoryCache(len(request.paths), min(capacity, 2 * request.need + 2**26))
     except OSError as error:  # a limit on the size of files, or on mappings
-        log.warning("no memory for decoded pictures (%s); they are decoded anew each time", _words(error))
+        log.warning("no memory for decoded pictures (%s); they are decoded anew each time", _reason(error))
         return Cache()
-    if now.need > capacity:
+    if request.need > capacity:
         log.warning(
             "--cache ram: %d pictures take %s decoded, and half of the memory available is %s; "
             "what does not fit is decoded anew each time (--cache disk keeps all)",
-            len(now.paths),
-            _size(now.need),
+            len(request.paths),
+            _size(request.need),
             _size(capacity),
         )
     else:
-        log.info("keeping %d pictures decoded in memory, %s", len(now.paths), _size(now.need))
+        log.info("keeping %d pictures decoded in memory, %s", len(request.paths), _size(request.need))
     return cache
 
 
-def _on_disk(now: _Situation) -> Cache:
+def _on_disk(request: _CacheRequest) -> Cache:
     folder = pictures_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:  # as much as a picture takes: a full disk shows here
-            probe.write(bytes(now.need // len(now.paths) + 1))
+        with tempfile.TemporaryFile(dir=folder) as probe:  # as large as a picture, to detect a full disk
+            probe.write(bytes(request.need // len(request.paths) + 1))
     except OSError as error:
         log.warning(
             "the cache of decoded pictures in %s cannot be written to (%s), so they are decoded anew each time; "
             "name another place by CYCLEGAN_CACHE, or give --cache ram or off",
             folder,
-            _words(error),
+            _reason(error),
         )
         return Cache()
-    log.info("keeping %d pictures decoded in %s, %s", len(now.paths), folder, _size(now.need))
-    keys = [_key(path, facts) for path, facts in zip(now.paths, now.facts, strict=True)]
+    log.info("keeping %d pictures decoded in %s, %s", len(request.paths), folder, _size(request.need))
+    keys = [_key(*picture) for picture in zip(request.paths, request.preparations, strict=True)]
     return DiskCache(folder, keys)
 
 
-def _nowhere(now: _Situation) -> Cache:
-    log.info("%d pictures, %s decoded, are decoded anew each time", len(now.paths), _size(now.need))
+def _nowhere(request: _CacheRequest) -> Cache:
+    log.info("%d pictures, %s decoded, are decoded anew each time", len(request.paths), _size(request.need))
     return Cache()
 
 
-KINDS: dict[str, Callable[[_Situation], Cache]] = {"ram": _in_memory, "disk": _on_disk, "off": _nowhere}
+KINDS: dict[str, Callable[[_CacheRequest], Cache]] = {"ram": _in_memory, "disk": _on_disk, "off": _nowhere}
 
 
-def _key(path: Path, facts: str) -> str | None:
-    """A hash of all that the prepared pixels depend on, decoder and scaling included."""
+def _key(path: Path, preparation: str) -> str | None:
+    """Hash of everything that the prepared pixels depend on, including decoder and scaling."""
     try:
         status = path.stat()
-    except OSError:  # a broken link, reported when training comes to it
+    except OSError:  # a broken link, reported when training reads it
         return None
-    known = (status.st_size, status.st_mtime_ns, facts, VERSION, PIL.__version__, cv2.__version__)
-    return hashlib.sha256(os.fsencode(path.absolute()) + repr(known).encode()).hexdigest()[:40]
+    parts = (status.st_size, status.st_mtime_ns, preparation, VERSION, PIL.__version__, cv2.__version__)
+    return hashlib.sha256(os.fsencode(path.absolute()) + repr(parts).encode()).hexdigest()[:40]
 
 
 def _free(folder: Path) -> int:
-    """Bytes free where `folder` is or will be; 0 where that cannot be found out."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    """Free bytes on the disk of `folder`, which need not exist yet; 0 if unknown."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
-        return shutil.disk_usage(there).free
+        return shutil.disk_usage(existing).free
     except OSError:
         return 0
 
@@ -324,5 +324,5 @@ def _size(count: float) -> str:
     return f"{count / 10**9:.1f} GB" if count >= 10**8 else f"{count / 10**6:.0f} MB"
 
 
-def _words(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return reason_of(error).lower()

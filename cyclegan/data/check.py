@@ -1,4 +1,4 @@
-"""Faults of folders of pictures, found before training: everything is decoded once."""
+"""Check of folders of pictures before training, which decodes every picture once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cyclegan.images import EXTENSIONS, Picture, UnreadableImage, decode_picture
 from cyclegan.system.files import file_sha256, sha256
 
 PARTS = ("trainA", "trainB", "testA", "testB")  # of a folder laid out as a data set
-WHOLE = 2**30  # bytes decoded; of larger pictures nine squares of the first page are checked
+WHOLE = 2**30  # bytes decoded; of larger pictures nine crops of the first page are checked
 _DEPTHS = {
     "bool": "1-bit",
     "uint8": "8-bit",
@@ -49,13 +49,13 @@ class Checked(NamedTuple):
     mode: str = ""
     depth: str = ""  # "8-bit", "16-bit", "32-bit float", …
     channels: int = 0  # without transparency
-    numbers: tuple[float, float] | None = None  # the least and the greatest that is stored; None: none is finite
+    numbers: tuple[float, float] | None = None  # least and greatest finite value stored; None without any
     not_finite: bool = False  # some numbers are NaN or infinite
     grey: bool = False
     profile: bool = False  # a colour profile that is converted to sRGB
-    transparent: bool = False  # in some pixel
+    transparent: bool = False  # in at least one pixel
     pages: int = 1
-    notes: tuple[str, ...] = ()  # what is left out of it: "the first of 12 frames"
+    notes: tuple[str, ...] = ()  # on parts that are ignored: "the first of 12 frames"
     reason: str = ""  # why it is unreadable
 
 
@@ -74,19 +74,19 @@ class FolderReport:
 
     path: str
     pictures: int
-    width: Spread | None  # in pixels, of what could be read, upright; None where nothing could
+    width: Spread | None  # in pixels, of the readable pictures, upright; None without any
     height: Spread | None
     formats: dict[str, int]
     modes: dict[str, int]  # as stored: "RGB", "L", "CMYK", …
     depths: dict[str, int]  # of a stored number: "8-bit", "16-bit", "32-bit float", …
     channels: dict[int, int]  # without transparency
-    ranges: dict[str, tuple[float, float]]  # for each depth the least and the greatest stored number
-    not_finite: list[str]  # names of those with numbers that are NaN or infinite
+    ranges: dict[str, tuple[float, float]]  # by depth: least and greatest stored number
+    not_finite: list[str]  # names of pictures with NaN or infinite numbers
     profiles: int  # pictures with a colour profile; they are converted to sRGB
     transparent: int  # pictures that are not opaque everywhere
-    pages: dict[int, int]  # how many pages, and how many documents have so many; empty without documents
-    notes: list[tuple[str, str]]  # name, and what is left out of it: "the first of 12 frames"
-    mixes: list[str]  # sentences on what training does with pictures of several kinds
+    pages: dict[int, int]  # documents by their number of pages; empty without documents
+    notes: list[tuple[str, str]]  # name, and a note on ignored parts: "the first of 12 frames"
+    mixes: list[str]  # sentences on the treatment of mixed kinds in training
     grey: list[str]  # no colour in any pixel, however stored: often a stray among colour photographs
     unreadable: list[tuple[str, str]]  # name, reason
     small: list[tuple[str, int, int]]  # name, width, height
@@ -106,7 +106,7 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of `check_folders`; `problems` are sentences, empty where all is well."""
+    """The result of `check_folders`; `problems` are sentences, empty if there are none."""
 
     min_size: int
     folders: list[FolderReport]
@@ -121,16 +121,16 @@ class Report:
 def check_folders(
     dirs: Sequence[Path], min_size: int = 64, *, advance: Callable[[int, int], None] = lambda done, total: None
 ) -> Report:
-    """Decode every picture below `dirs` and report; a folder with trainA or trainB in it stands for its four parts.
+    """Decode every picture below `dirs` and report; a folder that contains trainA or trainB stands for its four parts.
 
     Duplicates are found by content: equal files, and equal pixels in different files. Pictures with a side below
-    `min_size` are reported. `advance` is called with the number of pictures done and their total. Memory: the pictures
-    being decoded, one per processor, and some hundred bytes for each. Raises `UsageError` unless `dirs` are folders.
+    `min_size` are reported. `advance` is called with the number of pictures done and their total. Memory: one
+    decoded picture per processor, and some hundred bytes per picture. Raises `UsageError` unless `dirs` are folders.
     """
     folders = _expand(dirs)
     work = [(folder, name) for folder in folders for name in list_images(folder)]
     checked: list[Checked] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and hashing both let go of the interpreter lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and hashing both release the GIL
         for picture in pool.map(_check, work):
             checked.append(picture)
             advance(len(checked), len(work))
@@ -140,7 +140,7 @@ def check_folders(
 
 
 def _expand(dirs: Iterable[Path]) -> list[Path]:
-    folders: dict[Path, Path] = {}  # by real path, so that none is looked at twice
+    folders: dict[Path, Path] = {}  # by real path, so that none is checked twice
     for path in dirs:
         require_folder(path, "DIR")
         parts = [path / part for part in PARTS if (path / part).is_dir()]
@@ -208,7 +208,7 @@ def _mixes(pictures: list[Checked]) -> Iterable[str]:
 def _duplicates(pictures: list[Checked]) -> list[Duplicate]:
     groups: dict[str, list[Checked]] = {}
     for picture in pictures:
-        key = picture.pixels or picture.content  # equal files have equal pixels; of unreadable ones only the file
+        key = picture.pixels or picture.content  # equal files have equal pixels; unreadable ones have none
         if key:
             groups.setdefault(key, []).append(picture)
     return [
@@ -236,8 +236,8 @@ def _problems(reports: list[FolderReport], duplicates: list[Duplicate], min_size
             yield f"{shown}: {pictures} with numbers that are not finite, which are shown black"
         if report.small:
             yield f"{shown}: {_count(len(report.small), 'picture')} with a side below {min_size} pixels, to be enlarged"
-    where = Counter(tuple(duplicate.folders) for duplicate in duplicates)
-    for folders, count in where.items():
+    shared = Counter(tuple(duplicate.folders) for duplicate in duplicates)
+    for folders, count in shared.items():
         names = [escaped(folder) for folder in folders]
         place = f"twice or more in {names[0]}" if len(names) == 1 else f"in each of {', '.join(names)}"
         yield f"{_count(count, 'picture')} {place}; keep one of each"
@@ -248,7 +248,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _check(work: tuple[Path, str]) -> Checked:
-    """Decode a picture, given by folder and name."""
+    """Decode a picture, given as folder and name, and describe it."""
     folder, name = str(work[0]), work[1]
     path, content = work[0] / name, ""
     try:
@@ -274,7 +274,7 @@ def _is_enormous(path: Path) -> bool:
 
 
 def _described(folder: str, name: str, content: str, parts: list[Picture], height: int, width: int) -> Checked:
-    """The result for a picture from some parts, or the whole as one."""
+    """Build the result for a picture from its crops, or from the whole as the only part."""
     first = parts[0]
     grey = all(_is_grey(part.pixels) for part in parts)
     transparent = any(part.alpha is not None and bool((part.alpha != _opaque(part.alpha)).any()) for part in parts)
@@ -318,7 +318,7 @@ def _opaque(alpha: np.ndarray) -> float:
 
 
 def _span(numbers: np.ndarray) -> tuple[float, float, bool] | None:
-    """The least and the greatest finite number, and whether all are finite; None where none is."""
+    """Least and greatest finite number, and True if all are finite; None if none is."""
     low, high = numbers.min(), numbers.max()
     if numbers.dtype.kind != "f" or np.isfinite([low, high]).all():
         return float(low), float(high), True

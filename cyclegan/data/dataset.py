@@ -18,36 +18,36 @@ from cyclegan.config import TrainConfig
 from cyclegan.data.cache import Cache, Prepared, open_cache
 from cyclegan.data.kinds import InputKind, InputKinds, find_kinds
 from cyclegan.data.loading.buffers import BatchLayout, SharedBuffers
-from cyclegan.data.loading.regions import Large
+from cyclegan.data.loading.regions import LargePictures
 from cyclegan.data.loading.workers import PREFETCH, WorkerPool
 from cyclegan.data.pairing import PAIRINGS, Pairing, Request, StepSampler, group_steps, groups
 from cyclegan.data.sets import PictureSets
-from cyclegan.data.transforms import Transform, build_transform, mirror, require_one_view, to_planes
+from cyclegan.data.transforms import Transform, build_transform, mirror, require_equal_size, to_planes
 from cyclegan.errors import CycleganError, UsageError, first_line
 from cyclegan.images import Picture, UnreadableImage, escaped, read_picture
 
-# To ask a worker and take its answer keeps the training process for a part of a millisecond, which is much beside a
-# step of 5 ms; spread over 16 steps of a batch of one it is nothing.
+# A request and its answer occupy the training process for a fraction of a millisecond, which is much compared with a
+# step of 5 ms, but negligible when spread over 16 steps of a batch of one.
 _PICTURES_PER_REQUEST = 32
-_UNDER_WAY = 64 * 2**20  # bytes
+_BYTES_IN_FLIGHT = 64 * 2**20
 
 
 class StepPictures(NamedTuple):
-    """The answer to a request: the pictures of some steps."""
+    """Answer to a request: the pictures of some steps."""
 
     slot: int | None
     pictures: np.ndarray | None  # steps × the shape of the layout; None: they are in the slot
-    notes: list[dict[str, Any]]  # of each step {"unreadable", "enlarged": lists of (path, words)}
+    notes: list[dict[str, Any]]  # of each step {"unreadable", "enlarged": lists of (path, text)}
     failure: CycleganError | None = None  # of the step after those in `notes`
 
 
 class TrainingPictures:
-    """Answers to requests, of which `PictureLoader` makes batches.
+    """Dataset that answers requests, from which `PictureLoader` makes batches.
 
-    The crop and the flip follow from the seed, the number of the sample and, if `pairing` says so, the domain. The next
-    readable picture replaces one that cannot be read, together with its partners where samples stay whole, and the
-    notes say so. Pictures that were scaled up, because they are smaller than the crop, are under "enlarged". Pictures
-    go by place: domain after domain.
+    Crop and flip are determined by the seed, the number of the sample and, depending on `pairing`, the domain. An
+    unreadable picture is replaced by the next readable one, together with its partners where samples stay whole, and
+    noted as "unreadable". Pictures smaller than the crop are scaled up and noted as "enlarged". A picture is identified
+    by its place, counted domain after domain.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class TrainingPictures:
         self.layout = BatchLayout(batch, channels, transform.crop_size, dtype)
         ends = list(accumulate(len(self.pictures[domain]) for domain in self.domains))
         self.first = dict(zip(self.domains, [0, *ends], strict=False))  # the place of each domain's first picture
-        self.large = Large(ends[-1]) if transform.windows else None
+        self.large = LargePictures(ends[-1]) if transform.windows else None
         self.slots: SharedBuffers | None = None
         self.at: Callable[[int], None] = _no_board  # called with the place of each picture before it is touched
-        self.avoided: dict[int, str] = {}  # places of pictures that workers were lost at, with what happened
+        self.avoided: dict[int, str] = {}  # places of pictures at which workers were lost, with the reason
 
     def path(self, place: int) -> Path:
         """The file of the picture at `place`."""
@@ -93,20 +93,20 @@ class TrainingPictures:
                         for domain, crop in zip(group, crops, strict=True):
                             to_planes(crop.pixels, parts[domain][place])
             except CycleganError as failure:
-                # Handed on as a value: raised in a worker, it would reach the user inside that worker's traceback
+                # Returned as a value: raised in a worker, it would reach the user inside that worker's traceback
                 return answer._replace(failure=failure)
             answer.notes.append(notes)
         return answer
 
     def _readable(self, indices: Mapping[str, int], number: int, notes: dict[str, Any]) -> list[Prepared]:
-        """A crop of each picture, or of the next ones that can all be read."""
+        """Crops of the pictures, or of the next ones that can all be read."""
         count = len(self.pictures[next(iter(indices))])
         unreadable: list[tuple[str, str]] = notes["unreadable"]
         for offset in range(count):
             try:
                 crops = dict(self._crop(domain, (index + offset) % count, number) for domain, index in indices.items())
                 sizes = {path: (crop.height, crop.width) for path, crop in crops.items()}
-                require_one_view(sizes, self.transform.load_size)
+                require_equal_size(sizes, self.transform.load_size)
             except UnreadableImage as error:
                 unreadable.append((escaped(str(error.path)), error.reason))
                 continue
@@ -115,8 +115,8 @@ class TrainingPictures:
             return list(crops.values())
         roots = " and ".join(str(self.pictures[domain].root) for domain in indices)
         raise CycleganError(
-            f"none of the {count} pictures to learn from in {roots} can be read, "
-            f"the first because: {unreadable[-count][1]}"
+            f"none of the {count} training pictures in {roots} can be read; "
+            f"the first failed because: {unreadable[-count][1]}"
         )
 
     def _crop(self, domain: str, index: int, number: int) -> tuple[Path, Prepared]:
@@ -141,8 +141,8 @@ class TrainingPictures:
             window = self.transform.window(height, width, rng)
             if window is not None:
                 size = self.transform.crop_size
-                square = to_input(Picture(*regions.read(window.top, window.left, size, size)), kind, path)
-                return Prepared(mirror(square) if window.mirrored else square, height, width)
+                crop = to_input(Picture(*regions.read(window.top, window.left, size, size)), kind, path)
+                return Prepared(mirror(crop) if window.mirrored else crop, height, width)
         picture = self.cache.get(place)
         if picture is None:
             decoded = read_picture(path, at_least=self.transform.load_size)
@@ -157,15 +157,15 @@ def _no_board(place: int) -> None:
 
 @dataclass
 class PictureLoader:
-    """Batches out of answers of several steps each; its length is the number of steps.
+    """Iterable of batches, requested several steps at a time; its length is the number of steps.
 
-    A failure is raised at its step, as the plain sentence that it is.
+    A failure is raised at its step, without the traceback of a worker.
     """
 
     dataset: TrainingPictures
     steps: StepSampler
     workers: int
-    timeout: float  # seconds that one picture may keep a worker
+    timeout: float  # seconds that one picture may occupy a worker
     pin: bool
     multiprocessing_context: str | None = None  # start method of workers; None: Python's default here
 
@@ -173,16 +173,16 @@ class PictureLoader:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        together, slots = self._slots()
-        steps = group_steps(self.steps, together, self.workers)
+        per_request, slots = self._slots()
+        steps = group_steps(self.steps, per_request, self.workers)
         requests = (Request(None if slots is None else slots.take(), some) for some in steps)
-        # No name for the iterator, by which a traceback would keep it: workers end when it goes
+        # The iterator gets no name, by which a traceback would keep it alive: workers end when it is deleted
         for answer in self._answers(requests, slots):
             if slots is not None and answer.slot is not None:
                 pictures = slots.lend(answer.slot)
             else:
                 pictures = torch.from_numpy(answer.pictures)
-            # All cut up at once: between two steps of a GPU the processor is cold, and a call takes ten times as long
+            # All split at once: between two steps of a GPU the processor is cold, and a call takes ten times as long
             yield from self._batches(pictures, answer.notes)
             if answer.failure is not None:
                 raise answer.failure
@@ -190,13 +190,13 @@ class PictureLoader:
     def _answers(self, requests: Iterator[Request], slots: SharedBuffers | None) -> Iterator[StepPictures]:
         if not self.workers:
             return map(self.dataset.__getitem__, requests)
-        own = copy.copy(self.dataset)  # two iterations at once have slots of their own
+        own = copy.copy(self.dataset)  # concurrent iterations have separate slots
         own.slots = slots
         pool = WorkerPool(own, self.workers, timeout=self.timeout, context=self.multiprocessing_context)
         return pool.answers(requests)
 
     def _batches(self, pictures: Tensor, notes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        pictures = pictures[: len(notes)]  # requests at the beginning and the end have fewer steps than a slot
+        pictures = pictures[: len(notes)]  # the first and the last requests have fewer steps than a slot
         if self.pin:
             pictures = pictures.pin_memory()
         domains, layout = self.dataset.domains, self.dataset.layout
@@ -204,21 +204,21 @@ class PictureLoader:
         return [batch | note for batch, note in zip(parts, notes, strict=True)]
 
     def _slots(self) -> tuple[int, SharedBuffers | None]:
-        """Steps of a request, about 32 pictures, or fewer where all that is under way would take too much memory.
+        """Steps per request, and slots for the answers.
 
-        And slots for all requests that can be out and for two answers in use: the last, and the one it gives way to.
-        Whoever holds on to more gets memory of its own, copied through a pipe, which takes milliseconds an answer; so
-        does everyone where the system grants no slots.
+        A request has about 32 pictures, or fewer to limit the memory of all that are in flight. There are slots for
+        all of these and for two answers in use, the latest and the one before. A user that keeps more of them, or a
+        system that grants no slots, gets answers copied through a pipe, which takes milliseconds each.
         """
         if not self.workers:
-            return 1, None  # nothing is handed over, and no step should wait for later ones
+            return 1, None  # nothing is transferred, and no step should wait for later ones
         layout, count = self.dataset.layout, self.workers * PREFETCH + 2
         wanted = _PICTURES_PER_REQUEST // (len(layout.channels) * layout.batch)
-        together = max(min(wanted, _UNDER_WAY // (layout.nbytes * count)), 1)
+        per_request = max(min(wanted, _BYTES_IN_FLIGHT // (layout.nbytes * count)), 1)
         try:
-            return together, SharedBuffers(count, (together, *layout.shape), layout.dtype)
+            return per_request, SharedBuffers(count, (per_request, *layout.shape), layout.dtype)
         except OSError:
-            return together, None
+            return per_request, None
 
 
 def build_loader(
@@ -234,11 +234,11 @@ def build_loader(
 ) -> PictureLoader:
     """Batches for the steps from `start` to `stop`: {"a", "b", …: NCHW, "unreadable", "enlarged": lists}.
 
-    Pictures are uint8, or float32 in [0, 1], as `kinds` say, which are found from the pictures if not given. One
-    iterator serves the whole rest of a run; what --cache ram keeps lasts as long as the loader. Of the global batch of
-    `config.batch_size` this rank gets its part. `pin` puts batches into memory that a GPU can copy from in the
-    background. Iterating leaves the global random state alone. Raises `UsageError` for a faulty --augment, and while
-    iterating `CycleganError` where a whole folder cannot be read.
+    Pictures are uint8, or float32 in [0, 1], according to `kinds`, which by default are found from the pictures. One
+    iterator serves the whole rest of a run; a cache in memory lasts as long as the loader. This rank gets its share of
+    the global batch of `config.batch_size`. `pin` puts batches into pinned memory, from which a GPU copies in the
+    background. Iterating leaves the global random state unchanged. Raises `UsageError` for a faulty --augment, and
+    while iterating `CycleganError` if no picture of a folder can be read.
     """
     if config.batch_size % world:
         raise UsageError(
@@ -255,9 +255,9 @@ def build_loader(
 
 
 def to_input(picture: Picture, kind: InputKind, path: Path) -> np.ndarray:
-    """Convert a picture to the input that `kind` describes; `UnreadableImage` where it does not suit the others.
+    """Convert a picture to the input that `kind` describes; `UnreadableImage` if it does not fit.
 
-    Numbers that are not finite are refused: painted black, as in translating, they would be learnt.
+    Numbers that are not finite are refused: shown black, as in translation, they would be learned.
     """
     if picture.pixels.dtype.kind == "f" and not np.isfinite(picture.pixels).all():
         count = picture.pixels.size - np.count_nonzero(np.isfinite(picture.pixels))
@@ -269,12 +269,12 @@ def to_input(picture: Picture, kind: InputKind, path: Path) -> np.ndarray:
 
 
 def explain_unreadable(path: Path, error: Exception) -> Exception:
-    """An error other than an unreadable file, as one sentence that names the file.
+    """Convert an unexpected error to one sentence that names the file.
 
-    The traceback goes along as a note, which survives the way out of a worker: it may be a mistake of ours.
+    The traceback is attached as a note, which survives the transfer from a worker: the cause may be our mistake.
     """
     name = escaped(str(path))
-    if isinstance(error, UsageError):  # by --augment
+    if isinstance(error, UsageError):  # from --augment
         return UsageError(f"{error} (the picture is {name})")
     if isinstance(error, CycleganError | AssertionError):
         return error

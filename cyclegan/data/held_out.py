@@ -1,4 +1,4 @@
-"""Held-out pictures for the samples of a run, the same ones each time."""
+"""Held-out pictures for the sample grids of a run, the same ones each time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cyclegan.data.kinds import InputKinds, find_kinds
 from cyclegan.data.loading.regions import is_large
 from cyclegan.data.pairing import PAIRINGS, groups
 from cyclegan.data.sets import FileList, PictureSets, in_hash_order
-from cyclegan.data.transforms import fit, middle, require_one_view
+from cyclegan.data.transforms import fit, middle, require_equal_size
 from cyclegan.errors import CycleganError
 from cyclegan.images import Picture, UnreadableImage, open_regions, read_header, read_picture
 
@@ -23,7 +23,7 @@ from cyclegan.images import Picture, UnreadableImage, open_regions, read_header,
 def held_out_pictures(
     sets: PictureSets, config: TrainConfig, count: int, kinds: InputKinds | None = None
 ) -> dict[str, Tensor]:
-    """Up to `count` pictures of each domain for samples, always the same ones: NCHW of crop size, as `kinds` say.
+    """Up to `count` pictures of each domain for samples, always the same ones: NCHW of crop size, of the given `kinds`.
 
     They are the first of the held-out pictures in hash order, or, where none are held out, of the training pictures;
     unreadable ones are skipped, and so are their partners where pictures are paired. They are uint8, or float32 in
@@ -45,7 +45,7 @@ def _first_readable(
     reasons: list[str] = []
     for index in in_hash_order(next(iter(lists.values()))):
         try:
-            rows.append(_squares({domain: pictures.path(index) for domain, pictures in lists.items()}, config, kinds))
+            rows.append(_crops({domain: pictures.path(index) for domain, pictures in lists.items()}, config, kinds))
         except UnreadableImage as error:
             reasons.append(str(error))
         if len(rows) == count:
@@ -57,19 +57,19 @@ def _first_readable(
     return {domain: torch.from_numpy(np.ascontiguousarray(stack)) for domain, stack in stacks.items()}
 
 
-def _squares(paths: Mapping[str, Path], config: TrainConfig, kinds: InputKinds) -> dict[str, np.ndarray]:
-    """The centre crops of pictures that are read together."""
+def _crops(paths: Mapping[str, Path], config: TrainConfig, kinds: InputKinds) -> dict[str, np.ndarray]:
+    """Centre crops of pictures that are read together."""
     sizes: dict[Path, tuple[int, int]] = {}
-    squares = {}
+    crops = {}
     for domain, path in paths.items():
         picture, sizes[path] = _read(path, config)
-        squares[domain] = fit(to_input(picture, kinds[domain], path), config.load_size, config.crop_size)
-    require_one_view(sizes, config.load_size or None)
-    return squares
+        crops[domain] = fit(to_input(picture, kinds[domain], path), config.load_size, config.crop_size)
+    require_equal_size(sizes, config.load_size or None)
+    return crops
 
 
 def _read(path: Path, config: TrainConfig) -> tuple[Picture, tuple[int, int]]:
-    """A picture, or the centre crop of a large one where nothing is scaled; and its height and width."""
+    """A picture, or the centre crop of a large one if nothing is scaled, with the height and width of the picture."""
     if config.load_size == 0 and is_large(header := read_header(path)):
         size = config.crop_size
         if min(header.height, header.width) >= size:

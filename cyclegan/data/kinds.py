@@ -19,10 +19,10 @@ from cyclegan.errors import UsageError
 from cyclegan.images import Header, Picture, UnreadableImage, escaped, hiding, read_header, read_picture, with_channels
 from cyclegan.images.ranges import Fixed, Full, RangeRule, full_range, parse_range
 
-HEADERS = 256  # pictures of each domain whose headers tell channels and depth
-MEASURED = 32  # pictures of each domain that minmax and percentile are found from
-GLANCED = 8  # pictures of each domain by which a range that is far too wide is noticed
-_NARROW = 1 / 4  # of the range; 12-bit numbers in 16 bits use 1/16 and would look all but black
+HEADERS = 256  # headers read per domain to find channels and depth
+MEASURED = 32  # pictures decoded per domain to measure minmax and percentile
+CHECKED = 8  # pictures decoded per domain to detect a range that is far too wide
+_NARROW = 1 / 4  # of the range; 12-bit numbers in 16 bits use 1/16 and would look nearly black
 
 BYTES = np.dtype(np.uint8)
 FRACTIONS = np.dtype(np.float32)
@@ -42,15 +42,15 @@ class _Survey(NamedTuple):
 def find_kinds(
     config: TrainConfig, sets: PictureSets, kept: Mapping[str, Any] | None = None, *, equal_channels: bool = True
 ) -> dict[str, InputKind]:
-    """The input kind of each domain, from the headers of up to 256 of each, spread evenly.
+    """The input kind of each domain, from up to 256 evenly spread headers of each.
 
-    All grey is one channel, grey and RGB together in one domain are three, n channels everywhere are n. With
-    `equal_channels` a grey domain beside an RGB one is shown in three as well. With `--range minmax` or `percentile` up
-    to 32 pictures of each domain are decoded. `kept` is the record (`record_of`) of a run that is resumed: its ranges
-    are taken over, and its channels must still fit.
+    Grey pictures have one channel, a mixture of grey and RGB in a domain has three, pictures of n channels have n. With
+    `equal_channels` a grey domain beside an RGB one has three as well. `--range minmax` or `percentile` decodes up to
+    32 pictures of each domain. `kept` is the record (`record_of`) of a resumed run: its ranges are reused, and its
+    channels must still fit.
 
-    Raises `UsageError` for an invalid range, for mixtures that cannot be learnt from, and where the pictures have other
-    channels than the run that is resumed.
+    Raises `UsageError` for an invalid range, for mixtures that cannot be trained on, and for pictures with other
+    channels than in the resumed run.
     """
     rule = parse_range(config.range)
     surveys = {
@@ -72,7 +72,7 @@ def find_kinds(
             _require_full_ranges(survey)
         rules = dict.fromkeys(surveys, FULL)
         for survey in surveys.values():
-            _warn_where_full_does_not_fit(survey)
+            _warn_if_full_range_does_not_fit(survey)
     else:
         rules, stored = _measured(rule, surveys), next(iter(types)) if len(types) == 1 else None
     as_stored = types <= {BYTES} and all(isinstance(each, Full) for each in rules.values())
@@ -89,7 +89,7 @@ def _headers(pictures: FileList) -> dict[Path, Header]:
     found = {}
     for index in spread(len(pictures), HEADERS):
         path = pictures.path(index)
-        with contextlib.suppress(UnreadableImage):  # reported when training comes to it
+        with contextlib.suppress(UnreadableImage):  # reported when training reads it
             found[path] = read_header(path)
     return found
 
@@ -109,7 +109,7 @@ def _channels(survey: _Survey) -> int:
 
 
 def _kept_channels(survey: _Survey, found: int, before: int) -> int:
-    """The channels that the run was begun with; grey pictures are shown in three."""
+    """The channels that the run was begun with; grey pictures may be shown in three."""
     if found != before and (found, before) != (1, 3):
         raise UsageError(
             f"{survey.option}: the pictures in {survey.pictures.root} have {found} channels and this run was "
@@ -132,13 +132,13 @@ def _measured(rule: RangeRule, surveys: Mapping[str, _Survey]) -> dict[str, Rang
     if len(examples) > 1 and not isinstance(rule, Fixed):
         listed = " and ".join(f"{dtype} ({escaped(path.name)})" for dtype, path in examples.items())
         raise UsageError(
-            f"--range {rule.text}: the pictures are stored as {listed}, and no one range can be measured for them; "
+            f"--range {rule.text}: the pictures are stored as {listed}, so no single range can be measured for them; "
             "give --range full or LO,HI, or convert them to one kind"
         )
     rules: dict[str, RangeRule] = {}
     for domain, (_, pictures, _) in surveys.items():
         try:
-            found = rule.of(_numbers(pictures, MEASURED))  # a fixed range looks at none
+            found = rule.of(_numbers(pictures, MEASURED))  # a fixed range reads none
         except ValueError as error:
             raise UsageError(
                 f"--range {rule.text}: nothing can be measured in {pictures.root} ({error}); give --range LO,HI"
@@ -151,9 +151,9 @@ def _measured(rule: RangeRule, surveys: Mapping[str, _Survey]) -> dict[str, Rang
 
 
 def _numbers(pictures: FileList, most: int) -> Iterator[np.ndarray]:
-    """The stored numbers of some pictures, of large ones in nine squares.
+    """Stored numbers of up to `most` pictures, of large ones in nine crops.
 
-    Wholly transparent pixels are left out. `ValueError` where no picture can be read.
+    Fully transparent pixels are left out. `ValueError` if no picture can be read.
     """
     read = 0
     for index in spread(len(pictures), most):
@@ -166,20 +166,20 @@ def _numbers(pictures: FileList, most: int) -> Iterator[np.ndarray]:
         for part in parts:
             yield part.pixels if part.alpha is None else part.pixels[part.alpha != 0]
     if not read:
-        raise ValueError("none of the pictures looked at can be read")
+        raise ValueError("none of the sampled pictures can be read")
 
 
-def _warn_where_full_does_not_fit(survey: _Survey) -> None:
+def _warn_if_full_range_does_not_fit(survey: _Survey) -> None:
     """Warn where numbers of more than 8 bits fill little of their type, or fractions reach beyond 1."""
     types = {header.dtype for header in survey.headers.values()}
     if len(types) != 1 or types == {BYTES}:
-        return  # of a mixture nothing can be said in one sentence; `cyclegan data check` says what each part holds
+        return  # a mixture does not fit into one sentence; `cyclegan data check` reports each part
     (dtype,) = types
     scale = full_range(dtype)
     try:
-        found = parse_range("minmax").of(_numbers(survey.pictures, GLANCED))
+        found = parse_range("minmax").of(_numbers(survey.pictures, CHECKED))
     except ValueError:
-        return  # reported when training comes to them
+        return  # reported when training reads them
     if found.low < scale.low or found.high > scale.high:
         fault = f", and what lies outside {scale.low:g} and {scale.high:g} is cut off"
     elif found.high - found.low < _NARROW * (scale.high - scale.low):
@@ -199,10 +199,10 @@ def _warn_where_full_does_not_fit(survey: _Survey) -> None:
 
 @dataclass(frozen=True)
 class InputKind:
-    """The form in which the pictures of one domain reach the networks.
+    """Format of the network inputs of one domain.
 
-    `dtype` is what a picture travels as: uint8 from 0 to 255 where all of a run are stored so, else float32 from 0,
-    the low end of the range, to 1, the high one. `stored` is the type that the numbers of `rule` belong to; None: any.
+    `dtype` is the type of a loaded picture: uint8 from 0 to 255 if all of a run are stored so, else float32 from 0, the
+    low end of the range, to 1, the high end. `stored` is the stored type that `rule` applies to; None: any.
     """
 
     channels: int = 3
@@ -211,15 +211,13 @@ class InputKind:
     stored: np.dtype | None = None
 
     def of(self, picture: Picture) -> np.ndarray:
-        """`picture` as HWC of `dtype` and `channels`, white where it is wholly transparent.
+        """Convert `picture` to HWC of `dtype` and `channels`, white where it is fully transparent.
 
-        Of partly transparent pixels the stored colour is shown. A uint8 picture shown as bytes is not copied unless
-        something in it changes. Raises `ValueError` with a readable reason.
+        Partly transparent pixels show their stored colour. A uint8 picture that stays uint8 is not copied unless a
+        pixel changes. Raises `ValueError` with a readable reason.
         """
         if self.stored not in (None, picture.pixels.dtype):
-            raise ValueError(
-                f"its numbers are {picture.pixels.dtype} and this run learns from a range of {self.stored}"
-            )
+            raise ValueError(f"its numbers are {picture.pixels.dtype}, but the range of this run is of {self.stored}")
         scale, full = self.rule.of([picture.pixels]), full_range(BYTES)
         shown = with_channels(picture.pixels, self.channels)
         if self.dtype == FRACTIONS:
@@ -232,7 +230,7 @@ class InputKind:
 
     @property
     def depends_on(self) -> tuple[str | int, ...]:
-        """The parameters of the conversion, in values that print the same everywhere."""
+        """The parameters of the conversion, as values that print the same everywhere."""
         return self.channels, str(self.dtype), self.rule.text, str(self.stored)
 
 
@@ -243,7 +241,7 @@ PLAIN = InputKind()  # 8-bit RGB
 def ranges_of(kinds: InputKinds) -> dict[str, Any] | None:
     """The ranges as a model stores them: `{"a": "100,4000", "b": "0,255", "dtype": "uint16"}`.
 
-    None where every picture is scaled by the full range of its type. The type is None where the numbers hold for any.
+    None if every picture is scaled by the full range of its type. "dtype" is None if the ranges apply to any type.
     """
     if all(isinstance(kind.rule, Full) for kind in kinds.values()):
         return None
@@ -260,7 +258,7 @@ def record_of(kinds: InputKinds) -> dict[str, Any]:
 def kept_rules(
     ranges: Mapping[str, Any] | None, domains: tuple[str, ...]
 ) -> tuple[dict[str, RangeRule], np.dtype | None]:
-    """The rule of each domain out of `ranges_of`, and the type that its numbers belong to."""
+    """The rule of each domain from `ranges_of`, and the stored type that it applies to."""
     if ranges is None:
         return dict.fromkeys(domains, FULL), None
     stored = None if ranges["dtype"] is None else np.dtype(ranges["dtype"])

@@ -1,6 +1,6 @@
 """The pictures of each sample, a pure function of the seed and the number of the sample.
 
-Nothing is remembered from one step to the next, so a run resumed at step 1234 needs only that number.
+No state is kept from one step to the next, so a run resumed at step 1234 needs only that number.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ class Pairing(Protocol):
 
 
 class Unpaired(Pairing):
-    """Independent domains, each an endless row of fresh permutations of its folder.
+    """Independent domains, each an endless sequence of new permutations of its folder.
 
-    Within a domain every picture is seen equally often, give or take one, whichever folder is the larger, and whatever
-    the batch size leaves over. The rows are shuffled, cropped and flipped independently, and the samples of a domain do
-    not depend on what other domains there are.
+    Within a domain every picture is seen equally often, plus or minus one, whichever folder is larger, and whether or
+    not the batch size divides it. Domains are shuffled, cropped and flipped independently, and the samples of a domain
+    do not depend on the other domains.
     """
 
     whole = False
 
     def __init__(self, lengths: Mapping[str, int], seed: int) -> None:
         self.seed = seed
-        self.rows = [_Row(seed, ord(domain) - ord("a"), length) for domain, length in lengths.items()]
+        self.permutations = [_Permutations(seed, ord(domain) - ord("a"), length) for domain, length in lengths.items()]
 
     @staticmethod
     def key(name: str) -> str:
@@ -68,17 +68,17 @@ class Unpaired(Pairing):
 
     @staticmethod
     def match(names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-        return {domain: tuple(some) for domain, some in names.items()}
+        return {domain: tuple(listed) for domain, listed in names.items()}
 
     def indices(self, number: int) -> tuple[int, ...]:
-        return tuple(row.picture(number) for row in self.rows)
+        return tuple(permutations.picture(number) for permutations in self.permutations)
 
     def stream(self, number: int, domain: str) -> list[int]:
         return [_AUGMENTATION, self.seed, number, ord(domain)]
 
 
 class Aligned(Pairing):
-    """Pictures of one name, but for its ending, share every sample and are cropped and flipped alike."""
+    """Pairs of equal names up to the extension, which share every sample and are cropped and flipped alike."""
 
     whole = True
 
@@ -86,7 +86,7 @@ class Aligned(Pairing):
         (length,) = set(lengths.values())
         self.seed = seed
         self.domains = len(lengths)
-        self.row = _Row(seed, 0, length)
+        self.permutations = _Permutations(seed, 0, length)
 
     @staticmethod
     def key(name: str) -> str:
@@ -94,15 +94,15 @@ class Aligned(Pairing):
 
     @staticmethod
     def match(names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-        found = {domain: _by_key(domain, some) for domain, some in names.items()}
-        common = sorted(set.intersection(*(set(some) for some in found.values())))
+        found = {domain: _by_key(domain, listed) for domain, listed in names.items()}
+        common = sorted(set.intersection(*(set(by_key) for by_key in found.values())))
         if not common:
             domains = " and ".join(domain.upper() for domain in names)
-            raise ValueError(f"no pictures of {domains} share a name; call those of a pair the same but for the ending")
-        return {domain: tuple(some[key] for key in common) for domain, some in found.items()}
+            raise ValueError(f"no pictures of {domains} share a name; those of a pair differ only in the extension")
+        return {domain: tuple(by_key[key] for key in common) for domain, by_key in found.items()}
 
     def indices(self, number: int) -> tuple[int, ...]:
-        return (self.row.picture(number),) * self.domains
+        return (self.permutations.picture(number),) * self.domains
 
     def stream(self, number: int, domain: str) -> list[int]:
         return [_AUGMENTATION, self.seed, number]
@@ -112,7 +112,7 @@ PAIRINGS: dict[str, type[Pairing]] = {"unpaired": Unpaired, "aligned": Aligned}
 
 
 def groups(pairing: Pairing | type[Pairing], domains: Sequence[str]) -> list[tuple[str, ...]]:
-    """The domains whose pictures are read and replaced together."""
+    """Groups of domains whose pictures are read and replaced together."""
     return [tuple(domains)] if pairing.whole else [(domain,) for domain in domains]
 
 
@@ -152,7 +152,7 @@ class Request(NamedTuple):
 
 
 def group_steps(steps: Iterable[list[Sample]], most: int, workers: int) -> Iterator[list[list[Sample]]]:
-    """Steps in groups for requests: first one step, which is not to wait for others, then ever more up to `most`.
+    """Group steps into requests: first one step, so that it need not wait for others, then more, up to `most`.
 
     The number doubles when each of `workers` has been given a group.
     """
@@ -167,19 +167,19 @@ def group_steps(steps: Iterable[list[Sample]], most: int, workers: int) -> Itera
             size = min(2 * size, most)
 
 
-class _Row:
-    """An endless row of pictures; it holds the permutation in use, 8 bytes a picture, only to save time."""
+class _Permutations:
+    """An endless sequence of permutations; holding the current one, 8 bytes a picture, only saves time."""
 
     def __init__(self, seed: int, number: int, length: int) -> None:
         assert length >= 1, (number, length)
         self.seed, self.number, self.length = seed, number, length
-        self.lap, self.order = -1, np.empty(0, dtype=np.int64)
+        self.epoch, self.order = -1, np.empty(0, dtype=np.int64)
 
     def picture(self, place: int) -> int:
-        lap, offset = divmod(place, self.length)
-        if lap != self.lap:
-            generator = np.random.default_rng([_ORDER, self.seed, self.number, lap])
-            self.lap, self.order = lap, generator.permutation(self.length)
+        epoch, offset = divmod(place, self.length)
+        if epoch != self.epoch:
+            generator = np.random.default_rng([_ORDER, self.seed, self.number, epoch])
+            self.epoch, self.order = epoch, generator.permutation(self.length)
         return int(self.order[offset])
 
 
@@ -189,5 +189,5 @@ def _by_key(domain: str, names: Sequence[str]) -> dict[str, str]:
         other = found.setdefault(Aligned.key(name), name)
         if other != name:
             both = f"{escaped(other)} and {escaped(name)}"
-            raise ValueError(f"{both} of {domain.upper()} have one name but for the ending; remove one")
+            raise ValueError(f"{both} of {domain.upper()} have the same name up to the extension; remove one")
     return found

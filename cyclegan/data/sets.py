@@ -21,7 +21,7 @@ _LISTED = 5  # names in a warning
 
 @dataclass(frozen=True)
 class FileList:
-    """Some of the pictures below a folder: relative names with forward slashes, in order."""
+    """Pictures below a folder: relative names with forward slashes, in order."""
 
     root: Path
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ class PictureSets:
 
 
 def steps_per_epoch(sets: PictureSets, batch_size: int) -> int:
-    """Steps in which the larger folder is seen once; `batch_size` counts the pictures of a domain over all ranks."""
+    """Steps of one pass over the larger folder; `batch_size` counts the pictures of a domain over all ranks."""
     return max(max(map(len, sets.train.values())) // batch_size, 1)
 
 
@@ -89,9 +89,9 @@ def find_sets(config: TrainConfig, domains: Sequence[str], pairing: str) -> Pict
             train[domain], test[domain] = split(train[domain], config.holdout)
         folder = train_folders[domain]
         if len(train[domain]) == 1:
-            also = ", and is shown in the samples too" if test[domain].names == train[domain].names else ""
+            also = ", which is also shown in the samples" if test[domain].names == train[domain].names else ""
             warnings.append(
-                f"{folder.option}: {folder.path} has only one picture to learn from{also}; "
+                f"{folder.option}: {folder.path} has only one training picture{also}; "
                 "the translator will know nothing else"
             )
     sets = PictureSets(train, {domain: test[domain] for domain in domains}, "", tuple(warnings), pairing)
@@ -101,11 +101,11 @@ def find_sets(config: TrainConfig, domains: Sequence[str], pairing: str) -> Pict
 def split(pictures: FileList, holdout: float) -> tuple[FileList, FileList]:
     """Split into training and held-out pictures by the SHA-256 of the keys of their names.
 
-    Held out are those whose hash, as a fraction of 2^256, is below `holdout`, and the lowest ones beyond that until
-    there are 8 or half of the folder. So the split depends neither on the machine nor on the order of listing, and
-    where the share alone gives 8 or more, adding pictures moves no old one. In a smaller folder an added picture with a
-    low hash may send one held-out picture back to training; only in one with fewer than 16, where half is the limit,
-    may the growing half take an old picture out. A holdout of 0 holds nothing out. A single picture serves as both.
+    Pictures whose hash, as a fraction of 2^256, is below `holdout` are held out, and beyond that those with the lowest
+    hashes until there are 8 or half of the folder. So the split depends neither on the machine nor on the order of
+    listing, and where the share alone gives 8 or more, adding pictures moves no old one. In a smaller folder an added
+    picture with a low hash may move one held-out picture back to training; only in one with fewer than 16, where half
+    is the limit, may the growing half hold out an old one. A `holdout` of 0 holds out none; a lone picture is in both.
     """
     count = len(pictures)
     held = sum(_hash(pictures.key(name)) < holdout for name in pictures.names)
@@ -131,7 +131,7 @@ def _hash(name: str) -> float:
 
 
 def _folders(config: TrainConfig, domains: Sequence[str]) -> tuple[dict[str, _Folder], dict[str, _Folder]]:
-    """The training folders of `domains` and, where they are given, those of held-out pictures."""
+    """The training folders of `domains` and, where given, those of held-out pictures."""
     own = [f"--{domain}" for domain in domains]
     for name in config.folders:
         if name != "data" and name.removeprefix("test_") not in domains:
@@ -152,7 +152,7 @@ def _folders(config: TrainConfig, domains: Sequence[str]) -> tuple[dict[str, _Fo
 
 
 def _folders_in(root: Path, domains: Sequence[str]) -> tuple[dict[str, _Folder], dict[str, _Folder]]:
-    """The same in the folder of --data."""
+    """The same as `_folders`, for the folder of --data."""
     require_folder(root, "--data")
     train, test = ({d: _Folder(root / f"{role}{d.upper()}", "--data") for d in domains} for role in ("train", "test"))
     for path, _ in train.values():
@@ -164,7 +164,7 @@ def _folders_in(root: Path, domains: Sequence[str]) -> tuple[dict[str, _Folder],
 
 
 def _listed(folders: Mapping[str, _Folder], kind: type[Pairing], warnings: list[str]) -> dict[str, FileList]:
-    """The pictures of the folders that can be paired; `warnings` names the others."""
+    """The pictures of the folders that can be paired; the others are named in `warnings`."""
     if not folders:
         return {}
     names = {domain: _names(folder) for domain, folder in folders.items()}
@@ -206,13 +206,13 @@ def require_folder(path: Path, option: str) -> None:
 
 
 def _refuse_overlap(folders: Sequence[_Folder]) -> None:
-    """Refuse folders that are equal or nested: domains would share pictures, or tests be learnt from."""
+    """Refuse equal or nested folders: domains would share pictures, or test pictures be trained on."""
     for folder, other in permutations(folders, 2):
         path, place = folder.path.resolve(), other.path.resolve()
         if path.is_relative_to(place):
-            how = "the same folder as" if path == place else "inside"
+            relation = "the same folder as" if path == place else "inside"
             raise UsageError(
-                f"{folder.option}: {folder.path} is {how} {other.path} ({other.option}); "
+                f"{folder.option}: {folder.path} is {relation} {other.path} ({other.option}); "
                 "each set needs a folder of its own"
             )
 
@@ -223,7 +223,7 @@ def _fingerprint(found: Mapping[str, FileList]) -> str:
         for name in pictures.names:
             try:
                 size = os.stat(pictures.root / name).st_size
-            except OSError:  # a broken link, reported when training comes to it
+            except OSError:  # a broken link, reported when training reads it
                 size = -1
             digest.update(b"%s\0%s\0%d\n" % (role.encode(), os.fsencode(name), size))
     return digest.hexdigest()

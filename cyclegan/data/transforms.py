@@ -1,9 +1,9 @@
-"""Scaling, cropping and flipping of training pictures, or a pipeline of the user's.
+"""Scaling, cropping and flipping of training pictures, or a user's pipeline.
 
-The deterministic part, `prepare`, is apart from the random one, `augment`, so that its result can be cached.
-albumentations does the scaling and whatever the user asks for. A random state is set for every sample: left alone, all
-transforms of a pipeline draw from one and the same stream, so that two kinds of flip come out as one, and every worker
-repeats the others.
+The deterministic part, `prepare`, is separate from the random one, `augment`, so that its result can be cached.
+albumentations does the scaling and the user's pipeline. A random state is set for every sample: by default all
+transforms of a pipeline draw from the same stream, so that two kinds of flip coincide, and every worker repeats the
+others.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ import albumentations as A
 import cv2
 from albumentations.core.serialization import SERIALIZABLE_REGISTRY
 
-# A strip of 1 × 10000 pixels, scaled to a shorter side of 286, would take 2 GB: of such a picture the middle is used.
+# A strip of 1 × 10000 pixels, scaled to a shorter side of 286, would take 2 GB, so only its middle is used.
 LONGEST = 16  # times the shorter side
-_QUICK = (3,)  # channels that OpenCV is used for beside scaling: it drops a single one, and takes 512 at most
+_QUICK = (3,)  # channels for which OpenCV also flips and splits: it drops a single channel, and takes 512 at most
 
 
 class CropWindow(NamedTuple):
-    """The square that is cut from a picture."""
+    """Position of a crop in a picture, and whether it is mirrored."""
 
     top: int
     left: int
@@ -44,13 +44,13 @@ class CropWindow(NamedTuple):
 
 
 class Transform(ABC):
-    """A picture to squares of `crop_size`, in two parts; it pickles, for workers that are spawned.
+    """Conversion of a picture to a crop of `crop_size`, in two parts; picklable, for spawned workers.
 
-    Pictures are HWC of any number of channels, uint8 or float32 in [0, 1], and stay what they are. `load_size` is the
-    shorter side that `prepare` makes, or None where it leaves pictures of at least `crop_size` as decoded.
+    Pictures are HWC of any number of channels, uint8 or float32 in [0, 1], and keep both. `load_size` is the shorter
+    side that `prepare` makes, or None if it leaves pictures of at least `crop_size` as decoded.
     """
 
-    windows = False  # `window` may return a square
+    windows = False  # `window` may return a crop
 
     def __init__(self, crop_size: int, load_size: int | None) -> None:
         self.crop_size = crop_size
@@ -58,7 +58,7 @@ class Transform(ABC):
         self.depends_on: tuple[Any, ...] = (load_size,)  # the parameters of `prepare`
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Both parts: a picture of any size to one of `crop_size`."""
+        """Apply both parts: a picture of any size to one of `crop_size`."""
         return self.augment(self.prepare(image), rng)
 
     @abstractmethod
@@ -67,19 +67,19 @@ class Transform(ABC):
 
     @abstractmethod
     def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The random part: to a picture of `crop_size`. `image` is never written to."""
+        """Apply the random part, which ends in `crop_size`; `image` is never written to."""
 
     def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
-        """The square that `augment` would cut from a picture of this size; None where it needs more than that."""
+        """The crop that `augment` would take from a picture of this size; None if it needs more than that."""
         return None
 
 
 class CropFlip(Transform):
-    """The shorter side to `load_size`, then a random square of `crop_size`, half of them mirrored if `flip`.
+    """Scaling of the shorter side to `load_size`, then a random crop of `crop_size`, half of them mirrored if `flip`.
 
-    Without a `load_size` only pictures smaller than the crop are scaled, to its size. The square and the mirroring are
-    taken without albumentations, whose calls cost 0.11 ms beside the 0.03 ms of the work, with its own draws in its own
-    order: pixel for pixel `Compose([RandomCrop, HorizontalFlip])`.
+    Without a `load_size` only pictures smaller than the crop are scaled, to its size. Cropping and flipping do without
+    albumentations, whose calls cost 0.11 ms beside the 0.03 ms of the work, but make its draws in its order: the result
+    is that of `Compose([RandomCrop, HorizontalFlip])`, pixel for pixel.
     """
 
     def __init__(self, crop_size: int, load_size: int | None, flip: bool) -> None:
@@ -99,25 +99,25 @@ class CropFlip(Transform):
         size = self.crop_size
         assert min(height, width) >= size, f"a crop of {size} from a prepared picture of {width}×{height}"
         window = self._drawn(height, width, rng)
-        square = image[window.top : window.top + size, window.left : window.left + size]
-        return mirror(square) if window.mirrored else square
+        crop = image[window.top : window.top + size, window.left : window.left + size]
+        return mirror(crop) if window.mirrored else crop
 
     def window(self, height: int, width: int, rng: np.random.Generator) -> CropWindow | None:
         return self._drawn(height, width, rng) if self.windows and min(height, width) >= self.crop_size else None
 
     def _drawn(self, height: int, width: int, rng: np.random.Generator) -> CropWindow:
         draws = _draws(rng)
-        draws.random()  # whether to run at all: a Compose asks, though the answer is always yes
+        draws.random()  # a Compose draws whether to run at all, though it always does
         top = int((height - self.crop_size + 1) * draws.random())
         left = int((width - self.crop_size + 1) * draws.random())
         return CropWindow(top, left, self.flip and draws.random() < 0.5)
 
 
 class UserPipeline(Transform):
-    """A pipeline of the user's from the file `source`, applied to pictures as decoded.
+    """A user's pipeline from the file `source`, applied to pictures as decoded.
 
-    All its steps draw from one stream, of which noise takes a number for each channel. With `paired` each has a stream
-    of its own, so that equal random states treat pictures of equal size alike, whatever their channels.
+    All its steps draw from one stream, of which noise takes a number for each channel. With `paired` each step has its
+    own stream, so that equal random states treat pictures of equal size alike, whatever their channels.
     """
 
     def __init__(self, pipeline: A.Compose, crop_size: int, source: str, *, paired: bool = False) -> None:
@@ -130,7 +130,7 @@ class UserPipeline(Transform):
         return _without_excess(image)
 
     def augment(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The random part. Raises `UsageError` when the pipeline fails or returns anything else."""
+        """Apply the pipeline; `UsageError` if it fails or returns anything but a valid crop."""
         height, width = image.shape[:2]
         self.pipeline.set_random_state(rng, _draws(rng))
         for step, stream in zip(self.steps, rng.spawn(len(self.steps)), strict=True):
@@ -138,10 +138,10 @@ class UserPipeline(Transform):
         try:
             # A copy: a transform may write to its input, and this one may be shared by all workers
             result = self.pipeline(image=image.copy())["image"]
-            if image.shape[2] == 1 and getattr(result, "ndim", 0) == 2:  # OpenCV leaves out a single channel
+            if image.shape[2] == 1 and getattr(result, "ndim", 0) == 2:  # OpenCV drops a single channel
                 result = result[:, :, None]
         except Exception as error:
-            # Any error of a transform on a picture that it does not suit, such as a crop on one that is too small
+            # Any error of a transform on an unsuitable picture, such as a crop on one that is too small
             plain = image.shape[2] == 3 and image.dtype == np.uint8
             kind = "" if plain else f" with {image.shape[2]} channels of {image.dtype}"  # which may be the reason
             raise UsageError(
@@ -164,7 +164,7 @@ class UserPipeline(Transform):
 
 
 def build_transform(config: TrainConfig, kinds: Iterable[InputKind] = (PLAIN,), *, paired: bool = False) -> Transform:
-    """The transform of `config`: shorter side to `load_size`, a random square of `crop_size`, half mirrored.
+    """The transform of `config`: shorter side to `load_size`, a random crop of `crop_size`, half of them mirrored.
 
     `config.augment` names a file with another pipeline instead, which is tried on two pictures of each of `kinds`, so
     that its faults are reported before anything starts. With `paired`, equal random states treat pictures of equal size
@@ -199,8 +199,8 @@ def prepared_size(height: int, width: int, load_size: int | None) -> tuple[float
     return height * factor, width * factor
 
 
-def require_one_view(sizes: Mapping[Path, tuple[int, int]], load_size: int | None) -> None:
-    """Raise `UnreadableImage` unless the pictures of a pair have one prepared size.
+def require_equal_size(sizes: Mapping[Path, tuple[int, int]], load_size: int | None) -> None:
+    """Raise `UnreadableImage` unless the pictures of a pair have the same prepared size.
 
     `sizes` are heights and widths. Scaling rounds, so that scaled pictures may differ by a pixel.
     """
@@ -209,7 +209,7 @@ def require_one_view(sizes: Mapping[Path, tuple[int, int]], load_size: int | Non
     for path, (height, width) in others:
         if max(abs(height - down), abs(width - across)) > (load_size is not None):
             one, other = (f"{sizes[each][1]}×{sizes[each][0]}" for each in (first, path))
-            raise UnreadableImage(first, f"its {one} pixels do not lie over the {other} of {escaped(str(path))}")
+            raise UnreadableImage(first, f"its {one} pixels do not match the {other} of {escaped(str(path))}")
 
 
 def fit(image: np.ndarray, load_size: int, crop_size: int) -> np.ndarray:
@@ -237,7 +237,7 @@ def mirror(image: np.ndarray) -> np.ndarray:
 def to_planes(image: np.ndarray, planes: np.ndarray) -> None:
     """Copy HWC into `planes`, CHW."""
     if image.shape[2] in _QUICK:
-        cv2.split(image, list(planes))  # in place, and three times as fast as copying a transposed array
+        cv2.split(image, list(planes))  # in place, three times as fast as copying a transposed array
     else:
         planes[...] = image.transpose(2, 0, 1)
 
@@ -249,7 +249,7 @@ def _scale(size: int) -> A.SmallestMaxSize:
 
 def _scaled(scale: A.SmallestMaxSize, image: np.ndarray) -> np.ndarray:
     result: np.ndarray = scale(image=image)["image"]
-    return result.reshape(*result.shape[:2], image.shape[2])  # OpenCV leaves out a single channel
+    return result.reshape(*result.shape[:2], image.shape[2])  # OpenCV drops a single channel
 
 
 def _without_excess(image: np.ndarray) -> np.ndarray:
@@ -260,7 +260,7 @@ def _without_excess(image: np.ndarray) -> np.ndarray:
 
 
 def read_pipeline(path: Path) -> A.Compose:
-    """A pipeline from YAML: a list (`- RandomCrop: {height: 256, width: 256}`), or the output of `A.to_dict`.
+    """Read a pipeline from YAML: a list (`- RandomCrop: {height: 256, width: 256}`), or the output of `A.to_dict`.
 
     Every mistake in it is a `UsageError` of one sentence.
     """
@@ -300,7 +300,7 @@ def _check_dumped(entry: Any) -> None:
 
 
 def _build(entry: Any) -> Any:
-    """One transform from `Name`, `Name: {argument: value}`, or, for one that holds others, `Name: [transforms]`."""
+    """Build a transform from `Name`, `Name: {argument: value}`, or, for one that holds others, `Name: [transforms]`."""
     if isinstance(entry, str):
         entry = {entry: {}}
     if not isinstance(entry, Mapping) or len(entry) != 1:
@@ -327,7 +327,7 @@ def _known(name: str) -> Any:
         key: kind for key, kind in SERIALIZABLE_REGISTRY.items() if issubclass(kind, A.BasicTransform | A.BaseCompose)
     }
     if name != short and not name.startswith("albumentations."):
-        raise UsageError(f"{name} is no transform of albumentations")
+        raise UsageError(f"{name} is not a transform of albumentations")
     if short not in table:
         hint = did_you_mean(short, table)
         known = hint if "did you mean" in hint else "; albumentations' documentation lists them"

@@ -39,7 +39,7 @@ __all__ = [
 STATES = ("state-*.pt",)
 EITHER = ("generators-*.safetensors", *STATES)  # in order of preference
 
-ATTEMPTS = 10  # at listing a run that is being trained, before its files are taken for damaged
+ATTEMPTS = 10  # at listing a run during training, before its files count as damaged
 
 T = TypeVar("T")
 log = logging.getLogger("cyclegan")
@@ -103,12 +103,12 @@ def _first_sound(path: Path, read: Callable[[Path], T], patterns: tuple[str, ...
                 if not file.exists():
                     vanished = error
                     break
-                log.warning("passed over: %s", error)
+                log.warning("skipped: %s", error)
                 damaged.append(str(error))
         if vanished is None:
             break
     newest = (damaged or [str(vanished)])[0]
-    raise DamagedModel(f"MODEL: no file in {path / 'checkpoints'} can be used; the newest says: {newest}")
+    raise DamagedModel(f"MODEL: no file in {path / 'checkpoints'} can be used; error of the newest: {newest}")
 
 
 def _candidates(path: Path, patterns: tuple[str, ...]) -> list[Path]:
@@ -117,12 +117,12 @@ def _candidates(path: Path, patterns: tuple[str, ...]) -> list[Path]:
     if is_run(path):
         folder = path / "checkpoints"
         if not any(file for pattern in EITHER for file in folder.glob(pattern)):
-            raise UsageError(f"MODEL: the run {path} has saved nothing yet; let it train on, or {hint}")
+            raise UsageError(f"MODEL: the run {path} has saved nothing yet; wait for its first state, or {hint}")
         return [file for pattern in patterns for file in _newest_first(folder.glob(pattern))]
     if path.is_dir():
         raise UsageError(f"MODEL: {path} is a folder, but not that of a run (no checkpoints in it); {hint}")
     if not path.exists():
-        raise UsageError(f"MODEL: there is no {path}; {hint}")
+        raise UsageError(f"MODEL: {path} does not exist; {hint}")
     return [path]
 
 

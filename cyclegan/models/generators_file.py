@@ -79,7 +79,7 @@ def read_generators(file: Path) -> tuple[dict[str, Any], dict[str, Any], Weights
     odd = next((name for name, value in tensors.items() if value.dtype not in NUMBERS), None)
     if odd is not None:
         raise DamagedModel(
-            f"MODEL: {file} holds numbers of type {tensors[odd].dtype} ({odd[:200]!r}); no weights are so"
+            f"MODEL: {file} holds numbers of type {tensors[odd].dtype} ({odd[:200]!r}), which is not a type of weights"
         )
     specs, info = metadata.get("specs", "{}"), metadata.get("info", "{}")
     if metadata.get("sha256") != weights_sha256(tensors, f"{specs}\0{info}\0"):
@@ -114,7 +114,7 @@ def weights_sha256(weights: Mapping[str, Tensor], before: str = "", *, kinds: bo
 
 
 def _sorted_header(data: bytes) -> bytes:
-    """Sort the header of safetensors data; the order of the library's varies."""
+    """Sort the header of safetensors data, whose order varies as the library writes it."""
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # tensors start at a multiple of eight

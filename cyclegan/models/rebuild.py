@@ -14,13 +14,13 @@ from torch.overrides import TorchFunctionMode
 from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
 
-LARGEST = 2**16  # channels; a spec with more was not written by us, and would only exhaust memory
+LARGEST = 2**16  # channels; a spec with more is not ours, and would only exhaust memory
 
 # Types of weights: floating-point parameters, and the batch counters of BatchNorm
 FRACTIONS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 NUMBERS = FRACTIONS | {torch.int64}
 
-OLDEST_DOMAINS = {"a": "", "b": ""}  # of files that do not name theirs
+OLDEST_DOMAINS = {"a": "", "b": ""}  # of files that do not name their domains
 _STEPS = 2**53  # above this, floats, such as those of charts, cannot represent every step
 _LONGEST = 4096  # characters of a name; the limit of file systems
 _TYPES = frozenset({"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"})
@@ -33,8 +33,8 @@ class DamagedModel(CycleganError):
     """A model file that is damaged or invalid; the message states the reason."""
 
 
-def rebuild(build: Callable[..., Network], spec: Any, weights: Mapping[str, Tensor], file: Path, what: str) -> Network:
-    """Build the network `what` of `file` and load its weights.
+def rebuild(build: Callable[..., Network], spec: Any, weights: Mapping[str, Tensor], file: Path, label: str) -> Network:
+    """Build the network `label` of `file` and load its weights.
 
     It is fp32, on the CPU and in evaluation mode. `build(**spec)` runs on the meta device and draws no random numbers.
     So a file which claims to be enormous is detected before anything is allocated for it, and loading a model in the
@@ -48,33 +48,35 @@ def rebuild(build: Callable[..., Network], spec: Any, weights: Mapping[str, Tens
         for name, value in spec.items()
     )
     if not plausible:
-        raise DamagedModel(f"MODEL: {file} describes no possible {what} ({str(spec)[:200]})")
+        raise DamagedModel(f"MODEL: {file} describes an impossible {label} ({str(spec)[:200]})")
     try:
         with torch.device("meta"), _Undrawn():
             network = build(**spec)
     except Exception as error:  # arguments from a file: unknown names, wrong types, numbers that no layer accepts
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise DamagedModel(f"MODEL: {file} has a {what} that this cyclegan cannot build ({reason})") from error
+        raise DamagedModel(f"MODEL: {file} has a {label} that this cyclegan cannot build ({reason})") from error
     empty = network.state_dict()
     wanted, given = ({name: tuple(value.shape) for name, value in held.items()} for held in (empty, weights))
     for name in sorted(wanted.keys() | given.keys()):
         if wanted.get(name) != given.get(name):
             raise DamagedModel(
-                f"MODEL: {file} does not fit its own description: {name} of {what} should be "
+                f"MODEL: {file} does not fit its own description: {name} of {label} should be "
                 f"{wanted.get(name, 'absent')} and is {given.get(name, 'absent')}"
             )
     for name, value in weights.items():
         if value.dtype not in (FRACTIONS if empty[name].is_floating_point() else (torch.int64,)):
-            raise DamagedModel(f"MODEL: {file} holds {value.dtype} in {name} of {what}, which is not a type of weights")
+            raise DamagedModel(
+                f"MODEL: {file} holds {value.dtype} in {name} of {label}, which is not a type of weights"
+            )
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise DamagedModel(
-                f"MODEL: {file} holds weights that are not finite ({name} of {what}); take an earlier one"
+                f"MODEL: {file} holds weights that are not finite ({name} of {label}); take an earlier one"
             )
     # Copied to memory, since a mapped file may disappear
     kinds = {name: torch.float32 if value.is_floating_point() else value.dtype for name, value in weights.items()}
     network.load_state_dict({name: value.to(kinds[name], copy=True) for name, value in weights.items()}, assign=True)
     left = [n for n, value in (*network.named_parameters(), *network.named_buffers()) if value.is_meta]
-    assert not left, f"{what}: {left} are not in a state_dict, so that a file cannot restore them"
+    assert not left, f"{label}: {left} are not in a state_dict, so that a file cannot restore them"
     return network.eval()
 
 
@@ -103,7 +105,7 @@ def grouped(tensors: Mapping[str, Tensor], prefix: str = "") -> Weights:
 def checked_info(info: Any, file: Path) -> dict[str, Any]:
     """Validate `info` of a model (see `model_info`); `DamagedModel` if it is invalid."""
     if not _is_info(info):
-        raise DamagedModel(f"MODEL: {file} says of itself what no model of ours does; fetch or save it again")
+        raise DamagedModel(f"MODEL: {file} has invalid metadata; fetch or save it again")
     return info
 
 
@@ -121,7 +123,7 @@ def checked_specs(specs: Any, file: Path) -> dict[str, Any]:
 def check_config(config: Mapping[Any, Any], file: Path) -> None:
     """Validate the configuration in a state; `DamagedModel` if it is not flat."""
     if not all(isinstance(name, str) and _is_plain(value) for name, value in config.items()):
-        raise DamagedModel(f"MODEL: {file} holds a configuration that is none; take an earlier one")
+        raise DamagedModel(f"MODEL: {file} holds an invalid configuration; take an earlier one")
 
 
 def _is_info(info: Any) -> TypeGuard[dict[str, Any]]:

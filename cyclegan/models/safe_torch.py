@@ -79,7 +79,7 @@ def _check_archive(file: BinaryIO, size: int) -> None:
 def _check_pickle(data: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL") and not _NEEDED.fullmatch(str(argument)):
-            raise pickle.UnpicklingError(f"it asks for {argument}")
+            raise pickle.UnpicklingError(f"it needs {argument}")
 
 
 def _measured(value: Any, depth: int, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
@@ -108,6 +108,6 @@ def _measured(value: Any, depth: int, known: dict[int, tuple[int, int]]) -> tupl
     found = [_measured(item, depth + 1, known) for item in inside]
     total = sum(size for size, _ in found), 1 + sum(count for _, count in found)
     if total[1] > _VALUES:
-        raise ValueError("it stands for more values than it holds")
+        raise ValueError("it expands to more values than it holds")
     known[id(value)] = total
     return total

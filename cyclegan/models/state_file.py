@@ -100,7 +100,7 @@ def foreign(file: Path) -> UsageError:
     """Build the error for a file that is not a model."""
     return UsageError(
         f"MODEL: {file} is neither a generators file nor a checkpoint of cyclegan, and other formats may hold code, so "
-        "it is not opened; weights of the reference implementation come in by `cyclegan import-junyanz`"
+        "it is not opened; weights of the reference implementation are read by `cyclegan import-junyanz`"
     )
 
 
@@ -130,9 +130,9 @@ def _read(file: Path) -> dict[str, Any]:
             raise DamagedModel(f"MODEL: {file} lacks its part {part!r}")
     checked_specs(state["generator_specs"], file)
     check_config(state["config"], file)
-    # Beside the networks a method has its pools, whose part is a dict that nobody here looks into
+    # Beside the networks a method has its pools, whose part is a dict that is not checked here
     for part, networks in (("method", ("generators.", "discriminators.")), ("ema", ("",))):
         names = [name for name in state[part] if not isinstance(name, str) or name.startswith(networks)]
         if not all(isinstance(name, str) and isinstance(state[part][name], Tensor) for name in names):
-            raise DamagedModel(f"MODEL: {file} has a part {part!r} that is no weights by name")
+            raise DamagedModel(f"MODEL: {file} has a part {part!r} that does not hold weights by name")
     return state

@@ -1,7 +1,7 @@
 """Reports of runs as HTML pages: one run, or several side by side.
 
-Only the records in the run directories are read, neither torch nor models, so that a page is made on any machine, in
-seconds.
+Only the records in the run directories are read, and neither torch nor a model is loaded, so that a page can be made on
+any machine in seconds.
 """
 
 from cyclegan.report.comparison import Comparison, compare, write_comparison

@@ -1,7 +1,7 @@
-"""Charts of a page: groups of curves, as SVG with the colours and type of the page around it.
+"""Charts of a page: groups of curves, as SVG with the colours and fonts of the page around it.
 
 matplotlib knows no CSS variables, so a chart is drawn in placeholder colours, which are then replaced. Hence it is
-readable in the dark as well.
+readable in dark mode as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SERIES = 8  # colours; a ninth curve has that of the first
 _INK, _FAINT = "#000001", "#000002"
 _VARIABLES = {_INK: "var(--ink-2)", _FAINT: "var(--line)"}
 _VARIABLES |= {f"#0000{10 + number}": f"var(--series-{number})" for number in range(SERIES)}
-_SIZE = (4.6, 2.35)  # inches of 72 pixels: about as wide as a chart is shown, so that its type keeps its size
+_SIZE = (4.6, 2.35)  # inches of 72 pixels: about as wide as a chart is shown, so that its text keeps its size
 _PLACE = (0.125, 0.13, 0.86, 0.84)  # of the axes in it; matplotlib's own layout would take most of the time
 
 _OTHERS = 12  # charts of figures that belong to no group
@@ -120,10 +120,10 @@ def run_groups(record: RunRecord) -> list[Group]:
         Group("The game", list(_game(draw, record, line))),
         Group("The machine", list(_machine(draw, line))),
     ]
-    left = [name for name, series in list(record.series.items()) if series and name not in used]
-    left = [name for name in left if not name.startswith(_ELSEWHERE)]
-    others = [it for name in left[:_OTHERS] for it in draw.chart(name, [line(name, name)])]
-    groups.append(Group("Other figures", others, f"And {len(left) - _OTHERS} more." * (len(left) > _OTHERS)))
+    rest = [name for name, series in list(record.series.items()) if series and name not in used]
+    rest = [name for name in rest if not name.startswith(_ELSEWHERE)]
+    others = [it for name in rest[:_OTHERS] for it in draw.chart(name, [line(name, name)])]
+    groups.append(Group("Other figures", others, f"And {len(rest) - _OTHERS} more." * (len(rest) > _OTHERS)))
     return [group for group in groups if group.charts]
 
 
@@ -175,8 +175,8 @@ def _evaluation(draw: Drawing, record: RunRecord, line: _MakeLine) -> Iterator[C
 
 def _game(draw: Drawing, record: RunRecord, line: _MakeLine) -> Iterator[Chart]:
     names = record.domains
-    of_older = EQUILIBRIUM.get(str(record.config.get("adversarial")))  # from before meta.json named it
-    level = number_of(record.meta.get("equilibrium", of_older))
+    older_default = EQUILIBRIUM.get(str(record.config.get("adversarial")))  # from before meta.json named it
+    level = number_of(record.meta.get("equilibrium", older_default))
     for domain, name in names.items():
         lines = [line(f"scores/{domain}/real", "real", 2), line(f"scores/{domain}/fake", "fake", 3)]
         yield from draw.chart(f"Verdicts on {name}", lines, level=level)
@@ -198,12 +198,12 @@ def _game(draw: Drawing, record: RunRecord, line: _MakeLine) -> Iterator[Chart]:
 def _machine(draw: Drawing, line: _MakeLine) -> Iterator[Chart]:
     for name, title, form in _MACHINE:
         curve = line(name, title)
-        if not name.startswith("health/") or curve.series.points()[1].any():  # nothing but zeros needs no chart
+        if not name.startswith("health/") or curve.series.points()[1].any():  # a curve of zeros is left out
             yield from draw.chart(title, [curve], form=form, floor=0)
 
 
 def _mark(record: RunRecord, name: str) -> tuple[int, float] | None:
-    """Step and value of the best point of a curve: by itself, or by the mean that it is a part of (`kid`)."""
+    """Step and value of the best point of a curve: by its own metric, or by the mean that it is part of (`kid`)."""
     entry = mapping(record.best.get(name) or record.best.get(name_of(name)))
     step, value = number_of(entry.get("step")), number_of(mapping(entry.get("figures")).get(name, entry.get("value")))
     return None if step is None or value is None else (int(step), value)
@@ -258,7 +258,7 @@ def chart(
 
 
 def words(lines: Sequence[Line], form: str = "{:.3g}") -> str:
-    """Description of a chart in words, for people who do not see it."""
+    """Description of a chart in words, for screen readers."""
     parts = []
     for line in lines:
         steps, mean, low, high = line.series.points()
@@ -273,7 +273,7 @@ def words(lines: Sequence[Line], form: str = "{:.3g}") -> str:
 
 
 def short(step: float) -> str:
-    """12000 -> `12k`."""
+    """Short text of a step: 12000 -> `12k`."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(step) >= size:
             return f"{step / size:.6g}{letter}"
@@ -293,10 +293,10 @@ def _draw(axes: matplotlib.axes.Axes, line: Line) -> None:
 
 
 def _fitted(svg: str, name: str) -> str:
-    """Reduce an SVG to its `svg` element, with a flexible width, the page's colours and type, and unique ids."""
+    """Reduce an SVG to its `svg` element, with a flexible width, the page's colours and fonts, and unique ids."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true" focusable="false">', svg, count=1)
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)  # a style is the whole page's
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)  # a style affects the page
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--font)", svg)

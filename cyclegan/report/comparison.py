@@ -1,4 +1,4 @@
-"""Comparison of several runs: their differences, their figures, and whether those can be compared at all."""
+"""Comparison of several runs: their differences, their figures, and warnings about incomparable figures."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _NONE = "none of the figures"
 _TERMS = (
     (("judge", "sha256"), "judges", "the shares taken for the target do not"),
     (("features", "sha256"), "features", "FID, KID and diversity do not"),
-    (("size",), "sizes of the squares", _NONE),
-    (("seed",), "seeds of the measuring", "KID and cycles with noise only roughly"),
+    (("size",), "picture sizes", _NONE),
+    (("seed",), "seeds of the evaluations", "KID and cycles with noise only roughly"),
 )
 
 
@@ -101,8 +101,8 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
     context = {
         "labels": labels,
         "tables": [
-            ("How they stand", comparison.standing),
-            ("What differs in their configuration", comparison.differences),
+            ("Status", comparison.standing),
+            ("Differences in configuration", comparison.differences),
             ("Figures", comparison.figures),
         ],
         "warnings": comparison.warnings,
@@ -119,7 +119,7 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
 
 
 def _labels(records: Sequence[RunRecord]) -> list[str]:
-    """Names of the folders, with as much of their paths as tells them apart."""
+    """Names of the folders, with as much of their paths as is needed to distinguish them."""
     paths = [record.path.resolve() for record in records]
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
         labels = ["/".join(path.parts[-parts:]) for path in paths]
@@ -164,22 +164,22 @@ def _warnings(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -
         (("pictures", f"held out {domain.upper()}", "names_sha256"), f"held-out pictures of {domain.upper()}", _NONE)
         for domain in sorted({domain for record in records for domain in record.domains})
     )
-    for keys, what, which in (*_TERMS, *held_out):
+    for keys, subject, figures in (*_TERMS, *held_out):
         values = [_scalar(protocol, *keys) for protocol in protocols]
         if any(one is not None and other is not None and one != other for one, other in combinations(values, 2)):
-            yield f"The {what} differ from run to run, so {which} compare."
+            yield f"The {subject} differ from run to run, so {figures} compare."
     sources = {run_columns[0].source for run_columns in found if run_columns}
     if len(sources) > 1:
         yield (
-            "Some figures are of `cyclegan evaluate` and some of evaluations in training, perhaps of other pictures: "
-            "run `cyclegan evaluate` for each."
+            "Some figures come from `cyclegan evaluate` and some from evaluations in training, perhaps on other "
+            "pictures: run `cyclegan evaluate` for each."
         )
     steps = {record.step for record in records}
     if len(steps) > 1:
-        yield f"The runs have come differently far, from {min(steps):,} to {max(steps):,} steps."
+        yield f"The runs have different lengths, from {min(steps):,} to {max(steps):,} steps."
     prints = {_scalar(record.meta, "data_fingerprint") for record in records} - {None}
     if len(prints) > 1:
-        yield "The runs learned from different pictures: their fingerprints of the data differ."
+        yield "The runs were trained on different pictures: the fingerprints of their data differ."
 
 
 def _scalar(values: Mapping[str, Any], *keys: str) -> Any:

@@ -18,7 +18,7 @@ from cyclegan.report.run_record import GALLERY, RunRecord, mapping, number_of
 from cyclegan.report.series import evenly
 from cyclegan.report.text import percent
 
-GRIDS = 40  # steps of which a page shows the grids
+GRIDS = 40  # steps whose grids a page shows
 _LONGEST = 800  # pixels of the longer side of a grid in a page
 # By the longer side: lossless where single pixels are visible; JPEG in full colour resolution where the page enlarges a
 # picture; WebP, which halves that resolution, where it does not. On a screen none differs visibly from the original.
@@ -27,10 +27,10 @@ _ENCODINGS: tuple[tuple[float, tuple[str, dict[str, Any]]], ...] = (
     (640, ("JPEG", {"quality": 90, "subsampling": 0, "optimize": True})),
     (float("inf"), ("WEBP", {"quality": 78, "method": 4})),
 )
-_MARGIN = 2  # pixels between the pictures of a grid, as the trainer leaves them
+_MARGIN = 2  # pixels between the pictures of a grid of the trainer
 _HEADINGS = ("real", "fake", "reconstructed", "identity")  # of grids from before the journal named their columns
 _GROUPS = (("best", "Most believed", False), ("worst", "Least believed", False), ("between", "Between them", True))
-_FORMATS = ("PNG",)  # which a run draws; Pillow would open PostScript too, by starting a program
+_FORMATS = ("PNG",)  # that a run writes; Pillow would open PostScript too, by starting a program
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # Pillow's errors for damaged files
 _MOST_PIXELS = 2**27  # of a grid; a larger one is not opened
 
@@ -90,12 +90,12 @@ def samples(record: RunRecord) -> dict[str, Any]:
             }
         )
     some = (
-        f"Shown are {len(frames)} of {len(steps)} grids, evenly chosen and" if len(steps) > GRIDS else "The grids are"
+        f"{len(frames)} of {len(steps)} grids are shown, evenly chosen and" if len(steps) > GRIDS else "The grids are"
     )
     uris = [{key: it.uri if isinstance(it, Embedded) else it for key, it in frame.items()} for frame in frames]
     return {
         "frames": frames,
-        # JSON in which nothing can end the element that it stands in
+        # JSON that cannot close the element around it
         "frames_json": Markup(json.dumps(uris).replace("<", "\\u003c")),
         "directions": directions,
         "frames_words": f"{some} made smaller for this page, the originals are in samples/.",
@@ -136,7 +136,7 @@ def gallery(record: RunRecord) -> dict[str, Any]:
             source, target = (domain_name(end, record.domains) for end in (direction.source, direction.target))
             shown.append({"source": source, "target": target, "groups": groups})
     counts = mapping(record.gallery.get("count"))
-    origin = f"chosen of {sum(int(number_of(count) or 0) for count in counts.values())}"
+    origin = f"chosen from {sum(int(number_of(count) or 0) for count in counts.values())}"
     if record.gallery.get("step") is not None:
         origin += f", by the {record.gallery.get('which', 'last')} generators (step {record.gallery['step']})"
     more = " The number is how sure the judge is that the translation belongs to the target." if judged else ""
@@ -164,7 +164,7 @@ def gallery_entries(record: RunRecord, key: str, longest: int = 256) -> list[dic
 
 
 def _chance(chance: float | None) -> str:
-    """A probability in words, without a certainty that it does not have."""
+    """A probability as text, capped at 1 and 99 %, since it is never certain."""
     if chance is None:
         return ""
     return "> 99 %" if chance > 0.99 else "< 1 %" if chance < 0.01 else percent(chance)

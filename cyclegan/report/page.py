@@ -45,7 +45,7 @@ def write_page(path: Path, page: str) -> Path:
     """Write a page and return its path; `CycleganError` if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, page.encode(errors="backslashreplace"))  # names of files may hold bytes that are no text
+        atomic_write(path, page.encode(errors="backslashreplace"))  # file names may hold undecodable bytes
     except OSError as error:
         raise CycleganError(
             f"--output: cannot write {path} ({reason_of(error).lower()}); name another place"

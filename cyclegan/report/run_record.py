@@ -22,7 +22,7 @@ from cyclegan.report.series import Series
 from cyclegan.tracking.journal import FILE as JOURNAL
 from cyclegan.tracking.journal import Reader
 
-ALARMS = 200  # listed of a run; one with more has a single cause for most of them
+ALARMS = 200  # listed per run; if there are more, most have a single cause
 GALLERY = "gallery"
 _OLDER = (Direction("a", "b"), Direction("b", "a"))  # of runs from before meta.json named their directions
 CONFIG = "config.yaml"
@@ -77,8 +77,8 @@ class RunRecord:
     @property
     def domains(self) -> dict[str, str]:
         """Domain -> its name: the folder of --a or --b, else A or B."""
-        found = sorted({domain for way in self.directions for domain in (way.source, way.target)} - {NOISE})
-        return {d: Path(str(self.config[d])).name if self.config.get(d) else d.upper() for d in found}
+        ends = {domain for direction in self.directions for domain in (direction.source, direction.target)}
+        return {d: Path(str(self.config[d])).name if self.config.get(d) else d.upper() for d in sorted(ends - {NOISE})}
 
     @property
     def step(self) -> int:
@@ -89,14 +89,14 @@ class RunRecord:
         try:
             path = (self.path / relative).resolve()
             return path if self.path.resolve() in path.parents and path.is_file() else None
-        except (OSError, ValueError):  # no file can be called so: too long, or with a NUL in it
+        except (OSError, ValueError):  # not a possible file name: too long, or with a NUL in it
             return None
 
 
 def read_record(path: Path) -> RunRecord:
     """Read the run in `path`; `UsageError` if it holds no record of a run.
 
-    Memory is bounded whatever the length of the journal, but for the names of its grids: 35 MiB for a million rows of
+    Memory is bounded for a journal of any length, except for the names of its grids: 35 MiB for a million rows of
     twenty figures, which take about a minute.
     """
     if not any((path / name).is_file() for name in (CONFIG, "status.json", JOURNAL)):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 COLUMNS = 480  # least number for a long curve: a chart is some 400 CSS pixels wide, and screens have two for each
-_BUFFER = 4096  # values added by numpy at once, which is ten times as quick as one by one
+_BUFFER = 4096  # values added by numpy at once, ten times as fast as one by one
 
 
 class Series:

@@ -69,7 +69,7 @@ def table(direction: Direction, found: list[Column]) -> list[dict[str, Any]]:
     The best of several cells is marked if the figure has a better end and all were measured in the same way.
     """
     alike = len({column.source for column in found}) == 1
-    beside = found[0].figures if found else {}
+    references = found[0].figures if found else {}
     rows = []
     for name in _names(direction, found):
         values = [number_of(column.figures.get(key_of(name, direction))) for column in found]
@@ -87,8 +87,8 @@ def table(direction: Direction, found: list[Column]) -> list[dict[str, Any]]:
                     (_with_spread(name, column.figures, direction), value is not None and value == best)
                     for column, value in zip(found, values, strict=True)
                 ],
-                "real": written(name, beside.get(key_of(f"{name}_real", direction))),
-                "untranslated": written(name, beside.get(key_of(f"{name}_source", direction))),
+                "real": written(name, references.get(key_of(f"{name}_real", direction))),
+                "untranslated": written(name, references.get(key_of(f"{name}_source", direction))),
             }
         )
     return rows

@@ -39,7 +39,7 @@ def facts(record: RunRecord) -> list[str]:
 
 
 def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
-    """Verdict of the judge on the last generators for each direction, and beneath it on the best."""
+    """Verdict of the judge on the last and the best generators, by direction."""
     found, shown = columns(record), []
     for direction in record.directions if found else ():
         keys = [key_of(f"judge{part}", direction) for part in ("", "_real", "_source")]
@@ -47,14 +47,14 @@ def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
         if share is None:
             continue
         source, target = (domain_name(domain, record.domains) for domain in (direction.source, direction.target))
-        beside = ((untranslated, f"untranslated {source}"), (real, f"real {target}"))
-        parts = [f"{pictures} {percent(at)}" for at, pictures in beside if at is not None]
+        references = ((untranslated, f"untranslated {source}"), (real, f"real {target}"))
+        parts = [f"{pictures} {percent(at)}" for at, pictures in references if at is not None]
         words = f"{percent(share)} of the translated pictures are taken for {target}; {', '.join(parts)}"
         held_out = nested(found[0].protocol, "pictures", f"held out {direction.source.upper()}")
         count = whole(nested(held_out, "count")) or 0
         if count > 0:
             low, high = interval(share, count)
-            parts.append(f"with {count} pictures it may as well be {percent(low)} to {percent(high)}")
+            parts.append(f"95 % interval with {count} pictures: {percent(low)} to {percent(high)}")
         of_best = [(column, number_of(column.figures.get(keys[0]))) for column in found[1:]]
         shown.append(
             {
@@ -62,7 +62,7 @@ def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
                 "target": target,
                 "share": share,
                 "percent": percent(share),
-                "marks": [at for at, _ in beside if at is not None],
+                "marks": [at for at, _ in references if at is not None],
                 "beside": " · ".join(parts),
                 "words": words,
                 "also": [f"{it.title}, step {it.step}: {percent(best)}" for it, best in of_best if best is not None],
@@ -77,8 +77,8 @@ def judge_words(record: RunRecord) -> str:
     if accuracy is None or accuracy >= SURE:
         return ""
     return (
-        f"The judge tells only {percent(accuracy)} of other real pictures rightly. Below {percent(SURE)} it cannot "
-        "tell the two domains apart, and its verdict means little."
+        f"The judge classifies only {percent(accuracy)} of other real pictures correctly. Below {percent(SURE)} it "
+        "cannot tell the two domains apart, and its verdict means little."
     )
 
 
@@ -87,7 +87,7 @@ def figure_notes(found: Sequence[Column]) -> list[str]:
     training = [column.title for column in found if column.source == "in training"]
     notes = [f"Figures of the evaluations in training: {', '.join(training)}."] if training else []
     if any(column.metric for column in found):
-        notes.append("The best were chosen by these same pictures, which flatters them a little.")
+        notes.append("The best were chosen on these same pictures, so their figures are a little too good.")
     return notes
 
 
@@ -109,7 +109,7 @@ def protocol(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("Features", f"{features.get('name')} ({str(features.get('sha256'))[:12]}), {features.get('how')}"))
     accuracy = number_of(judge.get("accuracy"))
     if accuracy is not None:
-        words = f"tells {percent(accuracy)} of other real pictures rightly; SHA-256 {str(judge.get('sha256'))[:12]}"
+        words = f"{percent(accuracy)} of other real pictures right; SHA-256 {str(judge.get('sha256'))[:12]}"
         rows.append(("Judge", words))
     return rows
 

@@ -19,9 +19,9 @@ from cyclegan.report.tables import MAIN
 from cyclegan.report.text import percent
 from cyclegan.tracking.journal import ALARM, FILE, Reader
 
-# Figures are placed on a scale from doing nothing (0) to the right answer, or to real pictures (1). The animals'
+# Figures are placed on a scale from doing nothing (0) to the ground truth, or to real pictures (1). The animals'
 # pixels, and the judge's verdicts, must pass the middle: a translation is then nearer to its target than to its source.
-# Less is a start but no translator; how much more it is, the figures say.
+# Less is a start, but not a translator; the figures show how much more it is.
 LEARNED = 0.5
 # The judge has only two classes, and assigns one of them to a picture that looks like neither. Hence the translations
 # must also resemble real pictures as a set, by their FID in its features. Photographs at 64 pixels in which nobody
@@ -30,10 +30,10 @@ ALIKE = 0.8
 # Least difference between the judge's shares of real and of untranslated pictures for a scale between them
 APART = 0.2
 
-# The right answer, if known, decides alone: less is enough for the judge, which says only that the change is there
+# The ground truth, if known, decides alone: the judge demands less, and shows only that the change is there
 KNOWN = {True: "it works.", None: "it works one way, and not the other yet.", False: "it has not learned it yet."}
 JUDGED = {
-    True: "the change is there, both ways; how good it looks, only the pictures show.",
+    True: "the change is there, both ways; only the pictures show how good it looks.",
     None: "the change is there one way, and not the other yet.",
     False: "it has not learned it yet.",
 }
@@ -81,14 +81,14 @@ def verdict_lines(
     """
     figures, protocol = evaluation["metrics"], evaluation["protocol"]
     directions = [Direction.parse(key) for key in protocol["directions"]]
-    known = [_by_truth(score, direction, names) for direction, score in scores.items()]
-    asked = (_by_judge(figures, protocol, direction, names) for direction in directions)
-    judged = [evidence for evidence in asked if evidence is not None]
-    learned, headline = _summary(known, judged)
+    by_truth = [_by_truth(score, direction, names) for direction, score in scores.items()]
+    verdicts = (_by_judge(figures, protocol, direction, names) for direction in directions)
+    by_judge = [evidence for evidence in verdicts if evidence is not None]
+    learned, headline = _summary(by_truth, by_judge)
     yield headline
-    yield from (f"  {evidence.sentence}." for evidence in (*known, *judged))
-    if not judged:
-        yield "  No judge has looked at the translations; it needs more pictures to learn from."
+    yield from (f"  {evidence.sentence}." for evidence in (*by_truth, *by_judge))
+    if not by_judge:
+        yield "  No judge has assessed the translations; it needs more training pictures."
     rows = Reader(run / FILE).new() if run is not None and (run / FILE).is_file() else ()
     raised = dict.fromkeys(name.removeprefix(ALARM) for row in rows for name in row if name.startswith(ALARM))
     if raised:
@@ -96,7 +96,7 @@ def verdict_lines(
     step = protocol["checkpoint"]["step"]
     if not learned and run is not None and step is not None:
         advice = longer.replace("{run}", shlex.quote(str(run))).replace("{steps}", str(3 * step))
-        yield f"  It has learned for {step} steps. For longer: {advice}"
+        yield f"  It was trained for {step} steps. To train longer: {advice}"
     yield ""
     columns = {"last": evaluation} | {f"best {name}": part for name, part in evaluation.get("best", {}).items()}
     yield _row("", columns)
@@ -110,7 +110,7 @@ def verdict_lines(
 
 
 def _by_truth(score: Figures, direction: Direction, names: Mapping[str, str]) -> Evidence:
-    """Evidence from the known truth of the drawn pictures."""
+    """Evidence from the ground truth of the drawn pictures."""
     nothing, reached = score["texture_nothing"], score["texture"]
     sentence = (
         f"{in_words(direction, names)}: {percent(reached)} of the animals' pixels have the right texture (doing "
@@ -132,13 +132,13 @@ def _by_judge(figures: Figures, protocol: Figures, direction: Direction, names: 
         f"(real {target}: {percent(real)}, untranslated {source}: {percent(untranslated)})"
     )
     if protocol["judge"]["accuracy"] < SURE or real - untranslated < APART:
-        return Evidence(f"{sentence}; that judge cannot tell the two apart, so this counts for nothing", None)
+        return Evidence(f"{sentence}; that judge cannot tell the two apart, so this is not evidence", None)
     if _progress(share, untranslated, real) < LEARNED:
         return Evidence(sentence, False)
     fid, fid_real, fid_source = (figures[key_of(f"fid{part}", direction)] for part in parts)
     if _progress(fid, fid_source, fid_real) < ALIKE:
-        beside = f"real {target}: {fid_real:.0f}, untranslated {source}: {fid_source:.0f}"
-        return Evidence(f"{sentence}, but they do not look like them: their FID is {fid:.0f} ({beside})", False)
+        references = f"real {target}: {fid_real:.0f}, untranslated {source}: {fid_source:.0f}"
+        return Evidence(f"{sentence}, but they do not look like them: their FID is {fid:.0f} ({references})", False)
     return Evidence(sentence, True)
 
 
@@ -147,12 +147,12 @@ def _progress(value: float, nothing: float, goal: float) -> float:
     return (value - nothing) / (goal - nothing)
 
 
-def _summary(known: Sequence[Evidence], judged: Sequence[Evidence]) -> tuple[bool | None, str]:
+def _summary(by_truth: Sequence[Evidence], by_judge: Sequence[Evidence]) -> tuple[bool | None, str]:
     """Conclusion, None if directions differ, and the first line."""
-    words, found = (KNOWN, known) if known else (JUDGED, judged)
+    words, found = (KNOWN, by_truth) if by_truth else (JUDGED, by_judge)
     learned = {evidence.learned for evidence in found if evidence.learned is not None}
     if not learned:
-        return False, "Verdict: there is none, as nothing that was measured can tell."
+        return False, "Verdict: none, as no measurement is conclusive."
     whole = None if len(learned) == 2 else learned.pop()
     return whole, f"Verdict: {words[whole]}"
 

@@ -117,7 +117,7 @@ def test_scale_measures_two_processes_and_foretells_more(tmp_path: Path) -> None
         (("train", "--variants", "fastest"), "--variants: unknown value 'fastest'"),
         (("train", "--size", "33"), "33 is not a multiple of 4"),
         (("train", "--generator", "unet_256"), "--generator: unknown value 'unet_256'"),
-        (("translate", "--model", "nowhere.safetensors"), "MODEL: there is no"),
+        (("translate", "--model", "nowhere.safetensors"), "does not exist"),
         (("translate", "--source", str(Path(__file__).parent)), "--source: there are 0 pictures, 20 are needed"),
         (("data", "--variants", "tape"), "--variants: unknown value 'tape'"),
         (("scale", "--processes", "two"), "'two' is not whole numbers"),

@@ -69,7 +69,7 @@ def test_one_picture_only_works_with_a_warning(train: Program, folder: Folder) -
     one = folder("one", 1, 40)
     ended = train("--a", one)
     assert (ended.code, ended.out) == (0, "runs/one2zebras\n")
-    assert f"--a: {one} has only one picture to learn from" in ended.err
+    assert f"--a: {one} has only one training picture" in ended.err
     assert "Error" not in ended.err
 
 

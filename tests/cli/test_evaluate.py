@@ -95,7 +95,7 @@ def test_it_ends_with_a_verdict_where_that_is_asked_for(
     assert "For longer" not in verdict
     score.write_text(json.dumps({"texture": 0.1, "texture_nothing": 0.0, "background": 0.5}))
     ended = program(*ask, *words, "--longer", "again {run} {steps}")
-    assert f"  It has learned for 7 steps. For longer: again {run} 21\n" in ended.out
+    assert f"  It was trained for 7 steps. To train longer: again {run} 21\n" in ended.out
     assert "Verdict" not in (run / "evaluation.json").read_text()
 
 

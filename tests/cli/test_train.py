@@ -288,7 +288,7 @@ def test_a_large_seed_keeps_its_digits_and_trains(tmp_path: Path, folder: Folder
 
 
 def test_a_preset_beside_resume_is_refused(tmp_path: Path) -> None:
-    assert refused("--resume", tmp_path, "--preset", "fast").startswith("--preset: --resume goes on with the values")
+    assert refused("--resume", tmp_path, "--preset", "fast").startswith("--preset: --resume keeps the values")
 
 
 def test_resume_and_an_output_are_two_names_for_one_thing() -> None:

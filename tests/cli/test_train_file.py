@@ -39,7 +39,7 @@ def test_names_in_a_file_may_be_spelt_as_on_the_command_line(tmp_path: Path) -> 
         ("preset: [fast]", "--preset: ['fast'] is not text; use one of best, demo, fast, paper"),
         ("preset:", "--preset: None is not text; use one of best, demo, fast, paper"),
         ("method: 5", "--method: 5 is not text; use one of cyclegan"),
-        ("decay_steps: 5", "--decay-steps says nothing without --steps; give both, or --decay-epochs"),
+        ("decay_steps: 5", "--decay-steps has no effect without --steps; give both, or --decay-epochs"),
         (f"seed: {10**400}", "--seed: that number is too large; give one below 2^63"),
         ("batch_size: four", "--batch-size: 'four' is not a whole number or auto"),
         ("lr_generator: .nan", "--lr-generator: nan is not a number"),

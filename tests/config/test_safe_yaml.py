@@ -16,7 +16,7 @@ MERGED = "a: &a {x: 1}\n" + "".join(f"{b}: &{b} {{<<: [*{a}, *{a}]}}\n" for a, b
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (LAUGHS, r"an alias \(\*name\) is not taken; write the value out"),
+        (LAUGHS, r"an alias \(\*name\) is not allowed; write the value out"),
         (MERGED, "an alias"),
         ("a: " + "[" * 100_000, "nested more than 50 levels deep"),
         ("- " * 5000 + "a", "nested more than 50 levels deep"),

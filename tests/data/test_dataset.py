@@ -235,7 +235,7 @@ def test_a_folder_of_which_nothing_can_be_read_is_one_sentence(workers: int, con
         path.write_bytes(b"dear diary")
     with pytest.raises(CycleganError) as caught:
         load_batches(replace(config, workers=workers), stop=2)
-    assert "none of the 10 pictures to learn from" in str(caught.value)
+    assert "none of the 10 training pictures" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -450,7 +450,7 @@ def test_a_pair_that_does_not_lie_over_each_other_counts_as_unreadable(pairs: Tr
         (batch,) = paired(replace(pairs, batch_size=13, load_size=load_size), stop=1)
         ((path, reason),) = batch["unreadable"]
         assert path == str(Path(pairs.a or "") / "004.png")
-        assert reason == f"its 24×24 pixels do not lie over the {size[0]}×{size[1]} of {pairs.b}/004.bmp"
+        assert reason == f"its 24×24 pixels do not match the {size[0]}×{size[1]} of {pairs.b}/004.bmp"
         assert torch.equal(batch["a"], batch["b"])
 
 
@@ -470,7 +470,7 @@ def test_an_unreadable_picture_takes_its_partner_along(side: str, workers: int, 
 def test_where_no_pair_is_whole_both_folders_are_named(pairs: TrainConfig) -> None:
     for path in Path(pairs.b or "").iterdir():
         path.write_bytes(b"dear diary")
-    with pytest.raises(CycleganError, match=r"none of the 13 pictures to learn from in .*photos and .*drawings can be"):
+    with pytest.raises(CycleganError, match=r"none of the 13 training pictures in .*photos and .*drawings can be"):
         paired(pairs)
 
 

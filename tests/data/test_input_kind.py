@@ -72,7 +72,7 @@ def test_grey_and_colour_become_each_other_and_nothing_else_does() -> None:
 def test_a_measured_range_holds_for_its_own_type_alone() -> None:
     view = InputKind(1, FRACTIONS, parse_range("0,4095"), np.dtype(np.uint16))
     assert view.of(Picture(np.full((1, 1, 1), 4095, np.uint16))).item() == 1
-    with pytest.raises(ValueError, match="its numbers are uint8 and this run learns from a range of uint16"):
+    with pytest.raises(ValueError, match="its numbers are uint8, but the range of this run is of uint16"):
         view.of(Picture(np.zeros((1, 1, 1), np.uint8)))
 
 

@@ -114,7 +114,7 @@ def test_pictures_belong_together_by_their_path_without_the_ending() -> None:
 @pytest.mark.parametrize(
     ("a", "b", "words"),
     [
-        (("1.jpg", "1.png"), ("1.jpg",), "1.jpg and 1.png of A have one name but for the ending"),
+        (("1.jpg", "1.png"), ("1.jpg",), "1.jpg and 1.png of A have the same name up to the extension"),
         (("1_photo.png",), ("1_label.png",), "no pictures of A and B share a name"),
     ],
 )

@@ -91,7 +91,7 @@ def test_one_picture_serves_as_both_with_a_warning(tmp_path: Path) -> None:
     assert len(domains.train["a"]) == 1
     assert len(domains.warnings) == 1
     assert "--a" in domains.warnings[0]
-    assert "only one picture" in domains.warnings[0]
+    assert "only one training picture" in domains.warnings[0]
 
 
 def test_test_folders_take_the_place_of_the_share(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_what_has_no_partner_is_left_out_and_listed(tmp_path: Path) -> None:
 
 def test_folders_without_a_pair_are_refused_by_their_options(tmp_path: Path) -> None:
     a, b = (str(fill(tmp_path / name, 3, name)) for name in "ab")
-    with pytest.raises(UsageError, match=r"^--a and --b: no pictures of A and B share a name; call those of a pair "):
+    with pytest.raises(UsageError, match=r"^--a and --b: no pictures of A and B share a name; those of a pair "):
         find_sets(TrainConfig(a=a, b=b), ("a", "b"), "aligned")
 
 

@@ -17,7 +17,7 @@ from cyclegan.data.transforms import (
     fit,
     mirror,
     prepared_size,
-    require_one_view,
+    require_equal_size,
     to_planes,
 )
 from cyclegan.errors import UsageError
@@ -187,7 +187,9 @@ def test_an_unknown_transform_names_the_nearest(tmp_path: Path) -> None:
     assert "did you mean 'RandomCrop'" in refusal(with_pipeline(tmp_path, "- OneOf: [RandomCrob: {p: 1}]"))
     dumped = "transform: {__class_fullname__: Compose, transforms: [{__class_fullname__: RandomCropp}]}"
     assert "did you mean 'RandomCrop'" in refusal(with_pipeline(tmp_path, dumped))
-    assert "no transform" in refusal(with_pipeline(tmp_path, "transform: {__class_fullname__: os.system, command: id}"))
+    assert "not a transform" in refusal(
+        with_pipeline(tmp_path, "transform: {__class_fullname__: os.system, command: id}")
+    )
     assert len(refusal(with_pipeline(tmp_path, "- Qqqqq"))) < 300
 
 
@@ -353,5 +355,5 @@ def test_pictures_of_a_pair_must_lie_over_each_other_when_they_are_cut(
     sizes: tuple[tuple[int, int], ...], load_size: int | None, fits: bool
 ) -> None:
     paths = dict(zip((Path("a.jpg"), Path("b.png")), sizes, strict=True))
-    with contextlib.nullcontext() if fits else pytest.raises(UnreadableImage, match=r"do not lie over .*b\.png"):
-        require_one_view(paths, load_size)
+    with contextlib.nullcontext() if fits else pytest.raises(UnreadableImage, match=r"do not match the .*b\.png"):
+        require_equal_size(paths, load_size)

@@ -142,9 +142,9 @@ def _forged(path: Path, **changes: object) -> Path:
         ({"name": "resnet_7blocks"}, "did you mean"),
         ({"wings": 2}, "cannot build"),
         ({"channels": 40_000}, "does not fit its own description"),
-        ({"channels": 10**9}, "no possible generator"),
-        ({"channels": -1}, "no possible generator"),
-        ({"channels": None}, "no possible generator"),
+        ({"channels": 10**9}, "an impossible generator"),
+        ({"channels": -1}, "an impossible generator"),
+        ({"channels": None}, "an impossible generator"),
     ],
 )
 def test_a_description_that_does_not_fit_the_weights_is_refused(

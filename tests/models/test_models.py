@@ -64,7 +64,7 @@ def test_of_a_run_in_which_nothing_is_sound_the_newest_says_why(run: Path) -> No
     for file in (run / "checkpoints").iterdir():
         file.write_bytes(b"")
     with pytest.raises(
-        DamagedModel, match=r"no file in .* can be used; the newest says: .*00000002.safetensors is empty"
+        DamagedModel, match=r"no file in .* can be used; error of the newest: .*00000002.safetensors is empty"
     ):
         load_model(run)
 
@@ -102,7 +102,7 @@ def test_a_missing_direction_does_not_count_as_damage(run: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda path: None, "there is no"),
+        (lambda path: None, "does not exist"),
         (lambda path: path.mkdir(), "not that of a run"),
         (lambda path: (path / "checkpoints").mkdir(parents=True), "has saved nothing yet"),
         (lambda path: path.write_text("a letter to my aunt"), "neither a generators file nor a checkpoint"),

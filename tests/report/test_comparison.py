@@ -69,7 +69,7 @@ def test_other_pictures_other_lengths_and_other_ways_of_measuring_are_said(tmp_p
     meta = json.loads((runs[1] / "meta.json").read_text()) | {"data_fingerprint": "other"}
     (runs[1] / "meta.json").write_text(json.dumps(meta))
     said = " ".join(compare([*runs, begun(tmp_path / "three")]).warnings)
-    for words in ("some of evaluations in training", "from 0 to 100 steps", "learned from different pictures"):
+    for words in ("some from evaluations in training", "from 0 to 100 steps", "trained on different pictures"):
         assert words in said
 
 

@@ -45,7 +45,7 @@ def test_it_says_what_became_of_the_run(tmp_path: Path) -> None:
     said = seen(text_of(finished(tmp_path / "run")))
     for words in (
         "75 % of the translated pictures are taken for zebras",
-        "untranslated horses 4 % · real zebras 97 % · with 16 pictures it may as well be 51 % to 90 %",
+        "untranslated horses 4 % · real zebras 97 % · 95 % interval with 16 pictures: 51 % to 90 %",
         "Best by kid_ab, step 50: 80 %",
         "100 steps · 50 s of training",
         "1 alarm",
@@ -58,7 +58,7 @@ def test_it_says_what_became_of_the_run(tmp_path: Path) -> None:
         "Git commit 0123456789abcdef",
         "Data fingerprint fedcba",
         "torch 2.15.0",
-        "Judge tells 95 % of other real pictures rightly",
+        "Judge 95 % of other real pictures right",
         "> 99 % 0.jpg",
         "< 1 % 2.jpg",
     ):
@@ -102,7 +102,7 @@ def test_of_many_grids_it_takes_some_with_the_first_and_the_last(tmp_path: Path)
     text = text_of(run)
     steps = [frame["step"] for frame in frames(text)]
     assert (len(steps), steps[0], steps[-1]) == (GRIDS, 0, 1000)
-    assert "Shown are 40 of 101 grids" in seen(text)
+    assert "40 of 101 grids are shown" in seen(text)
 
 
 def test_names_are_text_whatever_they_are(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_without_an_evaluation_file_the_verdict_is_that_of_the_last_evaluation_i
     (run / "evaluation.json").unlink()
     said = seen(text_of(run))
     assert "50 % of the translated pictures are taken for zebras" in said
-    assert "with 12 pictures it may as well be 25 % to 75 %" in said
+    assert "95 % interval with 12 pictures: 25 % to 75 %" in said
 
 
 def test_times_are_written_for_people() -> None:

@@ -98,8 +98,8 @@ def test_a_generator_that_does_nothing_has_learned_nothing_however_easily_the_ju
 @pytest.mark.parametrize("evaluation", [evaluated(GOOD, accuracy=0.6), evaluated(GOOD | {"judge_source_ab": 0.9})])
 def test_a_judge_that_cannot_tell_the_two_apart_decides_nothing(tmp_path: Path, evaluation: dict[str, Any]) -> None:
     lines = said(tmp_path, evaluation)
-    assert lines[0].startswith("Verdict: there is none")
-    assert lines[1].endswith("so this counts for nothing.")
+    assert lines[0].startswith("Verdict: none")
+    assert lines[1].endswith("so this is not evidence.")
 
 
 def test_without_a_judge_only_what_is_known_is_said(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_without_a_judge_only_what_is_known_is_said(tmp_path: Path) -> None:
     lines = said(tmp_path, evaluation, "scripts/quickstart --steps {steps}", ab=score(0.1))
     assert lines[0] == "Verdict: it has not learned it yet."
     assert "No judge" in lines[2]
-    assert lines[3].endswith("It has learned for 400 steps. For longer: scripts/quickstart --steps 1200")
+    assert lines[3].endswith("It was trained for 400 steps. To train longer: scripts/quickstart --steps 1200")
     assert not any("cycle" in line for line in lines)
 
 

@@ -23,12 +23,12 @@ LISTED = 20  # lines of one kind in the printed report; --json has them all
               help="Report pictures with a side below this many pixels; take your --crop-size.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON.")
 def command(dirs: tuple[Path, ...], min_size: int, as_json: bool) -> None:
-    """Decode every picture below each DIR and report counts, sizes, modes, depths, ranges and what is wrong.
+    """Decode every picture below each DIR and report counts, sizes, modes, depths, ranges and problems.
 
-    A DIR that has trainA or trainB in it stands for its trainA, trainB, testA and testB. Problems are pictures that
+    A DIR that contains trainA or trainB stands for its trainA, trainB, testA and testB. Problems are pictures that
     cannot be read, the same picture in two places (by content, whatever its name or format), pictures that are too
-    small or hold numbers that are not finite, channels that cannot be learnt from together, and folders without any
-    picture. Ends with exit code 3 where there is one.
+    small or hold numbers that are not finite, mixtures of channels that cannot be trained on, and folders without
+    pictures. Any problem gives exit code 3.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -43,7 +43,7 @@ def command(dirs: tuple[Path, ...], min_size: int, as_json: bool) -> None:
             dirs, min_size, advance=lambda done, total: progress.update(task, completed=done, total=total)
         )
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=2))  # in ASCII, so that names that are no text come through
+        click.echo(json.dumps(report.to_json(), indent=2))  # in ASCII, which preserves undecodable names
     else:
         for line in _describe(report):
             click.echo(line)
@@ -99,7 +99,7 @@ def _describe_folder(folder: FolderReport, min_size: int) -> Iterator[str]:
     for heading, lines in (
         ("left out", [f"{escaped(name)}: {note}" for name, note in folder.notes]),
         (f"{len(folder.not_finite)} with numbers that are not finite", [*map(escaped, folder.not_finite)]),
-        (f"{len(mixed)} without colour among the others (no problem, but know it)", [*map(escaped, mixed)]),
+        (f"{len(mixed)} without colour among the others (not a problem)", [*map(escaped, mixed)]),
         (f"{len(folder.unreadable)} unreadable", [f"{escaped(name)}: {why}" for name, why in folder.unreadable]),
         (
             f"{len(folder.small)} with a side below {min_size} pixels",

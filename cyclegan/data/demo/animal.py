@@ -3,7 +3,7 @@
 The animal is a handful of rounded parts. Each part has a frame of its own, in which the stripes are counted from a
 visible landmark: from the rump forward along the trunk, on along the neck and the head, and from the hoof up each leg.
 Nothing about the stripes is random. So the striped picture is a function of the plain one, and a translation can be
-marked pixel by pixel, which no pair of photographs allows.
+scored pixel by pixel, which no pair of photographs allows.
 
 Lengths are in widths of the picture; y points downwards; the frame of the animal faces right.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cyclegan.data.demo.scenery import Light, Picture, Plane, cover, coverage, grid, paint, window
 
-SUPERSAMPLING = 2  # each pixel is the mean of 2 × 2 whose edges are already soft: no steps in an outline
+SUPERSAMPLING = 2  # each pixel is the mean of 2 × 2 subpixels with soft edges, so that outlines have no steps
 
 SHARPNESS = 1.6  # of the transitions: 0 would be a sine wave, large values a step
 DARK, PALE = (0.13, 0.11, 0.11), (0.93, 0.91, 0.87)
@@ -143,7 +143,7 @@ class Animal:
             ear=ear,
             tail=tail,
             coat=(red, green, blue),
-            # Heads reach further than tails: the middle of the trunk stands behind the middle of the picture
+            # Heads reach further than tails, so the trunk is centred behind the middle of the picture
             centre=(0.5 - 0.055 * facing + random.uniform(-0.03, 0.03), 0.54 + random.uniform(-0.035, 0.035)),
             scale=random.uniform(1.08, 1.22),
             tilt=random.uniform(-0.07, 0.07),
@@ -183,7 +183,7 @@ class Pair:
     """One scene with a plain and with a striped animal, uint8 HWC RGB, and the mask of the coat.
 
     `coat` is uint8 HW: 255 where the whole pixel is coat, 0 where none of it is, between them at the outline. Where it
-    is 0 (the place, and the animal's hooves and eye) the two pictures are the same to the last bit.
+    is 0 (the background, and the animal's hooves and eye) the two pictures are the same to the last bit.
     """
 
     plain: NDArray[np.uint8]
@@ -192,7 +192,7 @@ class Pair:
 
 
 def draw(random: np.random.Generator, size: int) -> Pair:
-    """One scene of `size` × `size` pixels; the same draws of `random` give the same scene at every size."""
+    """Draw a scene of `size` × `size` pixels; equal states of `random` give the same scene at every size."""
     side = size * SUPERSAMPLING
     light = Light.drawn(random)
     plain = paint(random, side, light)
@@ -261,7 +261,7 @@ class _Canvas:
         self.coat[...] *= 1 - inside
 
     def _shading(self, distance: Plane, side: int) -> Plane:
-        """Brighter towards the light: the part is taken for a rounded body that falls off at its outline."""
+        """Shading of a rounded body that curves away at its outline, brighter towards the light."""
         slope_y, slope_x = np.gradient(distance * side) if min(distance.shape) > 1 else (distance, distance)
         facing = slope_x * self.light.direction[0] + slope_y * self.light.direction[1]
         rim = np.clip(1 + distance / 0.09, 0, 1)
@@ -270,7 +270,7 @@ class _Canvas:
 
 def _mixed(distances: list[Plane], phases: list[Plane]) -> Plane:
     """One phase for the whole outline: that of each part inside it, blended where parts meet."""
-    favour = (0.0, -0.012, -0.012, 0.018, 0.018)  # legs yield to the trunk, neck and head come before it
+    favour = (0.0, -0.012, -0.012, 0.018, 0.018)  # the trunk wins over legs, neck and head over the trunk
     weights = [np.exp(-(d + f) / 0.012) for d, f in zip(distances, favour, strict=True)]
     total = np.maximum(sum(weights), 1e-30)
     mixed = sum(weight * phase for weight, phase in zip(weights, phases, strict=True))

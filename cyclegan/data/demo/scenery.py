@@ -1,7 +1,7 @@
-"""The places the demo animals stand in: sky, hills, ground, trees, bushes, stones, and the light of the day.
+"""Backgrounds of the demo animals: sky, hills, ground, trees, bushes, stones, and daylight.
 
-A background holds every tone the animals have: brown hills and trunks, near-black bushes, near-white clouds and
-stones. A translator that only looks at a pixel's colour therefore spoils it, and has to learn what an animal is.
+A background has every tone of the animals: brown hills and trunks, near-black bushes, near-white clouds and stones. A
+translator that considers only the colour of a pixel therefore spoils it, and has to learn the shape of an animal.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def grid(side: int) -> tuple[Plane, Plane]:
 
 
 def noise(random: np.random.Generator, side: int, rows: int, columns: int) -> Plane:
-    """Smooth noise of unit variance at its `rows` × `columns` knots; the same field whatever `side` samples it."""
+    """Smooth noise of unit variance at its `rows` × `columns` knots; the same field at every `side`."""
     knots = random.standard_normal((rows, columns)).astype(np.float32)
     field = _interpolation(side, rows) @ knots @ _interpolation(side, columns).T
     return field.astype(np.float32)
@@ -79,7 +79,7 @@ def _interpolation(side: int, knots: int) -> Plane:
 
 
 def window(inside: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The bounding box of `inside`: most shapes are small, and time is area."""
+    """The bounding box of `inside`; most shapes are small, and the time is proportional to the area."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if not len(rows):
         return slice(0, 0), slice(0, 0)
@@ -100,7 +100,7 @@ def coverage(distance: Plane, side: int) -> Plane:
 
 
 def paint(random: np.random.Generator, side: int, light: Light) -> Picture:
-    """An empty place under `light`; the draws from `random` do not depend on `side`, nor does the scene."""
+    """A background under `light`; neither the draws from `random` nor the scene depend on `side`."""
     x, y = grid(side)
     horizon = random.uniform(0.32, 0.52)
     picture = _sky(random, side, x, y, horizon)

@@ -1,13 +1,13 @@
-"""The demo: two unpaired folders of drawn animals, plain ones (A) and striped ones (B), with the truth for the tests.
+"""Demo data set: unpaired folders of plain (A) and striped (B) drawn animals, with ground truth for the test pictures.
 
-Real unpaired data has no answer to compare a translation with; that is why it is unpaired. Here every scene is drawn
+Real unpaired data has no ground truth to compare a translation with, hence the name. Here every scene is drawn
 twice, so the held-out pictures come with their true counterparts: the same animal, pose, place and light in the other
 coat. Training never sees a pair: no scene is in two of the folders.
 
-    trainA trainB testA testB     what a user's own data would be
+    trainA trainB testA testB     the data set, laid out as a user's own
     truth/testA truth/testB       the counterpart of the picture of the same name in testA, testB
     truth/maskA truth/maskB       its coat: 255 inside, 0 outside, between them in the pixels of the outline
-    demo.json                     how it was drawn
+    demo.json                     the parameters of the drawing
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from cyclegan.images import write_image
 from cyclegan.system.files import make_folder, write_json
 
 MANIFEST = "demo.json"
-VERSION = 1  # of the drawing; another one draws other pictures from the same seed
-SMALLEST = 16  # pixels: below it an animal is no longer one
+VERSION = 1  # of the drawing; other versions draw other pictures from the same seed
+SMALLEST = 16  # pixels; a smaller animal cannot be recognised
 
 Split = Literal["train", "test"]
 Domain = Literal["a", "b"]
@@ -49,8 +49,8 @@ class Demo:
 def scene(seed: int, split: Split, domain: Domain, index: int, size: int) -> Pair:
     """The scene of picture `index`, in both coats, `size` × `size` pixels.
 
-    It depends on these arguments alone, so that asking for more pictures changes none of the earlier ones, and on
-    `size` only as a photograph depends on the number of its pixels.
+    It depends on these arguments alone, so that more pictures change none of the earlier ones, and `size` changes only
+    its resolution.
     """
     assert min(seed, index) >= 0, (seed, index)
     assert size >= SMALLEST, size
@@ -66,12 +66,12 @@ def write_demo(
     seed: int = 0,
     advance: Callable[[int], object] = lambda pictures: None,
 ) -> Demo:
-    """Draw what is missing of a demo in the folder `dest` and return what is there then.
+    """Draw the missing pictures of a demo in the folder `dest`, and return its counts and parameters.
 
-    `count` pictures per domain to train on, `test_count` to test on. `advance` is called with the number of scenes
-    done since the last call, 2 × (`count` + `test_count`) in all. Running again draws only what is missing and removes
-    nothing. Raises `UsageError` for numbers out of range, and when `dest` holds something else or a demo with another
-    seed or size.
+    Each domain has `count` training and `test_count` test pictures. `advance` is called with the number of scenes done
+    since the last call, 2 × (`count` + `test_count`) in all. Running again draws only missing pictures and removes
+    none. Raises `UsageError` for numbers out of range, and if `dest` holds something else or a demo with another seed
+    or size.
     """
     values = {"--count": count, "--test-count": test_count, "--size": size, "--seed": seed}
     for option, value in values.items():
@@ -79,13 +79,13 @@ def write_demo(
         if value < least:
             raise UsageError(f"{option} {value} is too small; the least is {least}")
     root = make_folder(dest, "DEST")
-    there = _present(root) or Demo(0, 0, size, seed)
-    if (there.size, there.seed) != (size, seed):
+    old = _present(root) or Demo(0, 0, size, seed)
+    if (old.size, old.seed) != (size, seed):
         raise UsageError(
-            f"{root} holds a demo of --size {there.size} --seed {there.seed}; ask for the same, or name another folder"
+            f"{root} holds a demo of --size {old.size} --seed {old.seed}; give the same, or name another folder"
         )
-    demo = Demo(max(count, there.count), max(test_count, there.test_count), size, seed)
-    # Before the first picture, so that an interrupted drawing is recognised and completed by the next
+    demo = Demo(max(count, old.count), max(test_count, old.test_count), size, seed)
+    # Before the first picture, so that an interrupted drawing is recognised and completed by the next call
     write_json(root / MANIFEST, {"format": "cyclegan-demo", "version": VERSION, **vars(demo)})
     for folder in ("trainA", "trainB", "testA", "testB", "truth/testA", "truth/testB", "truth/maskA", "truth/maskB"):
         (root / folder).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Memory shared by the training process and its workers, forked or spawned.
 
-It is a file without a name, in memory where the system has such files. /dev/shm, by which torch passes tensors from
+It is an anonymous file, in memory where the system supports that. /dev/shm, through which torch passes tensors from
 workers, is not used: it is 64 MB in many containers, and a process that writes to it when it is full dies of SIGBUS.
 """
 
@@ -22,10 +22,10 @@ from torch import Tensor
 
 
 class SharedFile:
-    """`length` zero bytes, which take no memory before they are written; the file ends with its last process.
+    """Shared file of `length` zero bytes, which take no memory until written; deleted with its last process.
 
-    `write` raises `OSError` where memory, or the disk behind the file, runs out; a mapping of what was never written
-    must only be read. Raises `OSError` where the system grants no such file.
+    `write` raises `OSError` when memory, or the disk behind the file, runs out; bytes of a mapping that were never
+    written must only be read. Raises `OSError` if the system grants no such file.
     """
 
     def __init__(self, length: int) -> None:
@@ -53,11 +53,11 @@ class SharedFile:
         return mmap.mmap(self.descriptor, self.length, prot=protection)
 
     def read(self, count: int, offset: int) -> bytes:
-        """Read `count` bytes, with whatever another process has written last."""
+        """Read `count` bytes, including the latest writes of other processes."""
         return os.pread(self.descriptor, count, offset)
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
-        """Write `data`, within the length."""
+        """Write `data` within the length of the file."""
         assert offset + len(data) <= self.length, (offset, len(data), self.length)
         written = os.pwrite(self.descriptor, data, offset)
         if written < len(data):
@@ -68,16 +68,16 @@ class SharedBuffers:
     """Arrays (slots) of equal shape and type, filled by workers and used without a copy.
 
     The training process takes a slot, has a worker fill it, and lends it to the user of the pictures; when the last
-    tensor that shows any of it is gone, the slot can be taken again. One set of slots serves one iteration.
+    tensor that views it is deleted, the slot can be taken again. One set of slots serves one iteration.
     """
 
     def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype | type = np.uint8) -> None:
         self._shape = (count, *shape)
         self._dtype = np.dtype(dtype)
         self._file = SharedFile(math.prod(self._shape) * self._dtype.itemsize)
-        self._free: list[int] = []  # those that were in use; the lowest first, whose memory is warm
+        self._free: list[int] = []  # a heap of returned slots: the lowest first, whose memory is warm
         self._fresh = iter(range(count))
-        self._array: np.ndarray | None = None  # mapped when first needed, in each process for itself
+        self._array: np.ndarray | None = None  # mapped on first use, in each process
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_shape": self._shape, "_dtype": self._dtype, "_file": self._file, "_array": None}
@@ -90,7 +90,7 @@ class SharedBuffers:
         if slot is not None:
             size = math.prod(self._shape[1:]) * self._dtype.itemsize
             try:
-                self._file.write(bytes(size), slot * size)  # a worker writes through a mapping, and could not say
+                self._file.write(bytes(size), slot * size)  # through a mapping a worker could not report an error
             except OSError:
                 return None
         return slot
@@ -102,7 +102,7 @@ class SharedBuffers:
         return self._array[slot]
 
     def lend(self, slot: int) -> Tensor:
-        """A taken slot as a tensor; the slot is free again when that and all its views are gone."""
+        """A taken slot as a tensor; the slot is free again when it and all its views are deleted."""
         array = self[slot]
         weakref.finalize(array, heapq.heappush, self._free, slot).atexit = False
         return torch.from_numpy(array)

@@ -86,7 +86,7 @@ def read_generator(path: Path) -> Generator:
         dropout = second is not None and second.ndim == 4
         out_axis, size = 0, f"{depth} residual blocks"
     if depth == 0 or not all(_is_convolution(weights, name) for name in (first, inner, head)):
-        raise CycleganError(f"{path} is not a generator that the reference implementation's ResNet or U-Net wrote")
+        raise CycleganError(f"{path} is not a generator of the reference implementation, ResNet or U-Net")
     if depth not in names:
         raise CycleganError(f"{path}: a generator with {size}; known are {', '.join(names.values())}")
     generator = build_generator(
@@ -115,7 +115,7 @@ def read_discriminator(path: Path) -> Discriminator:
         norm = _norm_of(weights, "model.3.weight", "model.2.bias")
         network = PatchDiscriminator(layers=layers, in_channels=first.shape[1], channels=first.shape[0], norm=norm)
     else:
-        raise CycleganError(f"{path} is not a discriminator that the reference implementation wrote")
+        raise CycleganError(f"{path} is not a discriminator of the reference implementation")
     _fill(network, weights, path)
     return network
 
@@ -157,7 +157,7 @@ def _files_of(source: Path) -> dict[str, Path]:
         match = FILE_NAME.fullmatch(source.name)
         return {match["part"] if match else "G": source}
     if not source.is_dir():
-        raise UsageError(f"{source} is not there; give a folder or a file with a *_net_G_A.pth or *_net_G.pth")
+        raise UsageError(f"{source} does not exist; give a folder or a file with a *_net_G_A.pth or *_net_G.pth")
     epochs: dict[str, dict[str, Path]] = {}
     for path in sorted(source.iterdir()):
         match = FILE_NAME.fullmatch(path.name)

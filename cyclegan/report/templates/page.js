@@ -43,7 +43,7 @@
   slider.addEventListener("input", () => { halt(); show(Number(slider.value)); });
   play.addEventListener("click", () => (timer === null ? go() : halt()));
   document.addEventListener("keydown", (event) => {
-    // The slider has arrows of its own; with Ctrl or Alt they are the browser's; in a table that scrolls they scroll
+    // The slider handles arrow keys itself, the browser those with Ctrl or Alt, and a scrolling table scrolls by them
     if (event.target.closest("input, summary, pre, .wide") || event.ctrlKey || event.altKey || event.metaKey) return;
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by) return;

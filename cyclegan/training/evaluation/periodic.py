@@ -299,7 +299,7 @@ def obstacles(
         if kinds[domain].depends_on != InputKind().depends_on:
             yield f"the judge sees 8-bit RGB of --range full, and the pictures of {name} are shown otherwise"
         if len(known) < FEWEST:
-            yield f"{len(known)} pictures of {name} to learn from are too few to teach a judge, which takes {FEWEST}"
+            yield f"{len(known)} training pictures of {name} are too few to train a judge, which needs {FEWEST}"
         if len(asked) < FEWEST_HELD_OUT:
             yield f"{len(asked)} pictures of {name} are held out, and it takes {FEWEST_HELD_OUT}; see --holdout"
         # Scaled pictures are decoded whole anyway; those that crops are cut from may be slides of many GB

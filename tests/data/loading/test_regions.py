@@ -13,7 +13,7 @@ from cyclegan.data.dataset import build_loader
 from cyclegan.data.held_out import held_out_pictures
 from cyclegan.data.kinds import find_kinds
 from cyclegan.data.loading import regions as large
-from cyclegan.data.loading.regions import OPEN, Large, is_large, sampled_parts
+from cyclegan.data.loading.regions import OPEN, LargePictures, is_large, sampled_parts
 from cyclegan.data.sets import find_sets
 from cyclegan.images import UnreadableImage, open_regions, read_header, read_picture, regions
 from tests.support.batches import load_bytes
@@ -125,7 +125,7 @@ def test_the_last_readers_stay_open_and_the_others_are_closed(slides: Slides, mo
         return found
 
     monkeypatch.setattr(large, "open_regions", opening)
-    readers = Large(len(paths))
+    readers = LargePictures(len(paths))
     for place in [*range(OPEN), 0, OPEN, 0, 2]:
         assert readers.reader(place, paths[place]) is not None
     assert opened == paths
@@ -142,7 +142,7 @@ def test_what_can_only_be_decoded_whole_is_held_by_nobody(tmp_path: Path) -> Non
 
     path = tmp_path / "large.bmp"
     Image.new("RGB", (100, 100), "red").save(path)
-    readers = Large(1)
+    readers = LargePictures(1)
     first = readers.reader(0, path)
     assert first is not None
     assert first.read(0, 0, 2, 2)[0].tolist() == [[[255, 0, 0]] * 2] * 2
@@ -151,7 +151,7 @@ def test_what_can_only_be_decoded_whole_is_held_by_nobody(tmp_path: Path) -> Non
 
 def test_what_cannot_be_read_is_said_each_time(tmp_path: Path) -> None:
     (tmp_path / "text.tif").write_text("dear diary")
-    readers = Large(1)
+    readers = LargePictures(1)
     for _ in range(2):
         with pytest.raises(UnreadableImage, match="not a picture"):
             readers.reader(0, tmp_path / "text.tif")
@@ -160,7 +160,7 @@ def test_what_cannot_be_read_is_said_each_time(tmp_path: Path) -> None:
 def test_a_range_is_measured_on_nine_squares_of_a_large_picture(
     slides: Slides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(large, "_SQUARE", 10)
+    monkeypatch.setattr(large, "_SIDE", 10)
     folder = slides("a", "uint16", 1, count=1)
     whole = read_picture(folder / "0.tif").pixels
     parts = [part.pixels for part in sampled_parts(folder / "0.tif")]

@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from cyclegan.data.loading.workers import signals_afterwards
+from cyclegan.data.loading.workers import deferred_signals
 
 
 class Asked(BaseException):
@@ -30,7 +30,7 @@ def test_a_signal_that_comes_within_is_heard_afterwards() -> None:
     done = []
 
     def passage() -> None:
-        with signals_afterwards():
+        with deferred_signals():
             signal.raise_signal(signal.SIGUSR1)
             done.append("all of it")
 
@@ -43,7 +43,7 @@ def test_a_signal_that_comes_within_is_heard_afterwards() -> None:
 
 def test_ignored_signals_stay_ignored() -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    with signals_afterwards():
+    with deferred_signals():
         signal.raise_signal(signal.SIGUSR1)
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
 
@@ -52,7 +52,7 @@ def test_in_another_thread_there_is_nothing_to_hold_back() -> None:
     done = []
 
     def passage() -> None:
-        with signals_afterwards():
+        with deferred_signals():
             done.append("all of it")
 
     thread = threading.Thread(target=passage)

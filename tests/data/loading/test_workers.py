@@ -105,7 +105,7 @@ def test_what_follows_a_dead_reader_is_the_same_and_it_is_said_with_the_file(
     assert not any(batch["unreadable"] for batch in found)
     (said,) = caplog.messages
     assert said.startswith(f"a reader of pictures {words} at {tmp_path}")
-    assert said.endswith("004.png; another one goes on with the same pictures")
+    assert said.endswith("004.png; another one continues with the same pictures")
 
 
 @pytest.mark.process
@@ -165,7 +165,7 @@ def test_what_a_reader_hangs_at_is_said_and_then_it_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(readers, "SPEAK_S", 0.1)
+    monkeypatch.setattr(readers, "WARN_S", 0.1)
     expected = load_bytes(replace(config, workers=0))
     reading(first_time(tmp_path, "004.png", hang))
     with caplog.at_level(logging.WARNING, "cyclegan"):
@@ -177,7 +177,7 @@ def test_what_a_reader_hangs_at_is_said_and_then_it_is_replaced(
     assert len(waiting) >= 2  # after 0.1, 0.3, 0.7 and 1.5 s
     form = r"waiting for pictures for \d s; the reader has been at /.*/004.png for \d s; after 2 s (.*) it is replaced"
     assert all(re.fullmatch(form, said) for said in waiting)
-    assert "did not get on for 2 s (--worker-timeout) at /" in last
+    assert "made no progress for 2 s (--worker-timeout) at /" in last
 
 
 @pytest.mark.process
@@ -292,16 +292,16 @@ def test_without_memory_to_share_a_dead_reader_is_replaced_all_the_same(
 
 def test_a_desk_tells_what_each_reader_is_at_and_since_when() -> None:
     desk = ProgressBoard(2)
-    assert desk.look(0) is None
+    assert desk.get(0) is None
     before = time.monotonic()
     desk.put(1, 7)
-    found = desk.look(1)
+    found = desk.get(1)
     assert found is not None
     assert found[0] == 7
     assert before <= found[1] <= time.monotonic()
-    assert desk.look(0) is None
+    assert desk.get(0) is None
     desk.put(1, None)
-    assert desk.look(1) is None
+    assert desk.get(1) is None
 
 
 @pytest.mark.process

@@ -107,7 +107,7 @@ def test_looking_changes_nothing_of_the_training(tmp_path: Path, small: Make, av
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"few": 9}, "9 pictures of A to learn from are too few to teach a judge, which takes 10"),
+        ({"few": 9}, "9 training pictures of A are too few to train a judge, which needs 10"),
         ({"held": 1}, "1 pictures of A are held out, and it takes 2; see --holdout"),
         ({"range": "0,255"}, "the judge sees 8-bit RGB of --range full"),
     ],

@@ -66,7 +66,7 @@ def test_a_run_whose_readers_are_killed_and_hang_learns_the_same(
     said = [message for message in caplog.messages if message.startswith("a reader of pictures")]
     assert len(said) == 2
     assert any("was killed by SIGKILL at" in message and "a/001.png" in message for message in said)
-    assert any("did not get on for 1 s (--worker-timeout) at" in m and "a/003.png" in m for m in said)
+    assert any("made no progress for 1 s (--worker-timeout) at" in m and "a/003.png" in m for m in said)
 
 
 @pytest.mark.process
