@@ -123,6 +123,7 @@ def test_two_iterations_at_once_do_not_disturb_each_other(config: TrainConfig) -
     assert pairs == [[alone, alone] for alone in load_bytes(config, stop=40)]
 
 
+@pytest.mark.process
 def test_each_iteration_takes_slots_of_its_own(config: TrainConfig) -> None:
     loader = build_loader(replace(config, workers=1), find_sets(config, ("a", "b"), "unpaired"), start=0, stop=9)
     first, second = iter(loader), iter(loader)
