@@ -142,9 +142,9 @@ def _npy(plan: BandPlan) -> BandSink:
     channels = plan.channels + plan.alpha
     flat = channels == 1 and plan.details.container.get("rank") == 2
     shape = (plan.height, plan.width) if flat else (plan.height, plan.width, channels)
-    said = {"descr": npy_format.dtype_to_descr(plan.dtype), "fortran_order": False, "shape": shape}
+    header = {"descr": npy_format.dtype_to_descr(plan.dtype), "fortran_order": False, "shape": shape}
     start = io.BytesIO()
-    npy_format.write_array_header_1_0(start, said)
+    npy_format.write_array_header_1_0(start, header)
     return _StreamBands(plan.path, start.getvalue(), lambda band: band.planes.tobytes())
 
 

@@ -80,7 +80,7 @@ class TorchProcesses(Ranks):
             error = raised
         for rank, packed in enumerate(self.all_gather(None if error is None else _pack(error))):
             if packed is not None:
-                raise _unpack(packed, said=rank != self.rank)
+                raise _unpack(packed, reported=rank != self.rank)
         return result[0]
 
     def on_rank_zero(self, do: Callable[[], T]) -> T:
@@ -94,7 +94,7 @@ class TorchProcesses(Ranks):
         with _translate_errors():
             dist.broadcast_object_list(answer)
         if answer[1] is not None:
-            raise _unpack(answer[1], said=self.rank != 0)
+            raise _unpack(answer[1], reported=self.rank != 0)
         value: T = answer[0]
         return value
 
@@ -256,10 +256,10 @@ def _pack(error: CycleganError) -> tuple[Any, ...]:
     return type(error), error.args, vars(error)
 
 
-def _unpack(packed: tuple[Any, ...], *, said: bool) -> CycleganError:
+def _unpack(packed: tuple[Any, ...], *, reported: bool) -> CycleganError:
     kind, arguments, values = packed
     error: CycleganError = kind.__new__(kind, *arguments)
     error.args = arguments
     vars(error).update(values)
-    error.already_reported, error.raised_on_all = said, True
+    error.already_reported, error.raised_on_all = reported, True
     return error

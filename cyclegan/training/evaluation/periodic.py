@@ -153,8 +153,8 @@ class PeriodicEvaluation:
         self, step: int, figures: dict[str, float], generators: nn.ModuleDict, info: dict[str, Any], tracker: Recorder
     ) -> None:
         values = {criterion.name: criterion.value(figures) for criterion in self.best.criteria}
-        said = ", ".join(self.best.compare(step, values))
-        log.info("step %d: %s; %s", step, summary_line(figures, self.names, tuple(generators)), said)
+        comparison = ", ".join(self.best.compare(step, values))
+        log.info("step %d: %s; %s", step, summary_line(figures, self.names, tuple(generators)), comparison)
         tracker.log(step, {f"evaluation/{name}": value for name, value in (figures | values).items()})
         best = self.ranks.on_rank_zero(lambda: self.best.keep(step, values, figures, generators, info))
         if best is not None:

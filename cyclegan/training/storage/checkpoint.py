@@ -128,10 +128,10 @@ def read_state(path: Path) -> dict[str, Any]:
         data = path.read_bytes()
         if not checksum.exists():
             raise CycleganError(f"{path} has no {checksum.name} beside it, so it was not saved to its end")
-        said = checksum.read_bytes()
+        expected = checksum.read_bytes()
     except OSError as error:  # a failing disk, or a trainer that deleted it meanwhile
         raise CycleganError(f"{path} cannot be read ({reason_of(error)})") from error
-    if sha256(data).encode() not in said.split()[::2]:
+    if sha256(data).encode() not in expected.split()[::2]:
         raise CycleganError(f"{path} is damaged: its content does not agree with {checksum.name}")
     refusal = f"{path} is refused: it holds more than tensors and plain values, or is no state"
     try:
