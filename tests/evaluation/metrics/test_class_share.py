@@ -11,11 +11,12 @@ from PIL import Image
 
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
-from cyclegan.evaluation.evaluator import measure_batches
+from cyclegan.evaluation.evaluator import Evaluator, measure_batches
 from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.class_share import ClassShare, NamedClasses, parse_classes
 from cyclegan.evaluation.metrics.metric import Measured, Setup, Tools
+from tests.evaluation.examples import Engine
 
 RED, GREEN, BLUE = range(3)
 
@@ -56,6 +57,22 @@ def test_it_is_measured_only_where_classes_are_named_and_real_pictures_are_given
     assert {name for name in figures if name.startswith("class_share")} == {"class_share", "class_share_real"}
     for setup in (Setup(ab, Tools(), real), Setup(ab, Tools(classes=by_colour(RED)))):
         assert not ClassShare.needs <= setup.given
+
+
+def test_an_evaluator_gives_it_for_each_direction(tmp_path: Path) -> None:
+    held_out = {"a": pictures(tmp_path / "a", RED, RED, BLUE, BLUE), "b": pictures(tmp_path / "b", GREEN, RED)}
+    swap = Engine(lambda x: x.flip(1))  # red and blue
+    evaluator = Evaluator(Tools(classes=by_colour(RED)), ("ab", "ba"), held_out, {})
+    figures = evaluator.measure({"ab": swap, "ba": swap})
+    shares = {name: value for name, value in figures.items() if name.startswith("class_share")}
+    assert shares == {
+        "class_share_ab": 0.5,
+        "class_share_real_ab": 0.5,
+        "class_share_source_ab": 0.5,
+        "class_share_ba": 0.0,
+        "class_share_real_ba": 0.5,
+        "class_share_source_ba": 0.5,
+    }
 
 
 def test_classes_are_found_by_name() -> None:
