@@ -50,6 +50,10 @@ class Figure:
 
 FIGURES: dict[str, Figure] = {
     "judge": Figure("taken for the target", "{:.0%}", HIGHER, hint="share of the pictures, by the judge"),
+    # Which end is better depends on whether classes of the target or of the source are named
+    "class_share": Figure(
+        "of the named classes", "{:.1%}", hint="share of the pictures, by their top class of ImageNet", compared=True
+    ),
     "kid": Figure(
         "KID", "{:.4f}", LOWER, hint="distance from real pictures, unbiased", spread="kid_std", compared=True
     ),

@@ -40,9 +40,9 @@ def _folder_options(command: Callable[..., None]) -> Callable[..., None]:
     default="judge",
     show_default=True,
     metavar="NAME|FILE",
-    help="judge, inception, a network of torchvision, or a TorchScript or torch.export file.",
+    help="judge, inception, lite0, a network of torchvision, or a TorchScript or torch.export file.",
 )
-@click.option("--weights", type=_PATH, metavar="FILE", help="Weights of inception or of the network of torchvision.")
+@click.option("--weights", type=_PATH, metavar="FILE", help="Weights of inception, lite0 or a network of torchvision.")
 @click.option("--download", is_flag=True, help="Download the weights of inception, once, if they are missing.")
 @click.option("--random-features", is_flag=True, help="Allow an untrained network of torchvision.")
 @click.option("--trust-features", is_flag=True, help="Run the program in the file that --features names.")
@@ -52,6 +52,7 @@ def _folder_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--threshold", default=16.0, show_default=True, help="Largest error of a right pixel, in levels of 255.")
 @click.option("--labels", type=_PATH, metavar="FILE", help="Colours of a label map (YAML): adds accuracy and IoU.")
 @click.option("--lpips", type=_PATH, nargs=2, metavar="ALEXNET LINEAR", help="Weights of LPIPS: adds it to --truth.")
+@click.option("--classes", metavar="NAMES", help="ImageNet classes (zebra,sorrel): adds the share of pictures of them.")
 @_folder_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", default="auto", show_default=True, help="Of the translation: auto, fp32, bf16 or fp16.")

@@ -22,6 +22,7 @@ from cyclegan.evaluation.features import Wanted, load_extractor
 from cyclegan.evaluation.features.classifier import DOMAINS, FEWEST, MOST, find_classifier
 from cyclegan.evaluation.gallery import write_gallery
 from cyclegan.evaluation.image_set import ImageSet, centre_square
+from cyclegan.evaluation.metrics.class_share import find_classes
 from cyclegan.evaluation.metrics.label_maps import read_colours
 from cyclegan.evaluation.metrics.lpips import LPIPS
 from cyclegan.evaluation.metrics.metric import Measured, Setup, Tools
@@ -55,6 +56,7 @@ class Options:
     truth: Path | None
     labels: Path | None
     lpips: tuple[Path, Path] | None
+    classes: str | None
     threshold: float
     device: str
     precision: str
@@ -143,6 +145,8 @@ def measure_folders(
     """
     if real is None and options.truth is None:
         raise UsageError("--fake alone compares with nothing; give --real DIR, --truth DIR, or both")
+    if real is None and options.classes is not None:
+        raise UsageError("--classes compares with real pictures; give --real DIR too")
     device, tools = _prepared(options)
     figures: dict[str, float] = {}
     pictures: dict[str, Any] = {}
@@ -199,7 +203,9 @@ def _prepared(options: Options) -> tuple[torch.device, Tools]:
         raise UsageError(f"--{'labels' if options.labels else 'lpips'} compares with the truth; give --truth DIR too")
     colours = None if options.labels is None else read_colours(options.labels)
     lpips = LPIPS(*options.lpips) if options.lpips else None
-    return device, Tools(colours=colours, lpips=lpips, seed=options.seed, threshold=options.threshold)
+    classes = None if options.classes is None else find_classes(options.classes, device)
+    networks = Tools(classes=classes, colours=colours, lpips=lpips)
+    return device, replace(networks, seed=options.seed, threshold=options.threshold)
 
 
 def _with_features(tools: Tools, options: Options, training: Mapping[str, ImageSet], device: torch.device) -> Tools:

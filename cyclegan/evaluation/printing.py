@@ -105,6 +105,9 @@ def protocol_lines(protocol: Mapping[str, Any]) -> Iterator[str]:
     if "features" in protocol:
         features = protocol["features"]
         yield f"features: {features['name']} ({features['sha256'][:12]}), {features['how']}"
+    if "classes" in protocol:
+        classes = protocol["classes"]
+        yield f"classes: {classes['names']}, by {classes['name']} ({classes['sha256'][:12]}), {classes['how']}"
     yield f"seed {protocol['seed']}, cyclegan {protocol['versions']['cyclegan']}, torch {protocol['versions']['torch']}"
 
 

@@ -54,6 +54,10 @@ def of_method(tools: Tools, size: int | None) -> dict[str, Any]:
             f"subsets of {SUBSET_SIZE}, else of all, with the deviation over {SUBSETS} random halves"
         )
         protocol["cycle"] = f"pictures not rounded to 8 bits on the way; noise gaussian, σ {NOISE:g} of 255 levels"
+    if tools.classes is not None:
+        network = tools.classes.network
+        names = ", ".join(tools.classes.names)
+        protocol["classes"] = {"names": names, "name": network.name, "sha256": network.sha256, "how": network.how}
     if tools.classifier is not None:
         protocol["judge"] = {**tools.classifier.protocol, "sha256": tools.classifier.sha256}
     return protocol

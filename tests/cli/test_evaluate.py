@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from cyclegan.evaluation.features.efficientnet_lite import MODULE, SHA256
 from cyclegan.system.files import file_sha256
 from tests.cli.program import Ended, is_refusal, is_sentence
 from tests.evaluation.examples import data_set, folder
@@ -145,6 +147,26 @@ def test_two_folders_are_compared(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec(MODULE) is None, reason="the extra features is not installed")
+def test_the_share_of_named_classes_is_printed_and_kept(
+    program: Program, fake: Path, real: Path, tmp_path: Path
+) -> None:
+    source = folder(tmp_path / "source", "a", 4, side=32)
+    ask = ("evaluate", "--fake", fake, "--real", real, "--source", source, "--features", "lite0")
+    ended = program(*ask, "--classes", "zebra,velvet", "--output", tmp_path / "figures.json")
+    assert ended.code == 0, ended.err
+    answer = json.loads((tmp_path / "figures.json").read_text())
+    shares = [answer["metrics"][f"class_share{part}"] for part in ("", "_real", "_source")]
+    assert all(0 <= share <= 1 for share in shares)
+    protocol = answer["protocol"]
+    assert protocol["classes"]["names"] == "zebra, velvet"
+    assert protocol["classes"]["sha256"] == protocol["features"]["sha256"] == SHA256
+    percent = " +".join(re.escape(f"{share:.1%}") for share in shares)
+    assert re.search(f"of the named classes +{percent}", ended.out)
+    assert "classes: zebra, velvet, by lite0 (579344248a93), bicubic to 224 px" in ended.out
+
+
+@pytest.mark.slow
 def test_a_judge_of_two_folders_learns_from_others(program: Program, fake: Path, real: Path, tmp_path: Path) -> None:
     ask = ("evaluate", "--fake", fake, "--real", real)
     is_refusal(program(*ask), "--features judge", "other than those it judges", "--data")
@@ -208,6 +230,8 @@ def test_what_is_asked_for_wrongly_is_a_sentence(program: Program, fake: Path, r
     is_refusal(program(*ask, "--features", "inception"), "--download")
     is_refusal(program(*ask, "--features", "resnet18"), "--random-features")
     is_refusal(program(*ask, "--labels", "x.yaml"), "give --truth")
+    is_refusal(program(*ask, "--classes", "zebrra"), "--classes", "did you mean 'zebra'")
+    is_refusal(program("evaluate", "--fake", fake, "--truth", real, "--classes", "zebra"), "--classes", "give --real")
     is_refusal(program(*ask, "--device", "abacus"), "--device")
     is_refusal(program("evaluate", fake), "MODEL")
 

@@ -89,7 +89,7 @@ class Wanted:
 
 
 def load_extractor(wanted: Wanted, device: torch.device) -> Extractor:
-    """Load what `--features` names: `inception`, a network of torchvision, or a file; else `UsageError`.
+    """Load what `--features` names: `inception`, `lite0`, a network of torchvision, or a file; else `UsageError`.
 
     The judge is not among them, as it needs training pictures; see `cyclegan.evaluation.features.classifier`.
     """
@@ -104,7 +104,7 @@ def load_extractor(wanted: Wanted, device: torch.device) -> Extractor:
     hint = did_you_mean(wanted.name, ["judge", *EXTRACTORS, *_backbones()])
     raise UsageError(
         f"--features: {wanted.name!r} is neither a file nor a known network{hint if 'did you mean' in hint else ''}; "
-        "use judge, inception, a network of torchvision such as resnet50, or a TorchScript or torch.export file"
+        "use judge, inception, lite0, a network of torchvision such as resnet50, or a TorchScript or torch.export file"
     )
 
 
@@ -119,7 +119,27 @@ def _inception(wanted: Wanted, device: torch.device) -> Extractor:
     return Extractor("inception", digest, how, network, inception.prepare, device)
 
 
-EXTRACTORS: dict[str, Callable[[Wanted, torch.device], Extractor]] = {"inception": _inception}
+def lite0_extractor(device: torch.device, weights: Path | None = None, *, scores: bool = False) -> Extractor:
+    """EfficientNet-Lite0: its 1280 features, or its `scores` of the 1000 classes of ImageNet.
+
+    Without `weights` those of the extra `features`; `UsageError` if they are missing or damaged.
+    """
+    from cyclegan.evaluation.features import efficientnet_lite as lite
+
+    option = "--classes" if scores else "--features lite0"
+    path = weights or lite.find_weights(option)
+    network, digest = lite.load_lite0(path, option).to(device), file_sha256(path)
+    known = f"{lite.PACKAGE} {lite.VERSION}"
+    origin = f"the weights of {known}" if digest == lite.SHA256 else f"weights of your own, not those of {known}"
+    scaling = f"bicubic to {lite.SIDE} px, antialiased, 8 bits, less {lite.MIDDLE:g} and divided by {lite.HALF_RANGE:g}"
+    taken, what = (network, "scores of classes") if scores else (network.features, "mean of the last convolution")
+    return Extractor("lite0", digest, f"{scaling}; {what}; {origin}", taken, lite.prepare, device)
+
+
+EXTRACTORS: dict[str, Callable[[Wanted, torch.device], Extractor]] = {
+    "inception": _inception,
+    "lite0": lambda wanted, device: lite0_extractor(device, wanted.weights),
+}
 
 
 def _backbones() -> list[str]:

@@ -150,11 +150,11 @@ def repeated(pictures: Tensor, draws: torch.Generator) -> Tensor:
     return tile.repeat(1, 1, -(-height // PERIOD), -(-width // PERIOD))[:, :, :height, :width]
 
 
-def resize(pictures: Tensor) -> Tensor:
-    """Scale uint8 N × 3 × S × S to the 64 × 64 of the judge, antialiased, rounded to 8 bits."""
-    if pictures.shape[-1] == SIDE:
+def resize(pictures: Tensor, side: int = SIDE) -> Tensor:
+    """Scale uint8 N × 3 × S × S to `side` × `side`, bicubic, antialiased, rounded to 8 bits."""
+    if pictures.shape[-1] == side:
         return pictures
-    scaled = F.interpolate(pictures.float(), (SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True)
+    scaled = F.interpolate(pictures.float(), (side, side), mode="bicubic", align_corners=False, antialias=True)
     return scaled.round().clamp(0, 255).to(torch.uint8)
 
 

@@ -49,6 +49,7 @@ class Tools:
 
     extractor: Extractor | None = None
     classifier: DomainClassifier | None = None
+    classes: Any = None  # cyclegan.evaluation.metrics.class_share.NamedClasses
     lpips: nn.Module | None = None  # cyclegan.evaluation.metrics.lpips.LPIPS
     colours: Any = None  # cyclegan.evaluation.metrics.label_maps.Colours
     seed: int = 0

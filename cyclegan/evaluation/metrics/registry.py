@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cyclegan.evaluation.metrics.class_share import ClassShare
 from cyclegan.evaluation.metrics.cycle import IdentityChange, RoundTrip
 from cyclegan.evaluation.metrics.fid_kid import FeatureDistances
 from cyclegan.evaluation.metrics.label_maps import LabelMaps
@@ -20,6 +21,7 @@ METRICS: dict[str, type[Metric]] = {
     "fid-kid": FeatureDistances,
     "diversity": Diversity,
     "target-share": TargetShare,
+    "classes": ClassShare,
     "nearest": NearestTraining,
     "luminance-correlation": LuminanceCorrelation,
     "checkerboard": CheckerboardEnergy,
