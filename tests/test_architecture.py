@@ -85,6 +85,10 @@ SMALL = {
     "training/evaluation/sharded.py": "processes",  # the rest of periodic evaluation knows of one
     "training/storage/disk_space.py": "flat loop",
 }
+# Files that may name CycleGAN's two directions by their letters: the default key, the family's own, the layout
+# of the reference implementation, the demo, older files without a list of domains, and a mode of `open`
+TWO_WAY = {"directions.py", "methods/cyclegan.py", "models/export/junyanz.py", "cli/data/demo_score.py", "cli/info.py"}
+TWO_WAY |= {"tracking/wandb_launcher.py"}
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}
 NULL_OBJECT = re.compile("Null|Silent|SingleProcess|No[A-Z]")
 
@@ -293,6 +297,19 @@ def test_a_class_name_occurs_once_in_the_package() -> None:
         for name in class_names(path):
             files.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
     assert not {name: where for name, where in files.items() if len(where) > 1}
+
+
+def of_two_domains(tree: ast.Module) -> set[str]:
+    """The letters of two directions, and the options of folders, that a file holds as names or as whole strings."""
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    names = {getattr(node, "id", None) or getattr(node, "attr", None) for node in ast.walk(tree)}
+    return (strings & {"ab", "ba"}) | ((strings | names) & {"train_a", "train_b", "test_a", "test_b"})
+
+
+def test_two_domains_are_known_to_the_method_that_has_them_alone() -> None:
+    found = {str(path.relative_to(PACKAGE)): of_two_domains(ast.parse(path.read_text())) for path in MODULES}
+    assert {name for name, letters in found.items() if letters} <= TWO_WAY | {"config/train_config.py"}
+    assert of_two_domains(ast.parse('x = sets.train_a, "ba"')) == {"train_a", "ba"}
 
 
 def test_no_short_file_has_a_single_importer_without_a_reason() -> None:

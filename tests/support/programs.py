@@ -27,7 +27,7 @@ print("\\n" + json.dumps(ended))
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str

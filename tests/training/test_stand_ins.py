@@ -37,7 +37,7 @@ def method(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def place(tmp_path: Path, folder: Callable[..., Path]) -> Path:
-    """Where `a` and `b` are pictures."""
+    """A folder with the pictures `a` and `b`."""
     for name in ("a", "b"):
         folder(name, 14, 40)
     return tmp_path

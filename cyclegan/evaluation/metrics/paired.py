@@ -85,8 +85,8 @@ def matched(names: Sequence[str], candidates: Sequence[str], folder: Path, optio
     missing = [name for name in names if _stem(name) not in found]
     if missing:
         raise UsageError(
-            f"{option}: {folder} lacks {len(missing)} of {len(names)} pictures, first {missing[0]}; a truth has the "
-            "relative name of its picture, and any suffix"
+            f"{option}: {folder} lacks {len(missing)} of {len(names)} pictures, first {missing[0]}; partners have "
+            "the same relative name, and any suffix"
         )
     return [found[_stem(name)] for name in names]
 
