@@ -49,7 +49,7 @@ def test_a_run_is_measured_both_ways_and_figures_and_protocol_are_kept(program: 
     ended = program("evaluate", run, "--json", "--device", "cpu", "--precision", "fp32")
     assert ended.code == 0, ended.err
     answer = json.loads(ended.out)
-    assert set(answer) == {"metrics", "protocol"}
+    assert set(answer) == {"metrics", "intervals", "protocol"}
     metrics, protocol = answer["metrics"], answer["protocol"]
     for way, source, target in (("ab", "a", "b"), ("ba", "b", "a")):
         names = ("fid", "kid", "kid_std", "judge", "diversity", "nearest", "luminance_correlation", "checkerboard")
