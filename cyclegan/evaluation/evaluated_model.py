@@ -61,7 +61,7 @@ class EvaluatedModel:
         """Protocol entry of the measured file; of the best with the pictures and the evaluations that chose it."""
         path, step = self.model.path, self.model.info.get("step")
         protocol: dict[str, Any] = {"file": str(path), "which": self.which, "step": step, "sha256": file_sha256(path)}
-        if "spread" in self.entry:
+        if {"recent", "spread"} <= self.entry.keys():
             protocol["in_training"] = {name: self.entry[name] for name in ("value", "recent", "spread")}
         if (chosen := self.entry.get("chosen_on")) is not None:
             counts = {domain: entry["count"] for domain, entry in chosen.items()}

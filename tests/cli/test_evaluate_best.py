@@ -144,3 +144,6 @@ def test_training_evaluates_with_the_figures_of_the_command(program: Program, tm
         for figure, value in entry["figures"].items():
             assert answer["best"][name]["metrics"][figure] == pytest.approx(value, rel=1e-4, abs=1e-6), figure
         assert answer["best"][name]["protocol"]["judge"]["sha256"] == entry["judge"]
+        in_training = answer["best"][name]["protocol"]["checkpoint"]["in_training"]
+        assert in_training == {key: entry[key] for key in ("value", "recent", "spread")}
+        assert len(in_training["recent"]) == 3
