@@ -100,13 +100,8 @@ def protocol(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         some = f" of {about['of']}" if about.get("of", about.get("count")) != about.get("count") else ""
         place = f" in {Path(str(about['folder'])).name}" if about.get("folder") else ""
         rows.append((role.capitalize(), f"{about.get('count')}{some} pictures{place}"))
-    for key, title in (
-        ("scaling", "Scaled"),
-        ("kid", "KID"),
-        ("cycle", "Cycle"),
-        ("intervals", "Intervals"),
-        ("seed", "Seed"),
-    ):
+    titles = {"scaling": "Scaled", "kid": "KID", "cycle": "Cycle", "intervals": "Intervals", "seed": "Seed"}
+    for key, title in titles.items():
         if values.get(key) is not None:
             rows.append((title, str(values[key])))
     features, judge = mapping(values.get("features")), mapping(values.get("judge"))
