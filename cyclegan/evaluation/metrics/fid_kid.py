@@ -124,9 +124,9 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def affordable_halves(fake: int, real: int, dimension: int) -> int:
-    """Number of halves over which FID is computed: 100 of up to some 300 pictures, and at least 10.
+    """Number of halves over which FID is computed: 100 of a few hundred pictures, and at least 10.
 
-    For more pictures that takes a second, and with features of 2048 dimensions, of more pictures than that, a minute.
+    That takes a second or so for up to 1000 pictures, and for tens of thousands some minutes.
     """
     rows = [min(count // 2, dimension) for count in (fake, real)]
     work = math.prod(rows) * (dimension + 10 * min(rows))

@@ -16,6 +16,7 @@ from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.class_share import ClassShare, NamedClasses, parse_classes
 from cyclegan.evaluation.metrics.metric import Measured, Setup, Tools
+from cyclegan.figures import wilson
 from tests.evaluation.examples import Engine
 
 RED, GREEN, BLUE = range(3)
@@ -46,7 +47,13 @@ def test_the_share_is_that_of_pictures_whose_top_class_is_a_named_one(tmp_path: 
         for batch in fake.batches(3):
             metric.add(Measured(batch))
         wanted = {"class_share": share, "class_share_real": of_real, "class_share_source": of_source}
-        assert metric.evaluation().figures == pytest.approx(wanted)
+        figures, intervals = metric.evaluation()
+        assert figures == pytest.approx(wanted)
+        assert intervals == {
+            "class_share": wilson(share, 4),
+            "class_share_real": pytest.approx(wilson(of_real, 3)),
+            "class_share_source": wilson(of_source, 4),
+        }
 
 
 def test_it_is_measured_only_where_classes_are_named_and_real_pictures_are_given(tmp_path: Path) -> None:
