@@ -1,7 +1,8 @@
-"""Figures of a run: names, labels, formats and better ends. Does not import torch."""
+"""Figures of a run: names, labels, formats, better ends and intervals. Does not import torch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ LEVELS = "levels"  # of 255
 
 # Mean verdict at which real and fake cannot be told apart, by --adversarial; wgan-gp has none
 EQUILIBRIUM = {"lsgan": 0.5, "bce": 0.5, "hinge": 0.0}
+Z = 1.96  # standard errors on each side of a normal distribution's middle that hold 95 % of it
 SURE = 0.75  # accuracy of the judge on held-out real pictures below which its verdict means little
 
 
@@ -46,6 +48,10 @@ class Figure:
     def written(self, value: float) -> str:
         """A value in the figure's format, with a space before a percent sign."""
         return self.form.format(value).replace("%", " %")
+
+    def interval(self, low: float, high: float) -> str:
+        """An interval in words, the unit said once: `75 to 89 %`."""
+        return f"{self.written(low).partition(' ')[0]} to {self.written(high)}"
 
 
 FIGURES: dict[str, Figure] = {
@@ -99,6 +105,13 @@ def name_of(key: str) -> str:
     """Figure name of a key in a record: `kid_ab` and `kid` -> `kid`; the key itself if it is unknown."""
     name = key.rpartition("_")[0]
     return name if name in FIGURES else key
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of `count` pictures, valid for few pictures and near 0 and 1 too."""
+    middle = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    reach = Z / (1 + Z**2 / count) * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def in_words(direction: Direction, names: Mapping[str, str] | None = None, joint: str = "to") -> str:

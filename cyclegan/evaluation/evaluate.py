@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from cyclegan.evaluation.image_set import ImageSet, centre_square
 from cyclegan.evaluation.metrics.class_share import find_classes
 from cyclegan.evaluation.metrics.label_maps import read_colours
 from cyclegan.evaluation.metrics.lpips import LPIPS
-from cyclegan.evaluation.metrics.metric import Measured, Setup, Tools
+from cyclegan.evaluation.metrics.metric import Evaluation, Measured, Setup, Tools
 from cyclegan.evaluation.metrics.paired import matched
 from cyclegan.evaluation.printing import classifier_note, direction_lines, protocol_lines, side_by_side
 from cyclegan.evaluation.protocol import of_method, of_pictures, to_record
@@ -98,7 +99,7 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
         images = _in_order_of(held_out[source], options.truth, "--truth")
         truth[directions[0]] = ImageSet(images.root, images.names, size, nearest=options.labels is not None, whole=True)
     evaluator = Evaluator(tools, directions, held_out, training, truth)
-    figures = evaluator.measure(engines, directions)
+    evaluation = evaluator.measure(engines, directions)
     roles = (("held out", held_out, model.sets.test), ("learned from", training, model.sets.train))
     method = {
         "directions": list(directions),
@@ -111,8 +112,8 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
         "computed": {"device": str(device), "precision": options.precision},
         **of_method(tools, size),
     }
-    measured = [(model, figures)]
-    record = to_record(figures, {"checkpoint": model.checkpoint(), **method})
+    measured = [(model, evaluation)]
+    record = to_record(evaluation, {"checkpoint": model.checkpoint(), **method})
     if is_run(path):
         translators = {key: engine for key, engine in engines.items() if isinstance(engine, Translator)}
         step = int(model.model.info.get("step", 0))
@@ -122,16 +123,16 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
             log.warning("the gallery of translations could not be written (%s)", reason_of(error))
         for metric, other in model.best().items():
             # Equal weights are measured once: the best may be the last, or the best by two figures
-            known = [values for earlier, values in measured if earlier.has_the_weights_of(other)]
+            known = [found for earlier, found in measured if earlier.has_the_weights_of(other)]
             others = other.engines(options.device, options.precision)
-            values = known[0] if known else evaluator.measure(others, directions)
-            measured.append((other, values))
-            record.setdefault("best", {})[metric] = to_record(values, {"checkpoint": other.checkpoint(), **method})
+            found = known[0] if known else evaluator.measure(others, directions)
+            measured.append((other, found))
+            record.setdefault("best", {})[metric] = to_record(found, {"checkpoint": other.checkpoint(), **method})
     names, lines = model.names, list[str]()
     for each in map(Direction.parse, directions):
-        lines += [in_words(each, names), *(f"  {line}" for line in direction_lines(figures, each, names)), ""]
+        lines += [in_words(each, names), *(f"  {line}" for line in direction_lines(evaluation, each, names)), ""]
     if len(measured) > 1:
-        columns = [(each.checkpoint(), values) for each, values in measured]
+        columns = [(each.checkpoint(), found.figures) for each, found in measured]
         lines += [*side_by_side(columns, names, directions), ""]
     return Result(record, (*lines, *_epilogue(record["protocol"])), model.run, names)
 
@@ -148,7 +149,7 @@ def measure_folders(
     if real is None and options.classes is not None:
         raise UsageError("--classes compares with real pictures; give --real DIR too")
     device, tools = _prepared(options)
-    figures: dict[str, float] = {}
+    evaluation = Evaluation({}, {})
     pictures: dict[str, Any] = {}
     names: dict[str, str] = {}
     size = options.size
@@ -179,20 +180,20 @@ def measure_folders(
         setup = Setup(direction, tools, reals, sources, training.get(direction.target))
         inputs = repeat(None) if sources is None else sources.batches()
         pairs = zip(fakes.batches(), inputs, strict=sources is not None)
-        figures = measure_batches(setup, (Measured(*pair, extractor=tools.extractor) for pair in pairs))
+        evaluation = measure_batches(setup, (Measured(*pair, extractor=tools.extractor) for pair in pairs))
         for role, images in (("translated", fakes), ("real", reals), ("untranslated", sources)):
             if images is not None:
                 pictures[role] = of_pictures(images, len(list_images(images.root)))
     if options.truth is not None:
         setup = Setup(direction, tools)
         batches = _with_truths(fake, options.truth, options.size, nearest=options.labels is not None)
-        figures = measure_batches(setup, batches, setup.given | {"truth"}) | figures
+        evaluation = measure_batches(setup, batches, setup.given | {"truth"}) | evaluation
         count = len(_names_in(fake, "--fake"))
         pictures["with a truth"] = {"folder": str(fake), "count": count, "of": count, "unreadable": 0}
     truth = None if options.truth is None else str(options.truth)
     protocol = {"pictures": pictures, "truth": truth, **of_method(tools, size)}
-    lines = direction_lines({key_of(name, direction): value for name, value in figures.items()}, direction, names)
-    return Result(to_record(figures, protocol), (*lines, *_epilogue(protocol)))
+    lines = direction_lines(evaluation.renamed(partial(key_of, direction=direction)), direction, names)
+    return Result(to_record(evaluation, protocol), (*lines, *_epilogue(protocol)))
 
 
 def _prepared(options: Options) -> tuple[torch.device, Tools]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class EvaluatedModel:
     names: Mapping[str, str]  # of the domains
     run: Path | None
     which: str  # "last" of a run, "best by …", or "as named"
-    chosen: Mapping[str, Any] | None = None  # of the best: the pictures that chose them, as in best.json
+    entry: Mapping[str, Any] = field(default_factory=dict)  # of the best: theirs in best.json
 
     def engines(self, device: str, precision: str) -> dict[str, Translator | NoiseSampler]:
         """Build an engine for each direction; `UsageError` for a generator whose input is not RGB."""
@@ -58,14 +58,16 @@ class EvaluatedModel:
         return engines
 
     def checkpoint(self) -> dict[str, Any]:
-        """Protocol entry of the measured file, with the pictures that chose it."""
+        """Protocol entry of the measured file; of the best with the pictures and the evaluations that chose it."""
         path, step = self.model.path, self.model.info.get("step")
         protocol: dict[str, Any] = {"file": str(path), "which": self.which, "step": step, "sha256": file_sha256(path)}
-        if self.chosen is not None:
-            counts = {domain: entry["count"] for domain, entry in self.chosen.items()}
+        if {"recent", "spread"} <= self.entry.keys():
+            protocol["in_training"] = {name: self.entry[name] for name in ("value", "recent", "spread")}
+        if (chosen := self.entry.get("chosen_on")) is not None:
+            counts = {domain: entry["count"] for domain, entry in chosen.items()}
             # Only their names are compared, so any size will do
             current = {domain: ImageSet.of(self.sets.test[domain], 1, count) for domain, count in counts.items()}
-            protocol["chosen_on"] = {**counts, "these": chosen_on(current) == self.chosen}
+            protocol["chosen_on"] = {**counts, "these": chosen_on(current) == chosen}
         return protocol
 
     def best(self) -> dict[str, EvaluatedModel]:
@@ -78,7 +80,7 @@ class EvaluatedModel:
             except CycleganError as error:
                 log.warning("skipped: %s", error)
                 continue
-            found[metric] = replace(self, model=model, which=f"best by {metric}", chosen=entry.get("chosen_on"))
+            found[metric] = replace(self, model=model, which=f"best by {metric}", entry=entry)
         return found
 
     def has_the_weights_of(self, other: EvaluatedModel) -> bool:
@@ -145,8 +147,8 @@ def load_evaluated_model(
     metric = None if is_run(path) else model.info.get("best_by")
     if metric is None:
         return EvaluatedModel(model, sets, names, run, "last" if is_run(path) else "as named")
-    chosen = None if run is None else read_best(run).get(metric, {}).get("chosen_on")
-    return EvaluatedModel(model, sets, names, run, f"best by {metric}", chosen)
+    entry = {} if run is None else read_best(run).get(metric, {})
+    return EvaluatedModel(model, sets, names, run, f"best by {metric}", entry)
 
 
 def _config(run: Path) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial, reduce
 from itertools import repeat
+from operator import or_
 
 from cyclegan.directions import Direction
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.image_set import ImageSet
-from cyclegan.evaluation.metrics.metric import Measured, SamplerLike, Setup, Tools, TranslatorLike
+from cyclegan.evaluation.metrics.metric import Evaluation, Measured, SamplerLike, Setup, Tools, TranslatorLike
 from cyclegan.evaluation.metrics.registry import METRICS
 from cyclegan.figures import key_of
 from cyclegan.system.pixels import to_bytes, to_unit
@@ -42,13 +44,13 @@ class Evaluator:
 
     def measure(
         self, generators: Mapping[str, TranslatorLike | SamplerLike], directions: Iterable[str] | None = None
-    ) -> dict[str, float]:
-        """Measure `generators` (by direction) in `directions`, or in all: `fid_ab`, `cycle_l1_a`, …
+    ) -> Evaluation:
+        """Measure `generators` (by direction) in `directions`, or in all: `fid_ab`, `cycle_l1_a`, …, with intervals.
 
         The cycle of a domain is measured if there are generators for both directions. Neither generators nor the global
         random state are changed.
         """
-        figures: dict[str, float] = {}
+        total = Evaluation({}, {})
         for key in directions or generators:
             setup, forward = self._setups[key], generators[key]
             if isinstance(forward, SamplerLike):
@@ -58,11 +60,11 @@ class Evaluator:
                 reverse = None if opposite is None else generators.get(opposite.key)
                 assert not isinstance(reverse, SamplerLike), key
                 found = measure_batches(replace(setup, forward=forward, reverse=reverse), _translated(setup, forward))
-            figures |= {key_of(name, setup.direction): value for name, value in found.items()}
-        return figures
+            total |= found.renamed(partial(key_of, direction=setup.direction))
+        return total
 
 
-def measure_batches(setup: Setup, batches: Iterable[Measured], given: set[str] | None = None) -> dict[str, float]:
+def measure_batches(setup: Setup, batches: Iterable[Measured], given: set[str] | None = None) -> Evaluation:
     """Measure batches of translations by all metrics whose needs are `given`.
 
     Raises `UsageError` for fewer than two pictures where features are compared.
@@ -71,7 +73,7 @@ def measure_batches(setup: Setup, batches: Iterable[Measured], given: set[str] |
     for batch in batches:
         for metric in metrics:
             metric.add(batch)
-    return {name: value for metric in metrics for name, value in metric.figures().items()}
+    return reduce(or_, (metric.evaluation() for metric in metrics), Evaluation({}, {}))
 
 
 def _translated(setup: Setup, forward: TranslatorLike) -> Iterator[Measured]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cyclegan.directions import Direction
+from cyclegan.evaluation.metrics.metric import Evaluation
 from cyclegan.figures import FIGURES, LOWER, SURE, compared, domain_name, key_of, subject_of
 
 Figures = Mapping[str, float]
@@ -40,18 +41,23 @@ def summary_line(figures: Figures, names: Mapping[str, str], directions: Sequenc
     return ", ".join(parts)
 
 
-def direction_lines(figures: Figures, direction: Direction, names: Mapping[str, str]) -> Iterator[str]:
+def direction_lines(evaluation: Evaluation, direction: Direction, names: Mapping[str, str]) -> Iterator[str]:
     """The lines of one direction: the judge's sentence, compared figures, and the others."""
+    figures, intervals = evaluation
     sentence = judge_sentence(figures, direction, names)
     yield from () if sentence is None else (sentence,)
-    rows = list(_compared_rows(figures, direction))
+    share = intervals.get(key_of("judge", direction))
+    if share is not None:
+        yield f"the 95 % interval of that share is {JUDGE.interval(*share)}"
+    rows = list(_compared_rows(evaluation, direction))
     if rows:
-        yield f"{'':24}{'translated':>12}{'real':>10}{'untranslated':>14}"
+        yield f"{'':24}{'translated':>12} {'(95 % interval)':22}{'real':>12}{'untranslated':>14}"
         yield from rows
     for name, figure in FIGURES.items():
         value = figures.get(key_of(name, direction), math.nan)
         if figure.shown and not figure.compared and figure is not JUDGE and math.isfinite(value):
-            yield f"{figure.label_with_unit:24}{figure.form.format(value):>12}"
+            row = f"{figure.label_with_unit:24}{figure.written(value):>12} {_interval(evaluation, name, direction)}"
+            yield row.rstrip()
 
 
 def side_by_side(
@@ -74,6 +80,8 @@ def side_by_side(
                 yield _row(label, [text + mark for text, mark in zip(shown, marks, strict=True)])
     yield "* the better one"
     for checkpoint, _ in measured:
+        if (training := checkpoint.get("in_training")) is not None:
+            yield f"{checkpoint['which']}: {_in_training(training)}"
         if "chosen_on" in checkpoint:
             yield f"{checkpoint['which']}: {_chosen(checkpoint['chosen_on'])}"
 
@@ -108,23 +116,33 @@ def protocol_lines(protocol: Mapping[str, Any]) -> Iterator[str]:
     if "classes" in protocol:
         classes = protocol["classes"]
         yield f"classes: {classes['names']}, by {classes['name']} ({classes['sha256'][:12]}), {classes['how']}"
+    yield f"intervals: {protocol['intervals']}"
     yield f"seed {protocol['seed']}, cyclegan {protocol['versions']['cyclegan']}, torch {protocol['versions']['torch']}"
 
 
-def _compared_rows(figures: Figures, direction: Direction) -> Iterator[str]:
+def _compared_rows(evaluation: Evaluation, direction: Direction) -> Iterator[str]:
     """Rows of figures that real and untranslated pictures have as well."""
     for name, figure in FIGURES.items():
-        for part, label in ((name, figure.label), (figure.spread, "  ±")):
-            if not figure.compared or not part:
-                continue
-            found = compared(figures, part, direction)
-            if found[0] is not None and math.isfinite(found[0]):
-                shown, real, source = ("" if value is None else figure.form.format(value) for value in found)
-                yield f"{label:24}{shown:>12}{real:>10}{source:>14}"
+        found = compared(evaluation.figures, name, direction)
+        if figure.compared and found[0] is not None and math.isfinite(found[0]):
+            shown, real, source = ("" if value is None else figure.written(value) for value in found)
+            row = f"{figure.label:24}{shown:>12} {_interval(evaluation, name, direction):22}{real:>12}{source:>14}"
+            yield row.rstrip()
+
+
+def _interval(evaluation: Evaluation, name: str, direction: Direction) -> str:
+    ends = evaluation.intervals.get(key_of(name, direction))
+    return "" if ends is None else f"({FIGURES[name].interval(*ends)})"
 
 
 def _row(label: str, cells: Sequence[str]) -> str:
     return (f"{label:32}" + "".join(f"{cell:>20}" for cell in cells)).rstrip()
+
+
+def _in_training(training: Mapping[str, Any]) -> str:
+    recent = ", ".join(f"{value:.4g}" for value in training["recent"])
+    spread = "" if training["spread"] is None else f", with a spread of {training['spread']:.4g}"
+    return f"{training['value']:.4g} in training, where the last evaluations gave {recent}{spread}"
 
 
 def _chosen(chosen_on: Mapping[str, Any]) -> str:

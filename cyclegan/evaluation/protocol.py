@@ -15,8 +15,9 @@ from cyclegan.errors import CycleganError, reason_of
 from cyclegan.evaluation.image_set import SCALING, ImageSet
 from cyclegan.evaluation.metrics.cycle import NOISE
 from cyclegan.evaluation.metrics.fid_kid import SUBSET_SIZE, SUBSETS
-from cyclegan.evaluation.metrics.metric import Tools
+from cyclegan.evaluation.metrics.metric import Evaluation, Tools
 from cyclegan.evaluation.metrics.paired import SIGMA, WINDOW
+from cyclegan.evaluation.metrics.uncertainty import HALVES, RESAMPLES, Interval
 from cyclegan.system.files import write_json
 
 _PACKAGES = ("cyclegan", "torch", "torchvision", "numpy", "pillow")
@@ -45,6 +46,10 @@ def of_method(tools: Tools, size: int | None) -> dict[str, Any]:
         "scaling": SCALING.format(size=size) if size else "as stored",
         "seed": tools.seed,
         "versions": {**{name: version(name) for name in _PACKAGES}, "python": platform.python_version()},
+        "intervals": (
+            f"95 %, over pictures: shares by Wilson's formula; FID and diversity ± 1.96 deviations over up to {HALVES} "
+            f"random halves, KID ± 1.96 of its standard errors; all others by percentiles of {RESAMPLES} resamples"
+        ),
         "paired": f"SSIM: windows of {WINDOW}×{WINDOW}, σ {SIGMA}, mean of R, G, B; {within}",
     }
     if (features := tools.extractor) is not None:
@@ -68,12 +73,18 @@ def clean(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
-def to_record(figures: Mapping[str, float], protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """Stored and printed record of an evaluation: {"metrics": …, "protocol": …}.
+def listed(intervals: Mapping[str, Interval]) -> dict[str, list[float]]:
+    """Intervals for JSON: [low, high]."""
+    return {name: list(ends) for name, ends in intervals.items()}
 
-    If there are best generators beside the last, "best" has theirs: {"<metric>": {"metrics": …, "protocol": …}, …}.
+
+def to_record(evaluation: Evaluation, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored and printed record of an evaluation: {"metrics": …, "intervals": …, "protocol": …}.
+
+    "intervals" has [low, high] for the figures that have one. If there are best generators beside the last, "best" has
+    theirs: {"<metric>": {"metrics": …, "intervals": …, "protocol": …}, …}.
     """
-    return {"metrics": clean(figures), "protocol": dict(protocol)}
+    return {"metrics": clean(evaluation.figures), "intervals": listed(evaluation.intervals), "protocol": dict(protocol)}
 
 
 def store(path: Path, record: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """The best generators of a run: the criteria that choose them, and their record.
 
-RUN/best.json is {"<metric>": {"step", "value", "better", "file", "figures", "judge", "chosen_on"}, …}: the file
-relative to the run, all figures of that evaluation, and what they depend on: the judge by its SHA-256, the pictures by
-their number and a digest of their names. Figures of different judges or pictures cannot be compared.
+RUN/best.json is {"<metric>": {"step", "value", "better", "file", "figures", "intervals", "judge", "chosen_on",
+"recent", "spread"}, …}: the file relative to the run, all figures of that evaluation with their intervals, what they
+depend on (the judge by its SHA-256, the pictures by their number and a digest of their names), and the values of the
+last five evaluations of the run with their spread. Figures of different judges or pictures cannot be compared.
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ class Criterion:
         found = [figures.get(name, math.nan) for name in self.figures]
         return sum(found) / len(found) if all(map(math.isfinite, found)) else math.nan
 
-    def improves(self, value: float, best: float | None) -> bool:
-        """True if `value` is better than `best` (None: no value yet); False for NaN."""
-        return math.isfinite(value) and (best is None or (value < best if self.better == LOWER else value > best))
+    def improves(self, value: float, best: float | None, spread: float = 0.0) -> bool:
+        """True if `value` is better than `best` (None: no value yet) by more than `spread`; False for NaN."""
+        if best is None or not math.isfinite(value):
+            return math.isfinite(value)
+        return (best - value if self.better == LOWER else value - best) > spread
 
 
 def selectable(directions: Sequence[str]) -> dict[str, tuple[str, ...]]:

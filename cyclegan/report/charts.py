@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from cyclegan.figures import EQUILIBRIUM, FIGURES, in_words, key_of, name_of
 from cyclegan.report.run_record import RunRecord, mapping, number_of
 from cyclegan.report.series import Series
-from cyclegan.report.tables import CURVES
+from cyclegan.report.tables import CURVES, ENDS
 
 SERIES = 8  # colours; a ninth curve has that of the first
 _INK, _FAINT = "#000001", "#000002"
@@ -32,7 +32,7 @@ _SIZE = (4.6, 2.35)  # inches of 72 pixels: about as wide as a chart is shown, s
 _PLACE = (0.125, 0.13, 0.86, 0.84)  # of the axes in it; matplotlib's own layout would take most of the time
 
 _OTHERS = 12  # charts of figures that belong to no group
-_ELSEWHERE = ("alarm_figure/", "evaluation/")  # prefixes of figures that other parts of the page show
+_ELSEWHERE = ("alarm_figure/", "evaluation/", "interval/")  # prefixes of figures that other parts of the page show
 
 _MACHINE = (
     ("speed/images_per_second", "Pictures per second", "{:.3g}"),
@@ -52,6 +52,7 @@ class Line:
     colour: int = 0
     dashed: bool = False
     mark: tuple[int, float] | None = None
+    band: tuple[Series, Series] | None = None  # the ends of its intervals
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,11 @@ def run_groups(record: RunRecord) -> list[Group]:
 
     kept = [name for name in record.best if _mark(record, name) is not None]
     best = f"Ringed: the best by {', '.join(kept)}, whose generators were kept." if kept else ""
+    quality = list(_evaluation(draw, record, line))
+    if any(name.startswith("interval/") for name in record.series):
+        best = f"Shaded: 95 % intervals. {best}".strip()
     groups = [
-        Group("How good", list(_evaluation(draw, record, line)), best),
+        Group("How good", quality, best),
         Group("The game", list(_game(draw, record, line))),
         Group("The machine", list(_machine(draw, line))),
     ]
@@ -169,7 +173,9 @@ def _evaluation(draw: Drawing, record: RunRecord, line: _MakeLine) -> Iterator[C
         lines = []
         for colour, direction in enumerate(record.directions):
             key, label = key_of(name, direction), in_words(direction, record.domains, "→")
-            lines.append(line(f"evaluation/{key}", label, colour, mark=_mark(record, key)))
+            low, high = (record.series.get(f"interval/{key}_{end}") for end in ENDS)
+            band = (low, high) if low and high else None
+            lines.append(line(f"evaluation/{key}", label, colour, mark=_mark(record, key), band=band))
         yield from draw.chart(FIGURES[name].title, lines, **_presentation(name))
 
 
@@ -225,9 +231,9 @@ def chart(
 ) -> str:
     """Draw curves on common axes as SVG for a page that defines --ink-2, --line, --series-0, … and --font.
 
-    A curve of more values than columns has a band from its least to its greatest values. `level` is marked by a dashed
-    line, `form` is the format of values, `floor` the lower end of the axis. All ids start with `name`, which is unique
-    in the page. No state of matplotlib is changed.
+    A curve with intervals has a band of them, one of more values than columns a band from its least to its greatest
+    values. `level` is marked by a dashed line, `form` is the format of values, `floor` the lower end of the axis. All
+    ids start with `name`, which is unique in the page. No state of matplotlib is changed.
     """
     settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False, "font.size": 11}
     with matplotlib.rc_context(settings):
@@ -283,7 +289,10 @@ def short(step: float) -> str:
 def _draw(axes: matplotlib.axes.Axes, line: Line) -> None:
     steps, mean, low, high = line.series.points()
     colour = f"#0000{10 + line.colour % SERIES}"
-    if (high > low).any():
+    if line.band is not None:
+        (there, lower, _, _), (back, upper, _, _) = (series.points() for series in line.band)
+        axes.fill(np.r_[there, back[::-1]], np.r_[lower, upper[::-1]], color=colour, alpha=0.12, linewidth=0)
+    elif (high > low).any():
         axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
     marker = "o" if len(steps) <= 40 else ""
     dashes = "--" if line.dashed else "-"

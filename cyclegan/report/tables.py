@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cyclegan.directions import Direction
@@ -11,6 +11,7 @@ from cyclegan.figures import FIGURES, HIGHER, LOWER, Figure, key_of
 from cyclegan.report.run_record import RunRecord, mapping, nested, number_of, whole
 
 MAIN = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio")  # figures of every table, in its order
+ENDS = ("low", "high")  # of an interval, in the journal
 CURVES = (*MAIN, "luminance_correlation", "diversity", "identity_l1")
 
 
@@ -25,6 +26,7 @@ class Column:
     protocol: Mapping[str, Any]
     metric: str | None = None  # by which these generators were kept; None for the last ones
     value: float | None = None  # of that metric
+    intervals: Mapping[str, Any] = field(default_factory=dict)  # [low, high] by key; of older runs there are none
 
 
 def written(name: str, value: Any) -> str:
@@ -44,14 +46,16 @@ def columns(record: RunRecord) -> list[Column]:
     measured, protocol = (mapping(record.evaluation.get(key)) for key in ("metrics", "protocol"))
     if measured:
         step = whole(nested(protocol, "checkpoint", "step"))
-        found.append(Column("Last", step, measured, "cyclegan evaluate", protocol))
+        intervals = mapping(record.evaluation.get("intervals"))
+        found.append(Column("Last", step, measured, "cyclegan evaluate", protocol, intervals=intervals))
     elif newest := {
         name.removeprefix("evaluation/"): at for name, at in record.newest.items() if name.startswith("evaluation/")
     }:
         last = max(step for step, _ in newest.values())
         of_last = {name: value for name, (step, value) in newest.items() if step == last}
         conditions = next((_conditions(mapping(entry)) for entry in record.best.values()), {})
-        found.append(Column("Last", last, of_last, "in training", conditions))
+        low_high = {key: [_newest(record, f"interval/{key}_{end}", last) for end in ENDS] for key in of_last}
+        found.append(Column("Last", last, of_last, "in training", conditions, intervals=low_high))
     evaluated = mapping(record.evaluation.get("best"))
     for metric, entry in record.best.items():
         entry, again = mapping(entry), mapping(evaluated.get(metric))
@@ -59,7 +63,8 @@ def columns(record: RunRecord) -> list[Column]:
         source = "cyclegan evaluate" if again.get("metrics") else "in training"
         step, value = whole(entry.get("step")), number_of(entry.get("value"))
         protocol = mapping(again.get("protocol")) or _conditions(entry)
-        found.append(Column(f"Best by {metric}", step, figures, source, protocol, metric, value))
+        intervals = mapping((again if again.get("metrics") else entry).get("intervals"))
+        found.append(Column(f"Best by {metric}", step, figures, source, protocol, metric, value, intervals))
     return found
 
 
@@ -84,7 +89,7 @@ def table(direction: Direction, found: list[Column]) -> list[dict[str, Any]]:
                 "label": figure.title if name in FIGURES else figure.label,
                 "hint": figure.hint,
                 "cells": [
-                    (_with_spread(name, column.figures, direction), value is not None and value == best)
+                    (_with_interval(name, column, direction), value is not None and value == best)
                     for column, value in zip(found, values, strict=True)
                 ],
                 "real": written(name, references.get(key_of(f"{name}_real", direction))),
@@ -110,8 +115,26 @@ def _conditions(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {"judge": {"sha256": entry.get("judge")}, "pictures": pictures}
 
 
-def _with_spread(name: str, figures: Mapping[str, Any], direction: Direction) -> str:
-    """A figure, with its standard deviation if it has one."""
-    text = written(name, figures.get(key_of(name, direction)))
-    spread = number_of(figures.get(key_of(FIGURES[name].spread, direction))) if name in FIGURES else None
-    return f"{text} ± {written(name, spread)}" if text and spread is not None else text
+def _newest(record: RunRecord, name: str, step: int) -> float | None:
+    """Value of the last row with this name if it is of `step`."""
+    at, value = record.newest.get(name, (None, None))
+    return value if at == step else None
+
+
+def _with_interval(name: str, column: Column, direction: Direction) -> str:
+    """A figure with its interval, or of an older evaluation with its standard deviation, if it has one."""
+    key = key_of(name, direction)
+    text = written(name, column.figures.get(key))
+    if not text or name not in FIGURES:
+        return text
+    ends = interval_of(column.intervals.get(key))
+    if ends is not None:
+        return f"{text} ({FIGURES[name].interval(*ends).replace('-', '−')})"
+    spread = number_of(column.figures.get(key_of(FIGURES[name].spread, direction)))
+    return text if spread is None else f"{text} ± {written(name, spread)}"
+
+
+def interval_of(ends: Any) -> tuple[float, float] | None:
+    """`ends` as an interval if they are two finite numbers, else None."""
+    found = [number_of(end) for end in ends] if isinstance(ends, list) else []
+    return (found[0], found[1]) if len(found) == 2 and found[0] is not None and found[1] is not None else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan.config import PICTURE_FOLDERS, TrainConfig
-from cyclegan.figures import SURE, domain_name, key_of
+from cyclegan.figures import SURE, domain_name, key_of, wilson
 from cyclegan.report.run_record import RunRecord, mapping, nested, number_of, whole
 from cyclegan.report.tables import Column, columns
 
@@ -53,7 +52,7 @@ def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
         held_out = nested(found[0].protocol, "pictures", f"held out {direction.source.upper()}")
         count = whole(nested(held_out, "count")) or 0
         if count > 0:
-            low, high = interval(share, count)
+            low, high = wilson(share, count)
             parts.append(f"95 % interval with {count} pictures: {percent(low)} to {percent(high)}")
         of_best = [(column, number_of(column.figures.get(keys[0]))) for column in found[1:]]
         shown.append(
@@ -101,7 +100,8 @@ def protocol(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         some = f" of {about['of']}" if about.get("of", about.get("count")) != about.get("count") else ""
         place = f" in {Path(str(about['folder'])).name}" if about.get("folder") else ""
         rows.append((role.capitalize(), f"{about.get('count')}{some} pictures{place}"))
-    for key, title in (("scaling", "Scaled"), ("kid", "KID"), ("cycle", "Cycle"), ("seed", "Seed")):
+    titles = {"scaling": "Scaled", "kid": "KID", "cycle": "Cycle", "intervals": "Intervals", "seed": "Seed"}
+    for key, title in titles.items():
         if values.get(key) is not None:
             rows.append((title, str(values[key])))
     features, judge = mapping(values.get("features")), mapping(values.get("judge"))
@@ -187,14 +187,6 @@ def reproduce(record: RunRecord) -> list[tuple[str, str]]:
 def plain(value: Any) -> str:
     """A value of a configuration in YAML's spelling."""
     return str(value).lower() if value is None or isinstance(value, bool) else str(value) or "–"
-
-
-def interval(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `count` pictures, valid for few pictures and near 0 and 1 too."""
-    z = 1.96
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    reach = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def percent(share: float) -> str:

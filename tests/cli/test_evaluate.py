@@ -49,7 +49,7 @@ def test_a_run_is_measured_both_ways_and_figures_and_protocol_are_kept(program: 
     ended = program("evaluate", run, "--json", "--device", "cpu", "--precision", "fp32")
     assert ended.code == 0, ended.err
     answer = json.loads(ended.out)
-    assert set(answer) == {"metrics", "protocol"}
+    assert set(answer) == {"metrics", "intervals", "protocol"}
     metrics, protocol = answer["metrics"], answer["protocol"]
     for way, source, target in (("ab", "a", "b"), ("ba", "b", "a")):
         names = ("fid", "kid", "kid_std", "judge", "diversity", "nearest", "luminance_correlation", "checkerboard")
@@ -161,8 +161,10 @@ def test_the_share_of_named_classes_is_printed_and_kept(
     protocol = answer["protocol"]
     assert protocol["classes"]["names"] == "zebra, velvet"
     assert protocol["classes"]["sha256"] == protocol["features"]["sha256"] == SHA256
-    percent = " +".join(re.escape(f"{share:.1%}") for share in shares)
-    assert re.search(f"of the named classes +{percent}", ended.out)
+    fakes, reals, sources = (f"{share:.1%}".replace("%", " %") for share in shares)
+    low, high = (f"{100 * end:.1f}" for end in answer["intervals"]["class_share"])
+    wanted = rf"of the named classes +{fakes} \({low} to {high} %\) +{reals} +{sources}"
+    assert re.search(wanted, ended.out)
     assert "classes: zebra, velvet, by lite0 (579344248a93), bicubic to 224 px" in ended.out
 
 
@@ -198,7 +200,7 @@ def test_label_maps_need_no_features(program: Program, tmp_path: Path) -> None:
     assert metrics["class_iou"] == 0.25
     assert "fid" not in metrics
     shown = program(*ask, "--labels", tmp_path / "colours.yaml").out
-    assert re.search(r"per-pixel accuracy +50\.0%", shown)
+    assert re.search(r"per-pixel accuracy +50\.0 %", shown)
 
 
 def test_pictures_that_cannot_be_compared_are_a_sentence(

@@ -53,10 +53,10 @@ def test_of_a_run_the_last_and_the_best_are_measured_and_a_gallery_is_left(
     assert ended.code == 0, ended.err
     answer = json.loads(ended.out)
     assert json.loads((with_best / "evaluation.json").read_text()) == answer
-    assert set(answer) == {"metrics", "protocol", "best"}
+    assert set(answer) == {"metrics", "intervals", "protocol", "best"}
     assert set(answer["best"]) == {"kid", "judge_ab", "fid"}
     best = answer["best"]["kid"]
-    assert set(best) == {"metrics", "protocol"}
+    assert set(best) == {"metrics", "intervals", "protocol"}
     assert best["metrics"].keys() == answer["metrics"].keys()
     assert best["metrics"]["kid_ab"] != answer["metrics"]["kid_ab"]
     assert best["metrics"]["fid_real_ab"] == answer["metrics"]["fid_real_ab"]
@@ -144,3 +144,6 @@ def test_training_evaluates_with_the_figures_of_the_command(program: Program, tm
         for figure, value in entry["figures"].items():
             assert answer["best"][name]["metrics"][figure] == pytest.approx(value, rel=1e-4, abs=1e-6), figure
         assert answer["best"][name]["protocol"]["judge"]["sha256"] == entry["judge"]
+        in_training = answer["best"][name]["protocol"]["checkpoint"]["in_training"]
+        assert in_training == {key: entry[key] for key in ("value", "recent", "spread")}
+        assert len(in_training["recent"]) == 3

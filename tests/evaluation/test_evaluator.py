@@ -26,7 +26,7 @@ def evaluator(
 
 
 def test_generators_that_invert_come_back_whole_and_invert_the_light(sets: dict[str, ImageSet]) -> None:
-    found = evaluator(sets).measure(WAYS)
+    found = evaluator(sets).measure(WAYS).figures
     for way, domain in (("ab", "a"), ("ba", "b")):
         assert found[f"luminance_correlation_{way}"] == pytest.approx(-1)
         assert found[f"cycle_l1_{domain}"] == pytest.approx(0, abs=1e-4)
@@ -37,7 +37,7 @@ def test_generators_that_invert_come_back_whole_and_invert_the_light(sets: dict[
 
 
 def test_a_picture_comes_back_by_way_of_both_generators(sets: dict[str, ImageSet]) -> None:
-    found = evaluator(sets).measure({"ab": Engine(torch.neg), "ba": Engine(lambda x: x)})
+    found = evaluator(sets).measure({"ab": Engine(torch.neg), "ba": Engine(lambda x: x)}).figures
     for domain in "ab":
         unit = torch.cat(list(sets[f"test{domain.upper()}"].batches())).float() / 127.5 - 1
         wanted = float((2 * unit).abs().mean()) * 127.5  # what comes back is the negative
@@ -48,7 +48,7 @@ def test_a_picture_comes_back_by_way_of_both_generators(sets: dict[str, ImageSet
 
 
 def test_one_that_does_nothing_scores_what_doing_nothing_scores(sets: dict[str, ImageSet]) -> None:
-    found = evaluator(sets).measure({"ab": Engine(lambda x: x)}, ["ab"])
+    found = evaluator(sets).measure({"ab": Engine(lambda x: x)}, ["ab"]).figures
     for name in ("fid", "kid", "kid_std", "diversity"):
         assert found[f"{name}_ab"] == pytest.approx(found[f"{name}_source_ab"], rel=1e-6)
     assert found["luminance_correlation_ab"] == pytest.approx(1)
@@ -65,7 +65,7 @@ def test_one_that_copies_its_training_pictures_is_found_out(sets: dict[str, Imag
     def copied(x: Tensor) -> Tensor:
         return torch.stack([training[next(taken) % 2] for _ in x])
 
-    found = evaluator(sets).measure({"ab": Engine(copied)}, ["ab"])
+    found = evaluator(sets).measure({"ab": Engine(copied)}, ["ab"]).figures
     assert found["nearest_ab"] == pytest.approx(0, abs=1e-6)
     assert found["nearest_real_ab"] > 0.001
     assert found["diversity_ab"] < found["diversity_real_ab"]
@@ -78,7 +78,7 @@ def test_a_generator_that_makes_the_real_pictures_has_no_distance_and_perfect_an
     there = iter(range(1000))
     way = {"ab": Engine(lambda x: torch.stack([real[next(there) % len(real)] for _ in x]))}
     truth = ImageSet(sets["testB"].root, sets["testB"].names, 32, whole=True)
-    found = evaluator(sets, truth={"ab": truth}).measure(way, ["ab"])
+    found = evaluator(sets, truth={"ab": truth}).measure(way, ["ab"]).figures
     assert found["fid_ab"] == pytest.approx(0, abs=1e-9)
     assert found["kid_ab"] < 0  # unbiased: below what other real pictures have
     assert (found["ssim_ab"], found["l1_ab"], found["within_ab"]) == (pytest.approx(1), 0, 1)
@@ -96,6 +96,15 @@ def test_the_same_evaluator_measures_again_and_again_with_the_same_result(sets: 
     assert all(network.training for network in networks.values())  # lent by a trainer, and given back as it was
 
 
+def test_every_figure_but_a_deviation_has_an_interval_that_holds_it(sets: dict[str, ImageSet]) -> None:
+    engines = {way: Translator(network, device="cpu", precision="fp32") for way, network in generators().items()}
+    truth = {"ab": ImageSet(sets["testB"].root, sets["testB"].names, 32, whole=True)}
+    figures, intervals = evaluator(sets, truth=truth).measure(engines)
+    assert figures.keys() - intervals.keys() == {name for name in figures if name.startswith("kid_std")}
+    for name, (low, high) in intervals.items():
+        assert low < figures[name] < high, name
+
+
 def test_few_pictures_at_a_time_have_the_same_figures(sets: dict[str, ImageSet]) -> None:
     counts: list[int] = []
 
@@ -104,7 +113,7 @@ def test_few_pictures_at_a_time_have_the_same_figures(sets: dict[str, ImageSet])
         return -x
 
     ways = {"ab": Engine(counted), "ba": Engine(counted)}
-    together, alone = evaluator(sets).measure(ways), evaluator(sets, batch=1).measure(ways)
+    together, alone = (evaluator(sets, batch=batch).measure(ways).figures for batch in (None, 1))
     assert (max(counts), min(counts)) == (6, 1)
     assert together.keys() == alone.keys()
     for name, value in together.items():

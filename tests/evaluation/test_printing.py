@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cyclegan.directions import Direction
+from cyclegan.evaluation.metrics.metric import Evaluation
 from cyclegan.evaluation.printing import classifier_note, direction_lines, judge_sentence, side_by_side, summary_line
 
 AB = Direction("a", "b")
@@ -32,8 +33,8 @@ def test_a_judge_that_is_hardly_better_than_a_coin_is_said_to_be() -> None:
 
 def test_a_table_shows_only_what_there_is() -> None:
     figures = {"fid_ab": 12.25, "fid_real_ab": 1.0, "kid_ab": 0.1, "kid_std_ab": float("nan"), "cycle_l1_a": 3.0}
-    lines = list(direction_lines(figures | {"cycle_ssim_a": float("nan")}, AB, {}))
-    assert lines[0].split() == ["translated", "real", "untranslated"]
+    lines = list(direction_lines(Evaluation(figures | {"cycle_ssim_a": float("nan")}, {}), AB, {}))
+    assert lines[0].split() == ["translated", "(95", "%", "interval)", "real", "untranslated"]
     assert [line.split() for line in lines[1:]] == [
         ["KID", "0.1000"],
         ["FID", "12.25", "1.00"],
@@ -41,11 +42,28 @@ def test_a_table_shows_only_what_there_is() -> None:
     ]
 
 
+def test_figures_have_their_intervals_beside_them_within_a_hundred_columns() -> None:
+    evaluation = Evaluation(
+        {"judge_ab": 0.83, "kid_ab": 0.0123, "kid_real_ab": 0.002, "kid_source_ab": 0.4, "checkerboard_ab": 0.00123}
+        | {"checkerboard_real_ab": 0.001, "cycle_noise_ratio_a": 1.95, "psnr_ab": 20.5},
+        {"judge_ab": (0.754, 0.886), "kid_ab": (-0.0010, 0.0145), "checkerboard_ab": (0.00101, 0.00145)}
+        | {"cycle_noise_ratio_a": (1.9, 2.104)},
+    )
+    lines = list(direction_lines(evaluation, AB, NAMES))
+    assert lines[1] == "the 95 % interval of that share is 75 to 89 %"
+    assert [" ".join(line.split()) for line in lines[3:]] == [
+        "KID 0.0123 (-0.0010 to 0.0145) 0.0020 0.4000",
+        "checkerboard energy 0.123 % (0.101 to 0.145 %) 0.100 %",
+        "cycle L1 with noise 1.95 × (1.90 to 2.10 ×)",
+        "PSNR 20.50 dB",
+    ]
+    assert max(map(len, lines[1:])) <= 98
+
+
 def test_figures_of_generators_that_take_noise_have_lines() -> None:
-    lines = list(direction_lines({"kid_zb": 0.25, "kid_std_zb": 0.125, "nearest_zb": 2.0}, Direction("z", "b"), NAMES))
+    lines = list(direction_lines(Evaluation({"kid_zb": 0.25, "nearest_zb": 2.0}, {}), Direction("z", "b"), NAMES))
     assert [line.split() for line in lines[1:]] == [
         ["KID", "0.2500"],
-        ["±", "0.1250"],
         ["nearest", "training", "picture", "2.000"],
     ]
 
@@ -76,5 +94,10 @@ def test_last_and_best_stand_side_by_side_with_the_better_marked() -> None:
         "* the better one",
         "best by kid: chosen on 8 + 9 of these same pictures, so its figures are slightly optimistic",
     ]
+    training = {"value": 0.095, "recent": [0.2, 0.095, 0.13], "spread": 0.0612}
+    said = list(side_by_side([last, (best[0] | {"in_training": training}, best[1])], NAMES, ("ab",)))
+    assert said[-2] == (
+        "best by kid: 0.095 in training, where the last evaluations gave 0.2, 0.095, 0.13, with a spread of 0.0612"
+    )
     unsure = best[0] | {"chosen_on": chosen | {"these": False}}
     assert "which may be among these" in list(side_by_side([last, (unsure, best[1])], NAMES, ("ab",)))[-1]

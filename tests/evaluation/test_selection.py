@@ -52,6 +52,9 @@ def test_what_is_no_number_is_never_better() -> None:
     assert not criterion.improves(value, best=None)
     assert not criterion.improves(math.inf, best=None)
     assert criterion.improves(3.0, best=None)
+    assert criterion.improves(3.0, best=4.0, spread=0.9)
+    assert not criterion.improves(3.0, best=4.0, spread=1.0)
+    assert not criterion.improves(math.nan, best=4.0, spread=0.1)
 
 
 def test_every_criterion_is_a_figure_of_the_evaluator(tmp_path: Path) -> None:
@@ -63,7 +66,7 @@ def test_every_criterion_is_a_figure_of_the_evaluator(tmp_path: Path) -> None:
     evaluator = Evaluator(Tools(colours()), BOTH, held_out, training)
     same = Engine(lambda x: x)
     for engines in ({"ab": same, "ba": same}, {"ab": same}, {"ba": same}):
-        found = evaluator.measure(engines) | {f"judge_{way}": 0.5 for way in engines}
+        found = evaluator.measure(engines).figures | {f"judge_{way}": 0.5 for way in engines}
         for figure, keys in selectable(tuple(engines)).items():
             assert {name for name in found if name.rpartition("_")[0] == figure} == set(keys)
 

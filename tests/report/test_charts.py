@@ -57,6 +57,16 @@ def test_every_curve_can_be_drawn(values: tuple[float, ...]) -> None:
     ElementTree.fromstring(chart("c1", [Line("one", series(*values))]))
 
 
+def test_a_curve_with_intervals_has_a_band_as_high_as_they_are() -> None:
+    curve = series(1, 2, 3)
+    plain = chart("c1", [Line("one", curve)])
+    banded = chart("c1", [Line("one", curve, band=(series(0, 1, 2), series(8, 9, 10)))])
+    assert "opacity: 0.12" in banded
+    assert "opacity: 0.12" not in plain
+    ticks = [{float(tick) for tick in re.findall(r">(\d+)</text>", svg)} for svg in (plain, banded)]
+    assert max(ticks[1] - ticks[0]) in (8, 9, 10)  # the axis goes up to its end
+
+
 def test_what_it_shows_is_said_in_words() -> None:
     said = words([Line("KID", series(3, 1, 2), mark=(10, 1.0)), Line("FID", series(4))])
     assert said == "KID: 3 at step 0, 2 at step 20, between 1 and 3, best 1 at step 10; FID: 4 at step 0"

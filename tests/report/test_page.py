@@ -15,7 +15,7 @@ import pytest
 
 from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError
-from cyclegan.figures import EQUILIBRIUM
+from cyclegan.figures import EQUILIBRIUM, wilson
 from cyclegan.losses import ADVERSARIAL_LOSSES
 from cyclegan.report import page, write_report
 from cyclegan.report import text as telling
@@ -207,6 +207,12 @@ def test_the_better_of_last_and_best_is_marked_where_they_compare(tmp_path: Path
     assert rows["KID"]["cells"] == [("0.0500 ± 0.0100", False), ("0.0200 ± 0.0100", True)]
     assert rows["Taken for the target"]["cells"] == [("75 %", False), ("80 %", True)]
     assert rows["Cycle L1"]["cells"] == [("12.50", False), ("12.50", False)]
+    measured = {"metrics": figures(), "intervals": {"kid_ab": [-0.03, 0.07], "judge_ab": [0.5, 0.9]}}
+    best["kid_ab"]["intervals"] = {"kid_ab": "damaged"}
+    (run / "evaluation.json").write_text(json.dumps({**measured, "protocol": protocol(), "best": best}))
+    rows = {row["label"]: row for row in table(Direction("a", "b"), columns(read_record(run)))}
+    assert rows["KID"]["cells"] == [("0.0500 (−0.0300 to 0.0700)", False), ("0.0200 ± 0.0100", True)]
+    assert rows["Taken for the target"]["cells"][0] == ("75 % (50 to 90 %)", False)
     assert (rows["KID"]["real"], rows["KID"]["untranslated"]) == ("0.0020", "0.4000")
     assert "Luminance correlation" not in rows  # not measured
 
@@ -240,8 +246,27 @@ def test_a_page_is_about_the_directions_that_the_run_has(tmp_path: Path, keys: l
 
 def test_the_interval_of_a_share_is_wilsons() -> None:
     # By hand for 8 of 10 and z = 1.96
-    assert telling.interval(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert telling.interval(1.0, 16) == (pytest.approx(0.8064, abs=1e-4), pytest.approx(1))
+    assert wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(1.0, 16) == (pytest.approx(0.8064, abs=1e-4), pytest.approx(1))
+
+
+def test_intervals_are_bands_of_the_curves_and_cells_and_no_curves_of_their_own(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run")
+    plain = text_of(run)
+    rows = [
+        row(step, **{f"interval/kid_ab_{end}": value for end, value in (("low", -0.5), ("high", 1.5))})
+        for step in (0, 50, 100)
+    ]
+    with (run / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(values) + "\n" for values in rows)
+    text = text_of(run)
+    assert "Shaded: 95 % intervals." in seen(text)
+    assert "Shaded" not in seen(plain)
+    assert "interval/" not in text
+    assert text.count("<figcaption") == plain.count("<figcaption")
+    (run / "evaluation.json").unlink()
+    (row_of_kid,) = (it for it in table(Direction("a", "b"), columns(read_record(run))) if it["label"] == "KID")
+    assert row_of_kid["cells"][0][0].endswith("(−0.5000 to 1.5000)")
 
 
 def test_the_best_by_the_mean_of_both_directions_is_ringed_in_both(tmp_path: Path) -> None:

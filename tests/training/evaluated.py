@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from cyclegan.config import TrainConfig
+from cyclegan.evaluation.metrics.metric import Evaluation
 from cyclegan.training.evaluation.periodic import PeriodicEvaluation
 from tests.support.run_files import read_metrics
 
 Make = Callable[..., TrainConfig]
 
 
-def looked(run: Path, figure: str = "kid") -> dict[int, float]:
+def looked(run: Path, figure: str = "kid", group: str = "evaluation") -> dict[int, float]:
     """By step what a figure was."""
-    name = f"evaluation/{figure}"
+    name = f"{group}/{figure}"
     return {row["step"]: row[name] for row in read_metrics(run) if name in row}
 
 
@@ -35,9 +36,9 @@ def planted(monkeypatch: pytest.MonkeyPatch, figures: dict[int, float]) -> None:
         steps.append(step)
         return look(self, step, *arguments)
 
-    def made(self: PeriodicEvaluation, *arguments: Any) -> dict[str, float]:
+    def made(self: PeriodicEvaluation, *arguments: Any) -> Evaluation:
         value = figures[steps[-1]]
-        return measure(self, *arguments) | {"kid_ab": value, "kid_ba": value}
+        return measure(self, *arguments) | Evaluation({"kid_ab": value, "kid_ba": value}, {})
 
     monkeypatch.setattr(PeriodicEvaluation, "evaluate", noted)
     monkeypatch.setattr(PeriodicEvaluation, "_measure", made)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cyclegan.errors import UsageError, did_you_mean
 from cyclegan.evaluation.features import Extractor, lite0_extractor
-from cyclegan.evaluation.metrics.metric import ComparedMetric, Measured
+from cyclegan.evaluation.metrics.metric import Measured, ShareMetric
 
 OPTION = "--classes"
 
@@ -49,7 +49,7 @@ def parse_classes(text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return names, tuple(known[name] for name in names)
 
 
-class ClassShare(ComparedMetric):
+class ClassShare(ShareMetric):
     """Share of translations, of real pictures of the target and of inputs whose top class is a named one."""
 
     needs = frozenset({"real", "classes"})
@@ -60,9 +60,6 @@ class ClassShare(ComparedMetric):
 
     def values(self, role: str) -> Tensor | None:
         return self.setup.of_role(role, self._classes.verdict)
-
-    def summary(self, verdicts: Tensor) -> dict[str, float]:
-        return {"class_share": float(verdicts.double().mean())}
 
     @property
     def _classes(self) -> NamedClasses:

@@ -8,12 +8,13 @@ hardly changes the error of an honest cycle, and much increases that of one that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from cyclegan.evaluation.metrics.metric import Measured, Metric, Setup
+from cyclegan.evaluation.metrics.metric import Evaluation, Measured, Metric, Setup
 from cyclegan.evaluation.metrics.paired import WINDOW, ssim
 from cyclegan.system.pixels import to_unit
 
@@ -27,35 +28,37 @@ class CycleMetrics:
 
     def __init__(self, *, noise: float = NOISE, seed: int = 0) -> None:
         self.noise = noise
+        self.parts: list[Tensor] = []
         self._draws = torch.Generator().manual_seed(seed)
-        self._count = 0
-        self._l1 = self._l1_noisy = self._ssim = 0.0
 
     def add(self, real: Tensor, fake: Tensor, reverse: Translate) -> None:
         """Add real pictures and their translations, NCHW in [-1, 1], not rounded; `reverse` translates back."""
+        self.parts.append(self.errors(real, fake, reverse))
+
+    def errors(self, real: Tensor, fake: Tensor, reverse: Translate) -> Tensor:
+        """L1, L1 with noise and SSIM of each of these pictures: N × 3, on the CPU."""
         noise = torch.randn(fake.shape, generator=self._draws).to(fake.device) * (self.noise / 127.5)
         clean, noisy = reverse(fake), reverse((fake + noise).clamp(-1, 1))
-        self._l1 += float(l1_levels(clean, real).sum())
-        self._l1_noisy += float(l1_levels(noisy, real).sum())
+        l1, l1_noisy = l1_levels(clean, real), l1_levels(noisy, real)
+        similarity = torch.full_like(l1, math.nan)
         if min(real.shape[-2:]) >= WINDOW:
-            self._ssim += float(ssim(*((_exact(x) + 1) * 127.5 for x in (clean, real))).sum())
-        else:
-            self._ssim = float("nan")
-        self._count += len(real)
+            similarity = ssim(*((_exact(x) + 1) * 127.5 for x in (clean, real)))
+        return torch.stack([l1, l1_noisy, similarity], dim=-1).cpu()
 
     def figures(self) -> dict[str, float]:
-        """`cycle_l1` in levels of 255, `cycle_ssim`, `cycle_noise_l1`, and the ratio of the two L1.
+        """Figures of all pictures, see `cycle_figures`."""
+        return {name: float(value) for name, value in cycle_figures(torch.cat(self.parts)).items()}
 
-        `cycle_noise_ratio` is near 1 for an honest cycle, and several times that if the translation hides detail.
-        """
-        l1, noisy, similarity = (total / self._count for total in (self._l1, self._l1_noisy, self._ssim))
-        # The ratio means nothing for a cycle that is exact up to rounding
-        return {
-            "cycle_l1": l1,
-            "cycle_ssim": similarity,
-            "cycle_noise_l1": noisy,
-            "cycle_noise_ratio": noisy / max(l1, 1e-3),
-        }
+
+def cycle_figures(errors: Tensor) -> dict[str, Tensor]:
+    """`cycle_l1` in levels of 255, `cycle_ssim`, `cycle_noise_l1`, and the ratio of the two L1, of N × 3 `errors`.
+
+    `cycle_noise_ratio` is near 1 for an honest cycle, and several times that if the translation hides detail.
+    """
+    l1, noisy, similarity = errors.mean(dim=-2).unbind(-1)
+    # The ratio means nothing for a cycle that is exact up to rounding
+    ratio = noisy / l1.clamp(min=1e-3)
+    return {"cycle_l1": l1, "cycle_ssim": similarity, "cycle_noise_l1": noisy, "cycle_noise_ratio": ratio}
 
 
 def l1_levels(pictures: Tensor, translated: Tensor) -> Tensor:
@@ -78,15 +81,15 @@ class RoundTrip(Metric):
         super().__init__(setup)
         assert setup.reverse is not None
         self._reverse = setup.reverse.unit
-        self._means = CycleMetrics(seed=setup.tools.seed)
+        self._cycle = CycleMetrics(seed=setup.tools.seed)
 
     def add(self, batch: Measured) -> None:
         assert batch.inputs is not None
         assert batch.outputs is not None
-        self._means.add(batch.inputs, batch.outputs, self._reverse)
+        self.parts.append(self._cycle.errors(batch.inputs, batch.outputs, self._reverse))
 
-    def figures(self) -> dict[str, float]:
-        return self._means.figures()
+    def summary(self, values: Tensor) -> Mapping[str, Tensor]:
+        return cycle_figures(values)
 
 
 class IdentityChange(Metric):
@@ -98,9 +101,9 @@ class IdentityChange(Metric):
     def add(self, batch: Measured) -> None:
         pass  # it translates pictures of the target instead
 
-    def figures(self) -> dict[str, float]:
+    def evaluation(self) -> Evaluation:
         real, forward = self.setup.real, self.setup.forward
         assert real is not None
         assert forward is not None
         units = (to_unit(batch).to(forward.device) for batch in real.batches(self.setup.tools.batch))
-        return {"identity_l1": float(torch.cat([l1_levels(unit, forward.unit(unit)) for unit in units]).mean())}
+        return self.of_values(torch.cat([l1_levels(unit, forward.unit(unit)) for unit in units]))

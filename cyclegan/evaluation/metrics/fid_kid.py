@@ -7,6 +7,7 @@ sets of the same size, with the same features. Everything is computed in float64
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -14,16 +15,29 @@ from torch import Tensor
 
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.metrics.metric import ComparedMetric
+from cyclegan.evaluation.metrics.uncertainty import (
+    HALVES,
+    Interval,
+    around,
+    deviation,
+    drawn,
+    spread_over_halves,
+)
 
 SUBSETS = 100
 SUBSET_SIZE = 1000  # both as in the paper of KID
+_WORK = 5 * 10**9  # multiplications that the interval of FID may cost, as long as there are ten halves
 
 
 class FeatureMoments(NamedTuple):
-    """Mean and unbiased covariance of features."""
+    """Mean of features, and a root of their unbiased covariance.
+
+    Any matrix R with RᵀR = C serves: the centred features of fewer pictures than dimensions, the triangle of a QR
+    decomposition of more, so that it never has more than D rows.
+    """
 
     mean: Tensor
-    covariance: Tensor  # D × D
+    root: Tensor  # rows × D
 
     @classmethod
     def of(cls, features: Tensor) -> FeatureMoments:
@@ -31,22 +45,25 @@ class FeatureMoments(NamedTuple):
         _refuse_too_few(len(features))
         features = features.to("cpu", torch.float64)
         mean = features.mean(dim=0)
-        centred = features - mean  # first, so that no digits are lost if the mean is large beside the spread
-        return cls(mean, centred.T @ centred / (len(features) - 1))
+        root = (features - mean) / math.sqrt(len(features) - 1)
+        return cls(mean, torch.linalg.qr(root, mode="r").R if len(root) > root.shape[1] else root)
+
+    @property
+    def covariance(self) -> Tensor:
+        """D × D."""
+        return self.root.T @ self.root
 
 
 def frechet(first: FeatureMoments, second: FeatureMoments) -> float:
     """The Fréchet distance of two Gaussians with these moments (Heusel et al. 2017, https://arxiv.org/abs/1706.08500).
 
-    |m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½). The trace of the root is that of (C₁^½ C₂ C₁^½)^½, which is symmetric, so
-    that its eigenvalues are real, and singular covariances, from fewer pictures than dimensions, do no harm.
+    |m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½). With roots of the covariances the trace of that root is the sum of the
+    singular values of R₁ R₂ᵀ, a matrix of pictures by pictures where these are fewer than dimensions: milliseconds for
+    a hundred, where a root of D × D takes seconds. Singular covariances do no harm.
     """
-    c1, c2 = first.covariance, second.covariance
-    values, vectors = torch.linalg.eigh(c1)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ c2 @ root).clamp(min=0).sqrt().sum()
+    cross = torch.linalg.svdvals(first.root @ second.root.T).sum()
     gap = (first.mean - second.mean).square().sum()
-    return max(0.0, float(gap + c1.trace() + c2.trace() - 2 * cross))
+    return max(0.0, float(gap + first.root.square().sum() + second.root.square().sum() - 2 * cross))
 
 
 class KernelDistance(NamedTuple):
@@ -69,22 +86,16 @@ def kernel_distance(fake: Tensor, real: Tensor, *, seed: int = 0) -> KernelDista
     if size > SUBSET_SIZE:
         return over_subsets(fake, real, SUBSET_SIZE, seed=seed)
     whole = mmd2(fake, real)
-    if size < 4:  # a half would be a single feature, of which there is no distance
-        return KernelDistance(whole, math.nan)
-    generator = torch.Generator().manual_seed(seed)
-    halves = [
-        mmd2(*(_drawn(features, len(features) // 2, generator) for features in (fake, real))) for _ in range(SUBSETS)
-    ]
-    return KernelDistance(whole, _spread(halves))
+    return KernelDistance(whole, spread_over_halves(mmd2, fake, real, seed=seed))
 
 
 def over_subsets(fake: Tensor, real: Tensor, size: int, *, subsets: int = SUBSETS, seed: int = 0) -> KernelDistance:
     """Mean and (population) standard deviation of `mmd2` over `subsets` pairs of random subsets of `size`."""
     generator = torch.Generator().manual_seed(seed)
     # Real features are drawn first, as in torchmetrics
-    pairs = ([_drawn(features, size, generator) for features in (real, fake)] for _ in range(subsets))
+    pairs = ([drawn(features, size, generator) for features in (real, fake)] for _ in range(subsets))
     values = [mmd2(some_fake, some_real) for some_real, some_fake in pairs]
-    return KernelDistance(math.fsum(values) / subsets, _spread(values))
+    return KernelDistance(math.fsum(values) / subsets, deviation(values))
 
 
 def mmd2(x: Tensor, y: Tensor) -> float:
@@ -112,13 +123,30 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def _drawn(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    return features[torch.randperm(len(features), generator=generator)[:count]]
+def affordable_halves(fake: int, real: int, dimension: int) -> int:
+    """Number of halves over which FID is computed: 100 of a few hundred pictures, and at least 10.
+
+    That takes a second or so for up to 1000 pictures, and for tens of thousands some minutes.
+    """
+    rows = [min(count // 2, dimension) for count in (fake, real)]
+    work = math.prod(rows) * (dimension + 10 * min(rows))
+    return min(HALVES, max(10, _WORK // max(work, 1)))
 
 
-def _spread(values: list[float]) -> float:
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+def _error_of_subsets(fake: int, real: int) -> float:
+    """Standard error of KID, in standard deviations over the subsets of `kernel_distance`.
+
+    Subsets of m of n vary by 1/m - 1/n around the whole, and the whole by 1/n around the truth, where a half varies by
+    as much as the whole. n is the harmonic mean of the two numbers, as if both sets varied alike.
+    """
+    if min(fake, real) <= SUBSET_SIZE:
+        return 1.0
+    count = 2 / (1 / fake + 1 / real)
+    return math.sqrt(SUBSET_SIZE / (count - SUBSET_SIZE))
+
+
+def _frechet_of_features(fake: Tensor, real: Tensor) -> float:
+    return frechet(FeatureMoments.of(fake), FeatureMoments.of(real))
 
 
 class FeatureDistances(ComparedMetric):
@@ -138,3 +166,11 @@ class FeatureDistances(ComparedMetric):
         kid = kernel_distance(features, real, seed=self.setup.tools.seed)
         moments = self.setup.once("moments of real", lambda: FeatureMoments.of(real))
         return {"fid": frechet(FeatureMoments.of(features), moments), "kid": kid.mean, "kid_std": kid.std}
+
+    def uncertainty(self, features: Tensor, figures: Mapping[str, float]) -> Mapping[str, Interval]:
+        real = self.setup.features("real")
+        assert real is not None
+        error = figures["kid_std"] * _error_of_subsets(len(features), len(real))
+        halves = affordable_halves(len(features), len(real), features.shape[1])
+        spread = spread_over_halves(_frechet_of_features, features, real, seed=self.setup.tools.seed, halves=halves)
+        return {"fid": around(figures["fid"], spread, floor=0), "kid": around(figures["kid"], error)}

@@ -6,11 +6,15 @@ The three figures of the table for Cityscapes in the papers of pix2pix and Cycle
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cyclegan.config.safe_yaml import read_yaml
 from cyclegan.errors import UsageError, reason_of
@@ -71,24 +75,31 @@ def confusion(picture: Pixels, truth: Pixels, colours: Colours) -> NDArray[np.in
     return np.bincount(pairs.ravel(), minlength=size**2).reshape(size, size)
 
 
-def label_scores(counts: NDArray[np.int64], colours: Colours) -> dict[str, float]:
-    """`pixel_accuracy`, `class_accuracy`, `class_iou` of the `confusion` of some pictures.
+def label_scores(counts: NDArray[np.int64], colours: Colours) -> dict[str, NDArray[np.float64]]:
+    """`pixel_accuracy`, `class_accuracy`, `class_iou` of the `confusion` of some pictures, or of each of several.
 
     A class absent from the truth has no accuracy, and one absent from both has no IoU; the means leave these out.
     Pixels predicted as `ignore` count as wrong.
     """
     counted = [index for index, name in enumerate(colours.names) if name != IGNORED]
-    rows = counts[counted].astype(np.float64)  # rows of the truth that count, and all columns
-    correct = rows[np.arange(len(counted)), counted]
-    true, predicted = rows.sum(axis=1), rows.sum(axis=0)[counted]
-    shown, either = true > 0, true + predicted - correct > 0
-    if not shown.any():
+    rows = counts[..., counted, :].astype(np.float64)  # rows of the truth that count, and all columns
+    correct = rows[..., np.arange(len(counted)), counted]
+    true, predicted = rows.sum(axis=-1), rows.sum(axis=-2)[..., counted]
+    if not true.any():
         raise UsageError("--labels: no pixel of the truth shows a class that counts; check the table of colours")
-    return {
-        "pixel_accuracy": float(correct.sum() / true.sum()),
-        "class_accuracy": float((correct[shown] / true[shown]).mean()),
-        "class_iou": float((correct[either] / (true + predicted - correct)[either]).mean()),
-    }
+    with np.errstate(invalid="ignore"):  # NaN for a resample in which nothing counts
+        return {
+            "pixel_accuracy": correct.sum(axis=-1) / true.sum(axis=-1),
+            "class_accuracy": _mean_share(correct, true),
+            "class_iou": _mean_share(correct, true + predicted - correct),
+        }
+
+
+def _mean_share(parts: NDArray[np.float64], wholes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of `parts / wholes` over the classes that have a whole."""
+    shown = wholes > 0
+    shares: NDArray[np.float64] = np.divide(parts, wholes, out=np.zeros_like(parts), where=shown)
+    return shares.sum(axis=-1) / shown.sum(axis=-1)
 
 
 class LabelMaps(Metric):
@@ -98,7 +109,7 @@ class LabelMaps(Metric):
     gives = ("pixel_accuracy", "class_accuracy", "class_iou")
 
     def add(self, batch: Measured) -> None:
-        self.parts.append(sum(confusion(*pair, self.setup.tools.colours) for pair in batch.pairs()))
+        self.parts += [torch.from_numpy(confusion(*pair, self.setup.tools.colours))[None] for pair in batch.pairs()]
 
-    def figures(self) -> dict[str, float]:
-        return label_scores(sum(self.parts), self.setup.tools.colours)
+    def summary(self, values: Tensor) -> Mapping[str, Any]:
+        return label_scores(values.sum(dim=-3).numpy(), self.setup.tools.colours)

@@ -5,7 +5,6 @@ It needs two files of weights, which we may not redistribute.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -84,6 +83,3 @@ class PerceptualDistance(Metric):
         assert batch.truth is not None
         for picture, truth in zip(batch.fake, batch.truth, strict=True):
             self.parts.append(network(*(image[None].contiguous() for image in (picture, truth))))
-
-    def figures(self) -> dict[str, float]:
-        return {"lpips": math.fsum(map(float, self.parts)) / len(self.parts)}

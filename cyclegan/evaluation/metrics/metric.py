@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from cyclegan.directions import Direction
 from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.features.classifier import DomainClassifier
 from cyclegan.evaluation.image_set import ImageSet
+from cyclegan.evaluation.metrics.uncertainty import Interval, bootstrap
+from cyclegan.figures import wilson
 
 THRESHOLD = 16.0  # levels of 255 within which a pixel is right
 
@@ -124,12 +127,30 @@ class Measured:
             yield picture.permute(1, 2, 0).numpy(), truth.permute(1, 2, 0).numpy()
 
 
+class Evaluation(NamedTuple):
+    """Figures by name, and the 95 % intervals of those that have one."""
+
+    figures: dict[str, float]
+    intervals: dict[str, Interval]
+
+    def __or__(self, other: Evaluation) -> Evaluation:
+        return Evaluation(self.figures | other.figures, self.intervals | other.intervals)
+
+    def renamed(self, rename: Callable[[str], str]) -> Evaluation:
+        """The same under other names."""
+        figures = {rename(name): value for name, value in self.figures.items()}
+        return Evaluation(figures, {rename(name): ends for name, ends in self.intervals.items()})
+
+
 class Metric(ABC):
     """Figures of the translations of one direction, added batch by batch.
 
     A metric is measured if all that it `needs` is given: names of fields of `Setup` and `Tools`. `gives` are its
     figures, as in `cyclegan.figures.FIGURES`; besides `kid` it may give `kid_real` and `kid_source`, the same for real
     and for untranslated pictures.
+
+    Batches leave values of each picture in `parts`, `summary` makes figures of them, and their intervals come from
+    resampling the pictures unless `uncertainty` says otherwise.
     """
 
     needs: ClassVar[frozenset[str]]
@@ -137,15 +158,33 @@ class Metric(ABC):
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.parts: list[Any] = []  # intermediate results of the batches
+        self.parts: list[Tensor] = []  # values of the pictures of each batch, N × …
 
     @abstractmethod
     def add(self, batch: Measured) -> None:
-        """Add a batch."""
+        """Add the values of a batch to `parts`."""
 
-    @abstractmethod
-    def figures(self) -> dict[str, float]:
-        """The figures of all batches, by name."""
+    def summary(self, values: Tensor) -> Mapping[str, Any]:
+        """Figures of pictures with these values, N × … or R × N × … of several resamples; by default the mean."""
+        (name,) = self.gives
+        return {name: values.double().mean(dim=-1)}
+
+    def uncertainty(self, values: Tensor, figures: Mapping[str, float]) -> Mapping[str, Interval]:
+        """Intervals of the `figures` of pictures with these values."""
+        return bootstrap(self.summary, values, seed=self.setup.tools.seed)
+
+    def evaluation(self) -> Evaluation:
+        """Figures of all batches, and their intervals."""
+        return self.of_values(torch.cat(self.parts)) if self.parts else Evaluation({}, {})
+
+    def of_values(self, values: Tensor) -> Evaluation:
+        """Figures and intervals of pictures with these values; none without pictures."""
+        if not len(values):
+            return Evaluation({}, {})
+        values = values.cpu()
+        figures = {name: float(value) for name, value in self.summary(values).items()}
+        intervals = self.uncertainty(values, figures).items()
+        return Evaluation(figures, {name: ends for name, ends in intervals if all(map(math.isfinite, ends))})
 
 
 class ComparedMetric(Metric):
@@ -156,10 +195,6 @@ class ComparedMetric(Metric):
 
     beside: ClassVar[Mapping[str, str]] = {"_real": "real", "_source": "source"}
 
-    @abstractmethod
-    def summary(self, values: Tensor) -> dict[str, float]:
-        """Figures of pictures with these features or other values."""
-
     def add(self, batch: Measured) -> None:
         self.parts.append(batch.features)
 
@@ -167,12 +202,19 @@ class ComparedMetric(Metric):
         """Features or other values of the pictures in a role."""
         return self.setup.features(role)
 
-    def figures(self) -> dict[str, float]:
-        return self.summary(torch.cat(self.parts)) | self.setup.once(type(self).__name__, self._beside)
+    def evaluation(self) -> Evaluation:
+        return super().evaluation() | self.setup.once(type(self).__name__, self._beside)
 
-    def _beside(self) -> dict[str, float]:
-        figures: dict[str, float] = {}
+    def _beside(self) -> Evaluation:
+        found = Evaluation({}, {})
         for suffix, role in self.beside.items():
             if (values := self.values(role)) is not None:
-                figures |= {f"{name}{suffix}": value for name, value in self.summary(values).items()}
-        return figures
+                found |= self.of_values(values).renamed(lambda name, suffix=suffix: name + suffix)  # type: ignore[misc]
+        return found
+
+
+class ShareMetric(ComparedMetric):
+    """Shares of pictures: a share of 0 of 120 is uncertain too, which resampling does not show."""
+
+    def uncertainty(self, values: Tensor, figures: Mapping[str, float]) -> Mapping[str, Interval]:
+        return {name: wilson(share, len(values)) for name, share in figures.items()}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from cyclegan.evaluation.metrics.metric import ComparedMetric, Measured, Metric, Setup
+from cyclegan.evaluation.metrics.metric import ComparedMetric, Measured, Metric, Setup, ShareMetric
+from cyclegan.evaluation.metrics.uncertainty import Interval, around, spread_over_halves
 from cyclegan.images.channels import LUMA
 
 # Two upsampling layers of stride 2 leave patterns that repeat every 2 and every 4 pixels
@@ -18,10 +20,13 @@ _PAIRS = 1000  # features of which all pairs are compared
 
 def diversity(features: Tensor) -> float:
     """Mean Euclidean distance over all pairs of the first 1000 of N × D features."""
-    subset = features[:_PAIRS]
-    count = len(subset)
+    return _mean_of_pairs(_distances(features[:_PAIRS], features[:_PAIRS]))
+
+
+def _mean_of_pairs(distances: Tensor) -> float:
+    count = len(distances)
     assert count >= 2, count
-    return float(_distances(subset, subset).sum() / (count * (count - 1)))
+    return float(distances.sum() / (count * (count - 1)))
 
 
 def nearest(features: Tensor, references: Tensor) -> Tensor:
@@ -88,6 +93,15 @@ class Diversity(ComparedMetric):
     def summary(self, features: Tensor) -> dict[str, float]:
         return {"diversity": diversity(features)}
 
+    def uncertainty(self, features: Tensor, figures: Mapping[str, float]) -> Mapping[str, Interval]:
+        distances = _distances(features[:_PAIRS], features[:_PAIRS])
+        spread = spread_over_halves(
+            lambda rows: _mean_of_pairs(distances[rows][:, rows]),
+            torch.arange(len(distances)),
+            seed=self.setup.tools.seed,
+        )
+        return {"diversity": around(figures["diversity"], spread, floor=0)}
+
 
 class NearestTraining(ComparedMetric):
     """The median distance to the nearest training picture, of translations and of held-out real pictures."""
@@ -96,13 +110,23 @@ class NearestTraining(ComparedMetric):
     gives = ("nearest",)
     beside: ClassVar = {"_real": "real"}
 
-    def summary(self, features: Tensor) -> dict[str, float]:
+    def add(self, batch: Measured) -> None:
+        self.parts.append(self._nearest(batch.features))
+
+    def values(self, role: str) -> Tensor | None:
+        features = self.setup.features(role)
+        return None if features is None else self._nearest(features)
+
+    def summary(self, values: Tensor) -> Mapping[str, Tensor]:
+        return {"nearest": values.median(dim=-1).values}
+
+    def _nearest(self, features: Tensor) -> Tensor:
         training = self.setup.features("training")
         assert training is not None
-        return {"nearest": float(nearest(features, training).median())}
+        return nearest(features, training)
 
 
-class TargetShare(ComparedMetric):
+class TargetShare(ShareMetric):
     """Share of translations, of real pictures of the target and of inputs that the judge takes for the target."""
 
     needs = frozenset({"real", "classifier"})
@@ -133,9 +157,6 @@ class LuminanceCorrelation(Metric):
         assert batch.source is not None
         self.parts.append(luminance_correlation(batch.source, batch.fake))
 
-    def figures(self) -> dict[str, float]:
-        return {"luminance_correlation": float(torch.cat(self.parts).mean())}
-
 
 class CheckerboardEnergy(ComparedMetric):
     """The mean of `checkerboard` of translations and of real pictures; none for pictures that are too small."""
@@ -149,9 +170,6 @@ class CheckerboardEnergy(ComparedMetric):
 
     def values(self, role: str) -> Tensor | None:
         return self.setup.of_role(role, _checkerboard)
-
-    def summary(self, shares: Tensor) -> dict[str, float]:
-        return {"checkerboard": float(shares.mean())} if len(shares) else {}
 
 
 def _checkerboard(pictures: Tensor) -> Tensor:

@@ -5,8 +5,7 @@ All take uint8 pictures, height × width × 3, of one size, or floats in [0, 255
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +102,9 @@ class PairedMetrics(Metric):
     gives = ("psnr", "ssim", "l1", "rmse", "within")
 
     def add(self, batch: Measured) -> None:
-        self.parts += [paired_scores(*pair, self.setup.tools.threshold) for pair in batch.pairs()]
+        for pair in batch.pairs():
+            scores = paired_scores(*pair, self.setup.tools.threshold)
+            self.parts.append(torch.tensor([[scores[name] for name in self.gives]], dtype=torch.float64))
 
-    def figures(self) -> dict[str, float]:
-        count = len(self.parts)
-        return {name: math.fsum(scores[name] for scores in self.parts) / count for name in self.gives if count}
+    def summary(self, values: Tensor) -> Mapping[str, Tensor]:
+        return dict(zip(self.gives, values.mean(dim=-2).unbind(-1), strict=True))

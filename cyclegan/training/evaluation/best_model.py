@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,22 @@ from typing import Any
 from torch import nn
 
 from cyclegan.errors import CycleganError, reason_of
-from cyclegan.evaluation.protocol import clean
+from cyclegan.evaluation.metrics.metric import Evaluation
+from cyclegan.evaluation.metrics.uncertainty import spread_about_line
+from cyclegan.evaluation.protocol import clean, listed
 from cyclegan.evaluation.selection import Criterion, read_best, write_best
 from cyclegan.training.storage.checkpoint import best_path, require_numbers, save_best
+
+RECENT = 5  # evaluations that tell how much a value varies from one to the next
 
 log = logging.getLogger("cyclegan")
 
 
 class BestModel:
-    """Compares figures with the best so far.
+    """Compares figures with the best so far, which others beat only by more than the spread of the last evaluations.
+
+    Of many evaluations of the same generators the luckiest would count as the best otherwise. Small steady improvements
+    count in the end, since they add up against the best, which stays.
 
     Its memory is saved with the state, so that a resumed run decides as an uninterrupted one. Beside that,
     RUN/best.json names the generators on the disk. They are replaced by better ones only, be they of this run or of
@@ -31,6 +39,7 @@ class BestModel:
         self.patience = patience
         self.stale = 0  # evaluations in a row without an improvement of the first criterion
         self.best: dict[str, dict[str, Any]] = {}  # by criterion, step and value of the best
+        self.recent: dict[str, list[float]] = {}  # by criterion, values of the last evaluations
         self.conditions: dict[str, Any] = {}  # that figures depend on: they compare where these are equal
 
     @property
@@ -57,37 +66,49 @@ class BestModel:
         """Set the conditions of the figures, plain values. Where they have changed, the best are forgotten."""
         if self.conditions and self.conditions != conditions:
             log.info("the judge or the held-out pictures are others than before; the best are chosen anew")
-            self.best, self.stale = {}, 0
+            self.best, self.recent, self.stale = {}, {}, 0
         self.conditions = conditions
 
     def compare(self, step: int, values: Mapping[str, float]) -> Iterator[str]:
         """Compare the value of each criterion; yields a clause for the log on each. NaN is never better."""
         for criterion in self.criteria:
             value, before = values[criterion.name], self.best.get(criterion.name)
-            improved = criterion.improves(value, None if before is None else before["value"])
+            if math.isfinite(value):
+                self.recent[criterion.name] = [*self.recent.get(criterion.name, ()), value][-RECENT:]
+            spread = self.spread(criterion)
+            improved = criterion.improves(value, None if before is None else before["value"], spread or 0.0)
             if improved:
                 self.best[criterion.name] = {"step": step, "value": value}
             if criterion is self.first:
                 self.stale = 0 if improved else self.stale + 1
             beside = f"best so far {before['value']:.4g} at step {before['step']}" if before else "none so far"
-            yield f"{criterion.name} {value:.4g} ({'the best so far' if improved else beside})"
+            noise = "" if spread is None else f", spread {spread:.4g}"
+            yield f"{criterion.name} {value:.4g} ({'the best so far' if improved else beside}{noise})"
+
+    def spread(self, criterion: Criterion) -> float | None:
+        """Noise of the last five evaluations, the newest among them; None for fewer than three."""
+        return spread_about_line(self.recent.get(criterion.name, ()))
 
     def keep(
         self,
         step: int,
         values: Mapping[str, float],
-        figures: Mapping[str, float],
+        evaluation: Evaluation,
         generators: nn.ModuleDict,
         info: dict[str, Any],
     ) -> Path | None:
         """Write `generators` where they are better: first the files, then the record of them.
 
-        So a file is never worse than its record. Returns the file of the first criterion if it was written. A full
-        disk is a warning; the next better ones are tried again.
+        So a file is never worse than its record, which gets the last values and their spread in any case. Returns the
+        file of the first criterion if it was written. A full disk is a warning; the next better ones are tried again.
         """
         try:
             record = read_best(self.run)
-            better = [one for one in self.criteria if one.improves(values[one.name], self._kept(record, one))]
+            better = [
+                one
+                for one in self.criteria
+                if one.improves(values[one.name], self._kept(record, one), self.spread(one) or 0.0)
+            ]
             for criterion in better:
                 path = save_best(self._folder, generators, info, step, criterion.name)
                 record[criterion.name] = {
@@ -95,10 +116,15 @@ class BestModel:
                     "value": values[criterion.name],
                     "better": criterion.better,
                     "file": path.relative_to(self.run).as_posix(),
-                    "figures": clean(figures),
+                    "figures": clean(evaluation.figures),
+                    "intervals": listed(evaluation.intervals),
                     **self.conditions,
                 }
-            if better:
+            for criterion in self.criteria:
+                if criterion.name in record and criterion.name in self.recent:
+                    recent = {"recent": self.recent[criterion.name], "spread": self.spread(criterion)}
+                    record[criterion.name] |= recent
+            if record:
                 write_best(self.run, record)
         except (CycleganError, OSError) as error:
             log.warning("the best generators could not be kept (%s); training goes on", reason_of(error))
@@ -111,12 +137,14 @@ class BestModel:
             "metric": self.first.name,
             "stale": self.stale,
             "best": {name: dict(entry) for name, entry in self.best.items()},
+            "recent": {name: list(values) for name, values in self.recent.items()},
             "conditions": self.conditions,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore, with other criteria as far as they were evaluated before."""
-        require_numbers([state["stale"], state["best"]])
+        recent = state.get("recent", {})  # missing in states from before it was kept
+        require_numbers([state["stale"], state["best"], recent])
         names = {criterion.name for criterion in self.criteria}
         self.conditions = dict(state["conditions"])
         self.best = {
@@ -124,6 +152,7 @@ class BestModel:
             for name, entry in state["best"].items()
             if name in names
         }
+        self.recent = {name: [float(value) for value in values] for name, values in recent.items() if name in names}
         self.stale = int(state["stale"]) if state["metric"] == self.first.name else 0
 
     @property

@@ -31,10 +31,12 @@ from cyclegan.evaluation.features.classifier import DOMAINS, FEWEST, MOST, Domai
 from cyclegan.evaluation.gallery import FILE as GALLERY
 from cyclegan.evaluation.gallery import write_gallery
 from cyclegan.evaluation.image_set import ImageSet, batch_size
-from cyclegan.evaluation.metrics.metric import Tools
+from cyclegan.evaluation.metrics.metric import Evaluation, Tools
+from cyclegan.evaluation.metrics.uncertainty import Interval
 from cyclegan.evaluation.printing import summary_line
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.evaluation.selection import parse_criteria, read_best
+from cyclegan.figures import FIGURES, name_of
 from cyclegan.images import UnreadableImage, read_header
 from cyclegan.networks import GeneratorLike
 from cyclegan.tracking import Recorder
@@ -103,7 +105,7 @@ class PeriodicEvaluation:
         """
         began = time.perf_counter()
         try:
-            figures = self._measure(generators, stop)
+            evaluation = self._measure(generators, stop)
         except (StopRequested, Interrupted) as event:
             if self.ranks.world > 1 and isinstance(event, Interrupted):
                 raise  # the other ranks may be in another exchange by now
@@ -116,7 +118,7 @@ class PeriodicEvaluation:
                 raise CycleganError(f"step {step} could not be evaluated ({error})") from error
             log.warning("step %d could not be evaluated (%s); training goes on", step, error)
         else:
-            self._record(step, figures, generators, info, tracker)
+            self._record(step, evaluation, generators, info, tracker)
             tracker.log(step, {"speed/evaluation_seconds": time.perf_counter() - began})
         return time.perf_counter() - began
 
@@ -150,20 +152,22 @@ class PeriodicEvaluation:
             self.best.load_state_dict(state)
 
     def _record(
-        self, step: int, figures: dict[str, float], generators: nn.ModuleDict, info: dict[str, Any], tracker: Recorder
+        self, step: int, evaluation: Evaluation, generators: nn.ModuleDict, info: dict[str, Any], tracker: Recorder
     ) -> None:
+        figures = evaluation.figures
         values = {criterion.name: criterion.value(figures) for criterion in self.best.criteria}
         comparison = ", ".join(self.best.compare(step, values))
         log.info("step %d: %s; %s", step, summary_line(figures, self.names, tuple(generators)), comparison)
-        tracker.log(step, {f"evaluation/{name}": value for name, value in (figures | values).items()})
-        best = self.ranks.on_rank_zero(lambda: self.best.keep(step, values, figures, generators, info))
+        row = {f"evaluation/{name}": value for name, value in (figures | values).items()}
+        tracker.log(step, row | dict(_ends(evaluation.intervals)))
+        best = self.ranks.on_rank_zero(lambda: self.best.keep(step, values, evaluation, generators, info))
         if best is not None:
             tracker.model(step, best, best=True)
         # Another rank may have other figures, by a judge of its own where there is no common cache
         self.best.load_state_dict(self.ranks.on_rank_zero(self.best.state_dict))
         self.step = step
 
-    def _measure(self, generators: nn.ModuleDict, stop: Stopping) -> dict[str, float]:
+    def _measure(self, generators: nn.ModuleDict, stop: Stopping) -> Evaluation:
         if self.ranks.all_reduce_max(bool(stop)) or not self.ranks.on_rank_zero(lambda: self._ready(generators, stop)):
             raise StopRequested
         self._find_judge()  # on the other ranks
@@ -172,10 +176,10 @@ class PeriodicEvaluation:
             way: ShardedTranslator(engine, stop, self.ranks) for way, engine in self._engines(generators).items()
         }
         with uncompiled(generators):
-            figures = self._find_evaluator(generators).measure(engines)
+            evaluation = self._find_evaluator(generators).measure(engines)
         for images in self.training.values():
             images.forget()  # the evaluator has kept their features
-        return self.ranks.on_rank_zero(lambda: figures)
+        return self.ranks.on_rank_zero(lambda: evaluation)
 
     def _ready(self, generators: nn.ModuleDict, stop: Stopping) -> bool:
         """Prepare the evaluator, minutes at the first time; whether that ended before a request to stop."""
@@ -275,6 +279,14 @@ def open_evaluation(run: ResolvedRun) -> PeriodicEvaluation | NoEvaluation:
         ranks=run.ranks,
         sets=run.sets,
     )
+
+
+def _ends(intervals: Mapping[str, Interval]) -> Iterator[tuple[str, float]]:
+    """Ends of the intervals of shown figures of translations, by their names in the journal."""
+    for key, ends in intervals.items():
+        figure = FIGURES.get(name_of(key))
+        if figure is not None and figure.shown:
+            yield from zip((f"interval/{key}_low", f"interval/{key}_high"), ends, strict=True)
 
 
 def _step_of(gallery: Path) -> int | None:

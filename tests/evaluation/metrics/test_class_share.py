@@ -16,6 +16,7 @@ from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.class_share import ClassShare, NamedClasses, parse_classes
 from cyclegan.evaluation.metrics.metric import Measured, Setup, Tools
+from cyclegan.figures import wilson
 from tests.evaluation.examples import Engine
 
 RED, GREEN, BLUE = range(3)
@@ -46,14 +47,20 @@ def test_the_share_is_that_of_pictures_whose_top_class_is_a_named_one(tmp_path: 
         for batch in fake.batches(3):
             metric.add(Measured(batch))
         wanted = {"class_share": share, "class_share_real": of_real, "class_share_source": of_source}
-        assert metric.figures() == pytest.approx(wanted)
+        figures, intervals = metric.evaluation()
+        assert figures == pytest.approx(wanted)
+        assert intervals == {
+            "class_share": wilson(share, 4),
+            "class_share_real": pytest.approx(wilson(of_real, 3)),
+            "class_share_source": wilson(of_source, 4),
+        }
 
 
 def test_it_is_measured_only_where_classes_are_named_and_real_pictures_are_given(tmp_path: Path) -> None:
     real = pictures(tmp_path / "real", RED, BLUE)
     ab = Direction("a", "b")
     given = Setup(ab, Tools(classes=by_colour(RED)), real)
-    figures = measure_batches(given, map(Measured, real.batches()))
+    figures = measure_batches(given, map(Measured, real.batches())).figures
     assert {name for name in figures if name.startswith("class_share")} == {"class_share", "class_share_real"}
     for setup in (Setup(ab, Tools(), real), Setup(ab, Tools(classes=by_colour(RED)))):
         assert not ClassShare.needs <= setup.given
@@ -63,7 +70,7 @@ def test_an_evaluator_gives_it_for_each_direction(tmp_path: Path) -> None:
     held_out = {"a": pictures(tmp_path / "a", RED, RED, BLUE, BLUE), "b": pictures(tmp_path / "b", GREEN, RED)}
     swap = Engine(lambda x: x.flip(1))  # red and blue
     evaluator = Evaluator(Tools(classes=by_colour(RED)), ("ab", "ba"), held_out, {})
-    figures = evaluator.measure({"ab": swap, "ba": swap})
+    figures = evaluator.measure({"ab": swap, "ba": swap}).figures
     shares = {name: value for name, value in figures.items() if name.startswith("class_share")}
     assert shares == {
         "class_share_ab": 0.5,

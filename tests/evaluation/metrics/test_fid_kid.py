@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.errors import UsageError
-from cyclegan.evaluation.metrics.fid_kid import FeatureMoments, frechet, kernel_distance, mmd2, over_subsets
+from cyclegan.evaluation.metrics import fid_kid
+from cyclegan.evaluation.metrics.fid_kid import (
+    FeatureMoments,
+    affordable_halves,
+    frechet,
+    kernel_distance,
+    mmd2,
+    over_subsets,
+)
 
 
 class Flat(nn.Module):
@@ -58,6 +66,24 @@ def test_a_set_has_no_frechet_distance_from_itself_even_with_fewer_pictures_than
     few = FeatureMoments.of(features(4, 0, dimension=20))
     assert frechet(few, few) == pytest.approx(0, abs=1e-6)
     assert frechet(few, FeatureMoments.of(features(4, 0, shift=1.0, dimension=20))) == pytest.approx(20, rel=1e-6)
+
+
+def by_eigenvalues(first: FeatureMoments, second: FeatureMoments) -> float:
+    """FID by the root of a matrix of features by features."""
+    values, vectors = torch.linalg.eigh(first.covariance)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ second.covariance @ root).clamp(min=0).sqrt().sum()
+    gap = (first.mean - second.mean).square().sum()
+    return float(gap + first.covariance.trace() + second.covariance.trace() - 2 * cross)
+
+
+@pytest.mark.parametrize("counts", [(12, 9), (30, 80), (200, 7), (200, 300)])
+def test_fewer_pictures_than_features_have_the_fid_of_the_root_of_their_covariances(counts: tuple[int, int]) -> None:
+    mixed = features(40, 5, dimension=40)
+    x, y = (features(count, count, dimension=40) @ mixed + 50 for count in counts)
+    moments = FeatureMoments.of(x), FeatureMoments.of(y + 1)
+    assert all(len(one.root) == min(count, 40) for one, count in zip(moments, counts, strict=True))
+    assert frechet(*moments) == pytest.approx(by_eigenvalues(*moments), rel=1e-6)
 
 
 def test_moments_are_those_of_torch_in_any_order_even_far_from_zero() -> None:
@@ -138,6 +164,24 @@ def test_small_sets_get_a_deviation_that_is_about_the_spread_between_repetitions
 def test_large_sets_are_compared_by_subsets_of_a_thousand() -> None:
     x, y = features(1100, 0, dimension=2), features(1200, 1, dimension=2)
     assert kernel_distance(x, y, seed=3) == over_subsets(x, y, 1000, subsets=100, seed=3)
+
+
+@pytest.mark.slow
+def test_the_standard_error_of_kid_over_subsets_is_the_spread_between_repetitions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fid_kid, "SUBSET_SIZE", 20)
+    found = [kernel_distance(features(80, 2 * s), features(50, 2 * s + 1, shift=1.0)) for s in range(40)]
+    spread = float(torch.tensor([kid.mean for kid in found]).std())
+    said = sum(kid.std for kid in found) / len(found) * fid_kid._error_of_subsets(80, 50)
+    assert 0.6 < said / spread < 1.6, (said, spread)
+    assert fid_kid._error_of_subsets(15, 90) == 1  # halves
+
+
+def test_the_interval_of_fid_takes_fewer_halves_where_each_costs_more() -> None:
+    assert affordable_halves(128, 128, 1280) == affordable_halves(4, 4, 1) == 100
+    assert affordable_halves(50_000, 50_000, 2048) == 10
+    assert 10 < affordable_halves(500, 500, 1280) < 100
 
 
 @pytest.mark.parametrize("count", [0, 1])

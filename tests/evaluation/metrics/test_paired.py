@@ -59,12 +59,12 @@ def test_figures_are_means_over_pictures_and_batches_count_like_single_ones() ->
     together.add(Measured(x, truth=y))
     for a, b in zip(x.split(1), y.split(1), strict=True):
         alone.add(Measured(a, truth=b))
-    assert together.figures() == alone.figures()
+    assert together.evaluation().figures == alone.evaluation().figures
     each = [
         paired_scores(a.permute(1, 2, 0).numpy(), b.permute(1, 2, 0).numpy())["l1"] for a, b in zip(x, y, strict=True)
     ]
-    assert together.figures()["l1"] == pytest.approx(sum(each) / 3)
-    assert PairedMetrics(setup).figures() == {}
+    assert together.evaluation().figures["l1"] == pytest.approx(sum(each) / 3)
+    assert PairedMetrics(setup).evaluation().figures == {}
 
 
 def test_names_match_without_their_suffix_and_within_their_folder() -> None:

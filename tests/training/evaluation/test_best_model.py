@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from torch import nn
 
 from cyclegan.errors import CycleganError
+from cyclegan.evaluation.metrics.metric import Evaluation
+from cyclegan.evaluation.metrics.uncertainty import spread_about_line
 from cyclegan.evaluation.selection import parse_criteria, read_best
 from cyclegan.models import load_model
 from cyclegan.training.evaluation import best_model
@@ -36,7 +39,8 @@ def shown(keeper: BestModel, *values: float, start: int = 1) -> list[str]:
 def _look(keeper: BestModel, step: int, figures: dict[str, float]) -> str:
     values = {criterion.name: criterion.value(figures) for criterion in keeper.criteria}
     said = ", ".join(keeper.compare(step, values))
-    keeper.keep(step, values, figures, nn.ModuleDict(generators(step)), {"method": "cyclegan"})
+    evaluation = Evaluation(figures, {"kid_ab": (0.0, 9.0)})
+    keeper.keep(step, values, evaluation, nn.ModuleDict(generators(step)), {"method": "cyclegan"})
     return said
 
 
@@ -60,10 +64,13 @@ def test_of_a_sequence_of_looks_the_first_of_the_best_is_kept(tmp_path: Path) ->
         "better": "lower",
         "file": "checkpoints/best-kid_ab.safetensors",
         "figures": {"kid_ab": 1.5},
+        "intervals": {"kid_ab": [0.0, 9.0]},
         **CONDITIONS,
+        "recent": [3.0, 1.5, 2.0, 1.5, 4.0],  # up to the last evaluation, whatever was the best
+        "spread": spread_about_line([3.0, 1.5, 2.0, 1.5, 4.0]),
     }
     assert said[1] == "kid_ab 1.5 (the best so far)"
-    assert said[4] == "kid_ab 4 (best so far 1.5 at step 2)"
+    assert said[4] == "kid_ab 4 (best so far 1.5 at step 2, spread 1.197)"
 
 
 def test_each_metric_keeps_its_own_and_the_first_decides_when_to_stop(tmp_path: Path) -> None:
@@ -77,11 +84,11 @@ def test_each_metric_keeps_its_own_and_the_first_decides_when_to_stop(tmp_path: 
 def test_patience_counts_looks_in_a_row_without_a_better_one(tmp_path: Path) -> None:
     found = keeper(tmp_path, patience=2)
     ends = []
-    for step, value in enumerate([3.0, 4.0, 2.0, 2.0, 2.5], start=1):
+    for step, value in enumerate([3.0, 4.0, 1.0, 1.0, 1.5], start=1):
         shown(found, value, start=step)
         ends.append(found.exhausted)
     assert ends == [False, False, False, False, True]
-    assert found.reason.startswith("kid_ab has not become better since step 3 (2), in 2 evaluations; --patience 0")
+    assert found.reason.startswith("kid_ab has not become better since step 3 (1), in 2 evaluations; --patience 0")
     never = keeper(tmp_path / "never", patience=0)
     shown(never, *[9.0] * 20)
     assert not never.exhausted
@@ -105,9 +112,50 @@ def test_what_it_saves_makes_another_decide_as_it_would(tmp_path: Path) -> None:
     other = keeper(tmp_path, patience=3)
     other.load_state_dict(one.state_dict())
     other.begin(CONDITIONS)
-    assert shown(other, 2.5, start=3) == ["kid_ab 2.5 (best so far 2 at step 1)"]
+    assert shown(other, 2.5, start=3) == ["kid_ab 2.5 (best so far 2 at step 1, spread 0.6124)"]
     assert other.stale == 2
     assert one.state_dict()["stale"] == 1  # nothing is shared
+    assert one.state_dict()["recent"] == {"kid_ab": [2.0, 3.0]}
+
+
+def test_a_state_from_before_values_were_kept_goes_on_with_a_plain_comparison(tmp_path: Path) -> None:
+    one = keeper(tmp_path)
+    shown(one, 2.0, 3.0, 2.5)
+    state = one.state_dict()
+    del state["recent"]
+    other = keeper(tmp_path)
+    other.load_state_dict(state)
+    assert shown(other, 1.9, start=4) == ["kid_ab 1.9 (the best so far)"]
+    for damaged in ({"kid_ab": 3.0}, {"kid_ab": ["x"]}, [1.0]):
+        with pytest.raises(CycleganError, match="the saved evaluation does not fit this run"):
+            restore({"evaluation": state | {"recent": damaged}}, evaluation=keeper(tmp_path))
+
+
+def better_ones(*values: float) -> list[int]:
+    """Which of these evaluations, by number from 0, are the best so far."""
+    found = BestModel(Path(), parse_criteria("kid_ab", ("ab",)), 0)
+    said = [next(found.compare(step, {"kid_ab": value})) for step, value in enumerate(values)]
+    return [step for step, clause in enumerate(said) if "the best so far" in clause]
+
+
+def test_noise_is_seldom_better_and_a_fall_and_a_steady_one_are() -> None:
+    draws = random.Random(0)
+    later, falls, ends = [], [], []
+    for _ in range(300):
+        noise = [draws.gauss(0, 0.1) for _ in range(40)]
+        later.append(sum(step >= 3 for step in better_ones(*(1 + off for off in noise))))
+        falls.append(20 in better_ones(*(1 + off for off in noise[:20]), 0.4 + noise[20]))
+        ends.append(better_ones(*(1 - 0.02 * step + off for step, off in enumerate(noise)))[-1])
+    # One in fifty; a plain comparison finds a new best among noise three times as often
+    assert sum(later) / 300 < 0.03 * 37
+    assert sum(falls) / 300 > 0.95
+    assert sum(ends) / 300 > 30  # of a fall by a fifth of the noise at each evaluation
+    assert better_ones(*(0.9**step for step in range(40))) == list(range(40))
+
+
+def test_small_steps_count_once_they_add_up_to_more_than_the_spread() -> None:
+    values = [1.0, 1.2, 1.0, 1.2, 0.98, 1.18, 0.96, 1.16, 0.94, 1.14, 0.92, 1.12, 0.85]
+    assert better_ones(*values) == [0, 12]
 
 
 def test_with_another_metric_patience_begins_anew_and_the_old_best_stay_on_the_disk(tmp_path: Path) -> None:
@@ -129,6 +177,7 @@ def test_figures_of_another_judge_do_not_compare(tmp_path: Path, caplog: pytest.
         other.begin(CONDITIONS | {"judge": "another"})
     assert "the best are chosen anew" in caplog.text
     assert shown(other, 5.0, start=3) == ["kid_ab 5 (the best so far)"]
+    assert read_best(tmp_path)["kid_ab"]["recent"] == [5.0]
     assert kept(tmp_path) == 3
 
 
@@ -142,7 +191,7 @@ def test_a_better_one_from_a_branch_that_was_lost_is_not_overwritten_by_a_worse_
     again.begin(CONDITIONS)
     assert shown(again, 4.0, start=2) == ["kid_ab 4 (the best so far)"]
     assert kept(tmp_path) == 3
-    shown(again, 0.5, start=4)
+    shown(again, -1.0, start=4)
     assert kept(tmp_path) == 4
 
 
@@ -171,7 +220,7 @@ def test_a_full_disk_is_a_warning_and_the_next_better_one_is_kept(
     entry = read_best(tmp_path)["kid_ab"]
     assert entry["value"] == 5.0
     assert load_model(tmp_path / entry["file"]).info["step"] in {"save_best": (1,), "write_best": (2,)}[at]  # or better
-    shown(found, 4.0, start=3)  # not the best that was seen, but better than the best that is there
+    shown(found, 3.2, start=3)  # not the best that was seen, but better than the best that is there
     assert kept(tmp_path) == 3
 
 

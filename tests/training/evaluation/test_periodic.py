@@ -18,6 +18,7 @@ from cyclegan.errors import UsageError
 from cyclegan.evaluation.features.classifier import DomainClassifier
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.registry import METRICS
+from cyclegan.evaluation.metrics.uncertainty import spread_about_line
 from cyclegan.evaluation.protocol import chosen_on
 from cyclegan.figures import FIGURES, LOWER, Figure
 from cyclegan.images import list_images
@@ -47,10 +48,19 @@ def test_a_run_is_looked_at_now_and_then_and_the_best_are_kept_beside_the_last(
     for name in ("fid_ab", "kid_ba", "judge_ab", "judge_real_ab", "cycle_l1_b", "identity_l1_a"):
         assert list(looked(run, name)) == [2, 4, 5]
     assert looked(run)[2] == (looked(run, "kid_ab")[2] + looked(run, "kid_ba")[2]) / 2
+    for name in ("luminance_correlation_ab", "judge_ba", "cycle_l1_a"):
+        low, high = looked(run, f"{name}_low", "interval"), looked(run, f"{name}_high", "interval")
+        assert all(low[step] <= value <= high[step] for step, value in looked(run, name).items())
+    written = {name for row in read_metrics(run) for name in row if name.startswith("interval/")}
+    assert not [name for name in written if "_real" in name or "_source" in name or "cycle_noise_l1" in name]
     assert set(best(run)) == {"kid", "cycle_l1_a"}
     for name, entry in best(run).items():
-        step = min(looked(run, name), key=looked(run, name).__getitem__)
-        assert (entry["step"], entry["value"], entry["better"]) == (step, looked(run, name)[step], "lower")
+        values = looked(run, name)
+        first = min((2, 4), key=values.__getitem__)
+        step = 5 if values[first] - values[5] > entry["spread"] else first  # the last has to beat the noise
+        assert (entry["step"], entry["value"], entry["better"]) == (step, values[step], "lower")
+        assert entry["recent"] == list(looked(run, name).values())
+        assert entry["spread"] == spread_about_line(entry["recent"])
         assert entry["figures"]["fid_ab"] == looked(run, "fid_ab")[step]
         kept = load_model(run / entry["file"])
         then = load_model(run / "checkpoints" / f"generators-{step:08d}.safetensors")
@@ -85,7 +95,8 @@ def test_a_metric_that_is_added_to_the_table_is_put_on_record_chooses_and_stands
     record = read_record(run)
     rows = table(record.directions[0], columns(record))
     (row,) = (row for row in rows if row["label"] == "Brightness")
-    assert row["cells"][0][0] == f"{values[4]:.1f}"
+    low, high = (looked(run, f"brightness_ab_{end}", "interval")[4] for end in ("low", "high"))
+    assert row["cells"][0][0] == f"{values[4]:.1f} ({low:.1f} to {high:.1f})"
 
 
 @pytest.mark.slow
