@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cyclegan.config import PICTURE_FOLDERS, TrainConfig
-from cyclegan.errors import UsageError
+from cyclegan.errors import CycleganError, UsageError
 
 _PATH = click.Path(path_type=Path)
 
@@ -75,6 +75,11 @@ def _folder_options(command: Callable[..., None]) -> Callable[..., None]:
     help="For --verdict: output of `cyclegan data demo-score --json` for drawn pictures; it decides.",
 )
 @click.option("--longer", metavar="COMMAND", help="For --verdict: advised command to train {run} for more {steps}.")
+@click.option(
+    "--self-test",
+    is_flag=True,
+    help="Instead of translations measure planted failures, and check that every figure puts them in order.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines to read.")
 def command(
     model: Path | None,
@@ -93,6 +98,7 @@ def command(
     names: tuple[tuple[str, str], ...],
     scores: tuple[tuple[str, Path], ...],
     longer: str | None,
+    self_test: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -103,8 +109,20 @@ def command(
     truth. Figures and their protocol are printed together, and stored in RUN/evaluation.json or the file of --output.
     For a run, the last generators are measured and beside them the best that it has kept, and RUN/gallery is written.
     --verdict adds a conclusion in words.
+
+    --self-test measures the figures themselves, on the pictures of a run or of --data: real pictures with planted
+    failures have to be worse than untranslated ones, and real ones of the target better. It fails if a figure that is
+    relied on by default puts them in another order.
     """
-    if (model is None) == (fake is None):
+    if self_test:
+        if fake or real or source or verdict or any(options[name] for name in ("truth", "labels", "lpips")):
+            raise UsageError(
+                "--self-test measures the figures and no translations; leave out --fake, --real, --source, --truth, "
+                "--labels, --lpips and --verdict, or --self-test"
+            )
+        if model is None and not any(options[name] for name in PICTURE_FOLDERS):
+            raise UsageError("--self-test changes real pictures; name a RUN, or give --data DIR, or --a and --b")
+    elif (model is None) == (fake is None):
         raise UsageError("name one thing to measure: MODEL, or --fake DIR with --real DIR or --truth DIR")
     if model is not None and (real is not None or source is not None):
         raise UsageError("--real and --source go with --fake; a MODEL is measured on the pictures of its run")
@@ -113,7 +131,7 @@ def command(
     if verdict and (as_json or model is None):
         raise UsageError("--verdict says in words what a MODEL has learned; leave out --json and --fake, or --verdict")
     from cyclegan.directions import DEFAULT, Direction
-    from cyclegan.evaluation.evaluate import Options, measure_folders, measure_model
+    from cyclegan.evaluation.evaluate import Options, check_figures, measure_folders, measure_model
     from cyclegan.evaluation.features import Wanted
     from cyclegan.evaluation.protocol import store
     from cyclegan.report.verdict import LONGER, read_scores, verdict_lines
@@ -123,7 +141,9 @@ def command(
     wanted = Wanted(features, weights, download, random_features, trust_features, seed)
     folders = {name: options.pop(name) for name in PICTURE_FOLDERS}
     settings = Options(sets_of, wanted, folders, seed, **options)
-    if model is not None:
+    if self_test:
+        result = check_figures(model, direction, settings)
+    elif model is not None:
         result = measure_model(model, direction, settings)
     else:
         assert fake is not None
@@ -135,13 +155,14 @@ def command(
         store(output, result.record)
     if as_json:
         click.echo(json.dumps(result.record, ensure_ascii=False).encode(errors="backslashreplace"))
-        return
-    for line in result.lines:
+    for line in () if as_json else result.lines:
         click.echo(line)
-    if output is not None:
+    if output is not None and not as_json:
         click.echo(f"stored in {output}")
     if verdict:
         click.echo()
         nouns = dict(result.names) | dict(names)
         for line in verdict_lines(result.record, result.run, nouns, demo_scores, longer or LONGER):
             click.echo(line)
+    if result.failure is not None:
+        raise CycleganError(result.failure)

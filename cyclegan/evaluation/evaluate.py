@@ -1,4 +1,4 @@
-"""The two evaluations of `cyclegan evaluate`: of a model, and of folders."""
+"""The evaluations of `cyclegan evaluate`: of a model, of folders, and of the figures themselves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import repeat
+from itertools import permutations, repeat
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ from cyclegan.evaluation.metrics.metric import Evaluation, Measured, Setup, Tool
 from cyclegan.evaluation.metrics.paired import matched
 from cyclegan.evaluation.printing import classifier_note, direction_lines, protocol_lines, side_by_side
 from cyclegan.evaluation.protocol import of_method, of_pictures, to_record
-from cyclegan.figures import in_words, key_of
+from cyclegan.evaluation.self_test import MOST as MOST_PLANTED
+from cyclegan.evaluation.self_test import measure_planted, size_of_sets
+from cyclegan.figures import FIGURES, in_words, key_of
 from cyclegan.images import list_images, read_image, stored_size
 from cyclegan.models import is_run
 from cyclegan.system.devices import is_exact, pick_device, prepare
@@ -43,7 +45,7 @@ log = logging.getLogger("cyclegan")
 
 @dataclass(frozen=True)
 class Options:
-    """Options of both evaluations, named as on the command line.
+    """Options of all evaluations, named as on the command line.
 
     `sets_of` finds the pictures of a configuration, as its method reads them.
     """
@@ -71,6 +73,7 @@ class Result:
     lines: tuple[str, ...]
     run: Path | None = None
     names: Mapping[str, str] = field(default_factory=dict)  # of the domains
+    failure: str | None = None  # a sentence, if the self-test has failed
 
 
 def measure_model(path: Path, direction: str | None, options: Options) -> Result:
@@ -194,6 +197,55 @@ def measure_folders(
     protocol = {"pictures": pictures, "truth": truth, **of_method(tools, size)}
     lines = direction_lines(evaluation.renamed(partial(key_of, direction=direction)), direction, names)
     return Result(to_record(evaluation, protocol), (*lines, *_epilogue(protocol)))
+
+
+def check_figures(path: Path | None, direction: str | None, options: Options) -> Result:
+    """Measure planted sets of the pictures of a run, or of `options.places`, and check the order of every figure.
+
+    Raises `UsageError` for too few pictures, or pictures of one domain alone.
+    """
+    device, tools = _prepared(options)
+    size, names = options.size, dict[str, str]()
+    if path is not None:
+        model = load_evaluated_model(path, options.places, options.sets_of)
+        sets, names, size = model.sets, dict(model.names), size or int(model.model.info.get("crop_size", 256))
+    else:
+        config = resolve([{name: value for name, value in options.places.items() if value is not None}])
+        sets = options.sets_of(config)
+        names = domain_names(config, tuple(sets.train))
+    known = [source + target for source, target in permutations(sets.train, 2)]
+    if not known:
+        raise UsageError("--self-test: it needs pictures of two domains; give --data DIR, or --a and --b")
+    directions = known if direction is None else [Direction.choose(known, direction, path or "--data").key]
+    size = size or _common_size({f"--test-{domain}": files.root for domain, files in sets.test.items()})
+    most = options.max_pictures or 2 * MOST_PLANTED
+    held_out = {domain: images.read() for domain, images in _sets(sets.test, size, most, "held out").items()}
+    training = _sets(sets.train, size, MOST, "learned from")
+    sets_by_direction = {
+        each: (held_out[each.source], held_out[each.target], training[each.target])
+        for each in map(Direction.parse, directions)
+    }
+    for each, found in sets_by_direction.items():
+        size_of_sets(each, *found)  # first: a judge takes minutes
+    tools = _with_features(tools, options, training, device)
+    record: dict[str, Any] = {}
+    lines, broken = list[str](), list[str]()
+    for each, found in sets_by_direction.items():
+        test = measure_planted(each, tools, *found)
+        record[each.key] = test.record()
+        lines += [f"{in_words(each, names)}, sets of {test.count} pictures", *test.lines(), ""]
+        broken += [f"{FIGURES[name].label} {each.key} ({', '.join(of)})" for name, of in test.broken().items()]
+    roles = (("held out", held_out, sets.test), ("learned from", training, sets.train))
+    pictures = {
+        f"{role} {domain.upper()}": of_pictures(images, len(files[domain]))
+        for role, by_domain, files in roles
+        for domain, images in by_domain.items()
+    }
+    protocol = {"pictures": pictures, **of_method(tools, size)}
+    failure = None
+    if broken:
+        failure = f"--self-test: figures are in the wrong order: {'; '.join(broken)}; choose other --features"
+    return Result({"self_test": record, "protocol": protocol}, (*lines, *_epilogue(protocol)), None, names, failure)
 
 
 def _prepared(options: Options) -> tuple[torch.device, Tools]:

@@ -250,3 +250,34 @@ def test_a_model_by_itself_has_to_be_told_its_pictures(
     assert "fid_ab" not in json.loads(ended.out)["metrics"]
     (tmp_path / "data").rename(tmp_path / "moved")
     is_refusal(program("evaluate", run, *features), "does not exist", "if they have moved, give --data")
+
+
+@pytest.mark.slow
+def test_a_self_test_prints_sets_and_rules_and_fails_where_a_default_figure_is_out_of_order(
+    program: Program, run: Path, features: tuple[object, ...], tmp_path: Path
+) -> None:
+    folder(tmp_path / "data" / "testA", "a", 18, start=1000, side=40)
+    folder(tmp_path / "data" / "testB", "b", 18, start=1000, side=40)
+    words = ("evaluate", "--self-test", *features, "--device", "cpu", "--seed", 3)
+    ended = program(*words, "--data", tmp_path / "data", "--direction", "ba", "--max-pictures", 16)
+    assert ended.code == 1, ended.err  # features of random weights
+    assert ended.out.startswith("B to A, sets of 8 pictures\n")
+    for start in ("one picture ", "strong speckle ", "kept    diversity: 'one picture' has to be below", "broken  "):
+        assert f"\n{start}" in ended.out
+    assert "Error: --self-test: figures are in the wrong order: " in ended.err
+    assert "choose other --features" in ended.err
+    ended = program(*words, run, "--json")
+    answer = json.loads(ended.out)
+    assert list(answer["self_test"]) == ["ab", "ba"]
+    assert answer["protocol"]["size"] == 32  # the model's crop
+    assert answer["protocol"]["seed"] == 3
+    assert answer["self_test"]["ab"]["figures"]["nothing"]["luminance_correlation"] == pytest.approx(1)
+    assert not (run / "evaluation.json").exists()
+
+
+def test_a_self_test_that_cannot_be_is_a_sentence(program: Program, run: Path, fake: Path, tmp_path: Path) -> None:
+    is_refusal(program("evaluate", "--self-test"), "name a RUN, or give --data DIR")
+    for words in (("--fake", fake), ("--truth", fake), ("--verdict",), ("--labels", fake)):
+        is_refusal(program("evaluate", run, "--self-test", *words), "measures the figures and no translations")
+    is_refusal(program("evaluate", run, "--self-test", "--direction", "zb"), "--direction zb")
+    is_refusal(program("evaluate", run, "--self-test"), "ab needs 8 held-out pictures of A", "there are 5, 5 and 12")
