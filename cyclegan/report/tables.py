@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cyclegan.directions import Direction
@@ -11,6 +11,7 @@ from cyclegan.figures import FIGURES, HIGHER, LOWER, Figure, key_of
 from cyclegan.report.run_record import RunRecord, mapping, nested, number_of, whole
 
 MAIN = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio")  # figures of every table, in its order
+ENDS = ("low", "high")  # of an interval, in the journal
 CURVES = (*MAIN, "luminance_correlation", "diversity", "identity_l1")
 
 
@@ -25,6 +26,7 @@ class Column:
     protocol: Mapping[str, Any]
     metric: str | None = None  # by which these generators were kept; None for the last ones
     value: float | None = None  # of that metric
+    intervals: Mapping[str, Any] = field(default_factory=dict)  # [low, high] by key; of older runs there are none
 
 
 def written(name: str, value: Any) -> str:
@@ -44,14 +46,16 @@ def columns(record: RunRecord) -> list[Column]:
     measured, protocol = (mapping(record.evaluation.get(key)) for key in ("metrics", "protocol"))
     if measured:
         step = whole(nested(protocol, "checkpoint", "step"))
-        found.append(Column("Last", step, measured, "cyclegan evaluate", protocol))
+        intervals = mapping(record.evaluation.get("intervals"))
+        found.append(Column("Last", step, measured, "cyclegan evaluate", protocol, intervals=intervals))
     elif newest := {
         name.removeprefix("evaluation/"): at for name, at in record.newest.items() if name.startswith("evaluation/")
     }:
         last = max(step for step, _ in newest.values())
         of_last = {name: value for name, (step, value) in newest.items() if step == last}
         conditions = next((_conditions(mapping(entry)) for entry in record.best.values()), {})
-        found.append(Column("Last", last, of_last, "in training", conditions))
+        low_high = {key: [_newest(record, f"interval/{key}_{end}", last) for end in ENDS] for key in of_last}
+        found.append(Column("Last", last, of_last, "in training", conditions, intervals=low_high))
     evaluated = mapping(record.evaluation.get("best"))
     for metric, entry in record.best.items():
         entry, again = mapping(entry), mapping(evaluated.get(metric))
@@ -59,8 +63,14 @@ def columns(record: RunRecord) -> list[Column]:
         source = "cyclegan evaluate" if again.get("metrics") else "in training"
         step, value = whole(entry.get("step")), number_of(entry.get("value"))
         protocol = mapping(again.get("protocol")) or _conditions(entry)
-        found.append(Column(f"Best by {metric}", step, figures, source, protocol, metric, value))
+        intervals = mapping((again if again.get("metrics") else entry).get("intervals"))
+        found.append(Column(f"Best by {metric}", step, figures, source, protocol, metric, value, intervals))
     return found
+
+
+def protocol_in_training(record: RunRecord) -> dict[str, Any]:
+    """Protocol of the evaluations in training, as far as best.json has it."""
+    return next((_conditions(mapping(entry)) for entry in record.best.values()), {})
 
 
 def table(direction: Direction, found: list[Column]) -> list[dict[str, Any]]:
@@ -105,9 +115,16 @@ def _names(direction: Direction, found: list[Column]) -> Iterator[str]:
 
 
 def _conditions(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Protocol of the figures of an entry of best.json."""
+    """Protocol of the figures of an entry of best.json; older ones name no features, which were the judge's."""
     pictures = {f"held out {domain.upper()}": it for domain, it in mapping(entry.get("chosen_on")).items()}
-    return {"judge": {"sha256": entry.get("judge")}, "pictures": pictures}
+    judge = entry.get("judge")
+    return {"judge": {"sha256": judge}, "features": {"sha256": entry.get("features", judge)}, "pictures": pictures}
+
+
+def _newest(record: RunRecord, name: str, step: int) -> float | None:
+    """Value of the last row with this name if it is of `step`."""
+    at, value = record.newest.get(name, (None, None))
+    return value if at == step else None
 
 
 def _with_spread(name: str, figures: Mapping[str, Any], direction: Direction) -> str:
@@ -115,3 +132,9 @@ def _with_spread(name: str, figures: Mapping[str, Any], direction: Direction) ->
     text = written(name, figures.get(key_of(name, direction)))
     spread = number_of(figures.get(key_of(FIGURES[name].spread, direction))) if name in FIGURES else None
     return f"{text} ± {written(name, spread)}" if text and spread is not None else text
+
+
+def interval_of(ends: Any) -> tuple[float, float] | None:
+    """`ends` as an interval if they are two finite numbers, else None."""
+    found = [number_of(end) for end in ends] if isinstance(ends, list) else []
+    return (found[0], found[1]) if len(found) == 2 and found[0] is not None and found[1] is not None else None
