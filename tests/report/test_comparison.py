@@ -51,6 +51,18 @@ def test_what_was_not_measured_alike_is_said(tmp_path: Path, changes: dict[str, 
     assert words in warning
 
 
+def test_shares_of_other_classes_do_not_compare_and_those_of_one_run_are_shown(tmp_path: Path) -> None:
+    runs = two(tmp_path)
+    for run, names in zip(runs, ("zebra", "zebra, sorrel"), strict=True):
+        record = {"metrics": {"class_share_ab": 0.25}, "protocol": protocol(classes={"names": names, "sha256": "x"})}
+        (run / "evaluation.json").write_text(json.dumps(record))
+    comparison = compare(runs)
+    assert comparison.warnings == [
+        "The named classes differ from run to run, so the shares of named classes do not compare."
+    ]
+    assert ("Of the named classes, A to B", ["25.0 %", "25.0 %"]) in comparison.figures
+
+
 def test_the_judges_of_evaluations_in_training_are_compared_too(tmp_path: Path) -> None:
     runs = two(tmp_path)
     for run in runs:
