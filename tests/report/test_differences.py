@@ -138,7 +138,8 @@ def test_evaluations_in_training_by_another_judge_say_nothing_of_the_uncertainty
     assert run.in_training(ONE_FIGURE, "kid") is not None
     assert other.in_training(ONE_FIGURE, "kid") is None
     assert other.in_training("cycle_l1_a", "cycle_l1") is not None  # which needs neither
-    other.record.best["kid"] = {"judge": "cc" * 32}  # type: ignore[index]
+    # Those on fewer of the pictures do
+    other.record.best["kid"] = {"judge": "cc" * 32, "chosen_on": {"a": {"names_sha256": "other"}}}  # type: ignore[index]
     assert other.in_training(ONE_FIGURE, "kid") == run.in_training(ONE_FIGURE, "kid")
 
 
