@@ -23,8 +23,10 @@ _CELL, _NAMES = 18, 34  # columns of the terminal: at least for a run, and for t
 def command(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     """Compare runs side by side: their differences and their results.
 
-    Figures compare only if they were measured alike; otherwise a warning comes first. --output writes one HTML page
-    with the curves on common axes, the newest grids, and the same held-out pictures as translated by each run.
+    Figures compare only if they were measured alike; otherwise a warning comes first. Sentences at the end name the
+    figures that differ by more than their uncertainty. Runs that differ in nothing but the seed count as one recipe.
+    --output writes one HTML page with the curves on common axes, the newest grids, and the same held-out pictures as
+    translated by each run.
     """
     from cyclegan.report import compare, write_comparison
 
@@ -42,13 +44,18 @@ def command(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
 def _print(comparison: Comparison) -> None:
     """Print tables, each of as many runs as fit the width of the terminal."""
     from rich.console import Console
+    from rich.padding import Padding
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for warning in comparison.warnings:
-        console.print(f"! {warning}", style="bold red", markup=False)
+        console.print(f"! {warning}", style="bold red")
     each = max(1, (console.width - _NAMES) // _CELL)
     for start in range(0, len(comparison.labels), each):
         console.print(_table(comparison, slice(start, start + each)))
+    for pair in comparison.pairs:
+        console.print(f"\n{pair.heading}:", style="bold")
+        for sentence in pair.sentences():
+            console.print(Padding(f"- {sentence}", (0, 0, 0, 2)))
 
 
 def _table(comparison: Comparison, shown: slice) -> Table:

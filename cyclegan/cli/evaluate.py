@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cyclegan.config import PICTURE_FOLDERS, TrainConfig
 from cyclegan.errors import CycleganError, UsageError
+
+if TYPE_CHECKING:
+    from cyclegan.evaluation.evaluate import Options
+
+log = logging.getLogger("cyclegan")
 
 _PATH = click.Path(path_type=Path)
 
@@ -26,7 +32,7 @@ def _folder_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("evaluate")
-@click.argument("model", type=_PATH, required=False)
+@click.argument("models", nargs=-1, type=_PATH, metavar="[MODEL …]")
 @click.option("--fake", type=_PATH, metavar="DIR", help="Translated pictures, instead of MODEL.")
 @click.option("--real", type=_PATH, metavar="DIR", help="Real pictures of the domain that --fake was translated to.")
 @click.option("--source", type=_PATH, metavar="DIR", help="Sources of the pictures in --fake, under the same names.")
@@ -74,6 +80,7 @@ def _folder_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="DIRECTION FILE",
     help="For --verdict: output of `cyclegan data demo-score --json` for drawn pictures; it decides.",
 )
+@click.option("--seeds", is_flag=True, help="Measure several runs that differ in --seed alone, and their spread.")
 @click.option("--longer", metavar="COMMAND", help="For --verdict: advised command to train {run} for more {steps}.")
 @click.option(
     "--self-test",
@@ -82,7 +89,7 @@ def _folder_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines to read.")
 def command(
-    model: Path | None,
+    models: tuple[Path, ...],
     fake: Path | None,
     real: Path | None,
     source: Path | None,
@@ -97,6 +104,7 @@ def command(
     verdict: bool,
     names: tuple[tuple[str, str], ...],
     scores: tuple[tuple[str, Path], ...],
+    seeds: bool,
     longer: str | None,
     self_test: bool,
     as_json: bool,
@@ -108,12 +116,20 @@ def command(
     pictures, gives the share of translations taken for the target. --truth adds figures for pictures with known ground
     truth. Figures and their protocol are printed together, and stored in RUN/evaluation.json or the file of --output.
     For a run, the last generators are measured and beside them the best that it has kept, and RUN/gallery is written.
-    --verdict adds a conclusion in words.
+    --verdict adds a conclusion in words. With --seeds several runs of one recipe are measured, each as by itself, and
+    the mean and the standard deviation of their figures are printed.
 
     --self-test measures the figures themselves, on the pictures of a run or of --data: real pictures with planted
     failures have to be worse than untranslated ones, and real ones of the target better. It fails if a figure that is
     relied on by default puts them in another order.
     """
+    model = models[0] if models else None
+    if len(models) > 1 and not seeds:
+        raise UsageError("MODEL: name one; --seeds measures several runs that differ in nothing but --seed")
+    if seeds and (fake is not None or verdict or self_test):
+        raise UsageError(
+            "--seeds measures runs, without a verdict; leave out --fake, --verdict and --self-test, or --seeds"
+        )
     if self_test:
         if fake or real or source or verdict or any(options[name] for name in ("truth", "labels", "lpips")):
             raise UsageError(
@@ -141,6 +157,9 @@ def command(
     wanted = Wanted(features, weights, download, random_features, trust_features, seed)
     folders = {name: options.pop(name) for name in PICTURE_FOLDERS}
     settings = Options(sets_of, wanted, folders, seed, **options)
+    if seeds:
+        _measure_seeds(models, direction, settings, output, as_json)
+        return
     if self_test:
         result = check_figures(model, direction, settings)
     elif model is not None:
@@ -166,3 +185,39 @@ def command(
             click.echo(line)
     if result.failure is not None:
         raise CycleganError(result.failure)
+
+
+def _measure_seeds(
+    paths: tuple[Path, ...], direction: str | None, settings: Options, output: Path | None, as_json: bool
+) -> None:
+    """Measure runs of one recipe, each as by itself, and print the spread of their figures."""
+    from cyclegan.evaluation.evaluate import measure_model
+    from cyclegan.evaluation.printing import classifier_note, protocol_lines
+    from cyclegan.evaluation.protocol import store
+    from cyclegan.report.recipes import labelled
+    from cyclegan.report.run_record import read_record
+    from cyclegan.report.seeds import WANTED, over_seeds, require_seeds, seeds_lines
+
+    runs = labelled([read_record(path) for path in paths])
+    require_seeds(runs)
+    if len(runs) < WANTED:
+        log.warning("a table of a paper needs %d seeds, and there are %d", WANTED, len(runs))
+    results = []
+    for path in paths:
+        results.append(measure_model(path, direction, settings))
+        store(path / "evaluation.json", results[-1].record)
+    figures = over_seeds([result.record for result in results])
+    record = {"seeds": figures, "runs": {str(path): it.record for path, it in zip(paths, results, strict=True)}}
+    if output is not None:
+        store(output, record)
+    if as_json:
+        click.echo(json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace"))
+        return
+    protocol = {name: value for name, value in results[0].record["protocol"].items() if name != "checkpoint"}
+    for line in seeds_lines(figures, [run.label for run in runs], results[0].names, protocol["directions"]):
+        click.echo(line)
+    click.echo()
+    for line in filter(None, (classifier_note(protocol), *protocol_lines(protocol))):
+        click.echo(line)
+    for path in (*(path / "evaluation.json" for path in paths), *([output] if output else ())):
+        click.echo(f"stored in {path}")

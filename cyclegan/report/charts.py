@@ -131,14 +131,14 @@ def run_groups(record: RunRecord) -> list[Group]:
     return [group for group in groups if group.charts]
 
 
-def comparison_groups(records: Sequence[RunRecord], labels: Sequence[str]) -> list[Group]:
-    """The same curves of several runs on common axes, a colour for each run."""
+def comparison_groups(records: Sequence[RunRecord], labels: Sequence[str], colours: Sequence[int]) -> list[Group]:
+    """The same curves of several runs on common axes, in the numbered colours."""
     draw = Drawing()
 
     def lines(name: str) -> list[Line]:
         return [
-            Line(label, record.series[name], number, mark=_mark(record, name.removeprefix("evaluation/")))
-            for number, (record, label) in enumerate(zip(records, labels, strict=True))
+            Line(label, record.series[name], colour, mark=_mark(record, name.removeprefix("evaluation/")))
+            for record, label, colour in zip(records, labels, colours, strict=True)
             if name in record.series
         ]
 

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from cyclegan.errors import UsageError
 from cyclegan.figures import FIGURES, in_words, key_of, name_of
 from cyclegan.report import text
+from cyclegan.report.differences import Difference, differences
 from cyclegan.report.page import check_libraries, render, write_page
-from cyclegan.report.run_record import RunRecord, nested, number_of, read_record
+from cyclegan.report.protocols import TERMS, terms_of_pictures
+from cyclegan.report.recipes import Recipe, differing, labelled, option, recipes
+from cyclegan.report.run_record import RunRecord, read_record
 from cyclegan.report.tables import MAIN, Column, columns, written
 
-MOST = 8  # runs in a comparison, since there are as many colours of curves
+MOST_RECIPES = 8  # in a comparison, since there are as many colours of curves
+MOST = 3 * MOST_RECIPES  # runs: three seeds of each
 _ALIKE = 12  # held-out pictures of a direction that a page shows of all runs
-_SHOWN = (*MAIN, "luminance_correlation", "diversity", "psnr", "ssim")
-_UNIMPORTANT = {"device", "workers", "cache", "wandb", "wandb_project", "compile", "checkpoint_activations"}
-_UNIMPORTANT |= {"log_every", "sample_every", "samples", "state_every", "generators_every", "on_alarm"}
-_UNIMPORTANT |= {"evaluate_every", "evaluate_pictures", "metric"}
-
-_NONE = "none of the figures"
-# Path in a protocol, the plural of its name, and the figures that do not compare if it differs
-_TERMS = (
-    (("judge", "sha256"), "judges", "the shares taken for the target do not"),
-    (("features", "sha256"), "features", "FID, KID and diversity do not"),
-    (("size",), "picture sizes", _NONE),
-    (("seed",), "seeds of the evaluations", "KID and cycles with noise only roughly"),
-)
+_SHOWN = dict.fromkeys((*MAIN, "neither", "class_share", "luminance_correlation", "diversity", "psnr", "ssim"))
 
 
 @dataclass(frozen=True)
@@ -42,6 +33,16 @@ class Comparison:
     differences: list[tuple[str, list[str]]]  # an option and its value in each run, if these differ
     figures: list[tuple[str, list[str]]]
     warnings: list[str]
+    recipes: list[Recipe]
+    pairs: list[Difference]  # what each two recipes differ in, in words
+
+    @property
+    def colours(self) -> list[int]:
+        """Number of the colour of each run; runs of one recipe share theirs if there are too many."""
+        if len(self.labels) <= MOST_RECIPES:
+            return list(range(len(self.labels)))
+        of_run = {run.label: number for number, recipe in enumerate(self.recipes) for run in recipe.runs}
+        return [of_run[label] for label in self.labels]
 
     def as_json(self) -> dict[str, Any]:
         """The comparison for programs: figures as numbers, and the options that differ."""
@@ -59,23 +60,30 @@ class Comparison:
                     "step": record.step,
                     "seconds": round(record.seconds, 1),
                     "alarms": record.alarm_count,
-                    "differs": {name: _value(record, name) for name in _differing(self.records)},
+                    "differs": {name: option(record, name) for name in differing(self.records)},
                     "figures": about,
                     "notes": record.notes,
                 }
             )
-        return {"runs": runs, "warnings": self.warnings}
+        return {"runs": runs, "warnings": self.warnings, "differences": [pair.as_json() for pair in self.pairs]}
 
 
 def compare(runs: Sequence[Path]) -> Comparison:
-    """Compare the runs in some directories; `UsageError` for fewer than two, more than eight, or no run."""
-    if not 2 <= len(runs) <= MOST:
-        raise UsageError(f"RUN: a comparison is of 2 to {MOST} runs, not of {len(runs)}; name others")
+    """Compare the runs in some directories; `UsageError` for too few or too many, or no run."""
+    if len(runs) < 2:
+        raise UsageError(f"RUN: a comparison is of 2 to {MOST_RECIPES} runs, not of {len(runs)}; name others")
     records = [read_record(run) for run in runs]
+    of_labels = labelled(records)
+    found_recipes = recipes(of_labels)
+    if len(runs) > MOST or len(found_recipes) > MOST_RECIPES:
+        raise UsageError(
+            f"RUN: a comparison is of 2 to {MOST_RECIPES} runs, or of {MOST} where seeds of one recipe are among them, "
+            f"not of {len(runs)} that make {len(found_recipes)} recipes; name fewer"
+        )
     found = [columns(record) for record in records]
     return Comparison(
         records,
-        _labels(records),
+        [run.label for run in of_labels],
         [
             ("Status", [f"{word}: {reason}" if reason else word for word, reason in map(text.status, records)]),
             ("Steps", [f"{record.step:,}" for record in records]),
@@ -83,11 +91,13 @@ def compare(runs: Sequence[Path]) -> Comparison:
             ("Alarms", [", ".join(sorted({alarm.name for alarm in record.alarms})) or "none" for record in records]),
         ],
         [
-            (name.replace("_", "-"), [text.plain(_value(record, name)) for record in records])
-            for name in _differing(records)
+            (name.replace("_", "-"), [text.plain(option(record, name)) for record in records])
+            for name in differing(records)
         ],
         list(_figures(records, found)),
         list(_warnings(records, found)),
+        found_recipes,
+        differences(found_recipes),
     )
 
 
@@ -111,41 +121,19 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
             for record, label in zip(comparison.records, labels, strict=True)
             for note in record.notes
         ],
-        "charts": comparison_groups(comparison.records, labels),
+        "colours": comparison.colours,
+        "pairs": comparison.pairs,
+        "charts": comparison_groups(comparison.records, labels, comparison.colours),
         "grids": newest_grids(comparison.records, labels),
         "galleries": alike(comparison.records, labels, _ALIKE),
     }
     return write_page(output, render("compare.html", **context))
 
 
-def _labels(records: Sequence[RunRecord]) -> list[str]:
-    """Names of the folders, with as much of their paths as is needed to distinguish them."""
-    paths = [record.path.resolve() for record in records]
-    for parts in range(1, max(len(path.parts) for path in paths) + 1):
-        labels = ["/".join(path.parts[-parts:]) for path in paths]
-        if len(set(labels)) == len(labels):
-            return labels
-    raise UsageError(f"RUN: {paths[0]} is named more than once; name each run once")
-
-
-def _differing(records: Sequence[RunRecord]) -> list[str]:
-    names = dict.fromkeys(name for record in records for name in record.config)
-    return [
-        name
-        for name in names
-        if name not in _UNIMPORTANT and any(_value(it, name) != _value(records[0], name) for it in records)
-    ]
-
-
-def _value(record: RunRecord, name: str) -> Any:
-    """Value of an option in a run. An option that is newer than the run had the effect of today's default."""
-    return record.config.get(name, text.DEFAULTS.get(name))
-
-
 def _figures(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -> Iterator[tuple[str, list[str]]]:
     """Rows of the last generators' figures, then of the best value of each metric that runs kept generators by."""
     for direction in dict.fromkeys(direction for record in records for direction in record.directions):
-        for name in _SHOWN:
+        for name in (name for name in _SHOWN if name in FIGURES):
             key = key_of(name, direction)
             cells = [written(name, run_columns[0].figures.get(key)) if run_columns else "" for run_columns in found]
             if any(cells):
@@ -160,14 +148,9 @@ def _figures(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) ->
 def _warnings(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -> Iterator[str]:
     """Sentences about differences that keep figures from being compared."""
     protocols = [run_columns[0].protocol if run_columns else {} for run_columns in found]
-    held_out = (
-        (("pictures", f"held out {domain.upper()}", "names_sha256"), f"held-out pictures of {domain.upper()}", _NONE)
-        for domain in sorted({domain for record in records for domain in record.domains})
-    )
-    for keys, subject, figures in (*_TERMS, *held_out):
-        values = [_scalar(protocol, *keys) for protocol in protocols]
-        if any(one is not None and other is not None and one != other for one, other in combinations(values, 2)):
-            yield f"The {subject} differ from run to run, so {figures} compare."
+    for term in (*TERMS, *terms_of_pictures(protocols)):
+        if term.differs(protocols):
+            yield f"The {term.plural} differ from run to run, so {term.consequence} compare."
     sources = {run_columns[0].source for run_columns in found if run_columns}
     if len(sources) > 1:
         yield (
@@ -177,11 +160,6 @@ def _warnings(records: Sequence[RunRecord], found: Sequence[Sequence[Column]]) -
     steps = {record.step for record in records}
     if len(steps) > 1:
         yield f"The runs have different lengths, from {min(steps):,} to {max(steps):,} steps."
-    prints = {_scalar(record.meta, "data_fingerprint") for record in records} - {None}
+    prints = {str(record.meta.get("data_fingerprint")) for record in records if record.meta.get("data_fingerprint")}
     if len(prints) > 1:
         yield "The runs were trained on different pictures: the fingerprints of their data differ."
-
-
-def _scalar(values: Mapping[str, Any], *keys: str) -> Any:
-    value = nested(values, *keys)
-    return value if isinstance(value, str) or number_of(value) is not None else None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from cyclegan.report.series import Series
 from cyclegan.tracking.journal import FILE as JOURNAL
 from cyclegan.tracking.journal import Reader
 
+RECENT = 5  # evaluations in training whose spread is an uncertainty
 ALARMS = 200  # listed per run; if there are more, most have a single cause
 GALLERY = "gallery"
 _OLDER = (Direction("a", "b"), Direction("b", "a"))  # of runs from before meta.json named their directions
@@ -55,6 +56,10 @@ class RunRecord:
     notes: list[str]  # a sentence for each record that was left out
     series: dict[str, Series] = field(default_factory=lambda: defaultdict(Series))
     newest: dict[str, tuple[int, float]] = field(default_factory=dict)  # name -> step and value of its last row
+    # Steps and values of the newest `RECENT` evaluations in training, by the name of their series
+    recent: dict[str, deque[tuple[int, float]]] = field(
+        default_factory=lambda: defaultdict(partial(deque, maxlen=RECENT))
+    )
     grids: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))  # "a2b" -> step -> path in run
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)  # headings of the newest grid of "a2b"
     alarms: list[RaisedAlarm] = field(default_factory=list)
@@ -139,6 +144,8 @@ def _read_journal(record: RunRecord) -> None:
                 elif name not in ("step", "time") and (number := number_of(value)) is not None:
                     record.series[name].add(step, number)
                     record.newest[name] = (step, number)
+                    if name.startswith("evaluation/"):
+                        record.recent[name].append((step, number))
             speed = number_of(row.get("speed/images_per_second"))
             if speed is not None and speed > 0:
                 record.seconds += max(step - before, 0) * batch / speed

@@ -68,6 +68,11 @@ def columns(record: RunRecord) -> list[Column]:
     return found
 
 
+def protocol_in_training(record: RunRecord) -> dict[str, Any]:
+    """Protocol of the evaluations in training, as far as best.json has it."""
+    return next((_conditions(mapping(entry)) for entry in record.best.values()), {})
+
+
 def table(direction: Direction, found: list[Column]) -> list[dict[str, Any]]:
     """Rows of one direction: label, hint, a cell per column, and the figure of real and of untranslated pictures.
 
@@ -110,9 +115,10 @@ def _names(direction: Direction, found: list[Column]) -> Iterator[str]:
 
 
 def _conditions(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Protocol of the figures of an entry of best.json."""
+    """Protocol of the figures of an entry of best.json; older ones name no features, which were the judge's."""
     pictures = {f"held out {domain.upper()}": it for domain, it in mapping(entry.get("chosen_on")).items()}
-    return {"judge": {"sha256": entry.get("judge")}, "pictures": pictures}
+    judge = entry.get("judge")
+    return {"judge": {"sha256": judge}, "features": {"sha256": entry.get("features", judge)}, "pictures": pictures}
 
 
 def _newest(record: RunRecord, name: str, step: int) -> float | None:

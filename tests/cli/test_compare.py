@@ -31,6 +31,20 @@ def test_what_does_not_compare_is_said_first(program: Program, tmp_path: Path) -
     assert program("compare", *runs).out.startswith("! The judges differ from run to run")
 
 
+def test_what_differs_by_more_than_its_uncertainty_is_said_last(program: Program, tmp_path: Path) -> None:
+    runs = [begun(tmp_path / name, lambda_cycle=x) for name, x in (("[one]", 1), ("two", 2))]
+    for number, run in enumerate(runs):
+        figures = {"metrics": {"kid_ab": 0.1 + number, "judge_ab": 0.5}, "protocol": protocol()}
+        intervals = {"kid_ab": [0.05 + number, 0.15 + number], "judge_ab": [0.4, 0.6]}
+        (run / "evaluation.json").write_text(json.dumps(figures | {"intervals": intervals}))
+    out = program("compare", *runs).out
+    said = " ".join(out.partition("[one] against two:")[2].split())
+    assert said.startswith("- KID, A to B: [one] is better than two (0.1000 ± 0.0500 against 1.1000 ± 0.0500) - no")
+    assert "taken for the target (A to B) - what other seeds would give is not known" in said
+    (found,) = json.loads(program("compare", *runs, "--json").out)["differences"]
+    assert [(it["figure"], it["differs"]) for it in found["figures"]] == [("judge_ab", False), ("kid_ab", True)]
+
+
 def test_names_of_runs_are_no_markup(program: Program, tmp_path: Path) -> None:
     runs = [begun(tmp_path / "[red]one[" / "x"), begun(tmp_path / "[bold]" / "x")]
     out = program("compare", *runs).out

@@ -11,7 +11,7 @@ import pytest
 
 from cyclegan.errors import UsageError
 from cyclegan.report import compare, write_comparison
-from tests.report.examples import begun, figures, finished, protocol
+from tests.report.examples import begun, figures, finished, protocol, row
 from tests.report.test_page import seen
 
 
@@ -51,6 +51,18 @@ def test_what_was_not_measured_alike_is_said(tmp_path: Path, changes: dict[str, 
     assert words in warning
 
 
+def test_shares_of_other_classes_do_not_compare_and_those_of_one_run_are_shown(tmp_path: Path) -> None:
+    runs = two(tmp_path)
+    for run, names in zip(runs, ("zebra", "zebra, sorrel"), strict=True):
+        record = {"metrics": {"class_share_ab": 0.25}, "protocol": protocol(classes={"names": names, "sha256": "x"})}
+        (run / "evaluation.json").write_text(json.dumps(record))
+    comparison = compare(runs)
+    assert comparison.warnings == [
+        "The named classes differ from run to run, so the shares of named classes do not compare."
+    ]
+    assert ("Of the named classes, A to B", ["25.0 %", "25.0 %"]) in comparison.figures
+
+
 def test_the_judges_of_evaluations_in_training_are_compared_too(tmp_path: Path) -> None:
     runs = two(tmp_path)
     for run in runs:
@@ -59,8 +71,9 @@ def test_the_judges_of_evaluations_in_training_are_compared_too(tmp_path: Path) 
     best = json.loads((runs[1] / "best.json").read_text())
     best["kid_ab"]["judge"] = "other"
     (runs[1] / "best.json").write_text(json.dumps(best))
-    (warning,) = compare(runs).warnings
-    assert "The judges differ" in warning
+    judges, features = compare(runs).warnings
+    assert "The judges differ" in judges
+    assert "The features differ" in features  # which were those of the judge
 
 
 def test_other_pictures_other_lengths_and_other_ways_of_measuring_are_said(tmp_path: Path) -> None:
@@ -89,11 +102,64 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> Non
 
 def test_too_few_too_many_and_no_runs_are_sentences(tmp_path: Path) -> None:
     run = begun(tmp_path / "run")
-    for runs in ([run], [run] * 9):
+    for runs in ([run], [begun(tmp_path / f"run{number}", lambda_cycle=number) for number in range(9)]):
         with pytest.raises(UsageError, match="2 to 8 runs"):
             compare(runs)
     with pytest.raises(UsageError, match="is no run"):
         compare([run, tmp_path])
+
+
+def of_two_recipes(tmp_path: Path, seeds: int = 3) -> list[Path]:
+    """Runs with intervals, whose KID is 0.100, 0.101, … by the first recipe and 0.200, … by the second."""
+    runs = []
+    for level, name in enumerate("xy", 1):
+        for seed in range(seeds):
+            runs.append(begun(tmp_path / f"{name}-{seed}", lambda_cycle=level, seed=seed))
+            values = figures(kid=0.1 * level + 0.001 * seed)
+            intervals = {key: [value - 0.01, value + 0.01] for key, value in values.items() if value is not None}
+            record = {"metrics": values, "intervals": intervals, "protocol": protocol()}
+            (runs[-1] / "evaluation.json").write_text(json.dumps(record))
+    return runs
+
+
+def test_what_recipes_differ_in_is_said_in_words_on_the_page_too(tmp_path: Path) -> None:
+    comparison = compare(of_two_recipes(tmp_path))
+    (pair,) = comparison.pairs
+    assert pair.heading == "x (3 seeds: x-0, x-1, x-2) against y (3 seeds: y-0, y-1, y-2)"
+    ab, ba, equal = pair.sentences()
+    # Of the pictures 0.01 / 1.96 and not 0.001 of the seeds, by √3 seeds and Student's t of two degrees of freedom
+    assert ab == "KID, A to B: x is better than y (0.1010 ± 0.0127 against 0.2010 ± 0.0127)"
+    assert ba.startswith("KID, B to A: x is better than y (")
+    assert equal.startswith("no difference beyond the uncertainty in: taken for the target, ")
+    assert equal.endswith("cycle L1 (B to A)")
+    assert "KID" not in equal
+    assert json.loads(json.dumps(comparison.as_json()))["differences"] == [pair.as_json()]
+    said = seen(write_comparison(comparison, tmp_path / "page.html").read_text())
+    assert f"{pair.heading} {ab} {ba} {equal}" in said
+
+
+def test_the_intervals_of_evaluations_in_training_count(tmp_path: Path) -> None:
+    runs = [finished(tmp_path / name, lambda_cycle=x) for name, x in (("one", 1), ("two", 2))]
+    for number, run in enumerate(runs):
+        (run / "evaluation.json").unlink()
+        values = {"evaluation/kid_ab": 1.0 + number, "interval/kid_ab_low": 0.9, "interval/kid_ab_high": 1.1}
+        rows = [row(step, **values) for step in (60, 70, 80)]
+        with open(run / "metrics.jsonl", "a") as stream:
+            stream.writelines(json.dumps(line) + "\n" for line in (*rows, row(110, **values)))
+    (pair,) = compare(runs).pairs
+    (kid,) = pair.figures
+    assert (kid.key, kid.first.value, kid.second.value) == ("kid_ab", 1, 2)
+    assert kid.first.parts[0].value == pytest.approx((0.1 / 1.96) ** 2, rel=1e-3)
+    assert kid.first.parts[1].freedom == 3  # of the last five
+
+
+def test_seeds_of_one_recipe_may_be_many(tmp_path: Path) -> None:
+    comparison = compare(of_two_recipes(tmp_path, seeds=5))
+    assert [len(recipe.runs) for recipe in comparison.recipes] == [5, 5]
+    assert comparison.colours == [0] * 5 + [1] * 5
+    assert compare([run.record.path for run in comparison.recipes[0].runs]).colours == [0, 1, 2, 3, 4]
+    with pytest.raises(UsageError, match="or of 24 where seeds"):
+        compare(of_two_recipes(tmp_path / "more", seeds=13))
 
 
 @pytest.mark.slow
