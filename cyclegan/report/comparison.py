@@ -20,7 +20,7 @@ _ALIKE = 12  # held-out pictures of a direction that a page shows of all runs
 _SHOWN = (*MAIN, "luminance_correlation", "diversity", "psnr", "ssim")
 _UNIMPORTANT = {"device", "workers", "cache", "wandb", "wandb_project", "compile", "checkpoint_activations"}
 _UNIMPORTANT |= {"log_every", "sample_every", "samples", "state_every", "generators_every", "on_alarm"}
-_UNIMPORTANT |= {"evaluate_every", "evaluate_pictures", "metric"}
+_UNIMPORTANT |= {"evaluate_every", "evaluate_pictures", "metric", "features", "classes"}
 
 _NONE = "none of the figures"
 # Path in a protocol, the plural of its name, and the figures that do not compare if it differs

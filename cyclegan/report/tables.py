@@ -105,9 +105,10 @@ def _names(direction: Direction, found: list[Column]) -> Iterator[str]:
 
 
 def _conditions(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Protocol of the figures of an entry of best.json."""
+    """Protocol of the figures of an entry of best.json; older ones name no features, which were the judge's."""
     pictures = {f"held out {domain.upper()}": it for domain, it in mapping(entry.get("chosen_on")).items()}
-    return {"judge": {"sha256": entry.get("judge")}, "pictures": pictures}
+    judge = entry.get("judge")
+    return {"judge": {"sha256": judge}, "features": {"sha256": entry.get("features", judge)}, "pictures": pictures}
 
 
 def _with_spread(name: str, figures: Mapping[str, Any], direction: Direction) -> str:
