@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cyclegan.directions import NOISE, Direction
 
@@ -23,12 +23,14 @@ class Figure:
     """Presentation of a figure of an evaluation.
 
     `of` is the ending of its key in a record: the direction (`kid_ab`), or the domain at one end (`cycle_l1_a`).
-    `better` is the better end, None where the right value lies between and depends on the data.
+    `better` is the better end, None where the right value lies between and depends on the data. `better_alone` is that
+    in a direction which somebody has chosen by its name, for a figure whose better end depends on the direction.
     """
 
     label: str
     form: str
     better: str | None = None
+    better_alone: str | None = field(default=None, kw_only=True)
     of: str = DIRECTION
     hint: str = ""
     unit: str = ""
@@ -58,7 +60,11 @@ FIGURES: dict[str, Figure] = {
     "judge": Figure("taken for the target", "{:.0%}", HIGHER, hint="share of the pictures, by the judge"),
     # Which end is better depends on whether classes of the target or of the source are named
     "class_share": Figure(
-        "of the named classes", "{:.1%}", hint="share of the pictures, by their top class of ImageNet", compared=True
+        "of the named classes",
+        "{:.1%}",
+        better_alone=HIGHER,
+        hint="share of the pictures, by their top class of ImageNet",
+        compared=True,
     ),
     "kid": Figure(
         "KID", "{:.4f}", LOWER, hint="distance from real pictures, unbiased", spread="kid_std", compared=True
@@ -78,11 +84,19 @@ FIGURES: dict[str, Figure] = {
     ),
     "cycle_noise_l1": Figure("cycle L1 with noise", "{:.2f}", LOWER, SOURCE, unit=LEVELS, shown=False),
     "identity_l1": Figure("identity L1", "{:.2f}", LOWER, TARGET, "change of real pictures of the target", LEVELS),
+    "identity_perceptual": Figure(
+        "identity, perceptual",
+        "{:.3f}",
+        LOWER,
+        TARGET,
+        "change of real pictures of the target, by ImageNet",
+    ),
     "psnr": Figure("PSNR", "{:.2f} dB", HIGHER, hint="against the truth"),
     "ssim": Figure("SSIM", "{:.4f}", HIGHER, hint="against the truth"),
     "l1": Figure("L1", "{:.2f}", LOWER, hint="against the truth, in levels of 255", unit=LEVELS),
     "rmse": Figure("RMSE", "{:.2f}", LOWER, hint="against the truth, in levels of 255", unit=LEVELS),
     "within": Figure("pixels within threshold", "{:.1%}", HIGHER, hint="against the truth"),
+    "perceptual": Figure("perceptual distance", "{:.4f}", LOWER, hint="from the truth, by ImageNet"),
     "lpips": Figure("LPIPS", "{:.4f}", LOWER, hint="against the truth"),
     "pixel_accuracy": Figure("per-pixel accuracy", "{:.1%}", HIGHER, hint="of labels"),
     "class_accuracy": Figure("per-class accuracy", "{:.1%}", HIGHER, hint="of labels"),

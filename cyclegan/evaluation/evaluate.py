@@ -19,15 +19,16 @@ from cyclegan.directions import Direction
 from cyclegan.errors import UsageError, reason_of
 from cyclegan.evaluation.evaluated_model import domain_names, load_evaluated_model, paired_truths
 from cyclegan.evaluation.evaluator import Evaluator, measure_batches
-from cyclegan.evaluation.features import Wanted, load_extractor
+from cyclegan.evaluation.features import AUTO, JUDGE, Wanted, choose, load_extractor
 from cyclegan.evaluation.features.classifier import DOMAINS, FEWEST, MOST, find_classifier
 from cyclegan.evaluation.gallery import write_gallery
 from cyclegan.evaluation.image_set import ImageSet, centre_square
-from cyclegan.evaluation.metrics.class_share import find_classes
+from cyclegan.evaluation.metrics.class_share import find_classes, parse_classes
 from cyclegan.evaluation.metrics.label_maps import read_colours
 from cyclegan.evaluation.metrics.lpips import LPIPS
 from cyclegan.evaluation.metrics.metric import Evaluation, Measured, Setup, Tools
 from cyclegan.evaluation.metrics.paired import matched
+from cyclegan.evaluation.metrics.perceptual import perceptual_distance
 from cyclegan.evaluation.printing import classifier_note, direction_lines, protocol_lines, side_by_side
 from cyclegan.evaluation.protocol import of_method, of_pictures, to_record
 from cyclegan.evaluation.self_test import MOST as MOST_PLANTED
@@ -37,8 +38,6 @@ from cyclegan.images import list_images, read_image, stored_size
 from cyclegan.models import is_run
 from cyclegan.system.devices import is_exact, pick_device, prepare
 from cyclegan.translation import Translator
-
-JUDGE = "judge"
 
 log = logging.getLogger("cyclegan")
 
@@ -187,6 +186,8 @@ def measure_folders(
         for role, images in (("translated", fakes), ("real", reals), ("untranslated", sources)):
             if images is not None:
                 pictures[role] = of_pictures(images, len(list_images(images.root)))
+    elif options.labels is None and choose(options.features.name) != JUDGE:
+        tools = _with_features(tools, options, {}, device)  # for the perceptual distance from the truth
     if options.truth is not None:
         setup = Setup(direction, tools)
         batches = _with_truths(fake, options.truth, options.size, nearest=options.labels is not None)
@@ -256,22 +257,28 @@ def _prepared(options: Options) -> tuple[torch.device, Tools]:
         raise UsageError(f"--{'labels' if options.labels else 'lpips'} compares with the truth; give --truth DIR too")
     colours = None if options.labels is None else read_colours(options.labels)
     lpips = LPIPS(*options.lpips) if options.lpips else None
-    classes = None if options.classes is None else find_classes(options.classes, device)
-    networks = Tools(classes=classes, colours=colours, lpips=lpips)
-    return device, replace(networks, seed=options.seed, threshold=options.threshold)
+    if options.classes is not None:
+        parse_classes(options.classes)
+    return device, Tools(colours=colours, lpips=lpips, seed=options.seed, threshold=options.threshold)
 
 
 def _with_features(tools: Tools, options: Options, training: Mapping[str, ImageSet], device: torch.device) -> Tools:
-    """Add the feature extractor to `tools`, and the judge if there are enough pictures to train one."""
-    if options.features.name == JUDGE:
+    """Add the networks that see pictures: of features, of named classes, and a judge if pictures can train one."""
+    wanted = replace(options.features, name=choose(options.features.name))
+    if options.features.name == AUTO and wanted.weights is not None:
+        raise UsageError("--weights belong to one network; name it by --features too, such as --features lite0")
+    if wanted.name == JUDGE:
         if not training:
             raise UsageError(
                 "--features judge: it is trained on real pictures of both domains, other than those it judges; give "
-                "--data DIR, or --a and --b, or use --features inception"
+                "--data DIR, or --a and --b, or use --features lite0 or inception"
             )
+        classes = find_classes(options.classes, device)  # first: a judge takes minutes
         judge = find_classifier(training, seed=options.seed, device=device)
-        return replace(tools, extractor=judge.extractor(), classifier=judge)
-    tools = replace(tools, extractor=load_extractor(options.features, device))  # first: a judge takes minutes
+        return replace(tools, extractor=judge.extractor(), classifier=judge, classes=classes)
+    extractor = load_extractor(wanted, device)
+    classes = find_classes(options.classes, device, extractor)
+    tools = replace(tools, extractor=extractor, classes=classes, perceptual=perceptual_distance(extractor))
     few = [pictures for pictures in training.values() if len(pictures) < FEWEST]
     if few:
         log.warning("no judge: %s has only %d pictures to train it on", few[0].root, len(few[0]))

@@ -42,6 +42,12 @@ class Evaluator:
             pictures = held_out[target], held_out.get(source), training.get(target), true_images
             self._setups[key] = Setup(direction, tools, *pictures)
 
+    def prepare(self) -> None:
+        """Compute features of the training pictures now, which may take a minute, and keep them."""
+        for setup in self._setups.values():
+            if setup.tools.extractor is not None:
+                setup.features("training")
+
     def measure(
         self, generators: Mapping[str, TranslatorLike | SamplerLike], directions: Iterable[str] | None = None
     ) -> Evaluation:

@@ -17,6 +17,7 @@ from cyclegan.evaluation.metrics.cycle import NOISE
 from cyclegan.evaluation.metrics.fid_kid import SUBSET_SIZE, SUBSETS
 from cyclegan.evaluation.metrics.metric import Evaluation, Tools
 from cyclegan.evaluation.metrics.paired import SIGMA, WINDOW
+from cyclegan.evaluation.metrics.perceptual import MOST, PERCEPTUAL
 from cyclegan.evaluation.metrics.uncertainty import HALVES, RESAMPLES, Interval
 from cyclegan.system.files import write_json
 
@@ -59,6 +60,8 @@ def of_method(tools: Tools, size: int | None) -> dict[str, Any]:
             f"subsets of {SUBSET_SIZE}, else of all, with the deviation over {SUBSETS} random halves"
         )
         protocol["cycle"] = f"pictures not rounded to 8 bits on the way; noise gaussian, σ {NOISE:g} of 255 levels"
+    if tools.perceptual is not None:
+        protocol["perceptual"] = f"{PERCEPTUAL}; of the first {MOST} real pictures, and of all with a truth"
     if tools.classes is not None:
         network = tools.classes.network
         names = ", ".join(tools.classes.names)

@@ -1,16 +1,17 @@
 """The best generators of a run: the criteria that choose them, and their record.
 
-RUN/best.json is {"<metric>": {"step", "value", "better", "file", "figures", "intervals", "judge", "chosen_on",
-"recent", "spread"}, …}: the file relative to the run, all figures of that evaluation with their intervals, what they
-depend on (the judge by its SHA-256, the pictures by their number and a digest of their names), and the values of the
-last five evaluations of the run with their spread. Figures of different judges or pictures cannot be compared.
+RUN/best.json is {"<metric>": {"step", "value", "better", "file", "figures", "intervals", "judge", "features",
+"chosen_on", "recent", "spread"}, …}: the file relative to the run, all figures of that evaluation with their intervals,
+what they depend on (judge and features by their SHA-256, the pictures by their number and a digest of their names), and
+the values of the last five evaluations of the run with their spread. If classes are named and choose, "classes" has
+these too. Figures of different judges, features or pictures cannot be compared.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,13 +20,19 @@ from typing import Any, cast
 from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.metrics.registry import METRICS
-from cyclegan.figures import FIGURES, LOWER, key_of
+from cyclegan.figures import FIGURES, LOWER, key_of, name_of
 from cyclegan.system.files import write_json
 
 FILE = "best.json"
 
 # Given to metrics in training, besides the inputs and the reverse generator of a direction
-_GIVEN = frozenset({"real", "training", "extractor", "classifier", "forward"})
+_GIVEN = frozenset({"real", "training", "extractor", "classifier", "perceptual", "classes", "forward"})
+# What may be absent of these, and the way out for a metric that needs it
+_WAYS_OUT = {
+    "classes": "it counts pictures of named classes; give --classes NAMES, such as --classes zebra",
+    "perceptual": "it is a distance in the features of lite0; give --features lite0",
+}
+NO_CLASSES = frozenset({"classes"})
 
 Record = dict[str, dict[str, Any]]
 
@@ -37,6 +44,12 @@ class Criterion:
     name: str
     figures: tuple[str, ...]
     better: str
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the fields that its metric needs."""
+        figure = name_of(self.figures[0])
+        return next(metric.needs for metric in METRICS.values() if figure in metric.gives)
 
     def value(self, figures: Mapping[str, float]) -> float:
         """The mean of its figures; NaN where one is missing or not finite."""
@@ -50,42 +63,50 @@ class Criterion:
         return (best - value if self.better == LOWER else value - best) > spread
 
 
-def selectable(directions: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def selectable(directions: Sequence[str], absent: Set[str] = NO_CLASSES) -> dict[str, tuple[str, ...]]:
     """Figures that can choose the best generators: name -> keys in a record.
 
-    They have a better end, and belong to metrics that training can measure with generators in `directions`.
+    They have a better end, and belong to metrics that training can measure with generators in `directions` unless they
+    need what is `absent`: a field of `Tools`.
     """
     found: dict[str, tuple[str, ...]] = {}
     for metric, direction in product(METRICS.values(), map(Direction.parse, directions)):
         reverse = direction.reverse is not None and direction.reverse.key in directions
-        given = _GIVEN.union(() if direction.from_noise else ("source",), ("reverse",) if reverse else ())
+        given = _GIVEN.union(() if direction.from_noise else ("source",), ("reverse",) if reverse else ()) - absent
         for name in metric.gives if metric.needs <= given else ():
-            if name in FIGURES and FIGURES[name].better:
+            if name in FIGURES and (FIGURES[name].better or FIGURES[name].better_alone):
                 found[name] = (*found.get(name, ()), key_of(name, direction))
     return found
 
 
-def parse_criteria(text: str, directions: Sequence[str]) -> tuple[Criterion, ...]:
+def parse_criteria(text: str, directions: Sequence[str], absent: Set[str] = NO_CLASSES) -> tuple[Criterion, ...]:
     """Parse the criteria of `--metric`, in its order.
 
-    A key (`kid_ab`) is one figure; a stem (`kid`) is the mean over directions or domains. `directions` are those
-    with generators. Raises `UsageError` for other names.
+    A key (`kid_ab`) is one figure; a stem (`kid`) is the mean over directions or domains, unless the better end depends
+    on the direction. `directions` are those with generators. Raises `UsageError` for other names, and for metrics that
+    need what is `absent`.
     """
+    figures = selectable(directions, absent=frozenset())
     known: dict[str, Criterion] = {}
-    for figure, keys in selectable(directions).items():
-        better = FIGURES[figure].better
+    for figure, keys in figures.items():
+        better = FIGURES[figure].better or FIGURES[figure].better_alone
         assert better is not None, figure
-        for name, of in ((figure, keys), *((key, (key,)) for key in keys)):
+        means = ((figure, keys),) if FIGURES[figure].better or len(keys) == 1 else ()
+        for name, of in (*means, *((key, (key,)) for key in keys)):
             known[name] = Criterion(name, of, better)
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    usable = ", ".join(sorted(name for name, criterion in known.items() if not criterion.needs & absent))
     if not names:
-        raise UsageError(f"--metric names nothing; use one or more of {', '.join(sorted(known))}")
+        raise UsageError(f"--metric names nothing; use one or more of {usable}")
     for name in names:
-        if name not in known:
+        if name in figures and name not in known:
             raise UsageError(
-                f"--metric: the best generators cannot be chosen by {name!r}; use one or more of "
-                f"{', '.join(sorted(known))}"
+                f"--metric {name}: which end is better depends on the direction; name one, such as {figures[name][0]}"
             )
+        if name not in known:
+            raise UsageError(f"--metric: the best generators cannot be chosen by {name!r}; use one or more of {usable}")
+        for need in sorted(known[name].needs & absent):
+            raise UsageError(f"--metric {name}: {_WAYS_OUT[need]}")
     return tuple(known[name] for name in names)
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from cyclegan.evaluation.features.efficientnet_lite import MODULE, SHA256
+from cyclegan.evaluation.features.efficientnet_lite import VARIANTS
 from cyclegan.system.files import file_sha256
 from tests.cli.program import Ended, is_refusal, is_sentence
 from tests.evaluation.examples import data_set, folder
@@ -21,6 +21,17 @@ from tests.models.examples import generators_file
 
 Program = Callable[..., Ended]
 pytestmark = pytest.mark.usefixtures("short_classifier")
+LITE0 = VARIANTS["lite0"]
+needs_weights = pytest.mark.skipif(LITE0.folder is None, reason="the extra features is not installed")
+
+
+@pytest.fixture
+def without_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No package of weights is installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if "efficientnet" in name else find(name, *rest)
+    )
 
 
 @pytest.fixture
@@ -45,7 +56,9 @@ def real(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_is_measured_both_ways_and_figures_and_protocol_are_kept(program: Program, run: Path) -> None:
+def test_a_run_is_measured_both_ways_and_figures_and_protocol_are_kept(
+    program: Program, run: Path, without_packages: None
+) -> None:
     ended = program("evaluate", run, "--json", "--device", "cpu", "--precision", "fp32")
     assert ended.code == 0, ended.err
     answer = json.loads(ended.out)
@@ -78,6 +91,26 @@ def test_a_run_is_measured_both_ways_and_figures_and_protocol_are_kept(program: 
     assert "B to A" not in again.out
     for words in ("classifies", "held out A: 5 pictures", "scaled: the shorter side", "features: judge", "seed 0"):
         assert words in again.out
+
+
+@pytest.mark.slow
+@needs_weights
+def test_features_are_those_of_lite0_where_it_is_installed_and_of_training_pictures_kept(
+    program: Program, run: Path, tmp_path: Path
+) -> None:
+    words = ("evaluate", run, "--json", "--device", "cpu", "--max-pictures", 2, "--direction", "ab")
+    ended = program(*words, "--classes", "zebra")
+    assert ended.code == 0, ended.err
+    answer = json.loads(ended.out)
+    protocol, metrics = answer["protocol"], answer["metrics"]
+    assert (protocol["features"]["name"], protocol["features"]["sha256"]) == ("lite0", LITE0.sha256)
+    assert protocol["classes"]["sha256"] == LITE0.sha256
+    wanted = {"kid_ab", "judge_ab", "class_share_ab", "identity_perceptual_b", "nearest_ab"}
+    assert wanted <= metrics.keys()
+    assert "perceptual distance in the features" in protocol["perceptual"]
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 1
+    again = json.loads(program(*words).out)["metrics"]
+    assert again == {name: value for name, value in metrics.items() if "class_share" not in name}
 
 
 @pytest.mark.slow
@@ -147,7 +180,7 @@ def test_two_folders_are_compared(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec(MODULE) is None, reason="the extra features is not installed")
+@needs_weights
 def test_the_share_of_named_classes_is_printed_and_kept(
     program: Program, fake: Path, real: Path, tmp_path: Path
 ) -> None:
@@ -160,7 +193,7 @@ def test_the_share_of_named_classes_is_printed_and_kept(
     assert all(0 <= share <= 1 for share in shares)
     protocol = answer["protocol"]
     assert protocol["classes"]["names"] == "zebra, velvet"
-    assert protocol["classes"]["sha256"] == protocol["features"]["sha256"] == SHA256
+    assert protocol["classes"]["sha256"] == protocol["features"]["sha256"] == LITE0.sha256
     fakes, reals, sources = (f"{share:.1%}".replace("%", " %") for share in shares)
     low, high = (f"{100 * end:.1f}" for end in answer["intervals"]["class_share"])
     wanted = rf"of the named classes +{fakes} \({low} to {high} %\) +{reals} +{sources}"
@@ -169,9 +202,14 @@ def test_the_share_of_named_classes_is_printed_and_kept(
 
 
 @pytest.mark.slow
-def test_a_judge_of_two_folders_learns_from_others(program: Program, fake: Path, real: Path, tmp_path: Path) -> None:
+def test_a_judge_of_two_folders_learns_from_others(
+    program: Program, fake: Path, real: Path, tmp_path: Path, without_packages: None
+) -> None:
     ask = ("evaluate", "--fake", fake, "--real", real)
     is_refusal(program(*ask), "--features judge", "other than those it judges", "--data")
+    is_refusal(program(*ask, "--features", "lite0"), "--features lite0", "not installed", "cyclegan[features]")
+    is_refusal(program(*ask, "--classes", "zebras"), "--classes", "did you mean 'zebra'")
+    is_refusal(program(*ask, "--weights", fake / "000.png"), "--weights", "name it by --features")
     data_set(tmp_path / "data", train=12, test=2, side=32)
     names = {"--a": "trainA", "--b": "trainB", "--test-a": "testA", "--test-b": "testB"}
     given = tuple(word for option, name in names.items() for word in (option, tmp_path / "data" / name))

@@ -70,6 +70,8 @@ OTHER: dict[str, Any] = {
     "generators_every": 8,
     "evaluate_every": 9,
     "evaluate_pictures": 16,
+    "features": "judge",
+    "classes": "zebra",
     "metric": "judge_ab,fid",
     "patience": 3,
     "on_alarm": "restart",

@@ -11,6 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cyclegan.evaluation.features import Extractor
+from cyclegan.evaluation.image_set import ImageSet
+from cyclegan.images import list_images
 
 
 def draw(kind: str, seed: int, side: int = 64) -> np.ndarray:
@@ -31,6 +33,11 @@ def folder(path: Path, kind: str, count: int, *, start: int = 0, side: int = 64,
     for number in range(start, start + count):
         Image.fromarray(draw(kind, number, side)).save(path / f"{number:03d}{suffix}")
     return path
+
+
+def squares(path: Path, size: int) -> ImageSet:
+    """The pictures in a folder, as an evaluation sees them."""
+    return ImageSet(path, list_images(path), size)
 
 
 def data_set(root: Path, *, train: int = 40, test: int = 8, side: int = 64) -> Path:

@@ -118,7 +118,7 @@ def test_maps_of_features_are_averaged_and_what_is_no_number_is_refused() -> Non
 def test_a_name_that_is_not_known_is_a_sentence() -> None:
     with pytest.raises(UsageError, match="did you mean 'inception'"):
         load_extractor(Wanted("incepton"), CPU)
-    with pytest.raises(UsageError, match="neither a file nor a known network; use judge"):
+    with pytest.raises(UsageError, match="neither a file nor a known network; use auto, judge, inception, lite0"):
         load_extractor(Wanted("qqq"), CPU)
 
 

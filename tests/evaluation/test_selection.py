@@ -14,6 +14,7 @@ from cyclegan.evaluation.metrics.metric import Tools
 from cyclegan.evaluation.selection import FILE, parse_criteria, read_best, selectable, write_best
 from cyclegan.images import list_images
 from tests.evaluation.examples import Engine, colours, data_set
+from tests.evaluation.metrics.test_class_share import by_colour
 
 BOTH = ("ab", "ba")
 
@@ -63,16 +64,42 @@ def test_every_criterion_is_a_figure_of_the_evaluator(tmp_path: Path) -> None:
         name: ImageSet(root / name, list_images(root / name), 32) for name in ("trainA", "trainB", "testA", "testB")
     }
     held_out, training = {"a": sets["testA"], "b": sets["testB"]}, {"a": sets["trainA"], "b": sets["trainB"]}
-    evaluator = Evaluator(Tools(colours()), BOTH, held_out, training)
+    tools = Tools(colours(), classes=by_colour(0), perceptual=lambda x, y: (x - y).abs().mean(dim=(1, 2, 3)))
+    evaluator = Evaluator(tools, BOTH, held_out, training)
     same = Engine(lambda x: x)
     for engines in ({"ab": same, "ba": same}, {"ab": same}, {"ba": same}):
         found = evaluator.measure(engines).figures | {f"judge_{way}": 0.5 for way in engines}
-        for figure, keys in selectable(tuple(engines)).items():
+        for figure, keys in selectable(tuple(engines), absent=frozenset()).items():
             assert {name for name in found if name.rpartition("_")[0] == figure} == set(keys)
 
 
 def test_generators_that_take_noise_are_chosen_by_what_needs_no_input() -> None:
     assert selectable(("zb",)) == {"kid": ("kid_zb",), "fid": ("fid_zb",), "judge": ("judge_zb",)}
+
+
+def test_named_classes_choose_in_a_named_direction_where_they_are_named() -> None:
+    (share,) = parse_criteria("class_share_ab", BOTH, absent=frozenset())
+    assert (share.figures, share.better) == (("class_share_ab",), "higher")
+    assert share.improves(0.9, best=0.5)
+    assert share.needs >= {"classes"}
+    with pytest.raises(UsageError, match=r"class_share: .* on the direction.* such as class_share_ab$"):
+        parse_criteria("kid,class_share", BOTH, absent=frozenset())
+    (alone,) = parse_criteria("class_share", ("ab",), absent=frozenset())
+    assert alone.figures == ("class_share_ab",)
+    with pytest.raises(UsageError, match=r"--metric class_share_ab: .*; give --classes NAMES, such"):
+        parse_criteria("class_share_ab", BOTH)
+
+
+def test_a_perceptual_distance_chooses_only_with_features_that_have_one() -> None:
+    (change,) = parse_criteria("identity_perceptual", BOTH)
+    assert (set(change.figures), change.better) == ({"identity_perceptual_a", "identity_perceptual_b"}, "lower")
+    with pytest.raises(UsageError, match=r"--metric identity_perceptual: .*; give --features lite0$"):
+        parse_criteria("identity_perceptual", BOTH, absent={"classes", "perceptual"})
+    with pytest.raises(UsageError, match="'loss'; use one or more of cycle_l1, ") as caught:
+        parse_criteria("loss", BOTH, absent={"classes", "perceptual"})
+    assert "identity_l1" in str(caught.value)
+    assert "perceptual" not in str(caught.value)
+    assert "class_share" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["diversity", "luminance_correlation_ab", "kid_std", "kid_real_ab", "Kid", "loss"])

@@ -23,6 +23,7 @@ TINY = {
     "device": "cpu",
     "precision": "fp32",
     "wandb": "disabled",
+    "features": "judge",  # quick ones
     "log_every": 1,
     "sample_every": 0,
     "state_every": 100,

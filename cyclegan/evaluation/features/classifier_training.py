@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import math
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from cyclegan.evaluation.features import scaling
 
 SIDE = 64  # pixels of the input of the judge
 CHANNELS = 128
@@ -42,6 +45,8 @@ PATTERNED, PATTERN = 0.5, 24.0
 PERIOD = 4
 CUT = 0.75
 LIGHT = 0.2
+
+resize = partial(scaling.resize, side=SIDE)
 
 
 class ClassifierNetwork(nn.Module):
@@ -148,14 +153,6 @@ def repeated(pictures: Tensor, draws: torch.Generator) -> Tensor:
     tile = torch.randn(count, channels, PERIOD, PERIOD, generator=draws)
     tile = tile - tile.mean(dim=(2, 3), keepdim=True)
     return tile.repeat(1, 1, -(-height // PERIOD), -(-width // PERIOD))[:, :, :height, :width]
-
-
-def resize(pictures: Tensor, side: int = SIDE) -> Tensor:
-    """Scale uint8 N × 3 × S × S to `side` × `side`, bicubic, antialiased, rounded to 8 bits."""
-    if pictures.shape[-1] == side:
-        return pictures
-    scaled = F.interpolate(pictures.float(), (side, side), mode="bicubic", align_corners=False, antialias=True)
-    return scaled.round().clamp(0, 255).to(torch.uint8)
 
 
 def _compressed(picture: Tensor, quality: int) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cyclegan.errors import UsageError, did_you_mean
-from cyclegan.evaluation.features import Extractor, lite0_extractor
+from cyclegan.evaluation.features import LITE, Extractor, lite_extractor
 from cyclegan.evaluation.metrics.metric import Measured, ShareMetric
 
 OPTION = "--classes"
@@ -16,21 +17,32 @@ OPTION = "--classes"
 
 @dataclass(frozen=True)
 class NamedClasses:
-    """Some classes of ImageNet by name and index, and a network whose features are the scores of all of them."""
+    """Some classes of ImageNet by name and index, and a network that scores all of them by its features."""
 
     names: tuple[str, ...]
     indices: Tensor
     network: Extractor
+    scores: Callable[[Tensor], Tensor]
 
-    def verdict(self, pictures: Tensor) -> Tensor:
-        """True where the top class of uint8 N × 3 × S × S pictures is one of these: N booleans, on the CPU."""
-        return torch.isin(self.network(pictures).argmax(dim=1), self.indices)
+    @torch.inference_mode()
+    def verdict(self, features: Tensor) -> Tensor:
+        """True where the top class by N × D features of pictures is one of these: N booleans, on the CPU."""
+        return torch.isin(self.scores(features).argmax(dim=1).cpu(), self.indices)
 
 
-def find_classes(text: str, device: torch.device) -> NamedClasses:
-    """Load the classes that `--classes` names, and EfficientNet-Lite0; `UsageError` for unknown or no names."""
+def find_classes(text: str | None, device: torch.device, extractor: Extractor | None = None) -> NamedClasses | None:
+    """The classes that `--classes` names, None without it; `UsageError` for unknown names, or none in it.
+
+    They are scored by the network of `extractor` if it is an EfficientNet-Lite, so that a picture passes through it
+    once, else by Lite0, which is loaded.
+    """
+    if text is None:
+        return None
     names, indices = parse_classes(text)
-    return NamedClasses(names, torch.tensor(indices), lite0_extractor(device, scores=True))
+    if extractor is None or extractor.lite is None:
+        extractor = lite_extractor(LITE, device, option=OPTION)
+    assert extractor.lite is not None
+    return NamedClasses(names, torch.tensor(indices), extractor, extractor.lite.scores)
 
 
 def parse_classes(text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -56,10 +68,11 @@ class ClassShare(ShareMetric):
     gives = ("class_share",)
 
     def add(self, batch: Measured) -> None:
-        self.parts.append(self._classes.verdict(batch.fake))
+        self.parts.append(self._classes.verdict(batch.features_by(self._classes.network)))
 
     def values(self, role: str) -> Tensor | None:
-        return self.setup.of_role(role, self._classes.verdict)
+        features = self.setup.features(role, self._classes.network)
+        return None if features is None else self._classes.verdict(features)
 
     @property
     def _classes(self) -> NamedClasses:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cyclegan.directions import Direction
 from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.features.classifier import DomainClassifier
+from cyclegan.evaluation.features.kept_features import computed_features, features_of
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.uncertainty import Interval, bootstrap
 from cyclegan.figures import wilson
@@ -53,6 +54,7 @@ class Tools:
     extractor: Extractor | None = None
     classifier: DomainClassifier | None = None
     classes: Any = None  # cyclegan.evaluation.metrics.class_share.NamedClasses
+    perceptual: Any = None  # cyclegan.evaluation.metrics.perceptual.LiteDistance
     lpips: nn.Module | None = None  # cyclegan.evaluation.metrics.lpips.LPIPS
     colours: Any = None  # cyclegan.evaluation.metrics.label_maps.Colours
     seed: int = 0
@@ -76,14 +78,14 @@ class Setup:
     truth: ImageSet | None = None
     forward: TranslatorLike | None = None
     reverse: TranslatorLike | None = None
-    known: dict[str, Any] = field(default_factory=dict)
+    known: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def given(self) -> set[str]:
         """Names of the fields of this and of its tools that are not None."""
         return {name for name, part in (vars(self) | vars(self.tools)).items() if part is not None}
 
-    def once(self, name: str, compute: Callable[[], T]) -> T:
+    def once(self, name: Hashable, compute: Callable[[], T]) -> T:
         """Result of `compute`, cached under `name` for all evaluations."""
         if name not in self.known:
             self.known[name] = compute()
@@ -94,10 +96,15 @@ class Setup:
         pictures: ImageSet | None = getattr(self, role)
         return None if pictures is None else torch.cat([compute(batch) for batch in pictures.batches()])
 
-    def features(self, role: str) -> Tensor | None:
-        """Features of the pictures in a role, N × D."""
-        assert self.tools.extractor is not None
-        return self.once(f"features of {role}", partial(self.of_role, role, self.tools.extractor))
+    def features(self, role: str, extractor: Extractor | None = None) -> Tensor | None:
+        """Features of the pictures in a role, N × D, by `extractor` if it is not that of the tools."""
+        extractor, pictures = extractor or self.tools.extractor, getattr(self, role)
+        assert extractor is not None
+        if pictures is None:
+            return None
+        # Those that every start takes are kept on the disk
+        compute = features_of if role == "training" else computed_features
+        return self.once((role, extractor), partial(compute, extractor, pictures))
 
 
 @dataclass(frozen=True)
@@ -113,12 +120,19 @@ class Measured:
     inputs: Tensor | None = None
     outputs: Tensor | None = None
     extractor: Extractor | None = None
+    known: dict[Extractor, Tensor] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def features(self) -> Tensor:
-        """Features of the translations, computed once for all metrics."""
+        """Features of the translations by the extractor of the tools."""
         assert self.extractor is not None
-        return self.extractor(self.fake)
+        return self.features_by(self.extractor)
+
+    def features_by(self, extractor: Extractor) -> Tensor:
+        """Features of the translations, computed once for all metrics."""
+        if extractor not in self.known:
+            self.known[extractor] = extractor(self.fake)
+        return self.known[extractor]
 
     def pairs(self) -> Iterator[tuple[Pixels, Pixels]]:
         """Each translation with its truth, height × width × 3."""

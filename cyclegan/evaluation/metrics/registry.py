@@ -16,6 +16,7 @@ from cyclegan.evaluation.metrics.output_statistics import (
     TargetShare,
 )
 from cyclegan.evaluation.metrics.paired import PairedMetrics
+from cyclegan.evaluation.metrics.perceptual import DistanceFromTruth, PerceptualChange
 
 METRICS: dict[str, type[Metric]] = {
     "fid-kid": FeatureDistances,
@@ -27,7 +28,9 @@ METRICS: dict[str, type[Metric]] = {
     "checkerboard": CheckerboardEnergy,
     "cycle": RoundTrip,
     "identity": IdentityChange,
+    "identity-perceptual": PerceptualChange,
     "paired": PairedMetrics,
+    "perceptual": DistanceFromTruth,
     "lpips": PerceptualDistance,
     "label-maps": LabelMaps,
 }

@@ -65,7 +65,7 @@ class BestModel:
     def begin(self, conditions: dict[str, Any]) -> None:
         """Set the conditions of the figures, plain values. Where they have changed, the best are forgotten."""
         if self.conditions and self.conditions != conditions:
-            log.info("the judge or the held-out pictures are others than before; the best are chosen anew")
+            log.info("judge, features or held-out pictures are others than before; the best are chosen anew")
             self.best, self.recent, self.stale = {}, {}, 0
         self.conditions = conditions
 
@@ -146,7 +146,7 @@ class BestModel:
         recent = state.get("recent", {})  # missing in states from before it was kept
         require_numbers([state["stale"], state["best"], recent])
         names = {criterion.name for criterion in self.criteria}
-        self.conditions = dict(state["conditions"])
+        self.conditions = _with_features(state["conditions"])
         self.best = {
             name: {"step": int(entry["step"]), "value": float(entry["value"])}
             for name, entry in state["best"].items()
@@ -164,5 +164,10 @@ class BestModel:
         entry = record.get(criterion.name)
         if entry is None or not best_path(self._folder, criterion.name).exists():
             return None
-        comparable = {name: entry.get(name) for name in self.conditions} == self.conditions
+        comparable = {name: _with_features(entry).get(name) for name in self.conditions} == self.conditions
         return float(entry["value"]) if comparable else None
+
+
+def _with_features(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Conditions of any version: older ones name no features, which were those of the judge."""
+    return {"features": conditions["judge"], **conditions} if "judge" in conditions else dict(conditions)

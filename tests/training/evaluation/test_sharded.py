@@ -43,7 +43,7 @@ def look(monkeypatch: pytest.MonkeyPatch, error: BaseException, ranks: SinglePro
     monkeypatch.setattr(PeriodicEvaluation, "_measure", fail)
     device, keeper = torch.device("cpu"), SimpleNamespace()
     options = {"every": 1, "steps": 2, "device": device, "precision": "fp32", "batch": 1}
-    evaluation = PeriodicEvaluation(keeper, {}, {}, {}, ranks=ranks, **options)  # type: ignore[arg-type]
+    evaluation = PeriodicEvaluation(keeper, {}, {}, {}, ranks=ranks, features="judge", **options)  # type: ignore[arg-type]
     return evaluation.evaluate(1, nn.ModuleDict(), {}, SimpleNamespace())  # type: ignore[arg-type]
 
 
