@@ -127,9 +127,10 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
             values = known[0] if known else evaluator.measure(others, directions)
             measured.append((other, values))
             record.setdefault("best", {})[metric] = to_record(values, {"checkpoint": other.checkpoint(), **method})
-    names, lines = model.names, list[str]()
+    names, lines, sure = model.names, list[str](), tools.classifier is None or tools.classifier.is_sure
     for each in map(Direction.parse, directions):
-        lines += [in_words(each, names), *(f"  {line}" for line in direction_lines(figures, each, names)), ""]
+        shown = direction_lines(figures, each, names, sure=sure)
+        lines += [in_words(each, names), *(f"  {line}" for line in shown), ""]
     if len(measured) > 1:
         columns = [(each.checkpoint(), values) for each, values in measured]
         lines += [*side_by_side(columns, names, directions), ""]
@@ -191,7 +192,9 @@ def measure_folders(
         pictures["with a truth"] = {"folder": str(fake), "count": count, "of": count, "unreadable": 0}
     truth = None if options.truth is None else str(options.truth)
     protocol = {"pictures": pictures, "truth": truth, **of_method(tools, size)}
-    lines = direction_lines({key_of(name, direction): value for name, value in figures.items()}, direction, names)
+    sure = tools.classifier is None or tools.classifier.is_sure
+    keyed = {key_of(name, direction): value for name, value in figures.items()}
+    lines = direction_lines(keyed, direction, names, sure=sure)
     return Result(to_record(figures, protocol), (*lines, *_epilogue(protocol)))
 
 

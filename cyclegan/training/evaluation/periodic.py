@@ -154,7 +154,9 @@ class PeriodicEvaluation:
     ) -> None:
         values = {criterion.name: criterion.value(figures) for criterion in self.best.criteria}
         comparison = ", ".join(self.best.compare(step, values))
-        log.info("step %d: %s; %s", step, summary_line(figures, self.names, tuple(generators)), comparison)
+        sure = self._judge is None or self._judge.is_sure
+        shares = f"{summary_line(figures, self.names, tuple(generators))}; " if sure else ""
+        log.info("step %d: %s%s", step, shares, comparison)
         tracker.log(step, {f"evaluation/{name}": value for name, value in (figures | values).items()})
         best = self.ranks.on_rank_zero(lambda: self.best.keep(step, values, figures, generators, info))
         if best is not None:
