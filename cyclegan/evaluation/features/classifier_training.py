@@ -118,7 +118,12 @@ def train_classifier(
     with torch.inference_mode():
         found = [network.probabilities(pictures.to(device)).cpu() for pictures in test]
     right = [float((found[index].argmax(dim=1) == index).double().mean()) for index in range(CLASSES)]
-    protocol = {"accuracy": (right[0] + right[1]) / 2, "neither": right[NEITHER], "seed": seed, "steps": step}
+    protocol: dict[str, Any] = {
+        "accuracy": (right[0] + right[1]) / 2,
+        "neither": right[NEITHER],
+        "seed": seed,
+        "steps": step,
+    }
     protocol |= {"learned_from": [*map(len, training)], "marked_with": [*map(len, test)]}
     return network, protocol | calibration(found)
 
@@ -260,6 +265,6 @@ def _split(pictures: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor, Te
 
 
 @torch.inference_mode()
-def _scores(network: ClassifierNetwork, pictures: Tensor, device: torch.device) -> Tensor:
+def _scores(network: nn.Module, pictures: Tensor, device: torch.device) -> Tensor:
     network.eval()
     return torch.cat([network(batch.to(device)).cpu() for batch in pictures.split(256)])

@@ -42,7 +42,7 @@ def _play(pictures: tuple[Tensor, Tensor], upsampling: str, draws: torch.Generat
     generators = [ResNetGenerator(blocks=BLOCKS, channels=CHANNELS, upsampling=upsampling) for _ in pictures]
     discriminators = [PatchDiscriminator(layers=2, channels=CHANNELS) for _ in pictures]
     optimizers = []
-    for networks in map(nn.ModuleList, (generators, discriminators)):
+    for networks in (nn.ModuleList(generators), nn.ModuleList(discriminators)):
         initialise(networks, "normal", 0.02)
         optimizers.append(torch.optim.Adam(networks.to(device).parameters(), RATE, BETAS))
     translations = []
