@@ -124,6 +124,7 @@ def train_classifier(
         "seed": seed,
         "steps": step,
     }
+    protocol |= {"seed": seed, "steps": step}
     protocol |= {"learned_from": [*map(len, training)], "marked_with": [*map(len, test)]}
     return network, protocol | calibration(found)
 
