@@ -132,7 +132,8 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
             record.setdefault("best", {})[metric] = to_record(found, {"checkpoint": other.checkpoint(), **method})
     names, lines = model.names, list[str]()
     for each in map(Direction.parse, directions):
-        lines += [in_words(each, names), *(f"  {line}" for line in direction_lines(evaluation, each, names)), ""]
+        shown = direction_lines(evaluation, each, names, sure=_sure(tools))
+        lines += [in_words(each, names), *(f"  {line}" for line in shown), ""]
     if len(measured) > 1:
         columns = [(each.checkpoint(), found.figures) for each, found in measured]
         lines += [*side_by_side(columns, names, directions), ""]
@@ -196,7 +197,8 @@ def measure_folders(
         pictures["with a truth"] = {"folder": str(fake), "count": count, "of": count, "unreadable": 0}
     truth = None if options.truth is None else str(options.truth)
     protocol = {"pictures": pictures, "truth": truth, **of_method(tools, size)}
-    lines = direction_lines(evaluation.renamed(partial(key_of, direction=direction)), direction, names)
+    keyed = evaluation.renamed(partial(key_of, direction=direction))
+    lines = direction_lines(keyed, direction, names, sure=_sure(tools))
     return Result(to_record(evaluation, protocol), (*lines, *_epilogue(protocol)))
 
 
@@ -285,6 +287,11 @@ def _with_features(tools: Tools, options: Options, training: Mapping[str, ImageS
     if few or len(training) != DOMAINS:
         return tools
     return replace(tools, classifier=find_classifier(training, seed=options.seed, device=device))
+
+
+def _sure(tools: Tools) -> bool:
+    """False where there is a judge that is not sure."""
+    return tools.classifier is None or tools.classifier.is_sure
 
 
 def _sets(files: Mapping[str, FileList], size: int, most: int | None, role: str) -> dict[str, ImageSet]:

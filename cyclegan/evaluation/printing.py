@@ -16,17 +16,23 @@ JUDGE = FIGURES["judge"]
 
 
 def judge_sentence(figures: Figures, direction: Direction, names: Mapping[str, str]) -> str | None:
-    """Shares that the judge takes for the target, as a sentence; None without a judge.
+    """Shares that the judge takes for the target, the source and neither, as a sentence; None without a judge.
 
-    `83 % of the translated pictures are taken for zebras (real zebras: 97 %, untranslated horses: 4 %)`
+    `83 % of the translated pictures are taken for zebras, 7 % for horses, 10 % for neither (real zebras: 97 %,
+    untranslated horses: 4 %)`
     """
     share, real, source = compared(figures, "judge", direction)
     if share is None:
         return None
-    target = domain_name(direction.target, names)
-    references = [(real, f"real {target}"), (source, f"untranslated {domain_name(direction.source, names)}")]
-    shares = ", ".join(f"{label}: {JUDGE.written(value)}" for value, label in references if value is not None)
-    return f"{JUDGE.written(share)} of the translated pictures are taken for {target} ({shares})"
+    target, origin = (domain_name(domain, names) for domain in (direction.target, direction.source))
+    shares = f"{JUDGE.written(share)} of the translated pictures are taken for {target}"
+    neither = compared(figures, "neither", direction)[0]
+    if neither is not None:  # a judge of before had no third class
+        rest = max(0.0, 1 - share - neither)
+        shares += f", {JUDGE.written(rest)} for {origin}, {JUDGE.written(neither)} for neither"
+    references = [(real, f"real {target}"), (source, f"untranslated {origin}")]
+    beside = ", ".join(f"{label}: {JUDGE.written(value)}" for value, label in references if value is not None)
+    return f"{shares} ({beside})"
 
 
 def summary_line(figures: Figures, names: Mapping[str, str], directions: Sequence[str]) -> str:
@@ -41,14 +47,17 @@ def summary_line(figures: Figures, names: Mapping[str, str], directions: Sequenc
     return ", ".join(parts)
 
 
-def direction_lines(evaluation: Evaluation, direction: Direction, names: Mapping[str, str]) -> Iterator[str]:
-    """The lines of one direction: the judge's sentence, compared figures, and the others."""
+def direction_lines(
+    evaluation: Evaluation, direction: Direction, names: Mapping[str, str], *, sure: bool = True
+) -> Iterator[str]:
+    """The lines of one direction: the judge's words, last if it is not `sure`, compared figures, and the others."""
     figures, intervals = evaluation
-    sentence = judge_sentence(figures, direction, names)
-    yield from () if sentence is None else (sentence,)
-    share = intervals.get(key_of("judge", direction))
-    if share is not None:
-        yield f"the 95 % interval of that share is {JUDGE.interval(*share)}"
+    verdict = list[str]()
+    if (sentence := judge_sentence(figures, direction, names)) is not None:
+        verdict.append(sentence if sure else f"by a judge that is not sure: {sentence}")
+    if (share := intervals.get(key_of("judge", direction))) is not None:
+        verdict.append(f"the 95 % interval of that share is {JUDGE.interval(*share)}")
+    yield from verdict if sure else ()
     rows = list(_compared_rows(evaluation, direction))
     if rows:
         yield f"{'':24}{'translated':>12} {'(95 % interval)':22}{'real':>12}{'untranslated':>14}"
@@ -58,6 +67,7 @@ def direction_lines(evaluation: Evaluation, direction: Direction, names: Mapping
         if figure.shown and not figure.compared and figure is not JUDGE and math.isfinite(value):
             row = f"{figure.label_with_unit:24}{figure.written(value):>12} {_interval(evaluation, name, direction)}"
             yield row.rstrip()
+    yield from () if sure else verdict
 
 
 def side_by_side(
@@ -91,8 +101,13 @@ def classifier_note(protocol: Mapping[str, Any]) -> str | None:
     judge = protocol.get("judge")
     if judge is None:
         return None
-    pictures = " + ".join(map(str, judge["marked_with"]))
+    pictures = " + ".join(map(str, judge["marked_with"][:2]))
     note = f"the judge classifies {judge['accuracy']:.1%} of {pictures} other real pictures correctly"
+    if "calibration_error" in judge:
+        note += (
+            f", finds {judge['neither']:.1%} of failures to be of neither domain, and errs by "
+            f"{judge['calibration_error']:.1%} in how sure it is"
+        )
     if judge["accuracy"] < SURE:
         note += f"; below {SURE:.0%} it cannot tell the two domains apart, and its verdict means little"
     return note.replace("%", " %")

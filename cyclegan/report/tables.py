@@ -10,7 +10,7 @@ from cyclegan.directions import Direction
 from cyclegan.figures import FIGURES, HIGHER, LOWER, Figure, key_of
 from cyclegan.report.run_record import RunRecord, mapping, nested, number_of, whole
 
-MAIN = ("judge", "kid", "fid", "cycle_l1", "cycle_noise_ratio")  # figures of every table, in its order
+MAIN = ("judge", "neither", "kid", "fid", "cycle_l1", "cycle_noise_ratio")  # figures of every table, in its order
 ENDS = ("low", "high")  # of an interval, in the journal
 CURVES = (*MAIN, "luminance_correlation", "diversity", "identity_l1")
 

@@ -109,7 +109,9 @@ def protocol(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("Features", f"{features.get('name')} ({str(features.get('sha256'))[:12]}), {features.get('how')}"))
     accuracy = number_of(judge.get("accuracy"))
     if accuracy is not None:
-        words = f"{percent(accuracy)} of other real pictures right; SHA-256 {str(judge.get('sha256'))[:12]}"
+        error = number_of(judge.get("calibration_error"))
+        calibrated = "" if error is None else f"; calibration error {percent(error)}"
+        words = f"{percent(accuracy)} of other real pictures right{calibrated}; SHA-256 {str(judge.get('sha256'))[:12]}"
         rows.append(("Judge", words))
     return rows
 

@@ -23,9 +23,9 @@ from cyclegan.tracking.journal import ALARM, FILE, Reader
 # pixels, and the judge's verdicts, must pass the middle: a translation is then nearer to its target than to its source.
 # Less is a start, but not a translator; the figures show how much more it is.
 LEARNED = 0.5
-# The judge has only two classes, and assigns one of them to a picture that looks like neither. Hence the translations
-# must also resemble real pictures as a set, by their FID in its features. Photographs at 64 pixels in which nobody
-# would see a horse, though the judge took 96 % of them for one, were at 0.65; drawn animals, mostly right, at 0.95.
+# The judge takes some failures for the target all the same, and says nothing of variety. Hence the translations must
+# also resemble real pictures as a set, by their FID. Photographs at 64 pixels in which nobody would see a horse, though
+# a judge of two classes took 96 % of them for one, were at 0.65; drawn animals, mostly right, at 0.95.
 ALIKE = 0.8
 # Least difference between the judge's shares of real and of untranslated pictures for a scale between them
 APART = 0.2
@@ -127,8 +127,10 @@ def _by_judge(figures: Figures, protocol: Figures, direction: Direction, names: 
         return None
     source, target = (domain_name(domain, names) for domain in (direction.source, direction.target))
     count = protocol["pictures"][f"held out {direction.source.upper()}"]["count"]
+    neither = figures.get(key_of("neither", direction))  # a judge of before had no third class
+    failed = "" if neither is None else f", and {percent(neither)} for neither"
     sentence = (
-        f"{percent(share)} of {count} translated {source} are taken for {target} "
+        f"{percent(share)} of {count} translated {source} are taken for {target}{failed} "
         f"(real {target}: {percent(real)}, untranslated {source}: {percent(untranslated)})"
     )
     if protocol["judge"]["accuracy"] < SURE or real - untranslated < APART:

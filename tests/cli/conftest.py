@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan.cli import main
-from cyclegan.evaluation.features import classifier_training
+from cyclegan.evaluation.features import classifier_training, early_translations
 from tests.evaluation.examples import script_file
 from tests.models.examples import generators_file, state, state_file
 
@@ -72,6 +72,7 @@ def short_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(classifier_training, "STEPS", 4)
     monkeypatch.setattr(classifier_training, "CHECK_EVERY", 2)
+    monkeypatch.setattr(early_translations, "STEPS", 5)
 
 
 @pytest.fixture

@@ -19,11 +19,28 @@ def test_the_verdict_is_a_sentence_with_its_two_comparisons() -> None:
         "100 % of the translated pictures are taken for B (real B: 50 %)"
     )
     assert judge_sentence({"fid_ab": 1.0}, AB, {}) is None
+    assert judge_sentence(figures | {"neither_ab": 0.1}, AB, NAMES) == (
+        "83 % of the translated pictures are taken for zebras, 7 % for horses, 10 % for neither "
+        "(real zebras: 97 %, untranslated horses: 4 %)"
+    )
+
+
+def test_a_judge_that_is_not_sure_speaks_last_and_with_a_warning() -> None:
+    figures = {"judge_ab": 0.83, "neither_ab": 0.1, "kid_ab": 0.1, "cycle_l1_a": 3.0}
+    assert next(direction_lines(figures, AB, NAMES)).startswith("83 % of the translated")
+    *others, last = direction_lines(figures, AB, NAMES, sure=False)
+    assert last.startswith("by a judge that is not sure: 83 % of the translated")
+    assert not any("taken for zebras" in line for line in others)
 
 
 def test_a_judge_that_is_hardly_better_than_a_coin_is_said_to_be() -> None:
     good = {"judge": {"accuracy": 0.951, "marked_with": [85, 106]}}
     assert classifier_note(good) == "the judge classifies 95.1 % of 85 + 106 other real pictures correctly"
+    three = {"judge": good["judge"] | {"marked_with": [85, 106, 300], "neither": 0.9, "calibration_error": 0.034}}
+    assert classifier_note(three) == (
+        "the judge classifies 95.1 % of 85 + 106 other real pictures correctly, finds 90.0 % of failures to be of "
+        "neither domain, and errs by 3.4 % in how sure it is"
+    )
     poor = {"judge": {"accuracy": 0.749, "marked_with": [2, 2]}}
     said = classifier_note(poor)
     assert said is not None

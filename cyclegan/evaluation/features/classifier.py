@@ -1,8 +1,8 @@
-"""The judge: a small classifier that tells two domains apart.
+"""The judge: a small classifier of pictures of one domain, of the other, and of neither.
 
-It needs no download, and its figure has a plain meaning: the share of pictures taken for the target. It is trained once
-per data set on real pictures of both domains. The input of its last layer is used as features for FID, KID and
-distances.
+It needs no download, and its figures have a plain meaning: the shares of pictures taken for the target and for neither
+domain. It is trained once per data set, on real pictures of both domains and on failures made of them. The input of its
+last layer is used as features for FID, KID and distances.
 """
 
 from __future__ import annotations
@@ -25,13 +25,19 @@ from torch import Tensor
 
 from cyclegan.errors import UsageError, reason_of
 from cyclegan.evaluation.features import Extractor
-from cyclegan.evaluation.features.classifier_training import SIDE, ClassifierNetwork, resize, train_classifier
+from cyclegan.evaluation.features.classifier_training import (
+    NEITHER,
+    SIDE,
+    ClassifierNetwork,
+    resize,
+    train_classifier,
+)
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.figures import SURE
 from cyclegan.models import weights_sha256
 from cyclegan.system.files import atomic_write, cache_folder
 
-VERSION = 2  # of everything that a cached judge depends on besides pictures, size and seed
+VERSION = 3  # of everything that a cached judge depends on besides pictures, size and seed
 DOMAINS = 2  # number that it tells apart
 FEWEST = 10  # pictures of a domain: two for early stopping, two for the accuracy, the rest for training
 MOST = 1000  # training pictures of a domain: more take longer to read and hardly improve it
@@ -41,10 +47,10 @@ log = logging.getLogger("cyclegan")
 
 @dataclass(frozen=True)
 class DomainClassifier:
-    """Classifier of pictures of two domains.
+    """Classifier of pictures of two domains and of neither.
 
     `accuracy` is the share classified correctly, the mean over both domains, of real pictures used neither for training
-    nor for early stopping; `protocol` describes its training.
+    nor for early stopping; `protocol` describes its training and its calibration.
     """
 
     network: ClassifierNetwork
@@ -61,25 +67,28 @@ class DomainClassifier:
 
     @torch.inference_mode()
     def verdict(self, pictures: Tensor) -> Tensor:
-        """Classify uint8 N × 3 × S × S pictures as of the second domain or not: N booleans, on the CPU."""
-        return self.network.verdict(resize(pictures).to(self.device)).cpu()
+        """Classify uint8 N × 3 × S × S pictures: N indices of domains, or `NEITHER`, on the CPU.
 
-    def share(self, verdicts: Tensor, domain: str) -> float:
-        """The share of `verdicts` that are for `domain`."""
-        return float(self._of(domain, verdicts.double().mean()))
+        A picture is of neither domain unless the probability of one is above one half.
+        """
+        surest = self._probabilities(pictures)[:, :NEITHER].max(dim=1)
+        return surest.indices.where(surest.values > 0.5, torch.tensor(NEITHER))
+
+    def share(self, verdicts: Tensor, domain: str | None) -> float:
+        """The share of `verdicts` that are for `domain`, or for neither (None)."""
+        label = NEITHER if domain is None else self.domains.index(domain)
+        return float((verdicts == label).double().mean())
 
     @torch.inference_mode()
     def probability(self, pictures: Tensor, domain: str) -> Tensor:
         """Probability that each picture is of `domain`, from it and its mirror image: N, float64.
 
-        For the second domain it is above one half exactly where `verdict` is true.
+        It is above one half exactly where `verdict` is for that domain.
         """
-        seen = resize(pictures).to(self.device)
-        both = self.network(seen) + self.network(seen.flip(3))
-        return self._of(domain, torch.sigmoid(both.double().cpu() / 2))
+        return self._probabilities(pictures)[:, self.domains.index(domain)]
 
-    def _of(self, domain: str, second: Tensor) -> Tensor:
-        return (1 - second, second)[self.domains.index(domain)]
+    def _probabilities(self, pictures: Tensor) -> Tensor:
+        return self.network.probabilities(resize(pictures).to(self.device)).cpu().double()
 
     def extractor(self) -> Extractor:
         """Extractor of its 256 features, for FID, KID and distances."""
@@ -123,7 +132,7 @@ def _train(
 ) -> tuple[ClassifierNetwork, dict[str, Any]]:
     """Train a judge, and store it in `file` if possible."""
     log.info(
-        "training a judge to tell %s from %s on %d + %d pictures, once for this data set; some minutes on a processor",
+        "training a judge to tell %s from %s on %d + %d pictures, once for this data set; two minutes on a processor",
         *(a.root, b.root, len(a), len(b)),
     )
     began = time.monotonic()
@@ -136,7 +145,11 @@ def _train(
         atomic_write(file, save(tensors, {"about": json.dumps(protocol)}), durable=False)
     except OSError as error:
         log.warning("the judge could not be stored in %s (%s); it will be trained again", file.parent, reason_of(error))
-    log.info("the judge classifies %.1f %% of other pictures correctly", 100 * protocol["accuracy"])
+    log.info(
+        "the judge classifies %.1f %% of other real pictures correctly, and finds %.1f %% of failures to be neither",
+        100 * protocol["accuracy"],
+        100 * protocol["neither"],
+    )
     return network, protocol
 
 

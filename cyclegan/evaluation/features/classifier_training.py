@@ -1,8 +1,12 @@
-"""Training of the judge on real pictures of two domains, degraded at random.
+"""Training of the judge on real pictures of two domains, degraded at random, and on pictures of neither.
 
 The two folders often differ in how their files were made: other cameras, compression, scaling. A classifier would learn
 that first, and then call every clean picture a zebra. So each training picture is cropped, mirrored, brightened,
 blurred, made noisy or compressed at random, alike for both domains.
+
+A classifier that knows two domains alone has to take everything for one of them, speckle too. So a third class holds
+what is of neither: spoilt pictures of both domains (`corruptions`) and first attempts at translation
+(`early_translations`).
 """
 
 from __future__ import annotations
@@ -21,15 +25,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cyclegan.evaluation.features import scaling
+from cyclegan.evaluation.features.corruptions import corrupt, repeated, uniform
+from cyclegan.evaluation.features.early_translations import early_translations
 
 SIDE = 64  # pixels of the input of the judge
 CHANNELS = 128
 FEATURES = 2 * CHANNELS
-BATCH = 64
+CLASSES = 3  # first domain, second domain, neither
+NEITHER = 2
 STEPS = 400
 CHECK_EVERY = 40  # steps between two validations, which decide when to stop
 PATIENCE = 4  # validations without improvement
 RATE = 3e-3  # peak; it rises for a tenth of the steps and then falls to zero
+REALS, SPOILT, EARLY = 20, 14, 26  # of a batch: real pictures of each domain, spoilt ones, early translations
+# Against overfitting: dropped features, probability given to the other classes, decay of weights, averaging of weights
+DROPOUT, SMOOTHING, DECAY, AVERAGING = 0.2, 0.05, 0.05, 0.97
 # Random degradations: share of pictures compressed, and the JPEG qualities; share blurred, and the greatest weight of
 # the blur; greatest noise, in levels of 255. CUT: smallest crop, as a share of the side. LIGHT: greatest change of
 # brightness and contrast.
@@ -40,17 +50,23 @@ NOISE = 8.0
 # https://distill.pub/2016/deconv-checkerboard), and a judge that never saw one takes it for stripes: of 120 real horses
 # it took 14 % for zebras, with a pattern of 20 levels 33 %, and preferred generators with a checkerboard to better
 # ones. Trained with patterns on pictures of both domains, it takes 11 and 12 %. Share of pictures, and greatest
-# deviation in levels:
+# deviation in levels, above which it is of neither domain:
 PATTERNED, PATTERN = 0.5, 24.0
-PERIOD = 4
 CUT = 0.75
 LIGHT = 0.2
+BINS = 10  # of the reliability curve
 
 resize = partial(scaling.resize, side=SIDE)
 
 
 class ClassifierNetwork(nn.Module):
-    """uint8 or float N × 3 × 64 × 64 in [0, 255] -> N scores, above 0 for B; `features` are the input of its head."""
+    """uint8 or float N × 3 × 64 × 64 in [0, 255] -> N × 3 scores: first domain, second domain, neither.
+
+    `features` are the input of its head. `temperature` calibrates the probabilities (Guo et al. 2017,
+    https://arxiv.org/abs/1706.04599).
+    """
+
+    temperature: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +76,9 @@ class ClassifierNetwork(nn.Module):
             layers += [nn.Conv2d(start, end, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(end), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.scale = nn.BatchNorm1d(FEATURES, affine=False)  # so that a few large channels do not dominate distances
-        self.head = nn.Linear(FEATURES, 1)
+        self.drop = nn.Dropout(DROPOUT)
+        self.head = nn.Linear(FEATURES, CLASSES)
+        self.register_buffer("temperature", torch.ones(()))
 
     def features(self, pictures: Tensor) -> Tensor:
         """N × 256: mean and maximum of each channel, since an animal may fill the picture or a corner of it."""
@@ -69,12 +87,13 @@ class ClassifierNetwork(nn.Module):
         return found
 
     def forward(self, pictures: Tensor) -> Tensor:
-        scores: Tensor = self.head(self.features(pictures))
-        return scores[:, 0]
+        scores: Tensor = self.head(self.drop(self.features(pictures)))
+        return scores
 
-    def verdict(self, pictures: Tensor) -> Tensor:
-        """Classify each picture together with its mirror image: N booleans, true for B."""
-        return self(pictures) + self(pictures.flip(3)) > 0
+    def probabilities(self, pictures: Tensor) -> Tensor:
+        """Probabilities of the three classes, from each picture and its mirror image: N × 3."""
+        scores: Tensor = (self(pictures) + self(pictures.flip(3))) / 2
+        return (scores / self.temperature).softmax(dim=1)
 
 
 def train_classifier(
@@ -82,40 +101,120 @@ def train_classifier(
 ) -> tuple[ClassifierNetwork, dict[str, Any]]:
     """Train a judge on uint8 N × 3 × 64 × 64 pictures of both domains; deterministic on a CPU, given a seed.
 
-    A tenth of each domain (at least two pictures) is for early stopping, another tenth for the accuracy, the mean of
-    the two shares classified correctly. Returns the network and its protocol. The global random state is unchanged.
+    A tenth of each class (at least two pictures) is for early stopping and for the temperature, another tenth for the
+    accuracy and the calibration. Returns the network and its protocol. The global random state is unchanged.
     """
     draws = torch.Generator().manual_seed(seed)
-    training, validation, test = zip(*(_split(pictures, draws) for pictures in (a, b)), strict=True)
+    training, validation, test = map(list, zip(*(_split(pictures, draws) for pictures in (a, b)), strict=True))
+    early = early_translations(*training, seed=seed, device=device)
+    for part, some in zip((training, validation, test), _split(early, draws), strict=True):
+        part.append(some)
+    for part in (validation, test):
+        part[NEITHER] = torch.cat(
+            [part[NEITHER], *(corrupt(part[i], _as_many(part[1 - i], part[i]), draws) for i in (0, 1))]
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ClassifierNetwork().to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
+        step = _fit(network, training, validation, draws, device)
+    network.eval().requires_grad_(False)
+    network.temperature.fill_(_temperature([_scores(network, pictures, device) for pictures in validation]))
+    with torch.inference_mode():
+        found = [network.probabilities(pictures.to(device)).cpu() for pictures in test]
+    right = [float((found[index].argmax(dim=1) == index).double().mean()) for index in range(CLASSES)]
+    protocol: dict[str, Any] = {
+        "accuracy": (right[0] + right[1]) / 2,
+        "neither": right[NEITHER],
+    }
+    protocol |= {"seed": seed, "steps": step}
+    protocol |= {"learned_from": [*map(len, training)], "marked_with": [*map(len, test)]}
+    return network, protocol | calibration(found)
+
+
+def _fit(
+    network: ClassifierNetwork,
+    training: list[Tensor],
+    validation: list[Tensor],
+    draws: torch.Generator,
+    device: torch.device,
+) -> int:
+    """Train until the validation loss of the averaged weights stops falling; keep the best, and return their step."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGING), use_buffers=True
+    )
     best, best_loss, best_step, step = copy.deepcopy(network.state_dict()), math.inf, 0, 0
     # Each batch holds as many of A as of B, whatever their numbers
-    labels = torch.cat([torch.zeros(BATCH // 2), torch.ones(BATCH // 2)]).to(device)
+    labels = torch.tensor([0, 1, NEITHER]).repeat_interleave(torch.tensor([REALS, REALS, SPOILT + EARLY])).to(device)
     while step < STEPS and step - best_step <= PATIENCE * CHECK_EVERY:
         network.train()
         for _ in range(min(CHECK_EVERY, STEPS - step)):
-            half = (BATCH // 2,)
-            batch = torch.cat([images[torch.randint(len(images), half, generator=draws)] for images in training])
-            loss = F.binary_cross_entropy_with_logits(network(augment(batch, draws).to(device)), labels)
+            batch = _draw_batch(training, draws).to(device)
+            loss = F.cross_entropy(network(batch), labels, label_smoothing=SMOOTHING)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
+            average.update_parameters(network)
             step += 1
-        scores = [_scores(network, pictures, device) for pictures in validation]
-        validation_loss = float(F.softplus(scores[0]).mean() + F.softplus(-scores[1]).mean()) / 2
-        if validation_loss < best_loss:
-            best, best_loss, best_step = copy.deepcopy(network.state_dict()), validation_loss, step
+        loss = _loss([_scores(average.module, pictures, device) for pictures in validation])
+        if loss < best_loss:
+            best, best_loss, best_step = copy.deepcopy(average.module.state_dict()), float(loss), step
     network.load_state_dict(best)
-    network.eval().requires_grad_(False)
-    with torch.inference_mode():
-        of_b = [float(network.verdict(pictures.to(device)).double().mean()) for pictures in test]
-    protocol = {"accuracy": (1 - of_b[0] + of_b[1]) / 2, "seed": seed, "steps": best_step}
-    return network, protocol | {"learned_from": [*map(len, training)], "marked_with": [*map(len, test)]}
+    return best_step
+
+
+def _draw_batch(training: list[Tensor], draws: torch.Generator) -> Tensor:
+    """Real pictures of both domains, spoilt ones, and early translations, all degraded."""
+
+    def some(label: int, count: int) -> Tensor:
+        return training[label][torch.randint(len(training[label]), (count,), generator=draws)]
+
+    half = SPOILT // 2
+    pictures = torch.cat([some(0, half), some(1, half)])
+    others = torch.cat([some(1, half), some(0, half)])
+    # Spoilt after the degradation, which would else soften it
+    spoilt = corrupt(augment(pictures, draws), others, draws)
+    clean = augment(torch.cat([some(0, REALS), some(1, REALS), some(NEITHER, EARLY)]), draws)
+    return torch.cat([clean, spoilt])
+
+
+def _loss(scores: list[Tensor]) -> Tensor:
+    """Cross entropy of the scores of each class, all classes with one weight."""
+    return torch.stack(
+        [F.cross_entropy(some, torch.full((len(some),), label)) for label, some in enumerate(scores)]
+    ).mean()
+
+
+def _temperature(scores: list[Tensor]) -> float:
+    """The temperature that minimises the cross entropy, between 1/4 and 4."""
+    tried = [2 ** (exponent / 8) for exponent in range(-16, 17)]
+    return min(tried, key=lambda temperature: float(_loss([some / temperature for some in scores])))
+
+
+def calibration(probabilities: list[Tensor]) -> dict[str, Any]:
+    """Reliability curve and expected calibration error of N × 3 probabilities, by true class.
+
+    The curve has a row per tenth of confidence: mean confidence, share classified correctly, number of pictures
+    (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+    """
+    surest = [some.double().max(dim=1) for some in probabilities]
+    confidence = torch.cat([each.values for each in surest])
+    right = torch.cat([(each.indices == label).double() for label, each in enumerate(surest)])
+    bins = (confidence * BINS).long().clamp(max=BINS - 1)
+    rows = [(confidence[bins == index], right[bins == index]) for index in range(BINS)]
+    curve = [[float(sure.mean()), float(correct.mean()), len(sure)] for sure, correct in rows if len(sure)]
+    error = sum(abs(sure - correct) * count for sure, correct, count in curve) / len(confidence)
+    return {
+        "calibration_error": error,
+        "reliability": [[round(sure, 4), round(correct, 4), n] for sure, correct, n in curve],
+    }
+
+
+def _as_many(pictures: Tensor, like: Tensor) -> Tensor:
+    """The first pictures, repeated if need be, as many as in `like`."""
+    return pictures[torch.arange(len(like)) % len(pictures)]
 
 
 def augment(pictures: Tensor, draws: torch.Generator) -> Tensor:
@@ -123,7 +222,7 @@ def augment(pictures: Tensor, draws: torch.Generator) -> Tensor:
     count = len(pictures)
 
     def random(low: float = 0.0, high: float = 1.0) -> Tensor:
-        return (torch.rand(count, generator=draws) * (high - low) + low)[:, None, None, None]
+        return uniform(count, draws, low, high)
 
     scale, mirror = random(CUT, 1).flatten(), (random() < 0.5).flatten().float() * 2 - 1
     margin = 1 - scale
@@ -147,14 +246,6 @@ def augment(pictures: Tensor, draws: torch.Generator) -> Tensor:
     return result
 
 
-def repeated(pictures: Tensor, draws: torch.Generator) -> Tensor:
-    """Random pattern of 4 × 4 pixels, tiled over each N × 3 × H × W picture; mean 0, deviation about 1."""
-    count, channels, height, width = pictures.shape
-    tile = torch.randn(count, channels, PERIOD, PERIOD, generator=draws)
-    tile = tile - tile.mean(dim=(2, 3), keepdim=True)
-    return tile.repeat(1, 1, -(-height // PERIOD), -(-width // PERIOD))[:, :, :height, :width]
-
-
 def _compressed(picture: Tensor, quality: int) -> Tensor:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy())).save(buffer, "JPEG", quality=quality)
@@ -169,6 +260,6 @@ def _split(pictures: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor, Te
 
 
 @torch.inference_mode()
-def _scores(network: ClassifierNetwork, pictures: Tensor, device: torch.device) -> Tensor:
+def _scores(network: nn.Module, pictures: Tensor, device: torch.device) -> Tensor:
     network.eval()
     return torch.cat([network(batch.to(device)).cpu() for batch in pictures.split(256)])

@@ -1,4 +1,4 @@
-"""Statistics of translations: diversity, copying, inversion, checkerboards, and share taken for the target."""
+"""Statistics of translations: diversity, copying, inversion, checkerboards, and what the judge says."""
 
 from __future__ import annotations
 
@@ -127,10 +127,10 @@ class NearestTraining(ComparedMetric):
 
 
 class TargetShare(ShareMetric):
-    """Share of translations, of real pictures of the target and of inputs that the judge takes for the target."""
+    """Shares of translations, real pictures of the target and inputs taken for the target, and for neither domain."""
 
     needs = frozenset({"real", "classifier"})
-    gives = ("judge",)
+    gives = ("judge", "neither")
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -144,7 +144,8 @@ class TargetShare(ShareMetric):
         return self.setup.of_role(role, self._judge.verdict)
 
     def summary(self, verdicts: Tensor) -> dict[str, float]:
-        return {"judge": self._judge.share(verdicts, self.setup.direction.target)}
+        target = self._judge.share(verdicts, self.setup.direction.target)
+        return {"judge": target, "neither": self._judge.share(verdicts, None)}
 
 
 class LuminanceCorrelation(Metric):

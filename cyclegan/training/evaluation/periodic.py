@@ -166,7 +166,10 @@ class PeriodicEvaluation:
         figures = evaluation.figures
         values = {criterion.name: criterion.value(figures) for criterion in self.best.criteria}
         comparison = ", ".join(self.best.compare(step, values))
-        log.info("step %d: %s; %s", step, summary_line(figures, self.names, tuple(generators)), comparison)
+        judge = self._find_tools().classifier
+        sure = judge is None or judge.is_sure
+        shares = f"{summary_line(figures, self.names, tuple(generators))}; " if sure else ""
+        log.info("step %d: %s%s", step, shares, comparison)
         row = {f"evaluation/{name}": value for name, value in (figures | values).items()}
         tracker.log(step, row | dict(_ends(evaluation.intervals)))
         best = self.ranks.on_rank_zero(lambda: self.best.keep(step, values, evaluation, generators, info))

@@ -1,4 +1,4 @@
-"""The judge: it learns, it is kept, and it does not fall for what it should not."""
+"""The judge: it learns, it is kept, and it is not deceived by failures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import torch
 
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.features import classifier as judging
-from cyclegan.evaluation.features import classifier_training
+from cyclegan.evaluation.features import classifier_training, early_translations
 from cyclegan.evaluation.features.classifier import DomainClassifier, find_classifier
-from cyclegan.evaluation.features.classifier_training import augment, repeated, resize, train_classifier
+from cyclegan.evaluation.features.classifier_training import (
+    NEITHER,
+    augment,
+    calibration,
+    resize,
+    train_classifier,
+)
+from cyclegan.evaluation.features.corruptions import CORRUPTIONS, blurred, corrupt, repeated
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.output_statistics import checkerboard
 from cyclegan.images import list_images
@@ -28,9 +35,10 @@ def squares(path: Path, size: int = 64) -> ImageSet:
     return ImageSet(path, list_images(path), size)
 
 
-def short(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+def short(monkeypatch: pytest.MonkeyPatch, steps: int, *, game: int = 5) -> None:
     monkeypatch.setattr(classifier_training, "STEPS", steps)
     monkeypatch.setattr(classifier_training, "CHECK_EVERY", steps // 2)
+    monkeypatch.setattr(early_translations, "STEPS", game)
 
 
 @pytest.mark.slow
@@ -47,12 +55,18 @@ def test_it_tells_stripes_from_none_whatever_the_files_are(tmp_path: Path, monke
     of_a, of_b = (torch.cat([judge.verdict(batch) for batch in others.batches()]) for others in (other_a, other_b))
     assert judge.share(of_a, "b") < 0.1
     assert judge.share(of_b, "b") > 0.9
-    assert judge.share(of_b, "a") == 1 - judge.share(of_b, "b")
+    assert judge.share(of_b, "a") + judge.share(of_b, "b") + judge.share(of_b, None) == pytest.approx(1)
     features = torch.cat([judge.extractor()(batch) for batch in other_b.batches()])
     assert features.shape == (20, 256)
     mirrored = torch.cat([judge.extractor()(batch.flip(3)) for batch in other_b.batches()])
-    verdict = (judge.network.head(features) + judge.network.head(mirrored))[:, 0] > 0
-    assert torch.equal(verdict, of_b)
+    scores = (judge.network.head(features) + judge.network.head(mirrored)) / 2 / judge.network.temperature
+    assert torch.equal(scores.softmax(dim=1)[:, 1] > 0.5, of_b == 1)
+    # Neither stripes nor none: failures made of pictures of A are hardly ever taken for B
+    pictures, others = (torch.cat(list(some.batches())) for some in (other_a, other_b))
+    failures = corrupt(pictures.repeat(6, 1, 1, 1), others.repeat(6, 1, 1, 1), torch.Generator().manual_seed(3))
+    of_failures = judge.verdict(failures)
+    assert judge.share(of_failures, None) > 0.5
+    assert judge.share(of_failures, "b") < 0.35
 
 
 @pytest.mark.slow
@@ -109,7 +123,8 @@ def test_the_same_seed_makes_the_same_judge(tmp_path: Path, monkeypatch: pytest.
     states = [network.state_dict() for network, _ in (one, two, other)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
-    assert (one[1]["learned_from"], one[1]["marked_with"]) == ([8, 8], [2, 2])
+    assert one[1]["learned_from"][:2] == [8, 8]
+    assert one[1]["marked_with"][:2] == [2, 2]
 
 
 def test_too_few_pictures_are_a_sentence(tmp_path: Path) -> None:
@@ -163,3 +178,68 @@ def test_pictures_of_both_sides_are_overlaid_with_patterns_that_repeat_and_chang
     energies = checkerboard(augment(grey, torch.Generator().manual_seed(0)))
     # Of white noise the marked frequencies hold a seventh
     assert 0.35 < (energies > 0.5).double().mean() < 0.6
+
+
+def test_first_attempts_at_translation_follow_from_the_seed_and_leave_the_random_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(early_translations, "STEPS", 3)
+    a, b = (next(squares(folder(tmp_path / kind, kind, 12)).batches()) for kind in "ab")
+    before = torch.random.get_rng_state()
+    cpu = torch.device("cpu")
+    one, same, other = (early_translations.early_translations(a, b, seed=seed, device=cpu) for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    # Two games, both ways; the first of three steps is left out
+    assert one.shape == (2 * 2 * 2 * early_translations.BATCH, 3, 64, 64)
+    assert one.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("spoil", CORRUPTIONS, ids=lambda spoil: spoil.__name__)
+def test_each_way_of_spoiling_changes_every_picture_and_no_other_thing(spoil) -> None:
+    draws = torch.Generator().manual_seed(0)
+    ramp = torch.linspace(0, 255, 64).repeat(6, 3, 64, 1) + 20 * torch.randn(6, 3, 64, 64, generator=draws)
+    ramp = torch.stack([picture.roll(7 * number, dims=2) for number, picture in enumerate(ramp)])
+    others = 255 - ramp.mT
+    for seed in range(8):
+        spoilt = spoil(ramp, others, torch.Generator().manual_seed(seed))
+        assert spoilt.shape == ramp.shape
+        assert spoilt.isfinite().all()
+        assert ((spoilt - ramp).abs().mean(dim=(1, 2, 3)) > 3).all()
+        assert torch.equal(spoilt, spoil(ramp, others, torch.Generator().manual_seed(seed)))
+
+
+def test_spoiling_takes_each_way_for_some_pictures_even_if_there_are_few() -> None:
+    x = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    spoilt = corrupt(x, x.flip(0), torch.Generator().manual_seed(0))
+    assert spoilt.shape == x.shape
+    assert spoilt.dtype == torch.uint8
+
+
+def test_blur_keeps_the_mean_and_takes_detail() -> None:
+    x = torch.rand(2, 3, 64, 64) * 255
+    assert blurred(x, 3).std() < 0.2 * x.std()
+    assert blurred(x, 3).mean() == pytest.approx(x.mean(), rel=0.01)
+    torch.testing.assert_close(blurred(torch.full((1, 3, 64, 64), 9.0), 2), torch.full((1, 3, 64, 64), 9.0))
+
+
+def test_calibration_compares_confidence_with_being_right() -> None:
+    sure = torch.tensor([[0.8, 0.1, 0.1]]).repeat(10, 1)
+    honest = calibration([sure[:8], sure[8:], sure[:0]])  # sure by 80 %, right in 8 of 10
+    assert honest["calibration_error"] == pytest.approx(0, abs=1e-6)
+    assert honest["reliability"] == [[pytest.approx(0.8), 0.8, 10]]
+    assert calibration([sure[:3], sure[3:], sure[:0]])["calibration_error"] == pytest.approx(0.5)
+
+
+def test_a_picture_of_which_no_domain_is_sure_is_of_neither() -> None:
+    class Network(torch.nn.Module):
+        def probabilities(self, pictures: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[0.51, 0.4, 0.09], [0.1, 0.8, 0.1], [0.4, 0.35, 0.25], [0.1, 0.1, 0.8]])
+
+    judge = DomainClassifier(Network(), 0.9, "", {}, torch.device("cpu"), ("a", "b"))  # type: ignore[arg-type]
+    pictures = torch.zeros(4, 3, 64, 64, dtype=torch.uint8)
+    verdicts = judge.verdict(pictures)
+    assert verdicts.tolist() == [0, 1, NEITHER, NEITHER]
+    assert [judge.share(verdicts, domain) for domain in ("a", "b", None)] == [0.25, 0.25, 0.5]
+    assert judge.probability(pictures, "b").tolist() == pytest.approx([0.4, 0.8, 0.35, 0.1])
