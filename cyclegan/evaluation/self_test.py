@@ -30,6 +30,7 @@ from cyclegan.evaluation.planted import (
     NOISES,
     NOTHING,
     ONE,
+    PATCHES,
     PLANTED,
     REAL,
     SPECKLES,
@@ -107,14 +108,16 @@ _SHARE = (
     *(Rule(name, NOTHING, "a failure is not of the target", 2.0, pictures=FEW) for name in FAILURES),
 )
 # A distance of distributions from real pictures. KID is a squared one: of the half that is left of the difference it
-# keeps a quarter, and of the 0.7 that a little colour leaves, even by features that see nothing but colour, a half
+# keeps a quarter, and of the 0.7 that a little colour leaves, even by features that see nothing but colour, a half.
+# Patches are pieces of real pictures: features that are means over the picture see that they are there and not where,
+# so they bring it nearer. That they are out of place is for the judge to find; a distance has to prefer half real ones
 _DISTANCE = (
     _below(REAL, HALF, "half of the pictures are of the source"),
     _below(TRAINING, HALF, "copies are real pictures"),
     _below(REAL, ONE, "a single picture is not the variety of real ones"),
     _below(HALF, NOTHING, "half of the pictures are real ones of the target"),
     *(_below(HALF, name, "half of the pictures are real ones of the target") for name in FAILURES),
-    *(Rule(NOTHING, name, "a failure is no improvement") for name in FAILURES if name != COLOUR),
+    *(Rule(NOTHING, name, "a failure is no improvement") for name in FAILURES if name not in (COLOUR, PATCHES)),
     *_rising(SPECKLES),
     *_rising(NOISES),
 )
