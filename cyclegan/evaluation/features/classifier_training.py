@@ -37,7 +37,7 @@ STEPS = 400
 CHECK_EVERY = 40  # steps between two validations, which decide when to stop
 PATIENCE = 4  # validations without improvement
 RATE = 3e-3  # peak; it rises for a tenth of the steps and then falls to zero
-REALS, SPOILT, EARLY = 20, 14, 26  # of a batch: real pictures of each domain, spoilt ones, early translations
+REALS, SPOILT, EARLY = 20, 14, 44  # of a batch: real pictures of each domain, spoilt ones, early translations
 # Against overfitting: dropped features, probability given to the other classes, decay of weights, averaging of weights
 DROPOUT, SMOOTHING, DECAY, AVERAGING = 0.2, 0.05, 0.05, 0.97
 # Random degradations: share of pictures compressed, and the JPEG qualities; share blurred, and the greatest weight of
@@ -62,11 +62,13 @@ resize = partial(scaling.resize, side=SIDE)
 class ClassifierNetwork(nn.Module):
     """uint8 or float N × 3 × 64 × 64 in [0, 255] -> N × 3 scores: first domain, second domain, neither.
 
-    `features` are the input of its head. `temperature` calibrates the probabilities (Guo et al. 2017,
-    https://arxiv.org/abs/1706.04599).
+    `temperature` calibrates the probabilities (Guo et al. 2017, https://arxiv.org/abs/1706.04599), `middle` and
+    `deviation` are those of the features of real pictures.
     """
 
     temperature: Tensor
+    middle: Tensor
+    deviation: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,20 +77,40 @@ class ClassifierNetwork(nn.Module):
         for start, end in pairwise(widths):
             layers += [nn.Conv2d(start, end, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(end), nn.ReLU()]
         self.body = nn.Sequential(*layers)
-        self.scale = nn.BatchNorm1d(FEATURES, affine=False)  # so that a few large channels do not dominate distances
+        self.scale = nn.BatchNorm1d(FEATURES, affine=False)  # so that the decay of weights meets all channels alike
         self.drop = nn.Dropout(DROPOUT)
         self.head = nn.Linear(FEATURES, CLASSES)
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("middle", torch.zeros(FEATURES))
+        self.register_buffer("deviation", torch.ones(FEATURES))
 
     def features(self, pictures: Tensor) -> Tensor:
+        """N × 256, of length √256, for FID, KID and distances.
+
+        In units of the spread of real pictures, so that what real pictures never show is far away; and of one length,
+        since the kernel of KID is cubic, and a few loud channels would hide all else: of horses half of which were
+        replaced by zebras it kept -8 % of the distance from zebras, where a quarter is right, and keeps 23 % so.
+        """
+        standard = (self.pooled(pictures) - self.middle) / self.deviation
+        return F.normalize(standard, dim=1) * FEATURES**0.5
+
+    def pooled(self, pictures: Tensor) -> Tensor:
         """N × 256: mean and maximum of each channel, since an animal may fill the picture or a corner of it."""
         maps: Tensor = self.body(pictures.float() / 127.5 - 1)
         found: Tensor = self.scale(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
         return found
 
     def forward(self, pictures: Tensor) -> Tensor:
-        scores: Tensor = self.head(self.drop(self.features(pictures)))
+        scores: Tensor = self.head(self.drop(self.pooled(pictures)))
         return scores
+
+    def standardise(self, reals: list[Tensor], device: torch.device) -> None:
+        """Set `middle` and `deviation` by real pictures of both domains, the latter within a domain."""
+        pooled = [torch.cat([self.pooled(some.to(device)) for some in each.split(256)]) for each in reals]
+        means = torch.stack([each.mean(dim=0) for each in pooled])
+        self.middle.copy_(means.mean(dim=0))
+        spread = torch.stack([each.var(dim=0) for each in pooled]).mean(dim=0).sqrt()
+        self.deviation.copy_(spread.clamp(min=0.05 * float(spread.mean())))
 
     def probabilities(self, pictures: Tensor) -> Tensor:
         """Probabilities of the three classes, from each picture and its mirror image: N × 3."""
@@ -120,12 +142,10 @@ def train_classifier(
     network.eval().requires_grad_(False)
     network.temperature.fill_(_temperature([_scores(network, pictures, device) for pictures in validation]))
     with torch.inference_mode():
+        network.standardise(training[:NEITHER], device)
         found = [network.probabilities(pictures.to(device)).cpu() for pictures in test]
     right = [float((found[index].argmax(dim=1) == index).double().mean()) for index in range(CLASSES)]
-    protocol: dict[str, Any] = {
-        "accuracy": (right[0] + right[1]) / 2,
-        "neither": right[NEITHER],
-    }
+    protocol: dict[str, Any] = {"accuracy": (right[0] + right[1]) / 2, "neither": right[NEITHER]}
     protocol |= {"seed": seed, "steps": step}
     protocol |= {"learned_from": [*map(len, training)], "marked_with": [*map(len, test)]}
     return network, protocol | calibration(found)
@@ -141,9 +161,7 @@ def _fit(
     """Train until the validation loss of the averaged weights stops falling; keep the best, and return their step."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGING), use_buffers=True
-    )
+    average = copy.deepcopy(network)
     best, best_loss, best_step, step = copy.deepcopy(network.state_dict()), math.inf, 0, 0
     # Each batch holds as many of A as of B, whatever their numbers
     labels = torch.tensor([0, 1, NEITHER]).repeat_interleave(torch.tensor([REALS, REALS, SPOILT + EARLY])).to(device)
@@ -156,13 +174,20 @@ def _fit(
             loss.backward()
             optimizer.step()
             schedule.step()
-            average.update_parameters(network)
+            _average(average, network, min(AVERAGING, (1 + step) / (10 + step)))  # at first over fewer steps
             step += 1
-        loss = _loss([_scores(average.module, pictures, device) for pictures in validation])
+        loss = _loss([_scores(average, pictures, device) for pictures in validation])
         if loss < best_loss:
-            best, best_loss, best_step = copy.deepcopy(average.module.state_dict()), float(loss), step
+            best, best_loss, best_step = copy.deepcopy(average.state_dict()), float(loss), step
     network.load_state_dict(best)
     return best_step
+
+
+@torch.no_grad()
+def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move weights and statistics of `average` towards those of `network`."""
+    for mine, theirs in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        mine.copy_(torch.lerp(theirs, mine, decay) if mine.is_floating_point() else theirs)
 
 
 def _draw_batch(training: list[Tensor], draws: torch.Generator) -> Tensor:
