@@ -88,6 +88,14 @@ def test_what_looks_like_neither_is_no_zebra_though_the_judge_takes_it_for_one(t
     assert lines[1].endswith(f", but they do not look like them: their FID is 60 {beside}.")
 
 
+def test_a_judge_of_three_classes_needs_no_more_than_pictures_that_are_not_farther_off(tmp_path: Path) -> None:
+    three = GOOD | {"judge_ab": 0.8, "neither_ab": 0.15}
+    lines = said(tmp_path, evaluated(three | {"fid_ab": 60.0}))
+    assert lines[0].startswith("Verdict: the change is there")
+    assert lines[1].startswith("  80 % of 120 translated horses are taken for zebras, and 15 % for neither (real")
+    assert said(tmp_path, evaluated(three | {"fid_ab": 121.0}))[0] == "Verdict: it has not learned it yet."
+
+
 def test_a_generator_that_does_nothing_has_learned_nothing_however_easily_the_judge_is_pleased(tmp_path: Path) -> None:
     idle = GOOD | {"judge_ab": 0.6, "judge_source_ab": 0.6}
     assert said(tmp_path, evaluated(idle))[0] == "Verdict: it has not learned it yet."
