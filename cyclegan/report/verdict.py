@@ -23,8 +23,8 @@ from cyclegan.tracking.journal import ALARM, FILE, Reader
 # pixels, and the judge's verdicts, must pass the middle: a translation is then nearer to its target than to its source.
 # Less is a start, but not a translator; the figures show how much more it is.
 LEARNED = 0.5
-# A judge says nothing of variety. Hence the translations must also resemble real pictures as a set: by FID they must not
-# be farther from them than untranslated ones. Photographs at 64 pixels that show speckle were at -0.04 to -0.67.
+# A judge says nothing of variety. Hence the translations must also resemble real pictures as a set: by FID they must
+# not be farther from them than untranslated ones. Photographs at 64 pixels that show speckle were at -0.04 to -0.67.
 ALIKE = 0.0
 # A judge of two classes, from before, takes failures for one of them, and needs more support: pictures in which nobody
 # would see a horse, though it took 96 % of them for one, were at 0.65; drawn animals, mostly right, at 0.95.
