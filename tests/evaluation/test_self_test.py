@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from cyclegan.data.demo.write import write_demo
 from cyclegan.directions import DEFAULT, Direction
 from cyclegan.errors import UsageError
 from cyclegan.evaluation.features import LITE, Extractor, lite_extractor
-from cyclegan.evaluation.features.classifier import find_classifier
 from cyclegan.evaluation.features.efficientnet_lite import VARIANTS
 from cyclegan.evaluation.image_set import ImageSet
 from cyclegan.evaluation.metrics.metric import Tools
