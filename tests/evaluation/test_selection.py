@@ -105,9 +105,7 @@ def test_a_perceptual_distance_chooses_only_with_features_that_have_one() -> Non
 
 @pytest.mark.parametrize("name", ["diversity", "luminance_correlation_ab", "kid_std", "kid_real_ab", "Kid", "loss"])
 def test_a_figure_without_a_better_end_is_refused_with_those_that_have_one(name: str) -> None:
-    with pytest.raises(
-        UsageError, match=f"--metric: .* '{name}'; use one or more of cycle_l1, .*neither_ba$"
-    ):
+    with pytest.raises(UsageError, match=f"--metric: .* '{name}'; use one or more of cycle_l1, .*neither_ba$"):
         parse_criteria(f"kid,{name}", BOTH)
 
 
