@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cyclegan.directions import NOISE, Direction
@@ -129,6 +129,17 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     middle = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
     reach = Z / (1 + Z**2 / count) * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
     return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def variance_about_line(points: Sequence[tuple[float, float]]) -> float | None:
+    """Residual variance of points about their straight line; None for fewer than three, which always lie on one."""
+    count = len(points)
+    if count < 3:
+        return None
+    middle, mean = (math.fsum(values) / count for values in zip(*points, strict=True))
+    centred = [(x - middle, y - mean) for x, y in points]
+    slope = math.fsum(x * y for x, y in centred) / math.fsum(x * x for x, _ in centred)
+    return math.fsum((y - slope * x) ** 2 for x, y in centred) / (count - 2)
 
 
 def in_words(direction: Direction, names: Mapping[str, str] | None = None, joint: str = "to") -> str:

@@ -102,14 +102,9 @@ def measure_model(path: Path, direction: str | None, options: Options) -> Result
         truth[directions[0]] = ImageSet(images.root, images.names, size, nearest=options.labels is not None, whole=True)
     evaluator = Evaluator(tools, directions, held_out, training, truth)
     evaluation = evaluator.measure(engines, directions)
-    roles = (("held out", held_out, model.sets.test), ("learned from", training, model.sets.train))
     method = {
         "directions": list(directions),
-        "pictures": {
-            f"{role} {domain.upper()}": of_pictures(pictures, len(files[domain]))
-            for role, sets, files in roles
-            for domain, pictures in sets.items()
-        },
+        "pictures": _by_role(model.sets, held_out, training),
         "truth": None if options.truth is None else str(options.truth),
         "computed": {"device": str(device), "precision": options.precision},
         **of_method(tools, size),
@@ -238,13 +233,7 @@ def check_figures(path: Path | None, direction: str | None, options: Options) ->
         record[each.key] = test.record()
         lines += [f"{in_words(each, names)}, sets of {test.count} pictures", *test.lines(), ""]
         broken += [f"{FIGURES[name].label} {each.key} ({', '.join(of)})" for name, of in test.broken().items()]
-    roles = (("held out", held_out, sets.test), ("learned from", training, sets.train))
-    pictures = {
-        f"{role} {domain.upper()}": of_pictures(images, len(files[domain]))
-        for role, by_domain, files in roles
-        for domain, images in by_domain.items()
-    }
-    protocol = {"pictures": pictures, **of_method(tools, size)}
+    protocol = {"pictures": _by_role(sets, held_out, training), **of_method(tools, size)}
     failure = None
     if broken:
         failure = f"--self-test: figures are in the wrong order: {'; '.join(broken)}; choose other --features"
@@ -303,6 +292,18 @@ def _sets(files: Mapping[str, FileList], size: int, most: int | None, role: str)
                 "--holdout"
             )
     return {domain: ImageSet.of(pictures, size, most) for domain, pictures in files.items()}
+
+
+def _by_role(
+    sets: PictureSets, held_out: Mapping[str, ImageSet], training: Mapping[str, ImageSet]
+) -> dict[str, dict[str, Any]]:
+    """The pictures of an evaluation for its protocol, by role and domain."""
+    roles = (("held out", held_out, sets.test), ("learned from", training, sets.train))
+    return {
+        f"{role} {domain.upper()}": of_pictures(images, len(files[domain]))
+        for role, by_domain, files in roles
+        for domain, images in by_domain.items()
+    }
 
 
 def _names_in(folder: Path, option: str) -> list[str]:

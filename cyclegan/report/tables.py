@@ -53,7 +53,7 @@ def columns(record: RunRecord) -> list[Column]:
     }:
         last = max(step for step, _ in newest.values())
         of_last = {name: value for name, (step, value) in newest.items() if step == last}
-        conditions = next((_conditions(mapping(entry)) for entry in record.best.values()), {})
+        conditions = protocol_in_training(record)
         low_high = {key: [_newest(record, f"interval/{key}_{end}", last) for end in ENDS] for key in of_last}
         found.append(Column("Last", last, of_last, "in training", conditions, intervals=low_high))
     evaluated = mapping(record.evaluation.get("best"))

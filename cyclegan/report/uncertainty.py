@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cyclegan.figures import variance_about_line
+
 LEVEL = 0.95  # of all intervals
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(100)
 _MANY = 2000  # degrees of freedom from which a transformed normal distribution is right to four digits
@@ -72,12 +74,8 @@ def variance(values: Sequence[float]) -> float:
 
 def about_line(points: Sequence[tuple[float, float]]) -> Variance | None:
     """Variance of points about their straight line; None for fewer than three, which always lie on one."""
-    if len(points) < 3:
-        return None
-    x, y = np.array(points, np.float64).T
-    x, y = x - x.mean(), y - y.mean()
-    freedom = len(points) - 2
-    return Variance(float((y - x * (x @ y) / (x @ x)) @ y) / freedom, freedom)
+    variance = variance_about_line(points)
+    return None if variance is None else Variance(variance, len(points) - 2)
 
 
 def tail(t: float, freedom: float) -> float:

@@ -68,11 +68,12 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def short_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The classifier is trained for four steps, and kept for this test alone."""
+    """The classifier is trained for four steps on translations of two, and kept for this test alone."""
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(classifier_training, "STEPS", 4)
     monkeypatch.setattr(classifier_training, "CHECK_EVERY", 2)
-    monkeypatch.setattr(early_translations, "STEPS", 5)
+    monkeypatch.setattr(early_translations, "STEPS", 2)
+    monkeypatch.setattr(early_translations, "CHANNELS", 4)
 
 
 @pytest.fixture

@@ -109,9 +109,9 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(program: Program, ru
 def test_what_is_asked_for_wrongly_is_a_sentence(program: Program, runs: list[Path], tmp_path: Path) -> None:
     is_refusal(program("evaluate", *runs), "name one; --seeds measures several runs")
     is_refusal(program("evaluate", "--seeds"), "name one thing to measure")
-    is_refusal(program("evaluate", *runs, "--seeds", "--verdict"), "leave out --fake and --verdict")
     fake = folder(tmp_path / "fake", "b", 4, side=32)
-    is_refusal(program("evaluate", "--seeds", "--fake", fake), "leave out --fake and --verdict")
+    for words in ((*runs, "--verdict"), (*runs, "--self-test"), ("--fake", fake)):
+        is_refusal(program("evaluate", "--seeds", *words), "leave out --fake, --verdict and --self-test, or --seeds")
     file = runs[0] / "checkpoints" / "generators-00000007.safetensors"
     is_refusal(program("evaluate", file, "--seeds"), "is no run")
     is_refusal(program("evaluate", runs[0], runs[0], "--seeds"), "more than once")

@@ -26,9 +26,9 @@ def test_the_verdict_is_a_sentence_with_its_two_comparisons() -> None:
 
 
 def test_a_judge_that_is_not_sure_speaks_last_and_with_a_warning() -> None:
-    figures = {"judge_ab": 0.83, "neither_ab": 0.1, "kid_ab": 0.1, "cycle_l1_a": 3.0}
-    assert next(direction_lines(figures, AB, NAMES)).startswith("83 % of the translated")
-    *others, last = direction_lines(figures, AB, NAMES, sure=False)
+    evaluation = Evaluation({"judge_ab": 0.83, "neither_ab": 0.1, "kid_ab": 0.1, "cycle_l1_a": 3.0}, {})
+    assert next(direction_lines(evaluation, AB, NAMES)).startswith("83 % of the translated")
+    *others, last = direction_lines(evaluation, AB, NAMES, sure=False)
     assert last.startswith("by a judge that is not sure: 83 % of the translated")
     assert not any("taken for zebras" in line for line in others)
 

@@ -72,9 +72,8 @@ def test_the_judges_of_evaluations_in_training_are_compared_too(tmp_path: Path) 
     judge = best["kid_ab"]["judge"]
     best["kid_ab"] |= {"judge": "other", "features": judge}
     (runs[1] / "best.json").write_text(json.dumps(best))
-    judges, features = compare(runs).warnings
-    assert "The judges differ" in judges
-    assert "The features differ" in features  # which were those of the judge
+    (warning,) = compare(runs).warnings
+    assert "The judges differ" in warning
     del best["kid_ab"]["features"]  # as in older runs, where they are the judge's
     (runs[1] / "best.json").write_text(json.dumps(best))
     assert [text.split(" differ")[0] for text in compare(runs).warnings] == ["The judges", "The features"]

@@ -28,7 +28,8 @@ while [ $# -gt 0 ]; do case "$1" in -o) mkdir -p "$2" ;; esac; shift; done
 # The program itself, but for a judge that learns in no time.
 PROGRAM = f"""#!{sys.executable}
 from cyclegan.evaluation.features import classifier_training, early_translations
-classifier_training.STEPS, classifier_training.CHECK_EVERY, early_translations.STEPS = 4, 2, 5
+classifier_training.STEPS, classifier_training.CHECK_EVERY = 4, 2
+early_translations.STEPS, early_translations.CHANNELS = 2, 4
 from cyclegan.cli import main
 main()
 """

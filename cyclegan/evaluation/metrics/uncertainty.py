@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cyclegan.figures import Z
+from cyclegan.figures import Z, variance_about_line
 
 RESAMPLES = 1000
 HALVES = 100
@@ -60,14 +60,8 @@ def spread_about_line(values: Sequence[float]) -> float | None:
 
     A steady rise or fall adds nothing to it, so what is left is the noise from one value to the next.
     """
-    count = len(values)
-    if count < 3:
-        return None
-    places = [place - (count - 1) / 2 for place in range(count)]
-    mean = math.fsum(values) / count
-    slope = math.fsum(x * y for x, y in zip(places, values, strict=True)) / math.fsum(x * x for x in places)
-    residuals = (y - mean - slope * x for x, y in zip(places, values, strict=True))
-    return math.sqrt(math.fsum(residual**2 for residual in residuals) / (count - 2))
+    variance = variance_about_line(list(enumerate(values)))
+    return None if variance is None else math.sqrt(variance)
 
 
 def drawn(values: Tensor, count: int, generator: torch.Generator) -> Tensor:

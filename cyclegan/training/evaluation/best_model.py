@@ -169,5 +169,6 @@ class BestModel:
 
 
 def _with_features(conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """Conditions of any version: older ones name no features, which were those of the judge."""
-    return {"features": conditions["judge"], **conditions} if "judge" in conditions else dict(conditions)
+    """Conditions of any version, in their order: older ones name no features, which were those of the judge."""
+    features = {"features": conditions["judge"]} if "features" not in conditions and "judge" in conditions else {}
+    return {**conditions, **features}

@@ -104,7 +104,7 @@ def test_a_picture_passes_once_through_a_network_of_features_and_classes(tmp_pat
     extractor = replace(classes.network, network=network)
     tools = Tools(extractor, classes=replace(classes, network=extractor))
     evaluator = Evaluator(tools, ("ab", "ba"), held_out, {})
-    figures = evaluator.measure({"ab": Engine(lambda x: x)})
+    figures = evaluator.measure({"ab": Engine(lambda x: x)}).figures
     assert {"kid_ab", "class_share_ab", "class_share_real_ab", "class_share_source_ab"} <= figures.keys()
     assert sum(seen) == 3 + 3 + 2  # translations, sources and real pictures
     evaluator.measure({"ab": Engine(lambda x: x)})
