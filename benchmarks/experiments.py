@@ -58,8 +58,11 @@ MARKS = {  # figure -> heading, digits, factor
     "background_error": ("background error", 1, 1),
     "judge_ab": ("judge A→B, %", 1, 100),
     "judge_ba": ("judge B→A, %", 1, 100),
-    "kid_ab": ("KID A→B", 3, 1),
-    "kid_ba": ("KID B→A", 3, 1),
+    "neither_ab": ("neither A→B, %", 1, 100),
+    "kid_ab": ("KID A→B, judge", 3, 1),
+    "kid_ba": ("KID B→A, judge", 3, 1),
+    "lite0_kid_ab": ("KID A→B, lite0", 3, 1),
+    "lite0_kid_ba": ("KID B→A, lite0", 3, 1),
     "cycle_l1_a": ("cycle L1", 2, 1),
     "checkerboard_ab": ("checkerboard, %", 2, 100),
 }
@@ -89,6 +92,11 @@ def main() -> None:
             values.write.write_text(json.dumps(record(results), indent=1, ensure_ascii=False) + "\n")
         for bench in BENCHES:
             print("\n".join(lines(bench, results)))
+            mine = [result for result in results if result["bench"] == bench and "lite0_kid_ab" in result["figures"]]
+            for way in ("ab", "ba") if len(mine) > 2 else ():
+                print(
+                    f"rank correlation of KID by judge and lite0, {way}, {len(mine)} runs: {agreement(mine, way):.2f}"
+                )
         if values.document:
             values.document.write_text(filled(values.document.read_text(), results))
         return
@@ -144,7 +152,10 @@ def settle(work: Path, bench: str, recipe: str, seed: int, data: Path) -> None:
 def measure(folder: Path, bench: str, data: Path) -> dict[str, Any]:
     """The figures of the run in `folder`."""
     run, out = folder / "run", folder / "out"
-    figures: dict[str, Any] = json.loads(cyclegan("evaluate", str(run), "--json"))["metrics"]
+    figures: dict[str, Any] = {}
+    for features in ("lite0", "judge"):  # the judge last: its figures keep their names
+        found = json.loads(cyclegan("evaluate", str(run), "--features", features, "--json"))["metrics"]
+        figures |= {name if features == "judge" else f"{features}_{name}": value for name, value in found.items()}
     if BENCHES[bench]["data"] is not None:
         cyclegan("translate", str(run), str(data / "testA"), str(out), "--direction", "ab", "--overwrite")
         figures |= json.loads(cyclegan("data", "demo-score", str(out), "--demo", str(data), "--json"))
@@ -191,6 +202,13 @@ def lines(bench: str, results: list[dict[str, Any]]) -> list[str]:
             cells = [cell([run[name] for run in runs], *MARKS[name][1:]) for name in marks]
             rows.append(f"| {recipe} | {f'`{options}`' if options else ''} | {len(runs)} | " + " | ".join(cells) + " |")
     return [*rows, ""]
+
+
+def agreement(results: list[dict[str, Any]], way: str) -> float:
+    """Spearman's rank correlation over runs of KID in the judge's features and in those of lite0."""
+    columns = [[run["figures"][f"{kind}kid_{way}"] for run in results] for kind in ("", "lite0_")]
+    ranks = [[sum(other < value for other in column) for value in column] for column in columns]
+    return statistics.correlation(*ranks)
 
 
 def tells(mark: str, results: list[dict[str, Any]]) -> bool:
