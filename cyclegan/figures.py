@@ -58,8 +58,9 @@ class Figure:
 
 FIGURES: dict[str, Figure] = {
     "judge": Figure("taken for the target", "{:.0%}", HIGHER, hint="share of the pictures, by the judge"),
+    # No better end: a generator that does nothing has the least
     "neither": Figure(
-        "taken for neither domain", "{:.0%}", LOWER, hint="share of the pictures, by the judge: failures", compared=True
+        "taken for neither domain", "{:.0%}", hint="share of the pictures, by the judge: failures", compared=True
     ),
     # Which end is better depends on whether classes of the target or of the source are named
     "class_share": Figure(

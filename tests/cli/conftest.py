@@ -72,7 +72,7 @@ def short_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CYCLEGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(classifier_training, "STEPS", 4)
     monkeypatch.setattr(classifier_training, "CHECK_EVERY", 2)
-    monkeypatch.setattr(early_translations, "STEPS", 2)
+    monkeypatch.setattr(early_translations, "STEPS", 4)
     monkeypatch.setattr(early_translations, "CHANNELS", 4)
 
 

@@ -75,7 +75,7 @@ def test_every_criterion_is_a_figure_of_the_evaluator(tmp_path: Path) -> None:
 
 
 def test_generators_that_take_noise_are_chosen_by_what_needs_no_input() -> None:
-    assert selectable(("zb",)) == {name: (f"{name}_zb",) for name in ("kid", "fid", "judge", "neither")}
+    assert selectable(("zb",)) == {name: (f"{name}_zb",) for name in ("kid", "fid", "judge")}
 
 
 def test_named_classes_choose_in_a_named_direction_where_they_are_named() -> None:
@@ -105,7 +105,7 @@ def test_a_perceptual_distance_chooses_only_with_features_that_have_one() -> Non
 
 @pytest.mark.parametrize("name", ["diversity", "luminance_correlation_ab", "kid_std", "kid_real_ab", "Kid", "loss"])
 def test_a_figure_without_a_better_end_is_refused_with_those_that_have_one(name: str) -> None:
-    with pytest.raises(UsageError, match=f"--metric: .* '{name}'; use one or more of cycle_l1, .*neither_ba$"):
+    with pytest.raises(UsageError, match=f"--metric: .* '{name}'; use one or more of cycle_l1, .*kid_ba$"):
         parse_criteria(f"kid,{name}", BOTH)
 
 

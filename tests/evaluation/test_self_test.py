@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 
 import pytest
@@ -147,7 +146,7 @@ def test_a_rule_holds_within_its_margin(rule: Rule, low: object, high: object, h
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec(VARIANTS[LITE].module) is None, reason="the extra features is missing")
+@pytest.mark.skipif(VARIANTS[LITE].folder is None, reason="the extra features is not installed")
 def test_figures_by_lite0_put_drawn_animals_in_order(animals: dict[str, ImageSet]) -> None:
     test = measured(animals, Tools(extractor=lite_extractor(LITE, CPU)))
     assert test.count == COUNT

@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do case "$1" in -o) mkdir -p "$2" ;; esac; shift; done
 PROGRAM = f"""#!{sys.executable}
 from cyclegan.evaluation.features import classifier_training, early_translations
 classifier_training.STEPS, classifier_training.CHECK_EVERY = 4, 2
-early_translations.STEPS, early_translations.CHANNELS = 2, 4
+early_translations.STEPS, early_translations.CHANNELS = 4, 4
 from cyclegan.cli import main
 main()
 """

@@ -59,10 +59,12 @@ def speckle(pictures: Tensor, others: Tensor, draws: torch.Generator) -> Tensor:
 
 
 def strong_blur(pictures: Tensor, others: Tensor, draws: torch.Generator) -> Tensor:
+    """Gaussian blur of 1.6 to 4.6 pixels."""
     return blurred(pictures, float(uniform(1, draws, 1.6, 4.6)))
 
 
 def strong_pattern(pictures: Tensor, others: Tensor, draws: torch.Generator) -> Tensor:
+    """A pattern of 4 × 4 pixels of 28 to 80 levels, over the whole picture."""
     return pictures + repeated(pictures, draws) * uniform(len(pictures), draws, 28, 80)
 
 
