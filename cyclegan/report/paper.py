@@ -129,7 +129,7 @@ def _quoted(found: Sequence[Column], direction: Direction) -> str | None:
         return None
     text = figure.written(spread["mean"])
     if spread["std"] is not None:
-        return f"{text} ± {figure.written(spread['std'])} (mean: {figure.interval(*spread['interval'])})"
+        return f"{text} ± {figure.written(spread['std'])} (95 % of the mean: {figure.interval(*spread['interval'])})"
     ends = interval_of(found[0].intervals.get(key))
     return text if ends is None else f"{text} ({figure.interval(*ends)})"
 
@@ -181,10 +181,12 @@ def _lacks(runs: Sequence[Sequence[Column]], seeds: Sequence[Any], direction: Di
     if any(column.source == "in training" for column in (*last, *best)):
         yield "a measurement by `cyclegan evaluate`"
     for column in last:
-        if interval_of(column.intervals.get(key_of(QUOTED, direction))) is None:
+        if len(runs) == 1 and interval_of(column.intervals.get(key_of(QUOTED, direction))) is None:
             yield "an interval"
         if not direction.from_noise and key_of(f"{QUOTED}_source", direction) not in column.figures:
             yield "the figure of untranslated pictures"
+        if not nested(column.protocol, "features", "sha256"):
+            yield "the features"
         if few := too_few(column.figures, column.protocol):
             yield f"pictures: {few}"
 

@@ -72,8 +72,8 @@ def test_each_run_is_measured_as_by_itself_and_the_spread_is_printed(
     assert "held out A: 5 pictures" in shown
     low, high = kid["interval"]
     assert (
-        f"KID, A to B: {kid['mean']:.4f} ± {kid['std']:.4f} (mean: {low:.4f} to {high:.4f}), last of 3 runs, "
-        "seeds 0, 1, 5, step 7; 5 test pictures of A" in shown
+        f"KID, A to B: {kid['mean']:.4f} ± {kid['std']:.4f} (95 % of the mean: {low:.4f} to {high:.4f}), last of "
+        "3 runs, seeds 0, 1, 5, step 7; 5 test pictures of A" in shown
     )
     assert "For a paper this lacks: the best generators beside the last; pictures: 5 held-out" in shown
     assert f"stored in {runs[2] / 'evaluation.json'}" in shown

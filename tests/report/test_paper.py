@@ -50,10 +50,10 @@ def test_of_three_seeds_it_has_all_and_lacks_nothing() -> None:
     found = said([measured(0.04, 0.01, evaluations=10), measured(), measured(0.06, 0.03)], (0, 1, 5))
     assert found == [
         (
-            "KID, horses to zebras: 0.0500 ± 0.0100 (mean: 0.0252 to 0.0748), last of 3 runs, seeds 0, 1, 5, step 100; "
-            "500 test pictures of horses against 501 test pictures of zebras at 16 px; features judge (cccccccccccc); "
-            "untranslated 0.4000, real 0.0020; best by kid 0.0200 ± 0.0100 (mean: -0.0048 to 0.0448), chosen "
-            "from 10 to 12 evaluations on these pictures."
+            "KID, horses to zebras: 0.0500 ± 0.0100 (95 % of the mean: 0.0252 to 0.0748), last of 3 runs, seeds 0, 1, "
+            "5, step 100; 500 test pictures of horses against 501 test pictures of zebras at 16 px; features judge "
+            "(cccccccccccc); untranslated 0.4000, real 0.0020; best by kid 0.0200 ± 0.0100 (95 % of the mean: -0.0048 "
+            "to 0.0448), chosen from 10 to 12 evaluations on these pictures."
         )
     ]
 
@@ -65,6 +65,9 @@ def test_of_one_run_it_says_what_is_missing() -> None:
         "; best by kid 0.0200 (0.0300 to 0.0700) at step 50, chosen from 12 evaluations on these pictures."
     )
     assert lacks == "For a paper this lacks: seeds, of which a paper needs 3 (this is 1 run; see --seeds)."
+    sentence, lacks = said([without(("intervals",))], [0])
+    assert "zebras: 0.0500, last of 1 run" in sentence
+    assert lacks.endswith("; see --seeds); an interval.")
 
 
 def without(path: tuple[str, ...]) -> dict[str, Any]:
@@ -84,7 +87,7 @@ def without(path: tuple[str, ...]) -> dict[str, Any]:
         (measured(count=499), 0, "pictures: 499 held-out pictures are few"),
         (measured(), None, "the seed"),
         (without(("best",)), 0, "the best generators beside the last"),
-        (without(("intervals",)), 0, "an interval"),
+        (without(("protocol", "features")), 0, "the features"),
         (without(("metrics", "kid_source_ab")), 0, "the figure of untranslated pictures"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -141,4 +144,12 @@ def test_the_report_has_the_line_of_its_run(tmp_path: Path) -> None:
     few = too_few(figures(), conditions(16))
     assert few.startswith("16 held-out pictures are few (taken for the target: 100, since")
     assert page.count("are few") == 0
-    assert f"{few}. " in seen(write_report(run).read_text()).partition("Protocol of these figures")[0]
+    assert f"{few}. " in seen(write_report(run).read_text()).partition("To quote in a paper")[0]
+
+
+def test_of_folders_all_but_what_was_learned_from_counts() -> None:
+    roles = {"translated": 60, "real": 49, "untranslated": 60, "learned from B": 7}
+    pictures = {"pictures": {role: {"count": count} for role, count in roles.items()}}
+    assert too_few({"kid": 0.1}, pictures).startswith("49 held-out pictures are few (KID: 50, since of fewer")
+    pictures["pictures"]["real"]["count"] = 50
+    assert too_few({"kid": 0.1}, pictures) == too_few({"kid": 0.1}, {}) == ""

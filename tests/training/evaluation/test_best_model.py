@@ -138,9 +138,10 @@ def test_the_evaluations_that_the_best_was_chosen_from_are_counted_over_a_resume
     assert read_best(tmp_path)["kid_ab"]["evaluations"] == 7  # NaN could not be chosen
     other = keeper(tmp_path)
     other.load_state_dict(one.state_dict())
+    saved = other.state_dict()
     shown(other, 5.0, start=9)
     assert read_best(tmp_path)["kid_ab"]["evaluations"] == 8
-    assert one.state_dict()["evaluations"] == {"kid_ab": 7}  # nothing is shared
+    assert one.state_dict()["evaluations"] == saved["evaluations"] == {"kid_ab": 7}  # nothing is shared
     other.begin(CONDITIONS | {"judge": "another"})
     shown(other, 6.0, start=10)
     assert read_best(tmp_path)["kid_ab"]["evaluations"] == 1
