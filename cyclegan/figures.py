@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cyclegan.directions import NOISE, Direction
 
@@ -106,6 +107,36 @@ FIGURES: dict[str, Figure] = {
     "class_accuracy": Figure("per-class accuracy", "{:.1%}", HIGHER, hint="of labels"),
     "class_iou": Figure("class IoU", "{:.1%}", HIGHER, hint="of labels"),
 }
+
+
+class Needed(NamedTuple):
+    """Fewest held-out pictures of either side for a figure to be of use, and the reason."""
+
+    pictures: int
+    reason: str
+
+
+# Measured with lite0 on photographs of horses and zebras, 128 pixels, equal numbers on both sides, as a share of what
+# untranslated pictures score: half the interval of KID 30 % of 20 pictures, 18 % of 50, 12 % of 100; FID of real
+# zebras, in truth 0, 31 % of 120, 23 % of 300, 19 % of 500
+_SHARES = Needed(100, "of fewer its interval may be wider than ± 10 %")
+NEEDED: dict[str, Needed] = {
+    "judge": _SHARES,
+    "neither": _SHARES,
+    "class_share": _SHARES,
+    "kid": Needed(50, "of fewer its interval is wider than ± a fifth of what doing nothing scores"),
+    "fid": Needed(500, "of fewer it is too high by more than a fifth of what doing nothing scores"),
+}
+
+
+def few_pictures(keys: Iterable[str], count: int) -> list[str]:
+    """Clauses on those of the figures, named by their keys, that need more than `count` held-out pictures."""
+    names = {name_of(key) for key in keys}
+    found: dict[Needed, list[str]] = {}
+    for name, needed in NEEDED.items():
+        if name in names and count < needed.pictures:
+            found.setdefault(needed, []).append(FIGURES[name].label)
+    return [f"{' and '.join(labels)}: {pictures}, since {reason}" for (pictures, reason), labels in found.items()]
 
 
 def key_of(name: str, direction: Direction) -> str:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from cyclegan.directions import Direction
 from cyclegan.evaluation.metrics.registry import METRICS
-from cyclegan.figures import DIRECTION, FIGURES, HIGHER, LOWER, SOURCE, TARGET, in_words, key_of, name_of, subject_of
+from cyclegan.figures import (
+    DIRECTION,
+    FIGURES,
+    HIGHER,
+    LOWER,
+    NEEDED,
+    SOURCE,
+    TARGET,
+    few_pictures,
+    in_words,
+    key_of,
+    name_of,
+    subject_of,
+    wilson,
+)
 
 AB, ZB = Direction("a", "b"), Direction("z", "b")
 NAMES = {"a": "horses", "b": "zebras"}
@@ -49,3 +63,22 @@ def test_percent_signs_have_a_space() -> None:
     assert FIGURES["judge"].written(0.834) == "83 %"
     assert FIGURES["cycle_l1"].label_with_unit == "cycle L1 (levels)"
     assert FIGURES["class_iou"].title == "Class IoU"
+
+
+def test_figures_of_fewer_pictures_than_they_need_are_named_with_the_reason() -> None:
+    keys = ("kid_ab", "kid_real_ab", "fid_ba", "judge_ab", "neither_ab", "cycle_l1_a")
+    few, kid, fid = few_pictures(keys, 49)
+    assert few.startswith("taken for the target and taken for neither domain: 100, since of fewer its interval")
+    assert kid.startswith("KID: 50, since")
+    assert [clause.partition(":")[0] for clause in few_pictures(keys, 50)] == [few.partition(":")[0], "FID"]
+    assert few_pictures(keys, 499) == [fid]
+    assert few_pictures(keys, 500) == []
+    assert few_pictures(("kid",), 2) == [kid]  # of two folders, without a direction
+    assert set(NEEDED) <= set(FIGURES)
+
+
+def test_as_many_pictures_as_shares_need_give_an_interval_of_at_most_ten_percent() -> None:
+    low, high = wilson(0.5, NEEDED["judge"].pictures)
+    assert (high - low) / 2 < 0.1
+    low, high = wilson(0.5, NEEDED["judge"].pictures - 10)
+    assert (high - low) / 2 > 0.1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,7 +118,8 @@ def command(
     truth. Figures and their protocol are printed together, and stored in RUN/evaluation.json or the file of --output.
     For a run, the last generators are measured and beside them the best that it has kept, and RUN/gallery is written.
     --verdict adds a conclusion in words. With --seeds several runs of one recipe are measured, each as by itself, and
-    the mean and the standard deviation of their figures are printed.
+    the mean and the standard deviation of their figures are printed. The last lines are a sentence to quote in a paper,
+    and what a paper would miss.
 
     --self-test measures the figures themselves, on the pictures of a run or of --data: real pictures with planted
     failures have to be worse than untranslated ones, and real ones of the target better. It fails if a figure that is
@@ -147,6 +148,7 @@ def command(
         raise UsageError("--name, --score and --longer are about the verdict; give --verdict too")
     if verdict and (as_json or model is None):
         raise UsageError("--verdict says in words what a MODEL has learned; leave out --json and --fake, or --verdict")
+    from cyclegan.config.safe_yaml import read_run_config
     from cyclegan.directions import DEFAULT, Direction
     from cyclegan.evaluation.evaluate import Options, check_figures, measure_folders, measure_model
     from cyclegan.evaluation.features import Wanted
@@ -168,6 +170,7 @@ def command(
     else:
         assert fake is not None
         result = measure_folders(fake, real, source, Direction.parse(direction or DEFAULT), settings)
+    _warn_of_few(result.record)
     # The figures of a checkpoint are stored only with --output: evaluation.json of a run is about its newest generators
     if output is None and result.run is not None and result.run == model:
         output = result.run / "evaluation.json"
@@ -177,6 +180,9 @@ def command(
         click.echo(json.dumps(result.record, ensure_ascii=False).encode(errors="backslashreplace"))
     for line in () if as_json else result.lines:
         click.echo(line)
+    if model is not None and not self_test and not as_json:
+        config = {} if result.run is None else read_run_config(result.run)
+        _print_quotable([result.record], [config.get("seed")], result.names)
     if output is not None and not as_json:
         click.echo(f"stored in {output}")
     if verdict:
@@ -195,9 +201,9 @@ def _measure_seeds(
     from cyclegan.evaluation.evaluate import measure_model
     from cyclegan.evaluation.printing import classifier_note, protocol_lines
     from cyclegan.evaluation.protocol import store
-    from cyclegan.report.recipes import labelled
+    from cyclegan.report.paper import WANTED, over_seeds, require_seeds, seeds_lines
+    from cyclegan.report.recipes import SEED, labelled, option
     from cyclegan.report.run_record import read_record
-    from cyclegan.report.seeds import WANTED, over_seeds, require_seeds, seeds_lines
 
     runs = labelled([read_record(path) for path in paths])
     require_seeds(runs)
@@ -207,6 +213,7 @@ def _measure_seeds(
     for path in paths:
         results.append(measure_model(path, direction, settings))
         store(path / "evaluation.json", results[-1].record)
+    _warn_of_few(results[0].record)
     figures = over_seeds([result.record for result in results])
     record = {"seeds": figures, "runs": {str(path): it.record for path, it in zip(paths, results, strict=True)}}
     if output is not None:
@@ -220,5 +227,26 @@ def _measure_seeds(
     click.echo()
     for line in filter(None, (classifier_note(protocol), *protocol_lines(protocol))):
         click.echo(line)
+    seeds = [option(run.record, SEED) for run in runs]
+    _print_quotable([result.record for result in results], seeds, results[0].names)
     for path in (*(path / "evaluation.json" for path in paths), *([output] if output else ())):
         click.echo(f"stored in {path}")
+
+
+def _warn_of_few(record: Mapping[str, Any]) -> None:
+    """Warn where figures were measured on fewer pictures than they need."""
+    from cyclegan.report.paper import too_few
+
+    if few := too_few(record.get("metrics", {}), record["protocol"]):
+        log.warning("%s", few)
+
+
+def _print_quotable(records: Sequence[Mapping[str, Any]], seeds: Sequence[Any], names: Mapping[str, str]) -> None:
+    """Print the sentences to quote on the evaluations of runs, each with its seed."""
+    from cyclegan.directions import Direction
+    from cyclegan.report.paper import quotable
+    from cyclegan.report.tables import measured_columns
+
+    directions = [Direction.parse(key) for key in records[0]["protocol"]["directions"]]
+    for line in quotable([measured_columns(record) for record in records], seeds, directions, names):
+        click.echo(line)

@@ -62,7 +62,9 @@ class EvaluatedModel:
         path, step = self.model.path, self.model.info.get("step")
         protocol: dict[str, Any] = {"file": str(path), "which": self.which, "step": step, "sha256": file_sha256(path)}
         if {"recent", "spread"} <= self.entry.keys():
-            protocol["in_training"] = {name: self.entry[name] for name in ("value", "recent", "spread")}
+            # Runs of before did not count their evaluations
+            names = [name for name in ("value", "recent", "spread", "evaluations") if name in self.entry]
+            protocol["in_training"] = {name: self.entry[name] for name in names}
         if (chosen := self.entry.get("chosen_on")) is not None:
             counts = {domain: entry["count"] for domain, entry in chosen.items()}
             # Only their names are compared, so any size will do

@@ -157,7 +157,9 @@ def _row(label: str, cells: Sequence[str]) -> str:
 def _in_training(training: Mapping[str, Any]) -> str:
     recent = ", ".join(f"{value:.4g}" for value in training["recent"])
     spread = "" if training["spread"] is None else f", with a spread of {training['spread']:.4g}"
-    return f"{training['value']:.4g} in training, where the last evaluations gave {recent}{spread}"
+    count = training.get("evaluations")
+    chosen = "" if count is None else f"chosen from {count} evaluation{'s' if count > 1 else ''}, "
+    return f"{training['value']:.4g} in training, {chosen}where the last evaluations gave {recent}{spread}"
 
 
 def _chosen(chosen_on: Mapping[str, Any]) -> str:

@@ -1,9 +1,10 @@
 """The best generators of a run: the criteria that choose them, and their record.
 
 RUN/best.json is {"<metric>": {"step", "value", "better", "file", "figures", "intervals", "judge", "features",
-"chosen_on", "recent", "spread"}, …}: the file relative to the run, all figures of that evaluation with their intervals,
-what they depend on (judge and features by their SHA-256, the pictures by their number and a digest of their names), and
-the values of the last five evaluations of the run with their spread. If classes are named and choose, "classes" has
+"chosen_on", "recent", "spread", "evaluations"}, …}: the file relative to the run, all figures of that evaluation with
+their intervals, what they depend on (judge and features by their SHA-256, the pictures by their number and a digest of
+their names), the values of the last five evaluations of the run with their spread, and the number of evaluations that
+the best was chosen from (null in a run begun before they were counted). If classes are named and choose, "classes" has
 these too. Figures of different judges, features or pictures cannot be compared.
 """
 

@@ -13,8 +13,9 @@ from typing import Any
 from cyclegan.errors import CycleganError, reason_of
 from cyclegan.figures import domain_name, in_words
 from cyclegan.report import text
+from cyclegan.report.paper import quotable, too_few
 from cyclegan.report.run_record import RunRecord, read_record
-from cyclegan.report.tables import columns, table
+from cyclegan.report.tables import Column, columns, table
 from cyclegan.system.files import atomic_write
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -95,7 +96,8 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "judge_words": text.judge_words(record),
         "columns": found,
         "tables": tables,
-        "figure_notes": text.figure_notes(found),
+        "figure_notes": [*text.figure_notes(found), *_few(found)],
+        "quotable": list(quotable([found], [record.config.get("seed")], record.directions, names)) if found else [],
         "protocol": text.protocol(found[0].protocol) if found else [],
         "charts": run_groups(record),
         "alarms": record.alarms,
@@ -120,6 +122,11 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "reproduce": context["reproduce"],
     }
     return context | {"sections": [(name, name.capitalize()) for name, filled in sections.items() if filled]}
+
+
+def _few(found: list[Column]) -> Iterator[str]:
+    few = too_few(found[0].figures, found[0].protocol) if found else ""
+    yield from [f"{few}."] if few else []
 
 
 def _routes(record: RunRecord) -> Iterator[tuple[str, str, str]]:

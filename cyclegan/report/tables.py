@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cyclegan.directions import Direction
@@ -12,6 +12,7 @@ from cyclegan.report.run_record import RunRecord, mapping, nested, number_of, wh
 
 MAIN = ("judge", "neither", "kid", "fid", "cycle_l1", "cycle_noise_ratio")  # figures of every table, in its order
 ENDS = ("low", "high")  # of an interval, in the journal
+_TITLES = {"as named": "named checkpoint"}  # of measured files
 CURVES = (*MAIN, "luminance_correlation", "diversity", "identity_l1")
 
 
@@ -27,6 +28,8 @@ class Column:
     metric: str | None = None  # by which these generators were kept; None for the last ones
     value: float | None = None  # of that metric
     intervals: Mapping[str, Any] = field(default_factory=dict)  # [low, high] by key; of older runs there are none
+    evaluations: int | None = None  # that these generators were chosen from, if that is recorded
+    on_these: bool = False  # True if they were chosen on the very pictures that measure them
 
 
 def written(name: str, value: Any) -> str:
@@ -42,29 +45,43 @@ def columns(record: RunRecord) -> list[Column]:
 
     Figures are those of `cyclegan evaluate` if there are any, else those of the evaluations in training.
     """
-    found = []
-    measured, protocol = (mapping(record.evaluation.get(key)) for key in ("metrics", "protocol"))
-    if measured:
-        step = whole(nested(protocol, "checkpoint", "step"))
-        intervals = mapping(record.evaluation.get("intervals"))
-        found.append(Column("Last", step, measured, "cyclegan evaluate", protocol, intervals=intervals))
-    elif newest := {
+    measured = {column.metric: column for column in measured_columns(record.evaluation)}
+    found = [measured[None]] if None in measured else []
+    newest = {
         name.removeprefix("evaluation/"): at for name, at in record.newest.items() if name.startswith("evaluation/")
-    }:
+    }
+    if newest and not found:
         last = max(step for step, _ in newest.values())
         of_last = {name: value for name, (step, value) in newest.items() if step == last}
         conditions = protocol_in_training(record)
         low_high = {key: [_newest(record, f"interval/{key}_{end}", last) for end in ENDS] for key in of_last}
         found.append(Column("Last", last, of_last, "in training", conditions, intervals=low_high))
-    evaluated = mapping(record.evaluation.get("best"))
     for metric, entry in record.best.items():
-        entry, again = mapping(entry), mapping(evaluated.get(metric))
-        figures = mapping(again.get("metrics")) or mapping(entry.get("figures"))
-        source = "cyclegan evaluate" if again.get("metrics") else "in training"
-        step, value = whole(entry.get("step")), number_of(entry.get("value"))
-        protocol = mapping(again.get("protocol")) or _conditions(entry)
-        intervals = mapping((again if again.get("metrics") else entry).get("intervals"))
-        found.append(Column(f"Best by {metric}", step, figures, source, protocol, metric, value, intervals))
+        column = measured.get(metric) or _best_in_training(metric, mapping(entry))
+        step, value, count = (mapping(entry).get(name) for name in ("step", "value", "evaluations"))
+        found.append(replace(column, step=whole(step), value=number_of(value), evaluations=whole(count)))
+    return found
+
+
+def measured_columns(evaluation: Mapping[str, Any]) -> list[Column]:
+    """Columns of an evaluation as `cyclegan evaluate` stores it: the named or the last generators, then the best."""
+    found = []
+    for metric, part in ((None, evaluation), *mapping(evaluation.get("best")).items()):
+        figures, intervals, protocol = (mapping(mapping(part).get(key)) for key in ("metrics", "intervals", "protocol"))
+        checkpoint = mapping(protocol.get("checkpoint"))
+        title = f"Best by {metric}" if metric else _TITLES.get(which := str(checkpoint.get("which", "last")), which)
+        column = Column(
+            title[:1].upper() + title[1:],
+            whole(checkpoint.get("step")),
+            figures,
+            "cyclegan evaluate",
+            protocol,
+            metric,
+            intervals=intervals,
+            evaluations=whole(nested(checkpoint, "in_training", "evaluations")),
+            on_these=nested(checkpoint, "chosen_on", "these") is True,
+        )
+        found += [column] if figures else []
     return found
 
 
@@ -112,6 +129,15 @@ def _names(direction: Direction, found: list[Column]) -> Iterator[str]:
         name = key.removesuffix(f"_{direction.key}")
         if name != key and name not in {*FIGURES, *spreads} and not name.endswith(("_real", "_source")):
             yield name
+
+
+def _best_in_training(metric: str, entry: Mapping[str, Any]) -> Column:
+    """Column of the best generators as their evaluation in training measured them."""
+    figures, intervals = mapping(entry.get("figures")), mapping(entry.get("intervals"))
+    conditions = _conditions(entry)
+    return Column(
+        f"Best by {metric}", None, figures, "in training", conditions, metric, intervals=intervals, on_these=True
+    )
 
 
 def _conditions(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,10 +78,27 @@ def test_of_a_run_the_last_and_the_best_are_measured_and_a_gallery_is_left(
     shown = program(*words).out
     assert re.search(r"last +best by kid +best by judge_ab +best by fid\n +step 7 +step 3", shown)
     assert "best by kid: chosen on 5 + 5 of these same pictures" in shown
+    to_quote, back, lacks, stored = shown.splitlines()[-4:]
+    kid, best_kid = (f"{record['metrics']['kid_ab']:.4f}" for record in (answer, best))
+    assert to_quote.startswith(f"KID, A to B: {kid} (")
+    assert "), last of 1 run, step 7; 5 test pictures of A against 5 test pictures of B at 32 px; features " in to_quote
+    assert f"; untranslated {answer['metrics']['kid_source_ab']:.4f}, real " in to_quote
+    assert f"best by kid {best_kid} (" in to_quote
+    assert ") at step 3, chosen from an unknown number of evaluations on these pictures; best by judge_ab" in to_quote
+    assert back.startswith("KID, B to A: ")
+    few = "5 held-out pictures are few (taken for the target and taken for neither domain: 100, since of fewer "
+    assert lacks.startswith("For a paper this lacks: seeds, of which a paper needs 3")
+    assert few in lacks
+    assert few in ended.err
+    assert stored == f"stored in {with_best / 'evaluation.json'}"
     # Named, a best one is measured alone, as the run's best gave
     alone = program("evaluate", file, *words[2:], "--json")
     assert alone.code == 0, alone.err
     assert json.loads(alone.out)["metrics"] == best["metrics"]
+    shown = program("evaluate", file, *words[2:]).out
+    assert f"KID, A to B: {best_kid} (" in shown
+    assert "), best by kid of 1 run, step 3; " in shown
+    assert "chosen from an unknown number of evaluations on these pictures." in shown
     assert json.loads(alone.out)["protocol"]["checkpoint"]["which"] == "best by kid"
     assert "best" not in json.loads(alone.out)
     said = program("evaluate", file, *words[2:], "--max-pictures", 2).out
@@ -149,5 +166,6 @@ def test_training_evaluates_with_the_figures_of_the_command(
             assert answer["best"][name]["metrics"][figure] == pytest.approx(value, rel=1e-4, abs=1e-6), figure
         assert answer["best"][name]["protocol"]["judge"]["sha256"] == entry["judge"]
         in_training = answer["best"][name]["protocol"]["checkpoint"]["in_training"]
-        assert in_training == {key: entry[key] for key in ("value", "recent", "spread")}
+        assert in_training == {key: entry[key] for key in ("value", "recent", "spread", "evaluations")}
+        assert in_training["evaluations"] == 3
         assert len(in_training["recent"]) == 3

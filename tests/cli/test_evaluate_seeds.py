@@ -47,6 +47,7 @@ def test_each_run_is_measured_as_by_itself_and_the_spread_is_printed(
     ended = program("evaluate", *runs, "--seeds", *words, "--json", "--output", out)
     assert ended.code == 0, ended.err
     assert "a table of a paper" not in ended.err
+    assert ended.err.count("5 held-out pictures are few") == 1
     found = json.loads(ended.out)
     assert json.loads(out.read_text()) == found
     assert set(found) == {"seeds", "runs"}
@@ -69,6 +70,12 @@ def test_each_run_is_measured_as_by_itself_and_the_spread_is_printed(
         f"{number:.4f}" for number in (mean(values), stdev(values))
     ) + f" {kid['interval'][0]:.4f} to {kid['interval'][1]:.4f} " + " ".join(f"{value:.4f}" for value in values)
     assert "held out A: 5 pictures" in shown
+    low, high = kid["interval"]
+    assert (
+        f"KID, A to B: {kid['mean']:.4f} ± {kid['std']:.4f} (95 % of the mean: {low:.4f} to {high:.4f}), last of "
+        "3 runs, seeds 0, 1, 5, step 7; 5 test pictures of A" in shown
+    )
+    assert "For a paper this lacks: the best generators beside the last; pictures: 5 held-out" in shown
     assert f"stored in {runs[2] / 'evaluation.json'}" in shown
 
 

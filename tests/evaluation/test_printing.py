@@ -116,5 +116,8 @@ def test_last_and_best_stand_side_by_side_with_the_better_marked() -> None:
     assert said[-2] == (
         "best by kid: 0.095 in training, where the last evaluations gave 0.2, 0.095, 0.13, with a spread of 0.0612"
     )
+    counted = training | {"evaluations": 12}
+    said = list(side_by_side([last, (best[0] | {"in_training": counted}, best[1])], NAMES, ("ab",)))
+    assert said[-2].startswith("best by kid: 0.095 in training, chosen from 12 evaluations, where the last")
     unsure = best[0] | {"chosen_on": chosen | {"these": False}}
     assert "which may be among these" in list(side_by_side([last, (unsure, best[1])], NAMES, ("ab",)))[-1]

@@ -40,6 +40,7 @@ class BestModel:
         self.stale = 0  # evaluations in a row without an improvement of the first criterion
         self.best: dict[str, dict[str, Any]] = {}  # by criterion, step and value of the best
         self.recent: dict[str, list[float]] = {}  # by criterion, values of the last evaluations
+        self.evaluations: dict[str, int] = {}  # by criterion, those that the best was chosen from, if all were counted
         self.conditions: dict[str, Any] = {}  # that figures depend on: they compare where these are equal
 
     @property
@@ -66,7 +67,7 @@ class BestModel:
         """Set the conditions of the figures, plain values. Where they have changed, the best are forgotten."""
         if self.conditions and self.conditions != conditions:
             log.info("judge, features or held-out pictures are others than before; the best are chosen anew")
-            self.best, self.recent, self.stale = {}, {}, 0
+            self.best, self.recent, self.evaluations, self.stale = {}, {}, {}, 0
         self.conditions = conditions
 
     def compare(self, step: int, values: Mapping[str, float]) -> Iterator[str]:
@@ -74,6 +75,7 @@ class BestModel:
         for criterion in self.criteria:
             value, before = values[criterion.name], self.best.get(criterion.name)
             if math.isfinite(value):
+                self._count(criterion.name)
                 self.recent[criterion.name] = [*self.recent.get(criterion.name, ()), value][-RECENT:]
             spread = self.spread(criterion)
             improved = criterion.improves(value, None if before is None else before["value"], spread or 0.0)
@@ -99,8 +101,9 @@ class BestModel:
     ) -> Path | None:
         """Write `generators` where they are better: first the files, then the record of them.
 
-        So a file is never worse than its record, which gets the last values and their spread in any case. Returns the
-        file of the first criterion if it was written. A full disk is a warning; the next better ones are tried again.
+        So a file is never worse than its record, which gets the last values, their spread and the number of evaluations
+        in any case. Returns the file of the first criterion if it was written. A full disk is a warning; the next
+        better ones are tried again.
         """
         try:
             record = read_best(self.run)
@@ -123,7 +126,7 @@ class BestModel:
             for criterion in self.criteria:
                 if criterion.name in record and criterion.name in self.recent:
                     recent = {"recent": self.recent[criterion.name], "spread": self.spread(criterion)}
-                    record[criterion.name] |= recent
+                    record[criterion.name] |= recent | {"evaluations": self.evaluations.get(criterion.name)}
             if record:
                 write_best(self.run, record)
         except (CycleganError, OSError) as error:
@@ -138,13 +141,15 @@ class BestModel:
             "stale": self.stale,
             "best": {name: dict(entry) for name, entry in self.best.items()},
             "recent": {name: list(values) for name, values in self.recent.items()},
+            "evaluations": dict(self.evaluations),
             "conditions": self.conditions,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore, with other criteria as far as they were evaluated before."""
-        recent = state.get("recent", {})  # missing in states from before it was kept
-        require_numbers([state["stale"], state["best"], recent])
+        # Missing in states from before they were kept
+        recent, evaluations = (state.get(name, {}) for name in ("recent", "evaluations"))
+        require_numbers([state["stale"], state["best"], recent, evaluations])
         names = {criterion.name for criterion in self.criteria}
         self.conditions = _with_features(state["conditions"])
         self.best = {
@@ -153,7 +158,13 @@ class BestModel:
             if name in names
         }
         self.recent = {name: [float(value) for value in values] for name, values in recent.items() if name in names}
+        self.evaluations = {name: int(count) for name, count in evaluations.items() if name in names}
         self.stale = int(state["stale"]) if state["metric"] == self.first.name else 0
+
+    def _count(self, name: str) -> None:
+        """Count an evaluation, unless a state from before they were counted has left out earlier ones."""
+        if name in self.evaluations or not (name in self.recent or name in self.best):
+            self.evaluations[name] = self.evaluations.get(name, 0) + 1
 
     @property
     def _folder(self) -> Path:

@@ -68,6 +68,7 @@ def test_of_a_sequence_of_looks_the_first_of_the_best_is_kept(tmp_path: Path) ->
         **CONDITIONS,
         "recent": [3.0, 1.5, 2.0, 1.5, 4.0],  # up to the last evaluation, whatever was the best
         "spread": spread_about_line([3.0, 1.5, 2.0, 1.5, 4.0]),
+        "evaluations": 5,
     }
     assert said[1] == "kid_ab 1.5 (the best so far)"
     assert said[4] == "kid_ab 4 (best so far 1.5 at step 2, spread 1.197)"
@@ -129,6 +130,38 @@ def test_a_state_from_before_values_were_kept_goes_on_with_a_plain_comparison(tm
     for damaged in ({"kid_ab": 3.0}, {"kid_ab": ["x"]}, [1.0]):
         with pytest.raises(CycleganError, match="the saved evaluation does not fit this run"):
             restore({"evaluation": state | {"recent": damaged}}, evaluation=keeper(tmp_path))
+
+
+def test_the_evaluations_that_the_best_was_chosen_from_are_counted_over_a_resume(tmp_path: Path) -> None:
+    one = keeper(tmp_path)
+    shown(one, 3.0, 2.0, math.nan, *[4.0] * 5)
+    assert read_best(tmp_path)["kid_ab"]["evaluations"] == 7  # NaN could not be chosen
+    other = keeper(tmp_path)
+    other.load_state_dict(one.state_dict())
+    saved = other.state_dict()
+    shown(other, 5.0, start=9)
+    assert read_best(tmp_path)["kid_ab"]["evaluations"] == 8
+    assert one.state_dict()["evaluations"] == saved["evaluations"] == {"kid_ab": 7}  # nothing is shared
+    other.begin(CONDITIONS | {"judge": "another"})
+    shown(other, 6.0, start=10)
+    assert read_best(tmp_path)["kid_ab"]["evaluations"] == 1
+    with pytest.raises(CycleganError, match="the saved evaluation does not fit this run"):
+        restore({"evaluation": one.state_dict() | {"evaluations": {"kid_ab": "x"}}}, evaluation=keeper(tmp_path))
+
+
+@pytest.mark.parametrize("lacking", [{"evaluations"}, {"evaluations", "recent"}])
+def test_after_a_state_without_the_count_it_is_unknown_until_the_best_are_chosen_anew(
+    tmp_path: Path, lacking: set[str]
+) -> None:
+    one = keeper(tmp_path)
+    shown(one, 2.0, 3.0)
+    other = keeper(tmp_path)
+    other.load_state_dict({name: value for name, value in one.state_dict().items() if name not in lacking})
+    shown(other, 1.0, 0.5, start=3)
+    assert (kept(tmp_path), read_best(tmp_path)["kid_ab"]["evaluations"]) == (4, None)
+    other.begin(CONDITIONS | {"judge": "another"})
+    shown(other, 6.0, 7.0, start=5)
+    assert read_best(tmp_path)["kid_ab"]["evaluations"] == 2
 
 
 def better_ones(*values: float) -> list[int]:
