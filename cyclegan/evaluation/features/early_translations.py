@@ -20,7 +20,7 @@ from cyclegan.system.pixels import to_bytes, to_unit
 UPSAMPLINGS = "transposed", "resize"  # a game with each, as the one leaves checkerboards and the other blur
 STEPS = 500  # of each game: after 250 the judge takes 51 % of the translations above for zebras, so 22 %
 GREY = 0.1  # share of the steps, the first ones, whose translations are grey
-BATCH = 1
+BATCH = 2
 CHANNELS, BLOCKS = 16, 4
 RATE, BETAS = 4e-4, (0.5, 0.99)
 LAMBDA_CYCLE, LAMBDA_IDENTITY = 10.0, 5.0
