@@ -130,7 +130,7 @@ def _train(
 ) -> tuple[ClassifierNetwork, dict[str, Any]]:
     """Train a judge, and store it in `file` if possible."""
     log.info(
-        "training a judge to tell %s from %s on %d + %d pictures, once for this data set; two minutes on a processor",
+        "training a judge to tell %s from %s on %d + %d pictures, once for this data set; minutes on a processor",
         *(a.root, b.root, len(a), len(b)),
     )
     began = time.monotonic()
