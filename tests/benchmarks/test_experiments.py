@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from benchmarks import experiments
@@ -72,12 +74,20 @@ def test_what_is_there_is_read_again_and_not_done_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "cyclegan", cyclegan)
     for _ in range(2):
         experiments.settle(tmp_path, "demo", "paper", 0, tmp_path)
-    assert calls == ["train", "evaluate", "translate", "data"]
+    assert calls == ["train", "evaluate", "evaluate", "translate", "data"]  # by lite0 and by the judge
     (only,) = experiments.read(tmp_path)
     assert (only["recipe"], only["seed"], only["figures"]["kid_ab"]) == ("paper", 0, 1.0)
-    assert experiments.record([only])["runs"][0]["figures"] == {"gain_db": 2.0, "kid_ab": 1.0}
+    assert experiments.record([only])["runs"][0]["figures"] == {"gain_db": 2.0, "kid_ab": 1.0, "lite0_kid_ab": 1.0}
 
 
 def test_a_figure_that_is_the_same_in_all_runs_has_no_column():
     results = [result("paper", seed, gain_db=float(seed), judge_ab=1.0) for seed in (0, 1)]
     assert experiments.lines("demo", results)[0] == "| demo | options | seeds | gain, dB |"
+
+
+def test_agreement_is_the_correlation_of_ranks() -> None:
+    def runs(*pairs: tuple[float, float]) -> list[dict[str, Any]]:
+        return [{"figures": {"kid_ab": judge, "lite0_kid_ab": lite}} for judge, lite in pairs]
+
+    assert experiments.agreement(runs((1, 10), (2, 1000), (30, 2000)), "ab") == pytest.approx(1)
+    assert experiments.agreement(runs((1, 3), (2, 2), (3, -1)), "ab") == pytest.approx(-1)
