@@ -3,7 +3,7 @@
 Every --evaluate-every steps the generators translate held-out pictures, with the figures of `cyclegan evaluate`. Each
 held-out picture of a domain takes eight translations (forward, back, back with noise, and identity, both ways); a step
 of batch 1 takes six, with gradients, which cost three times as much. With 128 pictures of each domain an evaluation
-costs 40 to 50 steps; features of lite0 add 5 s of a processor core to that, for pictures of any size. It changes
+costs 40 to 50 steps; features of lite0 add 8 s of a processor core to that, for pictures of any size. It changes
 nothing of the training: no weight, no random draw.
 """
 
