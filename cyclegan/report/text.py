@@ -47,7 +47,9 @@ def judge_verdicts(record: RunRecord) -> list[dict[str, Any]]:
             continue
         source, target = (domain_name(domain, record.domains) for domain in (direction.source, direction.target))
         references = ((untranslated, f"untranslated {source}"), (real, f"real {target}"))
-        parts = [f"{pictures} {percent(at)}" for at, pictures in references if at is not None]
+        neither = number_of(found[0].figures.get(key_of("neither", direction)))  # a judge of before had no third class
+        parts = [] if neither is None else [f"neither {percent(neither)}"]
+        parts += [f"{pictures} {percent(at)}" for at, pictures in references if at is not None]
         words = f"{percent(share)} of the translated pictures are taken for {target}; {', '.join(parts)}"
         held_out = nested(found[0].protocol, "pictures", f"held out {direction.source.upper()}")
         count = whole(nested(held_out, "count")) or 0

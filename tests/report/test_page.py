@@ -278,6 +278,15 @@ def test_the_best_by_the_mean_of_both_directions_is_ringed_in_both(tmp_path: Pat
         assert f"best {value} at step 50" in text
 
 
+def test_what_the_judge_takes_for_neither_stands_beside_the_share(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run")
+    assert "neither 18 %" not in seen(text_of(run))
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation["metrics"]["neither_ab"] = 0.18
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    assert "neither 18 % · untranslated" in seen(text_of(run))
+
+
 def test_without_an_evaluation_file_the_verdict_is_that_of_the_last_evaluation_in_training(tmp_path: Path) -> None:
     run = finished(tmp_path / "run")
     (run / "evaluation.json").unlink()
