@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from cyclegan.evaluation import gallery
 from cyclegan.evaluation.features.classifier import DomainClassifier
 from cyclegan.evaluation.gallery import write_gallery
 from cyclegan.evaluation.image_set import ImageSet
@@ -89,3 +90,71 @@ def test_the_verdict_of_a_picture_agrees_with_the_probability(tmp_path: Path) ->
     told = {entry["name"]: entry["judge"] > 0.5 for entry in about["ab"]}
     assert told == dict(zip(squares["a"].names, (verdicts == 1).tolist(), strict=True))
     assert set(told.values()) == {True, False}
+
+
+@pytest.mark.parametrize(("count", "best", "between", "worst"), [(2, 1, 0, 1), (5, 3, 0, 2), (17, 8, 1, 8)])
+def test_all_are_kept_where_there_are_few_and_none_twice(
+    tmp_path: Path, count: int, best: int, between: int, worst: int
+) -> None:
+    about = written(write_gallery(tmp_path / "g", held_out(tmp_path, count), BOTH, judge(), step=1, which="last"))
+    groups = [entry["group"] for entry in about["ab"]]
+    assert [groups.count(name) for name in ("best", "between", "worst")] == [best, between, worst]
+    assert len({entry["name"] for entry in about["ab"]}) == count
+
+
+def test_one_picture_will_do(tmp_path: Path) -> None:
+    root = folder(tmp_path / "a", "a", 1, side=16)
+    squares = {domain: ImageSet(root, list_images(root), 16) for domain in "ab"}
+    for by in (None, judge()):
+        about = written(write_gallery(tmp_path / "g", squares, BOTH, by, step=1, which="last"))
+        assert len(about["ab"]) == len(about["ba"]) == 1
+
+
+def test_without_a_judge_they_are_chosen_evenly_by_name(tmp_path: Path) -> None:
+    about = written(write_gallery(tmp_path / "g", held_out(tmp_path, 60), BOTH, None, step=1, which="last"))
+    names = [entry["name"] for entry in about["ab"]]
+    assert (names[0], names[-1], len(names)) == ("000.png", "059.png", 24)
+    assert names == sorted(names)
+    assert {(entry["judge"], entry["group"]) for entry in about["ab"]} == {(None, "between")}
+
+
+def test_one_direction_has_no_way_back(tmp_path: Path) -> None:
+    squares = held_out(tmp_path, 4)
+    about = written(write_gallery(tmp_path / "g", squares, {"ab": BOTH["ab"]}, judge(), step=1, which="last"))
+    assert "ba" not in about
+    assert about["count"] == {"ab": 4}
+    assert {(entry["rec"], entry["cycle_l1"]) for entry in about["ab"]} == {(None, None)}
+    assert not list((tmp_path / "g").glob("*rec*"))
+
+
+def test_the_next_gallery_leaves_nothing_of_the_last(tmp_path: Path) -> None:
+    place = tmp_path / "g"
+    (tmp_path / "many").mkdir()
+    write_gallery(place, held_out(tmp_path / "many", 20), BOTH, judge(), step=1, which="last")
+    about = written(write_gallery(place, held_out(tmp_path, 3), BOTH, judge(), step=2, which="last"))
+    named = {entry[role] for way in ("ab", "ba") for entry in about[way] for role in ("source", "fake", "rec")}
+    assert {path.name for path in place.iterdir()} == named | {gallery.FILE}
+
+
+def test_a_gallery_that_is_not_whole_has_no_list(tmp_path: Path) -> None:
+    squares = held_out(tmp_path, 4)
+    write_gallery(tmp_path / "g", squares, BOTH, None, step=1, which="last")
+    broken = {"ab": BOTH["ab"], "ba": Engine(lambda x: 1 / 0)}
+    with pytest.raises(ZeroDivisionError):
+        write_gallery(tmp_path / "g", squares, broken, None, step=2, which="last")
+    assert not (tmp_path / "g" / gallery.FILE).exists()
+
+
+@pytest.mark.slow
+def test_names_belong_to_their_pictures_where_some_cannot_be_read(tmp_path: Path) -> None:
+    squares = held_out(tmp_path, 30)
+    root = squares["a"].root
+    (root / "000.png").write_bytes(b"no picture")
+    for by in (None, judge()):
+        fresh = squares | {"a": ImageSet(root, list_images(root), 16)}
+        about = written(write_gallery(tmp_path / "g", fresh, BOTH, by, step=1, which="last"))
+        assert about["count"]["ab"] == 29
+        for entry in about["ab"]:
+            there = np.asarray(Image.open(root / entry["name"]))
+            assert np.array_equal(np.asarray(Image.open(tmp_path / "g" / entry["source"])), there)
+        assert [entry["name"] for entry in about["ab"]][:2] == ["001.png", "002.png"]
