@@ -33,7 +33,7 @@ def conditions(count: int = 500, **checkpoint: Any) -> dict[str, Any]:
 def measured(
     kid: float = 0.05, best: float = 0.02, count: int = 500, evaluations: int | None = 12, *, these: bool = True
 ) -> dict[str, Any]:
-    """What `cyclegan evaluate` stores of a run with its best generators."""
+    """Record that `cyclegan evaluate` stores of a run with its best generators."""
     chosen = {"chosen_on": {"a": 500, "b": 501, "these": these}, "step": 50}
     if evaluations is not None:
         chosen["in_training"] = {"evaluations": evaluations}

@@ -1,8 +1,8 @@
 """The judge: a small classifier of pictures of one domain, of the other, and of neither.
 
 It needs no download, and its figures have a plain meaning: the shares of pictures taken for the target and for neither
-domain. It is trained once per data set, on real pictures of both domains and on failures made of them. The input of its
-last layer is used as features for FID, KID and distances.
+domain. It is trained once per data set, on real pictures of both domains and on failures made of them. What its last
+layer sees, standardised by real pictures and of one length, are features for FID, KID and distances.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class DomainClassifier:
 
     def extractor(self) -> Extractor:
         """Extractor of its 256 features, for FID, KID and distances."""
-        how = f"bicubic to {SIDE} px, antialiased, 8 bits; what comes before the last layer of the judge"
+        what = "what the last layer of the judge sees, in units of the spread of real pictures, of length √D"
+        how = f"bicubic to {SIDE} px, antialiased, 8 bits; {what}"
         return Extractor("judge", self.sha256, how, self.network.features, resize, self.device)
 
 
