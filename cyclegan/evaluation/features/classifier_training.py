@@ -135,7 +135,8 @@ def train_classifier(
         part[NEITHER] = torch.cat(
             [part[NEITHER], *(corrupt(part[i], _as_many(part[1 - i], part[i]), draws) for i in (0, 1))]
         )
-    with torch.random.fork_rng(devices=[]):
+    # Dropout draws on the device of the network
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = ClassifierNetwork().to(device)
         step = _fit(network, training, validation, draws, device)

@@ -30,9 +30,10 @@ LAMBDA_CYCLE, LAMBDA_IDENTITY = 10.0, 5.0
 def early_translations(a: Tensor, b: Tensor, *, seed: int, device: torch.device) -> Tensor:
     """Translations of uint8 N × 3 × 64 × 64 pictures of both domains, by two games: uint8 M × 3 × 64 × 64.
 
-    They go both ways, and come from all steps but the first. The global random state is unchanged. Deterministic on a CPU, given a seed.
+    They go both ways, and come from all steps but the first. The global random state is unchanged. Deterministic on a
+    CPU, given a seed.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         draws = torch.Generator().manual_seed(seed)
         return torch.cat([_play((a, b), upsampling, draws, device) for upsampling in UPSAMPLINGS])
